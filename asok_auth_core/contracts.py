@@ -1,0 +1,193 @@
+"""What a plugin can implement. Each class has a contract suite in :mod:`asok_auth_core.testing`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from markupsafe import Markup
+
+from .http import Route, WebRequest
+from .types import JSON, Credential, OutgoingMail, User
+
+
+class Signer(ABC):
+    """Signs and verifies with one key. Made by a factory from 32 bytes of key material.
+
+    ``algorithm`` is the JWS ``alg`` value (RFC 7518 section 3.1, RFC 8037 section 3.1).
+    """
+
+    algorithm: ClassVar[str]
+
+    @abstractmethod
+    def sign(self, message: bytes) -> bytes:
+        """The signature of ``message``."""
+
+    @abstractmethod
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """True only if ``signature`` is the whole, exact signature of ``message``; constant time."""
+
+    def public_jwk(self) -> dict[str, str] | None:
+        """The public key as a JWK (RFC 7517) without ``kid``, or None for a symmetric key."""
+        return None
+
+
+class StateStore(ABC):
+    """Short-lived values, atomic across threads, processes and machines.
+
+    Keys are 1 to 1,024 bytes of UTF-8; values 0 to 65,536 bytes; times to live in whole seconds
+    from 1. An entry whose time is over does not exist. Everything raises
+    :class:`~asok_auth_core.errors.StoreUnavailable` within two seconds if the store cannot answer,
+    and in that case nothing may have been granted.
+    """
+
+    @abstractmethod
+    def put(self, key: str, value: bytes, ttl: int) -> None:
+        """Set ``key``, replacing what was there."""
+
+    @abstractmethod
+    def get(self, key: str) -> bytes | None:
+        """The value, or None."""
+
+    @abstractmethod
+    def take(self, key: str) -> bytes | None:
+        """Read and delete in one step: of any number of callers, exactly one gets the value."""
+
+    @abstractmethod
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        """Set ``key`` only if it does not exist: of any number of callers, exactly one gets True."""
+
+    @abstractmethod
+    def incr(self, key: str, ttl: int) -> int:
+        """Add one to a counter and return it; the first call makes it 1 and starts its ``ttl``.
+
+        A later call does not prolong the time to live. Counters and values are never mixed under
+        one key by a caller.
+        """
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove ``key`` if it is there."""
+
+    def close(self) -> None:
+        """Give back connections and files. The store may be used again afterwards."""
+
+
+class CredentialStore(ABC):
+    """Lasting credentials in the app's own database; ``(kind, identifier)`` is unique."""
+
+    @abstractmethod
+    def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        """Store one. Raises :class:`~asok_auth_core.errors.CredentialExists` on a clash."""
+
+    @abstractmethod
+    def find(self, kind: str, identifier: str) -> Credential | None:
+        """The one with this kind and identifier, or None."""
+
+    @abstractmethod
+    def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
+        """A user's credentials, oldest first; of one kind, or of all."""
+
+    @abstractmethod
+    def replace(self, credential: Credential, data: JSON) -> Credential | None:
+        """Compare and swap: the new row if nobody replaced it since it was read, else None."""
+
+    @abstractmethod
+    def remove(self, credential: Credential) -> bool:
+        """Delete it: of any number of callers, exactly one gets True."""
+
+    @abstractmethod
+    def touch(self, credential: Credential, at: float) -> None:
+        """Record that it was used at ``at`` (seconds); does not change ``version``."""
+
+
+class MailTransport(ABC):
+    """Sends one mail now, in the calling thread."""
+
+    @abstractmethod
+    def send(self, mail: OutgoingMail) -> None:
+        """Deliver ``mail`` or raise :class:`~asok_auth_core.errors.MailTemporary` or
+        :class:`~asok_auth_core.errors.MailPermanent`. Must refuse header injection and more than
+        one recipient with :class:`~asok_auth_core.errors.AddressInvalid` or ``MailPermanent``."""
+
+    def close(self) -> None:
+        """Give back connections."""
+
+
+class UserDirectory(ABC):
+    """The app's user model, as flows see it; provided by the adapter."""
+
+    @abstractmethod
+    def by_id(self, user_id: str) -> User | None: ...
+
+    @abstractmethod
+    def by_email(self, email: str) -> User | None: ...
+
+    @abstractmethod
+    def create(self, email: str, name: str | None = None) -> User: ...
+
+    @abstractmethod
+    def email_of(self, user: User) -> str | None: ...
+
+    @abstractmethod
+    def is_active(self, user: User) -> bool:
+        """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
+
+
+class LoginMethod(ABC):
+    """A way to log in. ``name`` is its name under ``request.auth`` and in its paths."""
+
+    name: ClassVar[str]
+
+    def routes(self) -> Iterable[Route]:
+        """Its pages; by convention below ``/auth/<name>/``."""
+        return ()
+
+    def login_block(self, request: WebRequest) -> Markup | None:
+        """Its button or form on the login page, or None."""
+        return None
+
+    @property
+    def api(self) -> object | None:
+        """What ``request.auth.<name>`` gives: an object whose public methods take the request first.
+
+        The adapter hands them a :class:`~asok_auth_core.http.WebRequest` and adds an awaitable
+        twin with an ``a`` in front to each.
+        """
+        return None
+
+
+class SecondFactor(ABC):
+    """Something asked for after the first factor. ``name`` is in paths, ``label`` is read."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+
+    @abstractmethod
+    def is_enrolled(self, user: User) -> bool:
+        """True if this user must give this factor. An exception denies the login."""
+
+    def begin(self, request: WebRequest, user: User) -> None:
+        """Called when the challenge page is shown (send a code, make a nonce)."""
+        return None
+
+    @abstractmethod
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        """The form fields of the challenge, without ``<form>`` and button."""
+
+    @abstractmethod
+    def verify(self, request: WebRequest, user: User) -> bool:
+        """True if the form that was sent proves the factor. Must accept each proof only once.
+
+        Attempts are limited by the caller, per account and per address.
+        """
+
+    def routes(self) -> Iterable[Route]:
+        """Pages to enrol and manage it; by convention below ``/auth/<name>/``."""
+        return ()
+
+    @property
+    def api(self) -> object | None:
+        """What ``request.auth.<name>`` gives; as for :class:`LoginMethod`."""
+        return None

@@ -1,0 +1,57 @@
+"""The parts of one app's authentication, put together once at start-up. Plugins are handed this."""
+
+from __future__ import annotations
+
+import logging
+import secrets as system_random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
+from ..engine.keys import KeyRing
+from ..mail.outbox import Outbox
+from ..plugins import Plugins
+from ..settings import Settings
+from ..types import JSON, Clock, Event, Random, User
+from .limits import Limits
+
+if TYPE_CHECKING:
+    from ..providers import OAuth2Provider
+
+logger = logging.getLogger("asok_auth")
+
+
+@dataclass(slots=True)
+class Auth:
+    """Everything a flow or plugin needs; ``clock`` and ``random`` are passed in, never imported."""
+
+    settings: Settings
+    plugins: Plugins
+    keys: KeyRing
+    state: StateStore
+    credentials: CredentialStore
+    users: UserDirectory
+    outbox: Outbox
+    limits: Limits
+    clock: Clock = time.time
+    random: Random = system_random.token_bytes
+    providers: dict[str, OAuth2Provider] = field(default_factory=dict)
+    login_methods: dict[str, LoginMethod] = field(default_factory=dict)
+    second_factors: dict[str, SecondFactor] = field(default_factory=dict)
+
+    def emit(
+        self,
+        name: str,
+        *,
+        user: User | None = None,
+        method: str | None = None,
+        client: str | None = None,
+        **detail: str | int | float | bool | None,
+    ) -> None:
+        """Tell every observer what happened, and the log. ``detail`` must hold nothing secret."""
+        user_id = None if user is None or user.id is None else str(user.id)
+        event = Event(name, self.clock(), user_id, method, client, detail)
+        logger.info("%s user=%s method=%s client=%s %s", name, user_id, method, client, dict(detail))
+        self.plugins.event(event)

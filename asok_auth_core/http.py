@@ -1,0 +1,120 @@
+"""The few things pages and flows need of a web framework; an adapter provides them.
+
+Nothing here imports a framework. ``WebRequest`` and ``Session`` are filled in once by the adapter
+(and once by :mod:`asok_auth_core.testing`); plugins only ever use them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from .types import JSON, User
+
+
+class Session(ABC):
+    """The browser's session, kept on the server by the framework."""
+
+    @abstractmethod
+    def get(self, key: str) -> JSON:
+        """The value under ``key``, or None."""
+
+    @abstractmethod
+    def set(self, key: str, value: JSON) -> None:
+        """Keep ``value`` under ``key``."""
+
+    @abstractmethod
+    def pop(self, key: str) -> JSON:
+        """Remove ``key``; its value, or None."""
+
+    @abstractmethod
+    def begin(self, user: User, *, remember: bool = False) -> None:
+        """Log ``user`` in: a new session id, a new CSRF token. Only the login pipeline calls it."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Log out: the session is gone on the server too."""
+
+
+class WebRequest(ABC):
+    """One HTTP request as pages, flows and plugins see it."""
+
+    method: str
+    """``GET``, ``HEAD``, ``POST`` …, as sent (HEAD is not turned into GET)."""
+    path: str
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+    """Fields of the request's body only; never of the query string."""
+    cookies: Mapping[str, str]
+    headers: Mapping[str, str]
+    """Names in Title-Case."""
+    client: str
+    """The client's address, through trusted proxies only; empty if unknown."""
+    base_url: str
+    """``https://app.example``, without a trailing slash. From APP_URL; from Host only in DEBUG."""
+    secure: bool
+    """True if cookies must carry ``Secure``."""
+    locale: str
+    nonce: str
+    """This response's Content-Security-Policy nonce."""
+
+    @property
+    @abstractmethod
+    def session(self) -> Session:
+        """The browser's session."""
+
+    @property
+    @abstractmethod
+    def user(self) -> User | None:
+        """Who is fully logged in (second factor included), or None."""
+
+    @property
+    @abstractmethod
+    def csrf_field(self) -> Markup:
+        """The hidden ``<input>`` that every form with method POST must contain."""
+
+    @abstractmethod
+    def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
+        """Send a cookie: HttpOnly, SameSite=Lax, Secure if the request is; ``max_age`` in seconds.
+
+        ``max_age=0`` deletes it. It is sent with whatever answer follows, redirects included.
+        """
+
+    @abstractmethod
+    def translate(self, message: str, **values: str | int) -> str:
+        """``message`` in the person's language, with ``{name}`` placeholders filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebResponse:
+    """An answer to a :class:`WebRequest`."""
+
+    body: str = ""
+    status: int = 200
+    content_type: str = "text/html; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def see_other(cls, location: str) -> WebResponse:
+        """303 to ``location`` (RFC 9110, section 15.4.4), never stored."""
+        return cls(status=303, headers=(("Location", location), ("Cache-Control", "no-store")))
+
+
+Handler = Callable[[WebRequest], WebResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An exact path below ``/`` and what answers it, by method.
+
+    GET answers HEAD too. POST is checked for CSRF by the framework unless ``csrf`` is False,
+    which only a route that proves its caller in another way may set.
+    """
+
+    path: str
+    get: Handler | None = None
+    post: Handler | None = None
+    csrf: bool = True

@@ -1,0 +1,118 @@
+"""Values that travel between the layers and to plugins. All frozen, none does any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Clock = Callable[[], float]
+"""Seconds since the epoch, as ``time.time`` gives them. Passed in, so that tests own time."""
+
+Random = Callable[[int], bytes]
+"""``n`` bytes from a cryptographic source, as ``secrets.token_bytes`` gives them."""
+
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+
+class User(Protocol):
+    """What is asked of the app's own user model: it has an id. Everything else is optional."""
+
+    @property
+    def id(self) -> int | str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a provider says somebody is.
+
+    ``(issuer, subject)`` is the key (OpenID Connect Core 1.0, section 2); mail address and names
+    may change hands and never identify. ``email_verified`` is true only if the provider sent the
+    boolean ``true``.
+    """
+
+    issuer: str
+    subject: str
+    provider: str = ""
+    email: str | None = None
+    email_verified: bool = False
+    name: str | None = None
+    picture: str | None = None
+    raw: Mapping[str, JSON] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAttempt:
+    """A first factor has been shown to be right; what ``asok_auth_before_login`` is asked about.
+
+    ``method`` is the login method's name (``magic``, ``google``, ``app`` for an app's own page).
+    """
+
+    user: User
+    method: str
+    client: str
+    at: float
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. ``name`` is dotted, e.g. ``login.succeeded``; see docs/events.
+
+    ``detail`` holds only what may be logged: no secret, token, code or link.
+    """
+
+    name: str
+    at: float
+    user_id: str | None = None
+    method: str | None = None
+    client: str | None = None
+    detail: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A permission pattern (``*``, ``a.*``, ``a.b``) and where it comes from, for explanations."""
+
+    pattern: str
+    source: str = ""
+
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``asok-auth doctor``: what is wrong and what to do about it."""
+
+    check: str
+    severity: Severity
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMail:
+    """One mail to one recipient. Building one does not check it; transports refuse bad headers."""
+
+    to: str
+    subject: str
+    text: str
+    html: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One row of the CredentialStore. ``data`` is JSON text; ``version`` counts replacements.
+
+    Times are seconds since the epoch.
+    """
+
+    id: str
+    user_id: str
+    kind: str
+    identifier: str
+    data: str
+    version: int
+    created_at: float
+    last_used_at: float | None = None
