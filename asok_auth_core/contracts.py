@@ -148,6 +148,10 @@ class LoginMethod(ABC):
         """Its button or form on the login page, or None."""
         return None
 
+    def account_block(self, request: WebRequest) -> Markup | None:
+        """Its section on the account page of ``request.user``, or None."""
+        return None
+
     @property
     def api(self) -> object | None:
         """What ``request.auth.<name>`` gives: an object whose public methods take the request first.
@@ -186,6 +190,10 @@ class SecondFactor(ABC):
     def routes(self) -> Iterable[Route]:
         """Pages to enrol and manage it; by convention below ``/auth/<name>/``."""
         return ()
+
+    def account_block(self, request: WebRequest) -> Markup | None:
+        """Its section on the account page of ``request.user``, or None."""
+        return None
 
     @property
     def api(self) -> object | None:
