@@ -38,7 +38,7 @@ def test_it_is_aes_256_gcm_with_the_associated_data_length_prefixed(sealer: Seal
     sealed = sealer.seal(b"secret", NONCE, "7", "totp")
     version, _, nonce, ciphertext = sealed.split(".")
     key = KeyRing([NEW]).key("totp")
-    bound = b"\0\0\0\4totp" b"\0\0\0\x017" b"\0\0\0\4totp"
+    bound = b"\0\0\0\4totp\0\0\0\x017\0\0\0\4totp"
     raw = base64.urlsafe_b64decode(ciphertext + "=" * (-len(ciphertext) % 4))
     assert version == "1"
     assert len(key) == 32
