@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import msgspec
 
@@ -12,6 +11,7 @@ from ..engine.keys import handle_digest
 from ..errors import CredentialRefused, LoginExpired, LoginRejected, SecondFactorRequired
 from ..http import WebRequest
 from ..types import Identity, LoginAttempt, User
+from .addresses import mark_proved
 from .auth import Auth, logger
 
 LOGIN_KEY = "asok_auth.login"
@@ -56,6 +56,8 @@ def complete_login(
     """
     location = next_url or auth.settings.login_redirect
     _admit(auth, request, user, method, identity)
+    if request.proved_address and request.proved_address == auth.users.email_of(user):
+        mark_proved(auth, user, request.proved_address)
     if enrolled_factors(auth, user):
         _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
         auth.emit("login.second_factor_required", user=user, method=method, client=request.client)
@@ -123,8 +125,9 @@ def log_out(auth: Auth, request: WebRequest) -> str:
 
 def logged_in_at(request: WebRequest) -> float | None:
     """When the session's user last gave all factors (seconds since the epoch), or None."""
-    record: Any = request.session.get(LOGIN_KEY)
-    return float(record["at"]) if isinstance(record, dict) and "at" in record else None
+    record = request.session.get(LOGIN_KEY)
+    at = record.get("at") if isinstance(record, dict) else None
+    return float(at) if isinstance(at, (int, float)) else None
 
 
 def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: Identity | None) -> None:
