@@ -103,7 +103,7 @@ class CredentialStore(ABC):
 
 
 class MailTransport(ABC):
-    """Sends one mail now, in the calling thread."""
+    """Sends one mail now, in the calling thread; several threads may send at the same time."""
 
     @abstractmethod
     def send(self, mail: OutgoingMail) -> None:
