@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 
 from .errors import SettingError
-from .types import JSON
 
 if TYPE_CHECKING:
     from .hookspecs import PluginManifest
@@ -68,9 +67,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
     token_revocation: str = "checked"
     """``checked`` or ``stateless``."""
-    providers: dict[str, dict[str, JSON]] = {}
+    providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""
-    sections: dict[str, dict[str, JSON]] = msgspec.field(default_factory=dict, name="_SECTIONS")
+    sections: dict[str, dict[str, object]] = msgspec.field(default_factory=dict, name="_SECTIONS")
     debug: bool = msgspec.field(default=False, name="_DEBUG")
     app_url: str | None = msgspec.field(default=None, name="_APP_URL")
     root: str = msgspec.field(default=".", name="_ROOT")
