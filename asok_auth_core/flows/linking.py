@@ -11,7 +11,8 @@ import json
 
 import msgspec
 
-from ..errors import CredentialExists
+from ..engine.addresses import account_key, parse_address
+from ..errors import AddressInvalid, CredentialExists
 from ..oauth_errors import (
     LastWayIn,
     OAuthAddressUnproved,
@@ -53,8 +54,8 @@ def account_for(auth: Auth, identity: Identity) -> User:
     user = _owner(auth, identity)
     if user is not None:
         return user
-    email = identity.email
-    if not email or identity.email_verified is not True:
+    email = _address(identity)
+    if email is None or identity.email_verified is not True:
         # The same words whether or not an account has this address: nobody learns which do.
         raise OAuthAddressUnproved(
             "The provider did not give us a mail address that it has verified. Verify it there, or "
@@ -116,6 +117,14 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
         auth.credentials.add(row.user_id, KIND, row.identifier, data)
         raise LastWayIn("This is the only way into your account. Add another one first.")
     auth.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+
+
+def _address(identity: Identity) -> str | None:
+    """The provider's address as accounts are kept here, or None if it is not one."""
+    try:
+        return account_key(parse_address(identity.email)) if identity.email else None
+    except AddressInvalid:
+        return None
 
 
 def _owner(auth: Auth, identity: Identity) -> User | None:

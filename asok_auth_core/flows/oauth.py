@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 from dataclasses import replace
 
 import msgspec
 
 from ..engine import oauth2, oidc
-from ..engine.keys import handle_digest
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
@@ -18,37 +15,16 @@ from ..oauth_errors import (
     OAuthAddressInsecure,
     OAuthNotConfigured,
     OAuthReplyInvalid,
-    OAuthStateInvalid,
     OAuthSubjectInvalid,
 )
-from ..providers import OAuth2Provider, OpenIDProvider
+from ..providers import Fetch, OAuth2Provider, OpenIDProvider
 from ..types import JSON, Identity, User
 from .auth import Auth, logger
+from .oauth_state import FlowRecord, keep, stale, take
 from .provider_documents import ProviderDocuments
 
-LIFETIME = 600
-"""Seconds a person may take at the provider."""
-
-MAX_FLOWS = 8
-"""Logins one browser may have under way; the oldest gives way."""
-
-MAX_STATE = 512
-COOKIE = "asok_oauth_"
 CLIENT_BEGINNINGS = 300
 BEGINNINGS_WINDOW = 900
-
-
-class FlowRecord(msgspec.Struct, frozen=True):
-    """What the StateStore keeps of a login under way. Nonce and code verifier are derived from the
-    secret in the browser's cookie, so nothing here is of use to who reads the store."""
-
-    provider: str
-    issuer: str
-    client_id: str
-    redirect_uri: str
-    next_url: str | None = None
-    link_user_id: str | None = None
-    """The account the identity is to be linked to; None for a login."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -108,8 +84,6 @@ class OAuthFlow:
         auth.limits.hit_client("oauth", request.client, limit=CLIENT_BEGINNINGS, window=BEGINNINGS_WINDOW)
         self._check_redirect_uri(redirect_uri)
         endpoint = provider.authorization_endpoint or self._metadata(provider).authorization_endpoint
-        state = state or self._handle()
-        secret = self._handle()
         record = FlowRecord(
             provider.name,
             provider.issuer,
@@ -118,9 +92,7 @@ class OAuthFlow:
             next_url,
             None if link is None else str(link.id),
         )
-        self._make_room(request)
-        auth.state.put(_key(state, secret), msgspec.json.encode(record), LIFETIME)
-        request.set_cookie(_cookie(request, state), f"{int(auth.clock())}.{secret}", max_age=LIFETIME)
+        state, secret = keep(auth, request, record, state)
         return oauth2.authorization_url(
             endpoint,
             client_id=provider.client_id,
@@ -148,24 +120,11 @@ class OAuthFlow:
         equal the state, and ``redirect_uri`` the one the flow was begun with. Raises OAuthError.
         """
         try:
-            record, secret = self._take(request, state or request.query.get("state"), expected_state)
+            record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
             return self._finish(request, provider, record, secret, redirect_uri, code)
         except OAuthError as error:
             self._auth.emit("login.failed", method=provider.name, client=request.client, error=error.code)
             raise
-
-    def _take(self, request: WebRequest, state: str | None, expected: str | None) -> tuple[FlowRecord, str]:
-        if not state or len(state) > MAX_STATE:
-            raise _stale()
-        if expected is not None and not hmac.compare_digest(state.encode(), expected.encode()):
-            raise _stale()
-        name = _cookie(request, state)
-        secret = request.cookies.get(name, "").partition(".")[2]
-        raw = self._auth.state.take(_key(state, secret)) if secret else None
-        if raw is None:
-            raise _stale()
-        request.set_cookie(name, "", max_age=0)
-        return msgspec.json.decode(raw, type=FlowRecord), secret
 
     def _finish(
         self,
@@ -178,9 +137,9 @@ class OAuthFlow:
     ) -> Finished:
         begun_with = (record.provider, record.issuer, record.client_id)
         if begun_with != (provider.name, provider.issuer, provider.client_id):
-            raise _stale()
+            raise stale()
         if redirect_uri is not None and redirect_uri != record.redirect_uri:
-            raise _stale()
+            raise stale()
         answer = dict(request.query) if code is None else {**request.query, "code": code}
         metadata = self._metadata(provider) if isinstance(provider, OpenIDProvider) else None
         code = oauth2.read_authorization_response(
@@ -189,19 +148,7 @@ class OAuthFlow:
             announced=metadata is not None and metadata.iss_announced,
             provider=provider.label,
         )
-        client = provider.client()
-        if metadata is not None and provider.token_auth is None:
-            listed = "client_secret_post" in metadata.token_auth
-            client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
-        endpoint = provider.token_endpoint or (metadata.token_endpoint if metadata else "")
-        verifier = oauth2.derive(secret, "verifier")
-        tokens = oauth2.read_token_response(
-            self._send(
-                oauth2.token_request(
-                    endpoint, client, code=code, redirect_uri=record.redirect_uri, verifier=verifier
-                )
-            )
-        )
+        tokens = self._exchange(provider, metadata, record, secret, code)
 
         def fetch(url: str) -> JSON:
             return read_reply(self._send(oauth2.bearer(url, tokens.access_token)))
@@ -215,24 +162,35 @@ class OAuthFlow:
         else:
             profile = fetch(provider.userinfo_endpoint) if provider.userinfo_endpoint else dict(tokens.raw)
             if not isinstance(profile, dict):
-                raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+                raise _unreadable()
             claims = Claims(profile)
-        try:
-            identity = provider.identity(claims, fetch)
-        except (LookupError, TypeError, ValueError, AttributeError):
-            logger.exception("Provider %r could not read a profile.", provider.name)
-            raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.") from None
-        if not isinstance(identity.subject, str) or not identity.subject:
-            raise OAuthSubjectInvalid(
-                "The provider did not say who you are. Please try another way to log in."
+        return Finished(_identity(provider, claims, fetch), record.next_url, record.link_user_id)
+
+    def _exchange(
+        self,
+        provider: OAuth2Provider,
+        metadata: oidc.Metadata | None,
+        record: FlowRecord,
+        secret: str,
+        code: str,
+    ) -> oauth2.Tokens:
+        """The code for tokens, with the verifier of this flow. The call is made once."""
+        client = provider.client()
+        if metadata is not None and provider.token_auth is None:
+            listed = "client_secret_post" in metadata.token_auth
+            client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
+        if not client.secret and client.auth != "none":
+            raise OAuthNotConfigured(
+                f"Logging in with {provider.label} is not set up: the client secret is missing."
             )
-        identity = replace(
-            identity,
-            issuer=provider.issuer,
-            provider=provider.name,
-            email_verified=identity.email is not None and identity.email_verified is True,
+        call = oauth2.token_request(
+            provider.token_endpoint or (metadata.token_endpoint if metadata else ""),
+            client,
+            code=code,
+            redirect_uri=record.redirect_uri,
+            verifier=oauth2.derive(secret, "verifier"),
         )
-        return Finished(identity, record.next_url, record.link_user_id)
+        return oauth2.read_token_response(self._send(call))
 
     def _openid_claims(
         self, provider: OpenIDProvider, metadata: oidc.Metadata, tokens: oauth2.Tokens, nonce: str
@@ -248,6 +206,13 @@ class OAuthFlow:
             now=self._auth.clock(),
         )
 
+    def authorization_endpoint(self, provider: OAuth2Provider) -> str | None:
+        """Where the provider's people log in, as far as is known without asking it again."""
+        if provider.authorization_endpoint:
+            return provider.authorization_endpoint
+        known = self._documents.known_metadata(provider.issuer)
+        return None if known is None else known.authorization_endpoint
+
     def _metadata(self, provider: OAuth2Provider) -> oidc.Metadata:
         return self._documents.metadata(provider.issuer)
 
@@ -258,15 +223,26 @@ class OAuthFlow:
                 "The address the provider sends people back to must be https; plain http only in DEBUG."
             )
 
-    def _make_room(self, request: WebRequest) -> None:
-        """Forget the oldest logins under way in this browser, so that cookies do not pile up."""
-        mine = {name: value for name, value in request.cookies.items() if COOKIE in name}
-        by_age = sorted(mine, key=lambda name: mine[name].partition(".")[0].rjust(20, "0"))
-        for name in by_age[: max(0, len(by_age) - MAX_FLOWS + 1)]:
-            request.set_cookie(name, "", max_age=0)
 
-    def _handle(self) -> str:
-        return base64.urlsafe_b64encode(self._auth.random(32)).rstrip(b"=").decode()
+def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identity:
+    """The provider's mapping, with its result checked: a plugin may be as mistaken as a provider."""
+    try:
+        identity = provider.identity(claims, fetch)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        logger.exception("Provider %r could not read a profile.", provider.name)
+        raise _unreadable() from None
+    if not isinstance(identity.subject, str) or not identity.subject:
+        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+    return replace(
+        identity,
+        issuer=provider.issuer,
+        provider=provider.name,
+        email_verified=identity.email is not None and identity.email_verified is True,
+    )
+
+
+def _unreadable() -> OAuthReplyInvalid:
+    return OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:
@@ -281,19 +257,3 @@ def user_info(identity: Identity) -> dict[str, JSON]:
         "picture": identity.picture,
         "raw": dict(identity.raw),
     }
-
-
-def _key(state: str, secret: str) -> str:
-    """Found only by who has both the state and the cookie of the browser that started."""
-    return f"oauth:{handle_digest(f'{state}.{secret}')}"
-
-
-def _cookie(request: WebRequest, state: str) -> str:
-    """One cookie for each flow. ``__Host-`` keeps other hosts of the domain from setting it."""
-    return f"{'__Host-' if request.secure else ''}{COOKIE}{handle_digest(state)[:16]}"
-
-
-def _stale() -> OAuthStateInvalid:
-    return OAuthStateInvalid(
-        "This login took too long, was finished already, or was begun in another browser. Please start again."
-    )

@@ -57,6 +57,10 @@ class Document(Generic[T]):
         finally:
             self._lock.release()
 
+    def known(self) -> T | None:
+        """What was fetched last, without a call."""
+        return self._value
+
     def newer(self, than: T) -> T:
         """A document fetched after ``than`` was, if the limit allows one; else what is known."""
         with self._lock:
@@ -107,6 +111,11 @@ class ProviderDocuments:
         with self._lock:
             document = self._metadata.setdefault(issuer, Document(fetch, self._clock))
         return document.get()
+
+    def known_metadata(self, issuer: str) -> Metadata | None:
+        """What ``issuer`` said of itself, if it was asked before."""
+        document = self._metadata.get(issuer)
+        return None if document is None else document.known()
 
     def keys(self, jwks_uri: str, kid: str | None) -> tuple[SigningKey, ...]:
         """The keys published at ``jwks_uri``; fetched again if none of them is called ``kid``.
