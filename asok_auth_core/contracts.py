@@ -183,7 +183,7 @@ class SecondFactor(ABC):
 
     def begin(self, request: WebRequest, user: User) -> None:
         """Called when the challenge page is shown (send a code, make a nonce)."""
-        return None
+        return
 
     @abstractmethod
     def challenge(self, request: WebRequest, user: User) -> Markup:
