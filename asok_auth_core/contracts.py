@@ -103,7 +103,7 @@ class CredentialStore(ABC):
 
 
 class MailTransport(ABC):
-    """Sends one mail now, in the calling thread."""
+    """Sends one mail now, in the calling thread; several threads may send at the same time."""
 
     @abstractmethod
     def send(self, mail: OutgoingMail) -> None:
@@ -150,6 +150,15 @@ class LoginMethod(ABC):
 
     def account_block(self, request: WebRequest) -> Markup | None:
         """Its section on the account page of ``request.user``, or None."""
+        return None
+
+    def authenticate(self, request: WebRequest) -> User | None:
+        """The user whom this very request proves by itself (a bearer token), or None: not mine.
+
+        Called when a request's user is first asked for, before the session is looked at. Raises
+        :class:`~asok_auth_core.errors.AuthError` if a proof was given and is bad: then nobody is
+        logged in, whatever the session says.
+        """
         return None
 
     @property
