@@ -13,11 +13,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ..contracts import Signer
 from ..errors import TokenExpired, TokenMalformed, TokenSignatureInvalid
 from ..types import Clock
 from .encoding import b64url_decode, b64url_encode
 from .keys import KeyRing
+from .signer import Signer
 from .signers import HS256
 
 MAX_BYTES = 4096
