@@ -19,7 +19,7 @@ from .flows.limits import Limits
 from .mail.outbox import Outbox
 from .pages.render import environment
 from .plugins import Plugins
-from .settings import Settings, read, secrets
+from .settings import read, secrets
 from .types import Clock, OutgoingMail, Random
 
 T = TypeVar("T")
@@ -58,7 +58,9 @@ def start(
     keys = KeyRing(secrets(config, debug=settings.debug))
     scheme = settings.state_store.partition(":")[0]
     make_store = _chosen("STATE_STORE", scheme, loaded.state_stores(settings), loaded)
-    make_transport = _chosen("MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded)
+    make_transport = _chosen(
+        "MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded
+    )
     state = make_store(settings.state_store)
     # Results of mails become events of the Auth that is made from this very outbox.
     holder: list[Auth] = []
