@@ -17,10 +17,15 @@ DEFAULT_APP = "wsgi:app"
 
 @dataclass(slots=True)
 class CommandLine:
-    """What the options before the command's name say. ``app`` is ``module:attribute``."""
+    """What the options before the command's name say. ``app`` is ``module:attribute``, or None."""
 
-    app: str = DEFAULT_APP
+    app: str | None = None
     _auth: Auth | None = field(default=None, repr=False)
+
+    @property
+    def is_chosen(self) -> bool:
+        """True if the person named an app; otherwise ``wsgi:app`` is tried."""
+        return self.app is not None
 
     def auth(self) -> Auth:
         """The authentication of the app, which is imported the first time this is asked for.
@@ -29,7 +34,7 @@ class CommandLine:
         AuthExtension, and whatever the app raises while it starts.
         """
         if self._auth is None:
-            self._auth = _load(self.app)
+            self._auth = _load(self.app or DEFAULT_APP)
         return self._auth
 
 
