@@ -69,6 +69,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``checked`` or ``stateless``."""
     providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""
+    on_login: object = None
+    """``function(request, user_info)`` that finds or creates the user of a provider login and calls
+    ``request.login(user)``, as asok-auth-providers has it; None: the core's own linking."""
+    oauth_providers: dict[str, dict[str, object]] = msgspec.field(
+        default_factory=dict, name="_OAUTH_PROVIDERS"
+    )
+    """``app.config["OAUTH_PROVIDERS"]``, the setting of asok-auth-providers."""
     sections: dict[str, dict[str, object]] = msgspec.field(default_factory=dict, name="_SECTIONS")
     debug: bool = msgspec.field(default=False, name="_DEBUG")
     app_url: str | None = msgspec.field(default=None, name="_APP_URL")
@@ -116,6 +123,7 @@ def read(
             _convert(own[name], kind, f'AUTH["{name}"]', strict=False)
     values["MAIL"] = {**_asok_mail(config, environ), **cast("dict[str, object]", values.get("MAIL") or {})}
     values["_SECTIONS"] = own
+    values["_OAUTH_PROVIDERS"] = config.get("OAUTH_PROVIDERS") or {}
     values["_DEBUG"] = bool(config.get("DEBUG"))
     app_url = config.get("APP_URL") or environ.get("APP_URL")
     values["_APP_URL"] = str(app_url).rstrip("/") if app_url else None
@@ -168,6 +176,8 @@ def _check(settings: Settings) -> None:
     for key, value in (("LOGIN_REDIRECT", settings.login_redirect), ("LOGOUT_REDIRECT", settings.logout_redirect)):
         if not value.startswith("/") or value.startswith(("//", "/\\")):
             raise SettingError(f'AUTH["{key}"] must be a path of this app such as "/", got {value!r}.')
+    if settings.on_login is not None and not callable(settings.on_login):
+        raise SettingError('AUTH["ON_LOGIN"] must be a function of (request, user_info).')
     if settings.recent_login < 1:
         raise SettingError(f'AUTH["RECENT_LOGIN"] must be at least 1 second, got {settings.recent_login}.')
 

@@ -68,7 +68,7 @@ def start(
         for made in holder:
             made.emit(name, domain=mail.to.rpartition("@")[2], error=error.code if error else None)
 
-    outbox = Outbox(make_transport(), clock=clock, on_result=on_result, retry_for=settings.mail.retry_for)
+    outbox = Outbox(make_transport(), on_result=on_result, retry_for=settings.mail.retry_for)
     auth = Auth(
         settings=settings,
         plugins=loaded,
