@@ -68,14 +68,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _installed() -> Plugins:
     """The installed plugins, for their commands; one that is broken is `asok-auth plugins`' to show."""
-    found = Plugins(quiet=True)
+    found = Plugins(inventory=True)
     found.discover()
     return found
 
 
 def _app_first(arguments: list[str]) -> list[str]:
     """``--app`` may stand anywhere; it belongs before the command's name."""
-    rest, first = [], []
+    rest: list[str] = []
+    first: list[str] = []
     words = iter(arguments)
     for word in words:
         if word == "--":

@@ -7,22 +7,20 @@ raises costs only its own result.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from . import hookspecs
 from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .engine.permissions import PermissionSet, compile_grants
 from .errors import PluginError
-from .hookspecs import API_VERSION, GROUP, PluginManifest
+from .hookspecs import GROUP, PluginManifest
+from .plugin_check import GUARDS, HOOKS, PluginInfo, State, problem
 from .settings import Settings
 from .types import Event, Finding, LoginAttempt, User
 
@@ -34,35 +32,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asok_auth")
 
-HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_auth_")))
-GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
-"""Hooks that refuse: a plugin that has one is never dropped silently."""
-
-State = Literal["loaded", "disabled", "quarantined"]
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
-    """What ``asok-auth plugins`` shows of one plugin. ``reason`` says why it is not loaded."""
-
-    name: str
-    distribution: str = ""
-    version: str = ""
-    hooks: tuple[str, ...] = ()
-    state: State = "loaded"
-    reason: str = ""
+__all__ = ["GUARDS", "HOOKS", "PluginInfo", "Plugins", "State"]
 
 
 class Plugins:
     """The plugins of one app."""
 
-    def __init__(self, *, strict: bool = False, allow: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, *, strict: bool = False, allow: Sequence[str] | None = None, inventory: bool = False
+    ) -> None:
+        """``inventory`` is for tools that only list: what is broken is noted, and nothing is said."""
         self._strict = strict
+        self._inventory = inventory
         self._allow = None if allow is None else frozenset(allow)
         self._infos: dict[str, PluginInfo] = {}
         self._manifests: dict[str, PluginManifest] = {}
-        self._cached: dict[str, list[tuple[str, Callable[..., list[object]]]]] = {}
+        self._cached: dict[str, list[tuple[str, Callable[..., list[Any]]]]] = {}
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(hookspecs)
 
@@ -132,14 +119,14 @@ class Plugins:
     def _register(self, plugin: object, info: PluginInfo) -> None:
         info = replace(info, hooks=tuple(hook for hook in HOOKS if hasattr(plugin, hook)))
         manifest = getattr(plugin, "asok_auth_plugin", PluginManifest())
-        if problem := _problem(plugin, info, manifest):
-            self._keep_out(info, problem)
+        if reason := problem(plugin, info, manifest):
+            self._keep_out(info, reason)
             return
         try:
             self.manager.register(plugin, info.name)
         except (pluggy.PluginValidationError, ValueError) as error:
             self._unregister(info.name)
-            self._keep_out(info, _first_line(error))
+            self._keep_out(info, " ".join(str(error).split()))
         else:
             self._cached.clear()
             self._infos[info.name] = info
@@ -150,6 +137,8 @@ class Plugins:
         self._unregister(info.name)
         self._manifests.pop(info.name, None)
         self._infos[info.name] = replace(info, state="quarantined", reason=reason)
+        if self._inventory:
+            return
         message = f"Plugin {info.name!r} is not used: {reason}."
         guards = sorted(GUARDS.intersection(info.hooks))
         if guards:
@@ -193,24 +182,18 @@ class Plugins:
         return self._named("asok_auth_second_factors", lambda item: item.name, auth=auth)
 
     def _named(self, hook: str, name_of: Callable[[T], str], **arguments: object) -> dict[str, T]:
-        def pairs(result: Iterable[T]) -> Iterable[tuple[str, T]]:
-            return [(name_of(item), item) for item in result]
-
-        return self._gather(hook, pairs, arguments)
+        return self._gather(hook, lambda result: [(name_of(item), item) for item in result], arguments)
 
     def _mapped(self, hook: str, **arguments: object) -> dict[str, T]:
-        def pairs(result: Mapping[str, T]) -> Iterable[tuple[str, T]]:
-            return list(result.items())
-
-        return self._gather(hook, pairs, arguments)
+        return self._gather(hook, lambda result: list(result.items()), arguments)
 
     def _gather(
         self,
         hook: str,
-        pairs: Callable[[T], Iterable[tuple[str, object]]],
+        pairs: Callable[[Any], Iterable[tuple[str, T]]],
         arguments: dict[str, object],
-    ) -> dict[str, object]:
-        merged: dict[str, object] = {}
+    ) -> dict[str, T]:
+        merged: dict[str, T] = {}
         owners: dict[str, str] = {}
         for plugin, call in self._callers(hook):
             try:
@@ -299,13 +282,13 @@ class Plugins:
             except Exception as error:
                 on_error(plugin, error)
 
-    def _callers(self, hook: str) -> list[tuple[str, Callable[..., list[T]]]]:
+    def _callers(self, hook: str) -> list[tuple[str, Callable[..., list[Any]]]]:
         """Each plugin that implements ``hook``, with a caller that reaches only it."""
         if hook not in self._cached:
             self._cached[hook] = self._find_callers(hook)
         return self._cached[hook]
 
-    def _find_callers(self, hook: str) -> list[tuple[str, Callable[..., list[object]]]]:
+    def _find_callers(self, hook: str) -> list[tuple[str, Callable[..., list[Any]]]]:
         implementations = getattr(self.manager.hook, hook).get_hookimpls()
         plugins = [impl.plugin for impl in implementations]
         return [
@@ -315,34 +298,3 @@ class Plugins:
             )
             for impl in implementations
         ]
-
-
-def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
-    """Why this plugin cannot be used, or None."""
-    if not isinstance(manifest, PluginManifest):
-        return "its asok_auth_plugin is not a PluginManifest"
-    try:
-        fits = SpecifierSet(manifest.api).contains(API_VERSION)
-    except InvalidSpecifier:
-        return f'its api range {manifest.api!r} cannot be read; write one like ">=1.0,<2"'
-    if not fits:
-        return f"it was written for plugin API {manifest.api}, this is {API_VERSION}"
-    marked = [
-        name
-        for name, value in inspect.getmembers(plugin, callable)
-        if getattr(value, f"{GROUP}_impl", None) is not None
-    ]
-    for name in marked:
-        if name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, 1, 0.0)[0]
-            return f"there is no hook {name!r}; did you mean {near!r}?"
-    for name in info.hooks:
-        if name not in marked:
-            return f"{name} is not marked with @hookimpl"
-    if not marked:
-        return "it implements no hook"
-    return None
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -62,8 +62,8 @@ def _load(spec: str) -> Auth:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ConfigurationError(
-            f"There is no module {error.name!r} in {Path.cwd()}. Go to the app's folder, or say where the app "
-            "is: asok-auth --app module:attribute."
+            f"There is no module {error.name!r} in {Path.cwd()}. Go to the app's folder, or say where "
+            "the app is: asok-auth --app module:attribute."
         ) from None
     app = getattr(module, attribute, None)
     if app is None:
@@ -72,6 +72,7 @@ def _load(spec: str) -> Auth:
     found = [auth for ext in extensions.values() if isinstance(auth := getattr(ext, "auth", None), Auth)]
     if not found:
         raise ConfigurationError(
-            f"{spec} has no AuthExtension. Add app.register_extension(AuthExtension()) to module {module_name!r}."
+            f"{spec} has no AuthExtension. Add app.register_extension(AuthExtension()) "
+            f"to module {module_name!r}."
         )
     return found[0]

@@ -62,7 +62,7 @@ def plugins(
 
 
 def _installed() -> tuple[PluginInfo, ...]:
-    found = Plugins(quiet=True)
+    found = Plugins(inventory=True)
     found.discover()
     return found.infos
 
