@@ -46,7 +46,11 @@ class PluginInfo:
 class PluginRegistry:
     """The plugins of one app: found, checked, and registered with pluggy."""
 
-    def __init__(self, *, strict: bool = False, allow: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, *, strict: bool = False, allow: Sequence[str] | None = None, inventory: bool = False
+    ) -> None:
+        """``inventory`` is for tools that only list: what is broken is noted, and nothing is said."""
+        self._inventory = inventory
         self._strict = strict
         self._allow = None if allow is None else frozenset(allow)
         self._infos: dict[str, PluginInfo] = {}
@@ -143,6 +147,8 @@ class PluginRegistry:
         self._unregister(info.name)
         self._manifests.pop(info.name, None)
         self._infos[info.name] = replace(info, state="quarantined", reason=reason)
+        if self._inventory:
+            return
         message = f"Plugin {info.name!r} is not used: {reason}."
         guards = sorted(GUARDS.intersection(info.hooks))
         if guards:
