@@ -208,10 +208,14 @@ class LoginRequired(AuthError):
 
 
 class PermissionDenied(AuthError):
-    """Somebody is logged in and may not do this."""
+    """Somebody is logged in and may not do this. ``explanation`` is for developers: DEBUG shows it."""
 
     code = "permission_denied"
     status = 403
+
+    def __init__(self, message: str, explanation: str = "") -> None:
+        super().__init__(message)
+        self.explanation = explanation
 
 
 class RecentLoginRequired(AuthError):
