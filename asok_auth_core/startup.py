@@ -16,6 +16,7 @@ from .engine.keys import KeyRing
 from .errors import MailError, SettingError
 from .flows.auth import Auth
 from .flows.limits import Limits
+from .flows.provider_setup import configured_providers
 from .mail.outbox import Outbox
 from .pages.render import environment
 from .plugins import Plugins
@@ -85,7 +86,7 @@ def start(
         random=random,
     )
     holder.append(auth)
-    auth.providers.update(loaded.providers(settings))
+    auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
     auth.login_methods.update(loaded.login_methods(auth))
     auth.second_factors.update(loaded.second_factors(auth))
     auth.templates = environment(_overrides(root), template_packages(auth))

@@ -12,9 +12,10 @@ from ..engine.message import Send
 from ..engine.urls import is_listed, origin, safe_next
 from ..flows.auth import Auth
 from ..flows.linking import account_for, link, linked, unlink
-from ..flows.login import complete_login, require_recent_login
+from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, user_info
 from ..flows.oauth_state import stale
+from ..flows.recent_login import require_recent_login
 from ..http import Handler, Route, WebRequest, WebResponse
 from ..oauth_errors import OAuthAddressUnproved
 from ..providers import OAuth2Provider
