@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
+from .engine.permissions import is_well_formed
 from .errors import SettingError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def secrets(config: Mapping[str, object], *, debug: bool) -> tuple[bytes, ...]:
         raw = key.encode() if isinstance(key, str) else key
         if not isinstance(raw, bytes) or not raw:
             raise SettingError(
-                f"{name} is missing. Make one with: python -c \"import secrets; print(secrets.token_hex(32))\""
+                f'{name} is missing. Make one with: python -c "import secrets; print(secrets.token_hex(32))"'
             )
         if len(raw) < MIN_SECRET_BYTES and not debug:
             raise SettingError(
@@ -162,12 +163,19 @@ def _check(settings: Settings) -> None:
         )
     if settings.mail.security not in (None, "starttls", "tls", "none"):
         raise SettingError(
-            'AUTH["MAIL"]["SECURITY"] must be "starttls", "tls" or "none", '
-            f"got {settings.mail.security!r}."
+            f'AUTH["MAIL"]["SECURITY"] must be "starttls", "tls" or "none", got {settings.mail.security!r}.'
         )
-    for key, value in (("LOGIN_REDIRECT", settings.login_redirect), ("LOGOUT_REDIRECT", settings.logout_redirect)):
+    for key, value in (
+        ("LOGIN_REDIRECT", settings.login_redirect),
+        ("LOGOUT_REDIRECT", settings.logout_redirect),
+    ):
         if not value.startswith("/") or value.startswith(("//", "/\\")):
             raise SettingError(f'AUTH["{key}"] must be a path of this app such as "/", got {value!r}.')
+    policy = settings.require_2fa
+    if isinstance(policy, str) and not (is_well_formed(policy) and (policy == "*" or "." in policy)):
+        raise SettingError(
+            f'AUTH["REQUIRE_2FA"] must be True, False or a pattern such as "admin.*", got {policy!r}.'
+        )
     if settings.recent_login < 1:
         raise SettingError(f'AUTH["RECENT_LOGIN"] must be at least 1 second, got {settings.recent_login}.')
 
@@ -210,7 +218,7 @@ def _from_environment(
         return
     struct = MailSettings if kind is Settings and key == "MAIL" else kind
     if struct is Settings:
-        raise SettingError(f"{variable}: AUTH[\"{key}\"] has no keys of its own to set from the environment.")
+        raise SettingError(f'{variable}: AUTH["{key}"] has no keys of its own to set from the environment.')
     fields = {f.encode_name for f in msgspec.structs.fields(struct)}
     if inner not in fields:
         raise SettingError(_unknown(variable, inner, fields))
