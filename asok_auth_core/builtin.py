@@ -31,8 +31,8 @@ def asok_auth_state_stores(settings: Settings) -> Mapping[str, Callable[[str], S
 def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], MailTransport]]:
     return {
         "smtp": lambda: SmtpTransport(settings.mail),
-        "console": lambda: ConsoleTransport(settings.mail),
-        "file": lambda: FileTransport(settings.mail, Path(settings.root)),
+        "console": lambda: ConsoleTransport(settings.mail, debug=settings.debug),
+        "file": lambda: FileTransport(settings.mail, root=Path(settings.root)),
     }
 
 

@@ -152,6 +152,15 @@ class LoginMethod(ABC):
         """Its section on the account page of ``request.user``, or None."""
         return None
 
+    def authenticate(self, request: WebRequest) -> User | None:
+        """The user whom this very request proves by itself (a bearer token), or None: not mine.
+
+        Called when a request's user is first asked for, before the session is looked at. Raises
+        :class:`~asok_auth_core.errors.AuthError` if a proof was given and is bad: then nobody is
+        logged in, whatever the session says.
+        """
+        return None
+
     @property
     def api(self) -> object | None:
         """What ``request.auth.<name>`` gives: an object whose public methods take the request first.
@@ -178,7 +187,7 @@ class SecondFactor(ABC):
 
     def begin(self, request: WebRequest, user: User) -> None:
         """Called when the challenge page is shown (send a code, make a nonce)."""
-        return None
+        return
 
     @abstractmethod
     def challenge(self, request: WebRequest, user: User) -> Markup:

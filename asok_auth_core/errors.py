@@ -225,6 +225,13 @@ class RecentLoginRequired(AuthError):
     status = 403
 
 
+class FormExpired(AuthError):
+    """A form was sent without the CSRF token of this browser."""
+
+    code = "form_expired"
+    status = 403
+
+
 class OAuthError(LoginError):
     """A login at a provider failed; subclasses or ``code`` say how."""
 

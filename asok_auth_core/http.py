@@ -62,6 +62,8 @@ class WebRequest(ABC):
     """This response's Content-Security-Policy nonce."""
     proved_address: str | None = None
     """The mail address this very request has proved, so that a login that follows can record it."""
+    proved_by: str | None = None
+    """The login method that proved it."""
 
     @property
     @abstractmethod
