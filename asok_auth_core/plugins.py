@@ -20,10 +20,11 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from . import hookspecs
 from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
+from .engine.permissions import PermissionSet, compile_grants
 from .errors import PluginError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
 from .settings import Settings
-from .types import Event, Finding, Grant, LoginAttempt, User
+from .types import Event, Finding, LoginAttempt, User
 
 if TYPE_CHECKING:
     import typer
@@ -231,15 +232,18 @@ class Plugins:
 
     def permissions(
         self, user: User, on_error: Callable[[str, Exception], None]
-    ) -> Iterator[tuple[str, Grant]]:
-        """``(plugin, grant)`` of every plugin; one that raises grants nothing and is reported."""
+    ) -> Iterator[tuple[str, PermissionSet]]:
+        """``(plugin, grants)`` of every plugin; one that raises grants nothing and is reported."""
         for plugin, call in self._callers("asok_auth_permissions"):
             try:
-                grants = [_grant(item) for result in call(user=user) for item in result]
+                given = [
+                    result if isinstance(result, PermissionSet) else compile_grants(result)
+                    for result in call(user=user)
+                ]
             except Exception as error:
                 on_error(plugin, error)
             else:
-                yield from ((plugin, grant) for grant in grants)
+                yield from ((plugin, grants) for grants in given)
 
     def denies(
         self, user: User, permission: str, resource: object | None, on_error: Callable[[str, Exception], None]
@@ -311,10 +315,6 @@ class Plugins:
             )
             for impl in implementations
         ]
-
-
-def _grant(item: str | Grant) -> Grant:
-    return item if isinstance(item, Grant) else Grant(item)
 
 
 def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import msgspec
 
 from .errors import SettingError
-from .types import JSON
 
 if TYPE_CHECKING:
     from .hookspecs import PluginManifest
@@ -68,9 +67,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
     token_revocation: str = "checked"
     """``checked`` or ``stateless``."""
-    providers: dict[str, dict[str, JSON]] = {}
+    providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""
-    sections: dict[str, dict[str, JSON]] = msgspec.field(default_factory=dict, name="_SECTIONS")
+    on_login: object = None
+    """``function(request, user_info)`` that finds or creates the user of a provider login and calls
+    ``request.login(user)``, as asok-auth-providers has it; None: the core's own linking."""
+    oauth_providers: dict[str, dict[str, object]] = msgspec.field(
+        default_factory=dict, name="_OAUTH_PROVIDERS"
+    )
+    """``app.config["OAUTH_PROVIDERS"]``, the setting of asok-auth-providers."""
+    sections: dict[str, dict[str, object]] = msgspec.field(default_factory=dict, name="_SECTIONS")
     debug: bool = msgspec.field(default=False, name="_DEBUG")
     app_url: str | None = msgspec.field(default=None, name="_APP_URL")
     root: str = msgspec.field(default=".", name="_ROOT")
@@ -115,8 +121,9 @@ def read(
     for name, kind in sections.items():
         if name in own:
             _convert(own[name], kind, f'AUTH["{name}"]', strict=False)
-    values["MAIL"] = {**_asok_mail(config), **cast("dict[str, object]", values.get("MAIL") or {})}
+    values["MAIL"] = {**_asok_mail(config, environ), **cast("dict[str, object]", values.get("MAIL") or {})}
     values["_SECTIONS"] = own
+    values["_OAUTH_PROVIDERS"] = config.get("OAUTH_PROVIDERS") or {}
     values["_DEBUG"] = bool(config.get("DEBUG"))
     app_url = config.get("APP_URL") or environ.get("APP_URL")
     values["_APP_URL"] = str(app_url).rstrip("/") if app_url else None
@@ -169,12 +176,14 @@ def _check(settings: Settings) -> None:
     for key, value in (("LOGIN_REDIRECT", settings.login_redirect), ("LOGOUT_REDIRECT", settings.logout_redirect)):
         if not value.startswith("/") or value.startswith(("//", "/\\")):
             raise SettingError(f'AUTH["{key}"] must be a path of this app such as "/", got {value!r}.')
+    if settings.on_login is not None and not callable(settings.on_login):
+        raise SettingError('AUTH["ON_LOGIN"] must be a function of (request, user_info).')
     if settings.recent_login < 1:
         raise SettingError(f'AUTH["RECENT_LOGIN"] must be at least 1 second, got {settings.recent_login}.')
 
 
-def _asok_mail(config: Mapping[str, object]) -> dict[str, object]:
-    """Asok's own MAIL_* settings under our names, where they are set."""
+def _asok_mail(config: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    """Asok's own MAIL_* settings under our names, where they are set in the app or environment."""
     names = {
         "HOST": "MAIL_HOST",
         "PORT": "MAIL_PORT",
@@ -182,8 +191,9 @@ def _asok_mail(config: Mapping[str, object]) -> dict[str, object]:
         "PASSWORD": "MAIL_PASSWORD",
         "SENDER": "MAIL_FROM",
     }
-    found = {ours: config[theirs] for ours, theirs in names.items() if config.get(theirs) not in (None, "")}
-    if (tls := config.get("MAIL_TLS")) not in (None, ""):
+    given = {**environ, **{key: value for key, value in config.items() if value not in (None, "")}}
+    found = {ours: given[theirs] for ours, theirs in names.items() if given.get(theirs)}
+    if tls := given.get("MAIL_TLS"):
         on = str(tls).lower() in ("true", "1", "yes", "on")
         found["SECURITY"] = "starttls" if on else "none"
     return found
