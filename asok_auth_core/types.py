@@ -93,12 +93,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMail:
-    """One mail to one recipient. Building one does not check it; transports refuse bad headers."""
+    """One mail to one recipient. Building one does not check it; transports refuse bad headers.
+
+    The bodies hold links that log in, so they are left out of its ``repr``.
+    """
 
     to: str
     subject: str
-    text: str
-    html: str | None = None
+    text: str = field(repr=False)
+    html: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

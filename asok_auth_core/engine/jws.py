@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import TokenMalformed, TokenSignatureInvalid
 from .encoding import b64url_decode, b64url_encode
-from .signers import Signer
+from .signer import Signer
 
 
 def header_segment(algorithm: str, kid: str, typ: str) -> bytes:

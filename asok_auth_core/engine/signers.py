@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import ClassVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from .encoding import b64url_encode
+from .signer import Signer
 
 MIN_KEY_BYTES = 32
 
@@ -23,29 +22,8 @@ _BLOCK_BYTES = 64  # of SHA-256
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _ECDSA_SHA256 = ec.ECDSA(SHA256())
 
-
-class Signer(ABC):
-    """Signs and verifies with one key. Made by a factory from 32 bytes of key material.
-
-    ``algorithm`` is the JWS ``alg`` value (RFC 7518 section 3.1, RFC 8037 section 3.1).
-    """
-
-    algorithm: ClassVar[str]
-
-    @abstractmethod
-    def sign(self, message: bytes) -> bytes:
-        """The signature of ``message``."""
-
-    @abstractmethod
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        """True only if ``signature`` is the whole, exact signature of ``message``; constant time."""
-
-    def public_jwk(self) -> dict[str, str] | None:
-        """The public key as a JWK (RFC 7517) without ``kid``, or None for a symmetric key."""
-        return None
-
-
 SignerFactory = Callable[[bytes], Signer]
+"""Makes a signer from 32 bytes of key material."""
 
 
 class HS256(Signer):

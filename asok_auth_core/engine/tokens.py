@@ -14,7 +14,8 @@ from ..types import Clock
 from .encoding import b64url_encode
 from .jws import header_segment, sign_compact, verify_compact
 from .keys import KeyRing
-from .signers import SIGNERS, Signer, SignerFactory
+from .signer import Signer
+from .signers import SIGNERS, SignerFactory
 
 MAX_TOKEN_BYTES = 4096
 CLOCK_SKEW = 60

@@ -1,0 +1,285 @@
+"""Hands mails to a transport in background threads, tries again what failed for now, and tells.
+
+The request that posts a mail waits briefly for the first attempt (:meth:`Delivery.wait`), so that
+its page can say "we cannot send mail right now" instead of claiming a mail is on its way. What comes
+after that happens off the request's path.
+
+Mails wait in memory only: they hold links that log in, which belong on no disk. A process that is
+killed loses them, and the person asks again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import logging
+import os
+import random as ordinary_random
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..contracts import MailTransport
+from ..engine.addresses import address_domain
+from ..errors import AddressInvalid, MailError, MailPermanent, MailTemporary
+from ..types import Clock, OutgoingMail
+
+logger = logging.getLogger("asok_auth")
+
+State = Literal["pending", "sent", "retrying", "failed"]
+OnResult = Callable[[OutgoingMail, MailError | None, bool], None]
+"""Told of each attempt: the mail, None or the error, and whether this was the last attempt."""
+
+CAPACITY = 1000
+"""Mails that may wait at once; more are refused, so that an outage does not fill the memory."""
+WORKERS = 4
+FIRST_RETRY = 1.0
+LONGEST_RETRY = 60.0
+"""Seconds between two attempts: the first pause, doubled each time, up to the longest."""
+SHUTDOWN = 5.0
+"""Seconds that the end of the process waits for mails on their way."""
+
+
+class Delivery:
+    """What became of one mail so far."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._state: State = "pending"
+        self._error: MailError | None = None
+
+    @property
+    def state(self) -> State:
+        """``pending`` before the first attempt has ended, then ``sent``, ``retrying`` or ``failed``."""
+        return self._state
+
+    @property
+    def error(self) -> MailError | None:
+        """Why the latest attempt failed, or None."""
+        return self._error
+
+    def wait(self, seconds: float) -> State:
+        """The state, as soon as the first attempt has ended, at the latest after ``seconds``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._state != "pending", seconds)
+            return self._state
+
+    def _set(self, state: State, error: MailError | None) -> None:
+        with self._changed:
+            self._state, self._error = state, error
+            self._changed.notify_all()
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    due: float
+    number: int
+    mail: OutgoingMail = field(compare=False)
+    delivery: Delivery = field(compare=False)
+    give_up_at: float = field(compare=False)
+    attempts: int = field(default=0, compare=False)
+
+
+class Outbox:
+    """Mails on their way out. One per app; its threads start with the first mail.
+
+    ``clock`` gives seconds that only ever grow; ``retry_for`` is how long, in seconds from posting, a
+    temporary failure is tried again. After a fork the child starts with an empty outbox: what the
+    parent has accepted, the parent sends.
+
+    Several threads call ``transport.send`` at the same time.
+    """
+
+    def __init__(
+        self,
+        transport: MailTransport,
+        *,
+        on_result: OnResult,
+        clock: Clock = time.monotonic,
+        retry_for: float = 600,
+        first_retry: float = FIRST_RETRY,
+        longest_retry: float = LONGEST_RETRY,
+        capacity: int = CAPACITY,
+        workers: int = WORKERS,
+        jitter: Callable[[], float] = ordinary_random.random,
+    ) -> None:
+        self._transport = transport
+        self._on_result = on_result
+        self._clock = clock
+        self._retry_for = retry_for
+        self._first_retry = first_retry
+        self._longest_retry = longest_retry
+        self._capacity = capacity
+        self._most_workers = workers
+        self._jitter = jitter
+        self._start_empty()
+        _outboxes.add(self)
+
+    def _start_empty(self) -> None:
+        """The state of a process that has posted nothing; also that of a forked child."""
+        self._wakeup = threading.Condition()
+        self._jobs: list[_Job] = []
+        self._posted = 0
+        self._in_hand = 0
+        self._workers = 0
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Outbox of {type(self._transport).__name__}, {len(self)} waiting>"
+
+    def __len__(self) -> int:
+        """Mails that are neither sent nor given up."""
+        return len(self._jobs) + self._in_hand
+
+    def post(self, mail: OutgoingMail) -> Delivery:
+        """Accept ``mail`` for delivery and return at once.
+
+        Raises MailTemporary if too many wait already, or after :meth:`close`.
+        """
+        delivery = Delivery()
+        with self._wakeup:
+            if self._closed:
+                raise MailTemporary("The server is shutting down; no mail is taken any more.")
+            if len(self) >= self._capacity:
+                raise MailTemporary("Too many mails are waiting to be sent. Please try again later.")
+            self._ensure_worker()
+            now = self._clock()
+            self._posted += 1
+            job = _Job(now, self._posted, mail, delivery, now + self._retry_for)
+            heapq.heappush(self._jobs, job)
+            self._wakeup.notify()
+        return delivery
+
+    def flush(self, timeout: float) -> int:
+        """Attempt everything that waits now, retries included; how many are still not settled.
+
+        Returns when all are sent, given up or put off again, at the latest after ``timeout`` seconds.
+        """
+        with self._wakeup:
+            now = self._clock()
+            for job in self._jobs:
+                job.due = min(job.due, now)
+            heapq.heapify(self._jobs)
+            self._wakeup.notify_all()
+            self._wakeup.wait_for(lambda: not self._in_hand and not self._is_due(), timeout)
+            return len(self)
+
+    def close(self, timeout: float = SHUTDOWN) -> None:
+        """Take no more mail, give each that waits one last attempt, report what is left as failed."""
+        with self._wakeup:
+            if self._closed:
+                return
+            self._closed = True
+        self.flush(timeout)
+        with self._wakeup:
+            left, self._jobs = self._jobs, []
+            self._wakeup.notify_all()
+        for job in left:
+            self._settle(
+                job, MailTemporary("The server shut down before the mail could be sent."), final=True
+            )
+        self._transport.close()
+        _outboxes.discard(self)
+
+    # -- in the worker threads -------------------------------------------------------------------
+
+    def _ensure_worker(self) -> None:
+        """Start one more thread if all are busy. Called with the lock held."""
+        if self._workers >= min(self._most_workers, len(self) + 1):
+            return
+        worker = threading.Thread(target=self._work, name="asok-auth-mail", daemon=True)
+        try:
+            worker.start()
+        except RuntimeError:
+            if not self._workers:
+                raise MailTemporary("No thread could be started to send the mail.") from None
+        else:
+            self._workers += 1
+
+    def _work(self) -> None:
+        wakeup = self._wakeup
+        while (job := self._next()) is not None:
+            try:
+                self._attempt(job)
+            finally:
+                with wakeup:
+                    self._in_hand -= 1
+                    wakeup.notify_all()
+
+    def _next(self) -> _Job | None:
+        """Wait for a mail that is due; None when this thread is to end."""
+        with self._wakeup:
+            while not self._is_due():
+                if self._closed and not self._jobs:
+                    self._workers -= 1
+                    return None
+                self._wakeup.wait(self._jobs[0].due - self._clock() if self._jobs else None)
+            self._in_hand += 1
+            return heapq.heappop(self._jobs)
+
+    def _is_due(self) -> bool:
+        return bool(self._jobs) and self._jobs[0].due <= self._clock()
+
+    def _attempt(self, job: _Job) -> None:
+        job.attempts += 1
+        error = self._send(job.mail)
+        pause = min(self._longest_retry, self._first_retry * 2 ** (job.attempts - 1))
+        due = self._clock() + pause * (0.5 + self._jitter() / 2)
+        again = isinstance(error, MailTemporary) and due <= job.give_up_at and not self._closed
+        self._settle(job, error, final=not again)
+        if again:
+            with self._wakeup:
+                job.due = due
+                heapq.heappush(self._jobs, job)
+
+    def _send(self, mail: OutgoingMail) -> MailError | None:
+        try:
+            self._transport.send(mail)
+        except MailError as error:
+            return error
+        except AddressInvalid as error:
+            return MailPermanent(error.message)
+        except Exception as error:  # noqa: BLE001 (a plugin's code)
+            # Neither its text nor its traceback is logged: a transport may have put the mail there.
+            name = f"{type(self._transport).__name__} raised {type(error).__name__}"
+            logger.error("The mail transport is broken: %s.", name)
+            return MailPermanent(f"The mail transport is broken: {name}.")
+        return None
+
+    def _settle(self, job: _Job, error: MailError | None, *, final: bool) -> None:
+        """Tell the observer, then whoever waits: an event is there before a page is."""
+        domain = address_domain(job.mail.to)
+        if error is None:
+            logger.info("mail to a person at %s sent, attempt %d", domain, job.attempts)
+        else:
+            outcome = "failed" if final else "is tried again later"
+            logger.warning(
+                "mail to a person at %s %s, attempt %d: %s", domain, outcome, job.attempts, error.message
+            )
+        try:
+            self._on_result(job.mail, error, final)
+        except Exception as problem:  # noqa: BLE001 (an observer's code)
+            logger.error("The observer of sent mail raised %s.", type(problem).__name__)
+        job.delivery._set("sent" if error is None else "failed" if final else "retrying", error)
+
+
+_outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """In a forked child, where no thread of the parent's lives on and its locks may be held."""
+    for outbox in tuple(_outboxes):
+        outbox._start_empty()
+
+
+def _at_exit() -> None:
+    for outbox in tuple(_outboxes):
+        outbox.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,192 @@
+"""SMTP: one connection per mail, encrypted with the certificate verified, and errors sorted in two.
+
+What may go through later is :class:`~asok_auth_core.errors.MailTemporary`, what will not is
+:class:`~asok_auth_core.errors.MailPermanent`. The messages name the host and the reply code only:
+a server's reply text can repeat the recipient or more.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets as system_random
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..contracts import MailTransport
+from ..errors import MailError, MailPermanent, MailTemporary, SettingError
+from ..settings import MailSettings
+from ..types import Clock, OutgoingMail, Random
+from .message import Sender, build_message, recipient_of
+
+SUBMISSIONS_PORT = 465
+"""Implicit TLS (RFC 8314 section 7.3)."""
+WHOLE_CONVERSATION = 4
+"""A whole conversation may take this many times the time-out of one step."""
+
+
+class SmtpTransport(MailTransport):
+    """Sends through the server that ``AUTH["MAIL"]`` names; safe to use from several threads.
+
+    ``SECURITY`` unset means: implicit TLS on port 465, nothing to a server on this machine,
+    STARTTLS otherwise. ``context`` is for servers with a certificate of one's own authority; it must
+    verify certificates and host names.
+    """
+
+    def __init__(
+        self,
+        settings: MailSettings,
+        *,
+        context: ssl.SSLContext | None = None,
+        clock: Clock = time.time,
+        random: Random = system_random.token_bytes,
+    ) -> None:
+        if not settings.host:
+            raise SettingError(
+                'AUTH["MAIL"]["HOST"] (or MAIL_HOST) is missing: the name of the server that takes our mail.'
+            )
+        context = context or ssl.create_default_context()
+        if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
+            raise ValueError("The TLS context of a mail transport must verify certificate and host name.")
+        self._host = settings.host
+        self._port = settings.port
+        self._security = settings.security or _usual_security(settings.host, settings.port)
+        self._username = settings.username
+        self._password = settings.password or ""
+        self._timeout = settings.timeout
+        self._sender = _sender(settings)
+        self._context = context
+        self._clock = clock
+        self._random = random
+        if self._username and self._security == "none" and not _is_loopback(settings.host):
+            raise SettingError(
+                'AUTH["MAIL"]["SECURITY"] is "none": the password would cross the network in clear. '
+                'Use "starttls" or "tls", or leave out USERNAME.'
+            )
+
+    def __repr__(self) -> str:
+        return f"<SmtpTransport {self._host}:{self._port} {self._security}>"
+
+    def send(self, mail: OutgoingMail) -> None:
+        message = build_message(mail, self._sender, clock=self._clock, random=self._random)
+        with self._errors(), self._connection() as server:
+            if self._username:
+                server.login(self._username, self._password)
+            server.sendmail(self._sender.address, [recipient_of(message)], message.as_bytes())
+
+    @contextmanager
+    def _connection(self) -> Iterator[smtplib.SMTP]:
+        server = self._connect()
+        # A time-out per step does not bound a server that sends one byte now and then.
+        watchdog = threading.Timer(self._timeout * WHOLE_CONVERSATION, _hang_up, (server.sock,))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            if self._security == "starttls":
+                server.starttls(context=self._context)
+            yield server
+            _say_goodbye(server)
+        finally:
+            watchdog.cancel()
+            server.close()
+
+    def _connect(self) -> smtplib.SMTP:
+        if self._security == "tls":
+            return smtplib.SMTP_SSL(
+                self._host,
+                self._port,
+                local_hostname=self._sender.domain,
+                timeout=self._timeout,
+                context=self._context,
+            )
+        return smtplib.SMTP(self._host, self._port, local_hostname=self._sender.domain, timeout=self._timeout)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what smtplib raises into one of our two kinds, without the text of the reply."""
+        try:
+            yield
+        except MailError:
+            raise
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            raise _mail_error(error, f"{self._host}:{self._port}") from None
+
+
+def _mail_error(error: Exception, server: str) -> MailError:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        code = min(code for code, _ in error.recipients.values())
+        return _by_code(code, f"The mail server {server} refused the recipient ({code}).")
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return _by_code(
+            error.smtp_code,
+            f"The mail server {server} refused our user name and password ({error.smtp_code}).",
+        )
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _by_code(error.smtp_code, f"The mail server {server} refused the mail ({error.smtp_code}).")
+    if isinstance(error, UnicodeError):
+        return MailPermanent('AUTH["MAIL"]: HOST, USERNAME and PASSWORD must be plain ASCII.')
+    if isinstance(error, smtplib.SMTPNotSupportedError) or type(error) is smtplib.SMTPException:
+        return MailPermanent(
+            f'The mail server {server} does not offer what AUTH["MAIL"] asks for: STARTTLS or a log-in.'
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return MailPermanent(
+            f"The certificate of the mail server {server} is not trusted: {error.verify_message}"
+        )
+    if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return MailPermanent(f"No TLS with the mail server {server}: {error.reason or type(error).__name__}.")
+    if isinstance(error, TimeoutError):
+        return MailTemporary(f"The mail server {server} did not answer in time.")
+    if isinstance(error, ConnectionRefusedError):
+        return MailTemporary(f"The mail server {server} refused the connection.")
+    if isinstance(error, socket.gaierror):
+        return MailTemporary(f"The name of the mail server {server} was not found.")
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return MailTemporary(f"The mail server {server} hung up.")
+    return MailTemporary(f"The mail server {server} could not be reached ({type(error).__name__}).")
+
+
+def _by_code(code: int, message: str) -> MailError:
+    """RFC 5321 section 4.2.1: 5yz is final; anything else is worth another try."""
+    return MailPermanent(message) if 500 <= code <= 599 else MailTemporary(message)
+
+
+def _sender(settings: MailSettings) -> Sender:
+    if settings.sender:
+        return Sender.parse(settings.sender)
+    if settings.username and "@" in settings.username:
+        return Sender.parse(settings.username)
+    raise SettingError('AUTH["MAIL"]["SENDER"] (or MAIL_FROM) is missing: the address our mail comes from.')
+
+
+def _usual_security(host: str, port: int) -> str:
+    if port == SUBMISSIONS_PORT:
+        return "tls"
+    return "none" if _is_loopback(host) else "starttls"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Make whoever reads from ``connection`` see its end. Not SSLSocket's own, which is not thread-safe."""
+    try:
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    except OSError:
+        return
+
+
+def _say_goodbye(server: smtplib.SMTP) -> None:
+    """The mail is accepted by now: whatever happens to QUIT, sending it again would be wrong."""
+    try:
+        server.quit()
+    except (smtplib.SMTPException, OSError):
+        return
