@@ -8,29 +8,9 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
+from .engine.signer import Signer as Signer
 from .http import Route, WebRequest
 from .types import JSON, Credential, OutgoingMail, User
-
-
-class Signer(ABC):
-    """Signs and verifies with one key. Made by a factory from 32 bytes of key material.
-
-    ``algorithm`` is the JWS ``alg`` value (RFC 7518 section 3.1, RFC 8037 section 3.1).
-    """
-
-    algorithm: ClassVar[str]
-
-    @abstractmethod
-    def sign(self, message: bytes) -> bytes:
-        """The signature of ``message``."""
-
-    @abstractmethod
-    def verify(self, message: bytes, signature: bytes) -> bool:
-        """True only if ``signature`` is the whole, exact signature of ``message``; constant time."""
-
-    def public_jwk(self) -> dict[str, str] | None:
-        """The public key as a JWK (RFC 7517) without ``kid``, or None for a symmetric key."""
-        return None
 
 
 class StateStore(ABC):
@@ -148,6 +128,19 @@ class LoginMethod(ABC):
         """Its button or form on the login page, or None."""
         return None
 
+    def account_block(self, request: WebRequest) -> Markup | None:
+        """Its section on the account page of ``request.user``, or None."""
+        return None
+
+    def authenticate(self, request: WebRequest) -> User | None:
+        """The user whom this very request proves by itself (a bearer token), or None: not mine.
+
+        Called when a request's user is first asked for, before the session is looked at. Raises
+        :class:`~asok_auth_core.errors.AuthError` if a proof was given and is bad: then nobody is
+        logged in, whatever the session says.
+        """
+        return None
+
     @property
     def api(self) -> object | None:
         """What ``request.auth.<name>`` gives: an object whose public methods take the request first.
@@ -163,6 +156,10 @@ class SecondFactor(ABC):
 
     name: ClassVar[str]
     label: ClassVar[str]
+    enrol_path: ClassVar[str | None] = None
+    """The page on which a user sets it up, or None. Where a second factor is required, who has none
+    is sent there half logged in: it asks :func:`~asok_auth_core.flows.second_factor.enrolling_user` who that
+    is, and ends in :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
@@ -170,7 +167,7 @@ class SecondFactor(ABC):
 
     def begin(self, request: WebRequest, user: User) -> None:
         """Called when the challenge page is shown (send a code, make a nonce)."""
-        return None
+        return
 
     @abstractmethod
     def challenge(self, request: WebRequest, user: User) -> Markup:
@@ -180,12 +177,17 @@ class SecondFactor(ABC):
     def verify(self, request: WebRequest, user: User) -> bool:
         """True if the form that was sent proves the factor. Must accept each proof only once.
 
-        Attempts are limited by the caller, per account and per address.
+        False refuses, and so does :class:`~asok_auth_core.errors.CredentialRefused`, whose message
+        the person reads. Attempts are limited by the caller, per account and per address.
         """
 
     def routes(self) -> Iterable[Route]:
         """Pages to enrol and manage it; by convention below ``/auth/<name>/``."""
         return ()
+
+    def account_block(self, request: WebRequest) -> Markup | None:
+        """Its section on the account page of ``request.user``, or None."""
+        return None
 
     @property
     def api(self) -> object | None:

@@ -77,6 +77,28 @@ class TokenRevoked(TokenError):
     code = "token_revoked"
 
 
+# -- sealed secrets (engine) ---------------------------------------------------------------------
+
+
+class SealError(AuthError):
+    """A sealed secret does not open. Nothing is granted on it."""
+
+    code = "seal"
+    status = 503
+
+
+class SealBroken(SealError):
+    """It was changed, was moved to another user or kind, or is no sealed text."""
+
+    code = "seal_broken"
+
+
+class SealKeyRetired(SealError):
+    """It was sealed under a key that was taken out of the key ring."""
+
+    code = "seal_key_retired"
+
+
 # -- stores, mail -------------------------------------------------------------------------------
 
 
@@ -186,16 +208,27 @@ class LoginRequired(AuthError):
 
 
 class PermissionDenied(AuthError):
-    """Somebody is logged in and may not do this."""
+    """Somebody is logged in and may not do this. ``explanation`` is for developers: DEBUG shows it."""
 
     code = "permission_denied"
     status = 403
+
+    def __init__(self, message: str, explanation: str = "") -> None:
+        super().__init__(message)
+        self.explanation = explanation
 
 
 class RecentLoginRequired(AuthError):
     """The login is too old for this step."""
 
     code = "recent_login_required"
+    status = 403
+
+
+class FormExpired(AuthError):
+    """A form was sent without the CSRF token of this browser."""
+
+    code = "form_expired"
     status = 403
 
 

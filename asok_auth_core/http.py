@@ -60,6 +60,12 @@ class WebRequest(ABC):
     locale: str
     nonce: str
     """This response's Content-Security-Policy nonce."""
+    proved_address: str | None = None
+    """The mail address this very request has proved, so that a login that follows can record it."""
+    proved_by: str | None = None
+    """The login method that proved it."""
+    native: object = None
+    """The framework's own request, for functions an app wrote."""
 
     @property
     @abstractmethod

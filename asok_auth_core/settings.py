@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
+from .engine.permissions import is_well_formed
 from .errors import SettingError
-from .types import JSON
 
 if TYPE_CHECKING:
     from .hookspecs import PluginManifest
@@ -66,11 +66,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How old a login may be for changing factors, addresses and tokens."""
     require_2fa: str | bool = False
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
-    token_revocation: str = "checked"
+    token_revocation: str = "checked"  # noqa: S105 - not a password
     """``checked`` or ``stateless``."""
-    providers: dict[str, dict[str, JSON]] = {}
+    providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""
-    sections: dict[str, dict[str, JSON]] = msgspec.field(default_factory=dict, name="_SECTIONS")
+    on_login: object = None
+    """``function(request, user_info)`` that finds or creates the user of a provider login and calls
+    ``request.login(user)``, as asok-auth-providers has it; None: the core's own linking."""
+    oauth_providers: dict[str, dict[str, object]] = msgspec.field(
+        default_factory=dict, name="_OAUTH_PROVIDERS"
+    )
+    """``app.config["OAUTH_PROVIDERS"]``, the setting of asok-auth-providers."""
+    sections: dict[str, dict[str, object]] = msgspec.field(default_factory=dict, name="_SECTIONS")
     debug: bool = msgspec.field(default=False, name="_DEBUG")
     app_url: str | None = msgspec.field(default=None, name="_APP_URL")
     root: str = msgspec.field(default=".", name="_ROOT")
@@ -115,8 +122,9 @@ def read(
     for name, kind in sections.items():
         if name in own:
             _convert(own[name], kind, f'AUTH["{name}"]', strict=False)
-    values["MAIL"] = {**_asok_mail(config), **cast("dict[str, object]", values.get("MAIL") or {})}
+    values["MAIL"] = {**_asok_mail(config, environ), **cast("dict[str, object]", values.get("MAIL") or {})}
     values["_SECTIONS"] = own
+    values["_OAUTH_PROVIDERS"] = config.get("OAUTH_PROVIDERS") or {}
     values["_DEBUG"] = bool(config.get("DEBUG"))
     app_url = config.get("APP_URL") or environ.get("APP_URL")
     values["_APP_URL"] = str(app_url).rstrip("/") if app_url else None
@@ -145,7 +153,7 @@ def secrets(config: Mapping[str, object], *, debug: bool) -> tuple[bytes, ...]:
         raw = key.encode() if isinstance(key, str) else key
         if not isinstance(raw, bytes) or not raw:
             raise SettingError(
-                f"{name} is missing. Make one with: python -c \"import secrets; print(secrets.token_hex(32))\""
+                f'{name} is missing. Make one with: python -c "import secrets; print(secrets.token_hex(32))"'
             )
         if len(raw) < MIN_SECRET_BYTES and not debug:
             raise SettingError(
@@ -163,18 +171,27 @@ def _check(settings: Settings) -> None:
         )
     if settings.mail.security not in (None, "starttls", "tls", "none"):
         raise SettingError(
-            'AUTH["MAIL"]["SECURITY"] must be "starttls", "tls" or "none", '
-            f"got {settings.mail.security!r}."
+            f'AUTH["MAIL"]["SECURITY"] must be "starttls", "tls" or "none", got {settings.mail.security!r}.'
         )
-    for key, value in (("LOGIN_REDIRECT", settings.login_redirect), ("LOGOUT_REDIRECT", settings.logout_redirect)):
+    for key, value in (
+        ("LOGIN_REDIRECT", settings.login_redirect),
+        ("LOGOUT_REDIRECT", settings.logout_redirect),
+    ):
         if not value.startswith("/") or value.startswith(("//", "/\\")):
             raise SettingError(f'AUTH["{key}"] must be a path of this app such as "/", got {value!r}.')
+    policy = settings.require_2fa
+    if isinstance(policy, str) and not (is_well_formed(policy) and (policy == "*" or "." in policy)):
+        raise SettingError(
+            f'AUTH["REQUIRE_2FA"] must be True, False or a pattern such as "admin.*", got {policy!r}.'
+        )
+    if settings.on_login is not None and not callable(settings.on_login):
+        raise SettingError('AUTH["ON_LOGIN"] must be a function of (request, user_info).')
     if settings.recent_login < 1:
         raise SettingError(f'AUTH["RECENT_LOGIN"] must be at least 1 second, got {settings.recent_login}.')
 
 
-def _asok_mail(config: Mapping[str, object]) -> dict[str, object]:
-    """Asok's own MAIL_* settings under our names, where they are set."""
+def _asok_mail(config: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    """Asok's own MAIL_* settings under our names, where they are set in the app or environment."""
     names = {
         "HOST": "MAIL_HOST",
         "PORT": "MAIL_PORT",
@@ -182,8 +199,9 @@ def _asok_mail(config: Mapping[str, object]) -> dict[str, object]:
         "PASSWORD": "MAIL_PASSWORD",
         "SENDER": "MAIL_FROM",
     }
-    found = {ours: config[theirs] for ours, theirs in names.items() if config.get(theirs) not in (None, "")}
-    if (tls := config.get("MAIL_TLS")) not in (None, ""):
+    given = {**environ, **{key: value for key, value in config.items() if value not in (None, "")}}
+    found = {ours: given[theirs] for ours, theirs in names.items() if given.get(theirs)}
+    if tls := given.get("MAIL_TLS"):
         on = str(tls).lower() in ("true", "1", "yes", "on")
         found["SECURITY"] = "starttls" if on else "none"
     return found
@@ -211,7 +229,7 @@ def _from_environment(
         return
     struct = MailSettings if kind is Settings and key == "MAIL" else kind
     if struct is Settings:
-        raise SettingError(f"{variable}: AUTH[\"{key}\"] has no keys of its own to set from the environment.")
+        raise SettingError(f'{variable}: AUTH["{key}"] has no keys of its own to set from the environment.')
     fields = {f.encode_name for f in msgspec.structs.fields(struct)}
     if inner not in fields:
         raise SettingError(_unknown(variable, inner, fields))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets as system_random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,12 @@ from ..engine.keys import KeyRing
 from ..mail.outbox import Outbox
 from ..plugins import Plugins
 from ..settings import Settings
-from ..types import JSON, Clock, Event, Random, User
+from ..types import Clock, Event, Random, User
 from .limits import Limits
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from ..providers import OAuth2Provider
 
 logger = logging.getLogger("asok_auth")
@@ -35,6 +36,7 @@ class Auth:
     users: UserDirectory
     outbox: Outbox
     limits: Limits
+    templates: Environment
     clock: Clock = time.time
     random: Random = system_random.token_bytes
     providers: dict[str, OAuth2Provider] = field(default_factory=dict)

@@ -1,0 +1,81 @@
+"""``request.auth``: every login method and second factor under its name, bound to the request."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from asok.orm import close_all_db_connections
+from asok.request import Request
+
+if TYPE_CHECKING:
+    from .extension import AuthExtension
+
+
+class RequestAuth:
+    """What ``request.auth`` gives."""
+
+    def __init__(self, request: Request, extension: AuthExtension) -> None:
+        self._request = request
+        self._extension = extension
+
+    def __getattr__(self, name: str) -> BoundApi:
+        auth = self._extension.auth
+        part = auth.login_methods.get(name) or auth.second_factors.get(name)
+        if part is None or part.api is None:
+            names = sorted({*auth.login_methods, *auth.second_factors})
+            raise AttributeError(
+                f"request.auth has no {name!r}. Installed: {', '.join(names) or 'nothing'}. "
+                "Run 'asok-auth plugins' to see what was found and why something is missing."
+            )
+        return BoundApi(part.api, self._request, self._extension)
+
+
+class BoundApi:
+    """A plugin's public functions with Asok's request in place of ours.
+
+    The request may be given as first argument, as Asok documents it, or left out. ``asend`` is
+    ``send`` off the event loop, and so for every function.
+    """
+
+    def __init__(self, api: object, request: Request, extension: AuthExtension) -> None:
+        self._api = api
+        self._request = request
+        self._extension = extension
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        function = None if name.startswith("_") else getattr(self._api, name, None)
+        if callable(function):
+            return self._bind(function)
+        function = getattr(self._api, name[1:], None) if name[:1] == "a" and name[1:2] != "_" else None
+        if callable(function):
+            return self._twin(self._bind(function))
+        raise AttributeError(f"{type(self._api).__name__} has no {name!r}")
+
+    def _bind(self, function: Callable[..., object]) -> Callable[..., object]:
+        @functools.wraps(function)
+        def call(*arguments: object, **named: object) -> object:
+            request = named.pop("request", None)
+            if arguments and isinstance(arguments[0], Request):
+                request, *rest = arguments
+                arguments = tuple(rest)
+            asok_request = request if isinstance(request, Request) else self._request
+            return function(self._extension.web_request(asok_request), *arguments, **named)
+
+        return call
+
+    @staticmethod
+    def _twin(function: Callable[..., object]) -> Callable[..., Awaitable[object]]:
+        @functools.wraps(function)
+        async def call(*arguments: object, **named: object) -> object:
+            def run() -> object:
+                try:
+                    return function(*arguments, **named)
+                finally:
+                    close_all_db_connections()
+
+            return await asyncio.to_thread(run)
+
+        return call

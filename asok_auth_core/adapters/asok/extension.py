@@ -1,0 +1,128 @@
+"""``app.register_extension(AuthExtension())``: authentication for one Asok app."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from asok import Asok
+from asok.core.extension import AsokExtension
+from asok.request import Request
+
+from ...contracts import CredentialStore
+from ...errors import AuthError, ConfigurationError
+from ...flows.auth import Auth
+from ...flows.login import LOGIN_KEY
+from ...pages.locales import Catalogs
+from ...pages.router import Router
+from ...startup import start, template_packages
+from ...stores.credentials import SqlCredentialStore
+from ...types import Clock, Random, User
+from .request import AsokWebRequest
+from .seams import ATTRIBUTE, extension_of, install_on_app, install_on_request
+from .users import AsokUsers, UsersEngine
+
+_WEB_REQUEST = "asok_auth.request"
+_USER_PROVED = "asok_auth.proved_by_request"
+
+
+class AuthExtension(AsokExtension):
+    """Put the installed plugins, and ``plugins`` given here, to work in one app.
+
+    Settings come from ``app.config["AUTH"]`` and ``ASOK_AUTH_*``. Registering raises
+    :class:`~asok_auth_core.errors.ConfigurationError` with what to do if something is wrong.
+    """
+
+    auth: Auth
+    router: Router
+    catalogs: Catalogs
+
+    def __init__(self, app: Asok | None = None, *, plugins: Sequence[object] = ()) -> None:
+        self._plugins = tuple(plugins)
+        super().__init__(app)
+
+    def init_app(self, app: Asok) -> None:
+        """Called by ``app.register_extension``."""
+        other = getattr(app, ATTRIBUTE, None)
+        if other is self:
+            return
+        if other is not None:
+            raise ConfigurationError(
+                "Two AuthExtensions are registered with one app. Keep one, with all plugins in it."
+            )
+        users = AsokUsers(app)
+        _ = users.model  # an app without a user model is told so now, not at its first login
+
+        def credentials(clock: Clock, random: Random) -> CredentialStore:
+            return SqlCredentialStore(UsersEngine(users), clock=clock, random=random)
+
+        self.app = app
+        self.auth = start(
+            app.config,
+            os.environ,
+            root=Path(app.root_dir),
+            users=users,
+            credentials=credentials,
+            plugins=self._plugins,
+        )
+        self.catalogs = Catalogs(["asok_auth_core.pages", *template_packages(self.auth)])
+        self.router = Router(self.auth)
+        app.extensions[type(self).__name__] = self
+        setattr(app, ATTRIBUTE, self)
+        install_on_request()
+        install_on_app(app, self)
+        app.on_shutdown(self.close)
+
+    def close(self) -> None:
+        """Send what mail is still waiting and give back connections."""
+        self.auth.outbox.close()
+        self.auth.state.close()
+
+    def web_request(self, request: Request) -> AsokWebRequest:
+        """``request`` as pages and flows see it; one for each request."""
+        web = request.environ.get(_WEB_REQUEST)
+        if not isinstance(web, AsokWebRequest):
+            web = request.environ[_WEB_REQUEST] = AsokWebRequest(request, self)
+        return web
+
+    def current_user(self, request: Request) -> User | None:
+        """Who is fully logged in: by the request itself (a bearer token), else by its session."""
+        if not request._auth_resolved:
+            # First, so that a hook that asks for the user while it is looked up gets None.
+            request._user_instance, request._auth_resolved = None, True
+            request._user_instance = self._look_up(request)
+        return request._user_instance
+
+    def is_csrf_exempt(self, request: Request) -> bool:
+        """True if no cookie could have made a browser send this: CSRF is for cookies.
+
+        That is a request proved by itself that carries no session, or a route that says so.
+        """
+        route = self.router.match(request.path)
+        if route is not None and not route.csrf:
+            return True
+        cookies = request.cookies_dict
+        if "asok_sid" in cookies or "asok_session" in cookies:
+            return False
+        return self.current_user(request) is not None and bool(request.environ.get(_USER_PROVED))
+
+    def _look_up(self, request: Request) -> User | None:
+        web = self.web_request(request)
+        for method in self.auth.login_methods.values():
+            try:
+                user = method.authenticate(web)
+            except AuthError as error:
+                request.environ[_USER_PROVED] = error
+                return None
+            if user is not None:
+                request.environ[_USER_PROVED] = method.name
+                return user if self.auth.users.is_active(user) else None
+        user_id = request.session.get("user_id")
+        if user_id is None or (LOGIN_KEY not in request.session and "impersonator_id" not in request.session):
+            return None
+        user = self.auth.users.by_id(str(user_id))
+        return user if user is not None and self.auth.users.is_active(user) else None
+
+
+__all__ = ["AuthExtension", "extension_of"]

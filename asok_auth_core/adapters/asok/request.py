@@ -1,0 +1,116 @@
+"""Asok's request and session as pages, flows and plugins see them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+from asok.request import Request
+from markupsafe import Markup
+
+from ...engine.client import client_address
+from ...errors import ConfigurationError
+from ...http import Session, WebRequest
+from ...types import JSON, User
+
+if TYPE_CHECKING:
+    from .extension import AuthExtension
+
+# Asok's own methods, taken before seams.py puts ours in their place.
+ASOK_LOGIN = Request.login
+ASOK_LOGOUT = Request.logout
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class AsokSession(Session):
+    """Asok's server-side session."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def get(self, key: str) -> JSON:
+        return cast("JSON", self._request.session.get(key))
+
+    def set(self, key: str, value: JSON) -> None:
+        self._request.session[key] = value
+
+    def pop(self, key: str) -> JSON:
+        return cast("JSON", self._request.session.pop(key, None))
+
+    def begin(self, user: User, *, remember: bool = False) -> None:
+        ASOK_LOGIN(self._request, user, remember=remember)
+
+    def end(self) -> None:
+        ASOK_LOGOUT(self._request)
+        # Asok leaves the user to be looked up again, from cookies this answer deletes.
+        self._request._auth_resolved = True
+
+
+class AsokWebRequest(WebRequest):
+    """One Asok request; made once for each and kept with it."""
+
+    def __init__(self, request: Request, extension: AuthExtension) -> None:
+        self._request = request
+        self._extension = extension
+        self._session = AsokSession(request)
+        self.native = request
+        environ = request.environ
+        self.method = environ.get("REQUEST_METHOD", "GET")
+        self.path = request.path
+        self.query = dict(request.args)
+        self.form = {name: text for name, text in request.post_form.items() if isinstance(text, str)}
+        self.cookies = request.cookies_dict
+        self.headers = request.headers
+        self.client = client_address(
+            environ.get("REMOTE_ADDR", ""),
+            environ.get("HTTP_X_FORWARDED_FOR"),
+            _trusted_proxies(request.app.config.get("TRUSTED_PROXIES")),
+        )
+        app_url = extension.auth.settings.app_url
+        self.secure = app_url.startswith("https:") if app_url else request.scheme == "https"
+        self.locale = str(request.lang or "en")
+        self.nonce = request.nonce
+
+    @property
+    def base_url(self) -> str:  # type: ignore[override]
+        """See WebRequest. Raises ConfigurationError without APP_URL, except on loopback in DEBUG."""
+        settings = self._extension.auth.settings
+        if settings.app_url:
+            return settings.app_url
+        host = str(self._request.environ.get("HTTP_HOST") or "localhost")
+        parts = urlsplit(f"//{host}")
+        if not settings.debug or parts.hostname not in LOOPBACK or parts.netloc != host or "@" in host:
+            raise ConfigurationError(
+                "APP_URL is not set. Links in mails and at providers are made from it, never from the "
+                "Host header: set APP_URL=https://your.domain in .env."
+            )
+        return f"{self._request.scheme}://{host}"
+
+    @property
+    def session(self) -> Session:
+        return self._session
+
+    @property
+    def user(self) -> User | None:
+        return self._extension.current_user(self._request)
+
+    @property
+    def csrf_field(self) -> Markup:
+        return Markup(str(self._request.csrf_input()))  # noqa: S704 - Asok escapes the token
+
+    def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
+        secure = "; Secure" if self.secure else ""
+        cookie = f"{name}={value}; HttpOnly; Path={path}; SameSite=Lax; Max-Age={max_age}{secure}"
+        self._request.environ.setdefault("asok_auth.cookies", []).append(("Set-Cookie", cookie))
+
+    def translate(self, message: str, **values: str | int) -> str:
+        own = self._request.app.locales.get(self.locale)
+        return self._extension.catalogs.translate(message, self.locale, values, own)
+
+
+def _trusted_proxies(setting: object) -> Collection[str] | None:
+    if isinstance(setting, str):
+        return [part.strip() for part in setting.split(",") if part.strip()]
+    return cast("Collection[str] | None", setting)

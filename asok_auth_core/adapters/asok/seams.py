@@ -1,0 +1,198 @@
+"""Every place where Asok's own behaviour is changed, and no other file does.
+
+``Request`` is changed once for the whole process; each change looks for the app's extension and
+does what Asok does if there is none. The other changes are made to one app object.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from asok import Asok
+from asok.exceptions import AbortException, RedirectException, SecurityError
+from asok.request import Request
+
+from ...errors import AuthError, FormExpired
+from ...flows.login import complete_login, log_out
+from ...http import WebResponse
+from ...pages.oauth_method import OAuthMethod
+from ...pages.problems import problem
+from ...types import User
+from .bound import RequestAuth
+from .request import ASOK_LOGIN, ASOK_LOGOUT
+
+if TYPE_CHECKING:
+    from .extension import AuthExtension
+
+PAGE = str(Path(__file__).with_name("page.py"))
+ATTRIBUTE = "_asok_auth_extension"
+
+_ASOK_AUTH = Request.auth
+_ASOK_USER = Request.user
+_ASOK_VERIFY_CSRF = Request.verify_csrf
+_ASOK_REDIRECT = Request.redirect
+
+
+def extension_of(request: Request) -> AuthExtension | None:
+    """The extension of the app that handles ``request``, or None."""
+    return getattr(request.environ.get("asok.app"), ATTRIBUTE, None)
+
+
+# -- Request, once for the process ---------------------------------------------------------------
+
+
+def install_on_request() -> None:
+    """Put our properties and methods on Asok's Request. Doing it again changes nothing."""
+    Request.auth = property(_auth)
+    Request.user = property(_user, _ASOK_USER.fset)
+    Request.query = property(lambda request: request.args)
+    Request.login = _login
+    Request.logout = _logout
+    Request.verify_csrf = _verify_csrf
+    Request.redirect = _redirect
+
+
+def _auth(request: Request) -> object:
+    extension = extension_of(request)
+    return _ASOK_AUTH.fget(request) if extension is None else RequestAuth(request, extension)
+
+
+def _user(request: Request) -> User | None:
+    extension = extension_of(request)
+    if extension is None:
+        return _ASOK_USER.fget(request)
+    return extension.current_user(request)
+
+
+def _login(request: Request, user: User, remember: bool = False) -> None:
+    """An app's own page logs somebody in: the same pipeline as every other way."""
+    extension = extension_of(request)
+    if extension is None:
+        ASOK_LOGIN(request, user, remember=remember)
+    else:
+        web = extension.web_request(request)
+        complete_login(extension.auth, web, user, method=web.proved_by or "app", remember=remember)
+
+
+def _logout(request: Request) -> None:
+    extension = extension_of(request)
+    if extension is None:
+        ASOK_LOGOUT(request)
+    else:
+        log_out(extension.auth, extension.web_request(request))
+
+
+def _verify_csrf(request: Request) -> None:
+    extension = extension_of(request)
+    if extension is not None and extension.is_csrf_exempt(request):
+        request._csrf_verified = True
+    _ASOK_VERIFY_CSRF(request)
+
+
+def _redirect(request: Request, url: str, safe: bool = True) -> None:
+    """To another host only if it is the authorization endpoint of one of the app's providers."""
+    extension = extension_of(request)
+    oauth = None if extension is None else extension.auth.login_methods.get("oauth")
+    if isinstance(oauth, OAuthMethod) and oauth.allows_redirect(url):
+        safe = False
+    _ASOK_REDIRECT(request, url, safe=safe)
+
+
+# -- one app -------------------------------------------------------------------------------------
+
+
+def install_on_app(app: Asok, extension: AuthExtension) -> None:
+    """Let ``app`` answer our paths, send our cookies and show our errors."""
+    _answer_paths(app, extension)
+    _allow_form_action(app, extension)
+    _send_cookies(app)
+    _show_errors(app, extension)
+
+
+def _answer_paths(app: Asok, extension: AuthExtension) -> None:
+    """Our exact paths come after the app's own pages, but before its ``[name]`` pages.
+
+    Asok's way for extensions, a folder of pages, is refused where packages lie below /root and
+    cannot hold a plugin's paths.
+    """
+    asok_resolve = app._resolve_route
+
+    def resolve(parts: list[str], request: Request | None = None) -> tuple[str | None, dict[str, str]]:
+        page, params = asok_resolve(parts, request=request)
+        ours = extension.router.match("/" + "/".join(parts))
+        if ours is not None and (page is None or params):
+            return PAGE, {}
+        return page, params
+
+    app._resolve_route = resolve
+
+
+def _allow_form_action(app: Asok, extension: AuthExtension) -> None:
+    """Let the buttons of providers lead to them: ``form-action`` covers the redirect after a form."""
+    csp = app.config.get("CSP", {})
+    oauth = extension.auth.login_methods.get("oauth")
+    if isinstance(csp, dict) and isinstance(oauth, OAuthMethod) and oauth.enabled:
+        own = csp.get("form-action", [])
+        own = [own] if isinstance(own, str) else list(own)
+        app.config["CSP"] = {**csp, "form-action": [*own, *oauth.origins]}
+
+
+def _send_cookies(app: Asok) -> None:
+    asok_headers = app._cookie_headers
+
+    def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
+        ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
+        return [*asok_headers(request, environ), *ours]
+
+    app._cookie_headers = headers
+
+
+def _show_errors(app: Asok, extension: AuthExtension) -> None:
+    def shown(asok_handler: Callable[..., object]) -> Callable[..., object]:
+        @functools.wraps(asok_handler)
+        def handle(request: Request, error: Exception) -> object:
+            answer = answer_for(extension, request, error)
+            return asok_handler(request, error) if answer is None else answer
+
+        return handle
+
+    app._handle_dispatch_exception = shown(app._handle_dispatch_exception)
+    app._admin_exception_response = shown(app._admin_exception_response)
+    asok_execute = app._execute_controller
+
+    async def execute(request: Request, environ: dict[str, object]) -> object:
+        """Asok 0.8 answers 500 to a redirect, an abort or an error of a page under ASGI."""
+        try:
+            return await asok_execute(request, environ)
+        except RedirectException as redirect:
+            raise app._build_final_redirect(request, environ, redirect) from None
+        except AbortException as abort:
+            return app._abort_to_error_page(request, abort)
+        except Exception as error:
+            answer = answer_for(extension, request, error)
+            if answer is None:
+                raise
+            return answer
+
+    app._execute_controller = execute
+
+
+def answer_for(extension: AuthExtension, request: Request, error: Exception) -> object | None:
+    """Our answer to an error that a page raised, or None if it is not ours to answer."""
+    if isinstance(error, SecurityError) and extension.router.match(request.path) is not None:
+        error = FormExpired("This form is too old. Go back, reload the page and try again.")
+    if not isinstance(error, AuthError):
+        return None
+    return send(request, problem(extension.auth, extension.web_request(request), error))
+
+
+def send(request: Request, response: WebResponse) -> object:
+    """Hand ``response`` over to Asok as the answer to ``request``."""
+    request.status = f"{response.status} {HTTPStatus(response.status).phrase}"
+    request.content_type = response.content_type
+    request.response_headers.extend(response.headers)
+    return response.body

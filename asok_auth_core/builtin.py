@@ -1,0 +1,42 @@
+"""The core's own plugin: its stores, transports, signers and login methods, through the same hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from .contracts import LoginMethod, MailTransport, StateStore
+from .flows.auth import Auth
+from .hookspecs import hookimpl
+from .mail.console import ConsoleTransport
+from .mail.file import FileTransport
+from .mail.smtp import SmtpTransport
+from .pages.oauth_method import OAuthMethod
+from .settings import Settings
+from .stores.memory import MemoryStateStore
+from .stores.sqlite import SQLiteStateStore
+
+NAME = "asok_auth_core"
+
+
+@hookimpl
+def asok_auth_state_stores(settings: Settings) -> Mapping[str, Callable[[str], StateStore]]:
+    def sqlite(url: str) -> StateStore:
+        path = Path(url.partition(":///")[2])
+        return SQLiteStateStore(path if path.is_absolute() else Path(settings.root) / path)
+
+    return {"memory": lambda url: MemoryStateStore(), "sqlite": sqlite}
+
+
+@hookimpl
+def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], MailTransport]]:
+    return {
+        "smtp": lambda: SmtpTransport(settings.mail),
+        "console": lambda: ConsoleTransport(settings.mail, debug=settings.debug),
+        "file": lambda: FileTransport(settings.mail, root=Path(settings.root)),
+    }
+
+
+@hookimpl
+def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
+    return (OAuthMethod(auth),)

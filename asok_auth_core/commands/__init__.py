@@ -1,0 +1,78 @@
+"""Commands of ``asok-auth``; what each of them needs of the command line is here."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import typer
+
+from ..errors import ConfigurationError
+from ..flows.auth import Auth
+
+DEFAULT_APP = "wsgi:app"
+
+
+@dataclass(slots=True)
+class CommandLine:
+    """What the options before the command's name say. ``app`` is ``module:attribute``, or None."""
+
+    app: str | None = None
+    _auth: Auth | None = field(default=None, repr=False)
+
+    @property
+    def is_chosen(self) -> bool:
+        """True if the person named an app; otherwise ``wsgi:app`` is tried."""
+        return self.app is not None
+
+    def auth(self) -> Auth:
+        """The authentication of the app, which is imported the first time this is asked for.
+
+        Raises ConfigurationError, with what to do, if there is no such app or it has no
+        AuthExtension, and whatever the app raises while it starts.
+        """
+        if self._auth is None:
+            self._auth = _load(self.app or DEFAULT_APP)
+        return self._auth
+
+
+def current_auth(context: typer.Context) -> Auth:
+    """The authentication of the app that ``asok-auth --app`` names. Raises ConfigurationError."""
+    return command_line(context).auth()
+
+
+def command_line(context: typer.Context) -> CommandLine:
+    """The options before the command's name."""
+    if not isinstance(context.obj, CommandLine):
+        context.obj = CommandLine()
+    return context.obj
+
+
+def _load(spec: str) -> Auth:
+    module_name, colon, attribute = spec.partition(":")
+    if not colon or not module_name or not attribute.isidentifier():
+        raise ConfigurationError(f"--app must be module:attribute, such as {DEFAULT_APP}; got {spec!r}.")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigurationError(
+            f"There is no module {error.name!r} in {Path.cwd()}. Go to the app's folder, or say where "
+            "the app is: asok-auth --app module:attribute."
+        ) from None
+    app = getattr(module, attribute, None)
+    if app is None:
+        raise ConfigurationError(f"Module {module_name!r} has no {attribute!r}; name your app with --app.")
+    extensions = getattr(app, "extensions", {})
+    found = [auth for ext in extensions.values() if isinstance(auth := getattr(ext, "auth", None), Auth)]
+    if not found:
+        raise ConfigurationError(
+            f"{spec} has no AuthExtension. Add app.register_extension(AuthExtension()) "
+            f"to module {module_name!r}."
+        )
+    return found[0]

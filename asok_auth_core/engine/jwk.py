@@ -1,0 +1,110 @@
+"""A provider's public keys (RFC 7517), read from its key set: only what may verify a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from ..oauth_errors import IDTokenKeyUnknown, IDTokenKeyWeak, OAuthReplyInvalid
+from ..types import JSON
+from .message import read_object
+
+MIN_RSA_BITS = 2048
+MAX_KEYS = 100
+
+PublicKey = RSAKey | ECKey | OKPKey
+
+_MEMBERS: Mapping[str, tuple[type[RSAKey] | type[ECKey] | type[OKPKey], tuple[str, ...]]] = {
+    "RSA": (RSAKey, ("n", "e")),
+    "EC": (ECKey, ("crv", "x", "y")),
+    "OKP": (OKPKey, ("crv", "x")),
+}
+"""Public members of each key type. A symmetric key (``oct``) is never one of a provider's."""
+
+ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
+    "RS256": ("RSA", None), "RS384": ("RSA", None), "RS512": ("RSA", None),
+    "PS256": ("RSA", None), "PS384": ("RSA", None), "PS512": ("RSA", None),
+    "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384"), "ES512": ("EC", "P-521"),
+    "Ed25519": ("OKP", "Ed25519"),
+}  # fmt: skip
+"""Algorithms an ID token may be registered for, with the key type and curve each one needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One public key and what its owner says it is for."""
+
+    key: PublicKey = field(repr=False)
+    kty: str
+    kid: str | None = None
+    alg: str | None = None
+    crv: str | None = None
+
+    @property
+    def is_weak(self) -> bool:
+        """True for an RSA key of fewer than 2,048 bits, or with a small public exponent."""
+        raw = self.key.public_key if isinstance(self.key, RSAKey) else None
+        return isinstance(raw, RSAPublicKey) and (
+            raw.key_size < MIN_RSA_BITS or raw.public_numbers().e < 65537
+        )
+
+
+def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
+    """The keys of a JWK set that may verify signatures; others are passed over (RFC 7517 section 5).
+
+    Raises OAuthReplyInvalid if it is no key set.
+    """
+    keys = read_object(body).get("keys")
+    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+        raise OAuthReplyInvalid("The provider's keys could not be read. Please try again.")
+    found = (_read_key(entry) for entry in keys if isinstance(entry, dict))
+    return tuple(key for key in found if key is not None)
+
+
+def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> SigningKey:
+    """The one key that ``kid`` and ``alg`` name; ``kid`` is compared and never interpreted.
+
+    Without ``kid`` only a set with a single fitting key will do. Raises IDTokenKeyUnknown or
+    IDTokenKeyWeak.
+    """
+    kty, crv = ALGORITHMS[alg]
+    fitting = [
+        key
+        for key in keys
+        if key.kty == kty and (crv is None or key.crv == crv) and key.alg in (None, alg)
+        and (kid is None or key.kid == kid)
+    ]  # fmt: skip
+    if len(fitting) != 1:
+        raise IDTokenKeyUnknown("The provider signed this login with a key it does not publish.")
+    if fitting[0].is_weak:
+        raise IDTokenKeyWeak("The provider signed this login with a key that is too short to be safe.")
+    return fitting[0]
+
+
+def _read_key(entry: Mapping[str, JSON]) -> SigningKey | None:
+    kty, kid, alg, crv = (entry.get(name) for name in ("kty", "kid", "alg", "crv"))
+    operations = entry.get("key_ops")
+    if not isinstance(kty, str) or kty not in _MEMBERS or entry.get("use", "sig") != "sig":
+        return None
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
+        return None
+    kind, names = _MEMBERS[kty]
+    members = {name: value for name in names if isinstance(value := entry.get(name), str)}
+    if len(members) != len(names):
+        return None
+    try:
+        key = kind.import_key({"kty": kty, **members})
+        _ = key.public_key
+    except (JoseError, ValueError, TypeError):
+        return None
+    return SigningKey(
+        key,
+        kty,
+        kid if isinstance(kid, str) else None,
+        alg if isinstance(alg, str) else None,
+        crv if isinstance(crv, str) else None,
+    )

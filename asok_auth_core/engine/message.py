@@ -1,0 +1,122 @@
+"""Calls to a provider as values: what is to be sent, what came back, and JSON read strictly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn, cast
+
+from ..oauth_errors import OAuthReplyInvalid, OAuthSubjectInvalid
+from ..types import JSON
+
+MAX_REPLY_BYTES = 256 * 1024
+"""No honest discovery document, key set, token or profile comes near this."""
+
+MAX_SUBJECT = 255
+"""Characters of a subject (OpenID Connect Core 1.0, section 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call to make. A ``form`` makes it a POST, otherwise it is a GET."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back; ``body`` is at most :data:`MAX_REPLY_BYTES` long."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+Send = Callable[[Call], Reply]
+"""Does the I/O. Raises an OAuthError if there is no reply to be had."""
+
+
+class Claims(Mapping[str, JSON]):
+    """What a provider says of a person, with typed access: nothing here trusts a type."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, JSON]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> JSON:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<Claims {sorted(self._values)}>"
+
+    @classmethod
+    def each(cls, value: JSON) -> list[Claims]:
+        """The objects in ``value``, if it is a list; anything else in it is passed over."""
+        return [cls(item) for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+    def text(self, name: str) -> str | None:
+        """The claim if it is a string with something in it, else None."""
+        value = self._values.get(name)
+        return value if isinstance(value, str) and value.strip() else None
+
+    def is_true(self, name: str) -> bool:
+        """True only for the boolean ``true``; ``"true"`` and 1 are not."""
+        return self._values.get(name) is True
+
+    def subject(self, name: str) -> str:
+        """Who it is: a string, or a whole number as providers without OpenID use.
+
+        Raises OAuthSubjectInvalid if it is missing, empty, longer than 255 or of another type.
+        """
+        value = self._values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        if isinstance(value, str) and value.strip() and len(value) <= MAX_SUBJECT:
+            return value
+        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+
+
+def read_json(body: bytes) -> JSON:
+    """JSON in UTF-8 without duplicate names or non-finite numbers. Raises OAuthReplyInvalid."""
+    if len(body) > MAX_REPLY_BYTES:
+        raise OAuthReplyInvalid("The provider's answer is too large.")
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.") from None
+    return cast("JSON", value)
+
+
+def read_object(body: bytes) -> dict[str, JSON]:
+    """As :func:`read_json`, and it must be an object."""
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+    return value
+
+
+def read_reply(reply: Reply) -> JSON:
+    """The JSON of a successful reply. Raises OAuthReplyInvalid for any other status."""
+    if reply.status != 200:
+        raise OAuthReplyInvalid("The provider did not answer as expected. Please try again.")
+    return read_json(reply.body)
+
+
+def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate name")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

@@ -1,0 +1,174 @@
+"""The messages of OAuth 2.0's authorization code grant with PKCE, built and read without I/O."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import quote_plus, urlencode
+
+from ..oauth_errors import (
+    OAuthDenied,
+    OAuthRefused,
+    OAuthReplyInvalid,
+    OAuthResponseIssuer,
+    OAuthTokenRefused,
+)
+from ..types import JSON
+from .message import Call, Reply, read_object
+
+TokenAuth = Literal["client_secret_post", "client_secret_basic", "none"]
+"""How the app proves itself at the token endpoint (RFC 6749 section 2.3.1; ``none``: PKCE alone)."""
+
+VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+"""RFC 7636 section 4.1."""
+
+OWN_PARAMETERS = frozenset(
+    {
+        "response_type", "response_mode", "client_id", "redirect_uri", "scope", "state", "nonce",
+        "code_challenge", "code_challenge_method", "request", "request_uri",
+    }
+)  # fmt: skip
+"""Parameters of the authorization request that a provider's own parameters may not replace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The app as the provider knows it."""
+
+    id: str
+    secret: str = field(repr=False, default="")
+    auth: TokenAuth = "client_secret_post"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A successful token response. ``raw`` is the whole of it."""
+
+    access_token: str = field(repr=False)
+    id_token: str | None = field(repr=False, default=None)
+    raw: Mapping[str, JSON] = field(repr=False, default_factory=dict)
+
+
+def derive(secret: str, what: Literal["verifier", "nonce"]) -> str:
+    """A code verifier or nonce from a flow's random secret: 43 characters, 256 bits.
+
+    Derived, so that the flow's record in the StateStore holds neither.
+    """
+    return _base64url(hmac.digest(secret.encode(), f"asok-auth-core/oauth {what}".encode(), "sha256"))
+
+
+def code_challenge(verifier: str) -> str:
+    """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for one that is not allowed."""
+    if not VERIFIER.fullmatch(verifier):
+        raise ValueError("A code verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
+    return _base64url(hashlib.sha256(verifier.encode()).digest())
+
+
+def authorization_url(
+    endpoint: str,
+    *,
+    client_id: str,
+    redirect_uri: str,
+    scope: str,
+    state: str,
+    verifier: str,
+    nonce: str | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> str:
+    """Where to send the browser (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+
+    ``extra`` cannot replace any of :data:`OWN_PARAMETERS`.
+    """
+    parameters = {name: value for name, value in (extra or {}).items() if name not in OWN_PARAMETERS}
+    parameters |= {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri,
+        "scope": scope,
+        "state": state,
+        "code_challenge": code_challenge(verifier),
+        "code_challenge_method": "S256",
+    }
+    if nonce is not None:
+        parameters["nonce"] = nonce
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
+
+
+def read_authorization_response(
+    parameters: Mapping[str, str], *, issuer: str | None, announced: bool, provider: str
+) -> str:
+    """The code in the provider's answer, whose state has been checked already.
+
+    ``issuer`` is the one the flow was begun with; ``announced``: the provider said that its answers
+    carry ``iss`` (RFC 9207 section 2.4). ``provider`` is its name for people. Raises
+    OAuthResponseIssuer, OAuthDenied or OAuthRefused.
+    """
+    sent = parameters.get("iss")
+    if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
+        raise OAuthResponseIssuer(f"This answer does not come from {provider}. Please start again.")
+    error = parameters.get("error")
+    if error == "access_denied":
+        raise OAuthDenied(f"You chose not to log in with {provider}. Nothing was changed.")
+    if error is not None:
+        raise OAuthRefused(f"{provider} could not log you in. Please try again, or choose another way.")
+    code = parameters.get("code")
+    if not code:
+        raise OAuthRefused(f"{provider} sent no code. Please start again.")
+    return code
+
+
+def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str, verifier: str) -> Call:
+    """The code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": verifier,
+    }
+    headers = {"Accept": "application/json"}
+    if client.auth == "client_secret_basic":
+        pair = f"{quote_plus(client.id)}:{quote_plus(client.secret)}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    else:
+        form["client_id"] = client.id
+        if client.auth == "client_secret_post":
+            form["client_secret"] = client.secret
+    return Call(endpoint, headers, form)
+
+
+def read_token_response(reply: Reply) -> Tokens:
+    """The tokens (RFC 6749 section 5.1).
+
+    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthTokenRefused or
+    OAuthReplyInvalid.
+    """
+    document = read_object(reply.body)
+    if "error" in document or reply.status in (400, 401):
+        raise OAuthTokenRefused("The provider did not accept this login. Please start again.")
+    access, id_token = document.get("access_token"), document.get("id_token")
+    kind = document.get("token_type")
+    if (
+        reply.status != 200
+        or not isinstance(access, str)
+        or not access
+        or not access.isascii()
+        or not access.isprintable()
+        or not (id_token is None or isinstance(id_token, str))
+        or not (kind is None or (isinstance(kind, str) and kind.lower() == "bearer"))
+    ):
+        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+    return Tokens(access, id_token, document)
+
+
+def bearer(url: str, access_token: str) -> Call:
+    """A GET with the access token in its header (RFC 6750 section 2.1)."""
+    return Call(url, {"Accept": "application/json", "Authorization": f"Bearer {access_token}"})
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

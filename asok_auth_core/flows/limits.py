@@ -1,0 +1,43 @@
+"""Counting attempts, atomically and for all workers together."""
+
+from __future__ import annotations
+
+from ..contracts import StateStore
+from ..engine.client import client_network
+from ..engine.keys import handle_digest
+from ..errors import RateLimited
+from ..types import Clock
+
+
+class Limits:
+    """Attempts per subject and fixed window of time, counted in the StateStore.
+
+    An attempt is counted before it is evaluated, so that any number of parallel attempts evaluates
+    at most ``limit`` of them (RFC 4226 section 7.3). A success never takes a count back.
+    """
+
+    def __init__(self, state: StateStore, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    def hit(self, name: str, subject: str, *, limit: int, window: int) -> None:
+        """Count one attempt of ``subject`` at ``name``; ``window`` in seconds.
+
+        Raises RateLimited beyond ``limit`` attempts in this window, StoreUnavailable if it cannot
+        be counted.
+        """
+        now = self._clock()
+        key = f"limit:{name}:{handle_digest(subject)}:{int(now // window)}"
+        if self._state.incr(key, window) > limit:
+            wait = max(1, int(window - now % window))
+            raise RateLimited(f"Too many attempts. Try again in {_duration(wait)}.", retry_after=wait)
+
+    def hit_client(self, name: str, address: str, *, limit: int, window: int) -> None:
+        """Count one attempt of a client's address; IPv6 addresses are counted by their /64."""
+        self.hit(f"{name}:client", client_network(address), limit=limit, window=window)
+
+
+def _duration(seconds: int) -> str:
+    if seconds < 90:
+        return f"{seconds} seconds"
+    return f"{round(seconds / 60)} minutes"

@@ -1,0 +1,183 @@
+"""Which account an identity belongs to: finding it, creating it, linking and unlinking.
+
+An identity is keyed by (issuer, subject). A mail address joins it to an existing account only if
+the provider verified the address and the account's own address was proved as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import msgspec
+
+from ..engine.addresses import account_key, parse_address
+from ..errors import AddressInvalid, CredentialExists
+from ..oauth_errors import (
+    LastWayIn,
+    OAuthAddressUnproved,
+    OAuthIdentityTaken,
+    OAuthLinkRequired,
+    OAuthStateInvalid,
+)
+from ..types import JSON, Credential, Identity, User
+from .addresses import is_proved, mark_proved
+from .auth import Auth
+
+KIND = "identity"
+CREATING = 30
+"""Seconds for which one first login of an identity keeps others of the same identity waiting."""
+
+
+class LinkedIdentity(msgspec.Struct, frozen=True):
+    """An identity of an account, for its account page. ``id`` is the credential's."""
+
+    id: str
+    provider: str
+    label: str
+    address: str | None
+    since: float
+    last_used_at: float | None
+
+
+def identity_key(issuer: str, subject: str) -> str:
+    """The credential's identifier: a digest, so that no database folds case or trims a subject."""
+    return hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()
+
+
+def account_for(auth: Auth, identity: Identity) -> User:
+    """The account ``identity`` logs in to; created if there is none.
+
+    Raises OAuthAddressUnproved without an address the provider verified, OAuthLinkRequired if an
+    account has that address and never proved it.
+    """
+    user = _owner(auth, identity)
+    if user is not None:
+        return user
+    email = _address(identity)
+    if email is None or identity.email_verified is not True:
+        # The same words whether or not an account has this address: nobody learns which do.
+        raise OAuthAddressUnproved(
+            "The provider did not give us a mail address that it has verified. Verify it there, or "
+            "log in another way and link the provider on your account page."
+        )
+    lock = f"oauth-account:{identity_key(identity.issuer, identity.subject)}"
+    if not auth.state.add(lock, b"1", CREATING):
+        raise OAuthStateInvalid("This login is being finished in another tab. Please try again.")
+    try:
+        return _join_or_create(auth, identity, email)
+    finally:
+        auth.state.delete(lock)
+
+
+def link(auth: Auth, user: User, identity: Identity) -> None:
+    """Add ``identity`` to ``user``, who is logged in. Raises OAuthIdentityTaken if it is another's."""
+    owner = _owner(auth, identity)
+    if owner is None:
+        _add(auth, user, identity)
+    elif str(owner.id) != str(user.id):
+        raise OAuthIdentityTaken(
+            "This login is linked to another account here. Log in with it, and unlink it there first."
+        )
+
+
+def linked(auth: Auth, user: User) -> list[LinkedIdentity]:
+    """The identities of ``user``, oldest first."""
+    found = []
+    for row in auth.credentials.list(str(user.id), KIND):
+        data = _data(row)
+        provider = str(data.get("provider", ""))
+        known = auth.providers.get(provider)
+        address = data.get("email")
+        found.append(
+            LinkedIdentity(
+                row.id,
+                provider,
+                known.label if known else provider,
+                address if isinstance(address, str) else None,
+                row.created_at,
+                row.last_used_at,
+            )
+        )
+    return found
+
+
+def unlink(auth: Auth, user: User, credential_id: str) -> None:
+    """Take an identity away from ``user``; one that is gone already is no error.
+
+    Raises LastWayIn if nothing else would let them in.
+    """
+    rows = auth.credentials.list(str(user.id), KIND)
+    row = next((row for row in rows if row.id == credential_id), None)
+    if row is None or not auth.credentials.remove(row):
+        return
+    if not _has_way_in(auth, user):
+        # Checked after the removal: of two at once, at least one sees that nothing is left.
+        data: JSON = dict(_data(row))
+        auth.credentials.add(row.user_id, KIND, row.identifier, data)
+        raise LastWayIn("This is the only way into your account. Add another one first.")
+    auth.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+
+
+def _address(identity: Identity) -> str | None:
+    """The provider's address as accounts are kept here, or None if it is not one."""
+    try:
+        return account_key(parse_address(identity.email)) if identity.email else None
+    except AddressInvalid:
+        return None
+
+
+def _owner(auth: Auth, identity: Identity) -> User | None:
+    row = auth.credentials.find(KIND, identity_key(identity.issuer, identity.subject))
+    if row is None:
+        return None
+    user = auth.users.by_id(row.user_id)
+    if user is None:
+        auth.credentials.remove(row)
+        return None
+    auth.credentials.touch(row, auth.clock())
+    return user
+
+
+def _join_or_create(auth: Auth, identity: Identity, email: str) -> User:
+    user = auth.users.by_email(email)
+    if user is None:
+        user = auth.users.create(email, identity.name)
+        mark_proved(auth, user, auth.users.email_of(user) or email)
+    else:
+        own = auth.users.email_of(user)
+        if own is None or not is_proved(auth, user, own):
+            raise OAuthLinkRequired(
+                "There is an account with this mail address already. Log in to it first, then link "
+                "the provider on your account page. This keeps others from taking it over."
+            )
+    _add(auth, user, identity)
+    return user
+
+
+def _add(auth: Auth, user: User, identity: Identity) -> None:
+    data: JSON = {
+        "provider": identity.provider,
+        "issuer": identity.issuer,
+        "subject": identity.subject,
+        "email": identity.email,
+    }
+    try:
+        auth.credentials.add(str(user.id), KIND, identity_key(identity.issuer, identity.subject), data)
+    except CredentialExists:
+        raise OAuthIdentityTaken("This login was linked just now. Please try again.") from None
+    auth.emit("identity.linked", user=user, method=identity.provider)
+
+
+def _has_way_in(auth: Auth, user: User) -> bool:
+    for row in auth.credentials.list(str(user.id), KIND):
+        provider = auth.providers.get(str(_data(row).get("provider", "")))
+        if provider is not None and provider.client_id:
+            return True
+    email = auth.users.email_of(user)
+    return "magic" in auth.login_methods and email is not None and is_proved(auth, user, email)
+
+
+def _data(row: Credential) -> dict[str, JSON]:
+    data = json.loads(row.data)
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,162 @@
+"""The one way in: every method, and an app's own ``request.login(user)``, ends here."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+
+from ..engine.keys import handle_digest
+from ..errors import (
+    LoginExpired,
+    LoginRejected,
+    SecondFactorRequired,
+)
+from ..http import WebRequest
+from ..types import Identity, LoginAttempt, User
+from .addresses import mark_proved
+from .auth import Auth, logger
+from .factor_policy import enrolled_factors, second_factor_required
+
+LOGIN_KEY = "asok_auth.login"
+"""Where the session keeps when and how its user logged in."""
+
+PENDING_COOKIE = "asok_auth_login"
+PENDING_LIFETIME = 600
+SECOND_FACTOR_PATH = "/auth/second-factor"
+ENROL_PATH = "/auth/second-factor/enrol"
+
+
+class PendingLogin(msgspec.Struct, frozen=True):
+    """A login whose first factor was right. It has no authority; it lives in the StateStore."""
+
+    user_id: str
+    method: str
+    next_url: str
+    remember: bool
+    at: float
+
+
+def complete_login(
+    auth: Auth,
+    request: WebRequest,
+    user: User,
+    *,
+    method: str,
+    identity: Identity | None = None,
+    remember: bool = False,
+    next_url: str | None = None,
+) -> str:
+    """Log ``user`` in after the first factor ``method``, and return where to go next.
+
+    Asks ``before_login`` hooks, then for the second factor if the user has one or must have one,
+    then gives the session a new id and tells observers. ``next_url`` must have been checked by the
+    caller.
+
+    Raises LoginRejected, SecondFactorRequired (nobody is logged in yet; its ``location`` is where
+    the second factor is given or set up), StoreUnavailable.
+    """
+    location = next_url or auth.settings.login_redirect
+    _admit(auth, request, user, method, identity)
+    if request.proved_address and request.proved_address == auth.users.email_of(user):
+        mark_proved(auth, user, request.proved_address)
+    enrolled = bool(enrolled_factors(auth, user))
+    if enrolled or second_factor_required(auth, user):
+        _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
+        auth.emit(
+            "login.second_factor_required",
+            user=user,
+            method=method,
+            client=request.client,
+            enrolled=enrolled,
+        )
+        if enrolled:
+            raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
+        raise SecondFactorRequired("Your account needs a second factor before you can log in.", ENROL_PATH)
+    _begin(auth, request, user, method, factor=None, remember=remember)
+    return location
+
+
+def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
+    """The login this browser has begun and not finished, and its user.
+
+    Raises LoginExpired if there is none.
+    """
+    handle = request.cookies.get(PENDING_COOKIE)
+    raw = auth.state.get(_pending_key(handle)) if handle else None
+    if raw is None:
+        raise LoginExpired("This login has expired. Please start again.")
+    pending = msgspec.json.decode(raw, type=PendingLogin)
+    user = auth.users.by_id(pending.user_id)
+    if user is None:
+        raise LoginExpired("This login has expired. Please start again.")
+    return pending, user
+
+
+def log_out(auth: Auth, request: WebRequest) -> str:
+    """End the session; returns where to go next."""
+    user = request.user
+    request.session.end()
+    auth.emit("logout", user=user, client=request.client)
+    return auth.settings.logout_redirect
+
+
+def logged_in_at(request: WebRequest) -> float | None:
+    """When ``request.user`` last gave all factors in this session (seconds since the epoch), or None."""
+    record = request.session.get(LOGIN_KEY)
+    if request.user is None or not isinstance(record, dict) or record.get("user") != str(request.user.id):
+        return None
+    at = record.get("at")
+    return float(at) if isinstance(at, (int, float)) else None
+
+
+def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: Identity | None) -> None:
+    """Raise LoginRejected, with an event, if this user may not log in now."""
+    reason = None
+    if not auth.users.is_active(user):
+        reason, plugin = "This account is disabled.", "asok_auth_core"
+    else:
+        attempt = LoginAttempt(user, method, request.client, auth.clock(), identity)
+        refusal = auth.plugins.before_login(attempt, on_error=_log_hook_error)
+        if refusal is not None:
+            plugin, reason = refusal
+    if reason is not None:
+        auth.emit("login.rejected", user=user, method=method, client=request.client, plugin=plugin)
+        raise LoginRejected(reason)
+
+
+def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
+    handle = base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()
+    auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
+    request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
+
+
+def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: User, factor: str) -> str:
+    """Log in ``user``, who has just proved the second ``factor``; exactly one caller per pending login.
+
+    Returns where to go next. Raises LoginExpired, LoginRejected.
+    """
+    if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
+        raise LoginExpired("This login was finished already. Please start again.")
+    request.set_cookie(PENDING_COOKIE, "", max_age=0)
+    _admit(auth, request, user, pending.method, None)
+    _begin(auth, request, user, pending.method, factor=factor, remember=pending.remember)
+    return pending.next_url
+
+
+def _begin(
+    auth: Auth, request: WebRequest, user: User, method: str, *, factor: str | None, remember: bool
+) -> None:
+    request.session.begin(user, remember=remember)
+    request.session.set(
+        LOGIN_KEY, {"user": str(user.id), "at": auth.clock(), "method": method, "factor": factor}
+    )
+    auth.emit("login.succeeded", user=user, method=method, client=request.client, factor=factor)
+
+
+def _pending_key(handle: str) -> str:
+    return f"login:{handle_digest(handle)}"
+
+
+def _log_hook_error(plugin: str, error: Exception) -> None:
+    logger.error("Plugin %r raised in asok_auth_before_login; the login is refused.", plugin, exc_info=error)

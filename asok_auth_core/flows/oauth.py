@@ -1,0 +1,259 @@
+"""Logging in at a provider: :meth:`OAuthFlow.begin` sends the browser there, ``finish`` takes it back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from ..engine import oauth2, oidc
+from ..engine.message import Claims, Send, read_reply
+from ..engine.urls import is_secure
+from ..errors import OAuthError
+from ..http import WebRequest
+from ..oauth_errors import (
+    OAuthAddressInsecure,
+    OAuthNotConfigured,
+    OAuthReplyInvalid,
+    OAuthSubjectInvalid,
+)
+from ..providers import Fetch, OAuth2Provider, OpenIDProvider
+from ..types import JSON, Identity, User
+from .auth import Auth, logger
+from .oauth_state import FlowRecord, keep, stale, take
+from .provider_documents import ProviderDocuments
+
+CLIENT_BEGINNINGS = 300
+BEGINNINGS_WINDOW = 900
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """Who came back from the provider, and what for."""
+
+    identity: Identity
+    next_url: str | None
+    link_user_id: str | None
+
+
+class OAuthFlow:
+    """The two halves of a login at a provider, for all providers of one app."""
+
+    def __init__(self, auth: Auth, send: Send) -> None:
+        self._auth = auth
+        self._send = send
+        self._documents = ProviderDocuments(send, auth.clock, debug=auth.settings.debug)
+
+    def provider(
+        self, name: str, *, client_id: str | None = None, client_secret: str | None = None
+    ) -> OAuth2Provider:
+        """The provider ``name`` with its credentials, or with those given here instead.
+
+        Raises OAuthNotConfigured if there is none or a credential is missing.
+        """
+        provider = self._auth.providers.get(name.lower())
+        if provider is None:
+            raise OAuthNotConfigured("This app has no such way to log in.")
+        if client_id:
+            options: dict[str, JSON] = {
+                "client_id": client_id,
+                "client_secret": client_secret or provider.client_secret,
+            }
+            provider = provider.configured(options, debug=self._auth.settings.debug)
+        if not provider.client_id:
+            raise OAuthNotConfigured(
+                f"Logging in with {provider.label} is not set up: the client id is missing."
+            )
+        return provider
+
+    def begin(
+        self,
+        request: WebRequest,
+        provider: OAuth2Provider,
+        *,
+        redirect_uri: str,
+        next_url: str | None = None,
+        link: User | None = None,
+        state: str | None = None,
+    ) -> str:
+        """Where to send the browser. It is given a cookie that only its own answer can use.
+
+        ``next_url`` must have been checked. ``state``: the caller's own; by default a random one.
+        Raises OAuthError, RateLimited, StoreUnavailable.
+        """
+        auth = self._auth
+        auth.limits.hit_client("oauth", request.client, limit=CLIENT_BEGINNINGS, window=BEGINNINGS_WINDOW)
+        self._check_redirect_uri(redirect_uri)
+        endpoint = provider.authorization_endpoint or self._metadata(provider).authorization_endpoint
+        record = FlowRecord(
+            provider.name,
+            provider.issuer,
+            provider.client_id,
+            redirect_uri,
+            next_url,
+            None if link is None else str(link.id),
+        )
+        state, secret = keep(auth, request, record, state)
+        return oauth2.authorization_url(
+            endpoint,
+            client_id=provider.client_id,
+            redirect_uri=redirect_uri,
+            scope=" ".join(provider.scopes),
+            state=state,
+            verifier=oauth2.derive(secret, "verifier"),
+            nonce=oauth2.derive(secret, "nonce") if isinstance(provider, OpenIDProvider) else None,
+            extra=provider.authorize_parameters,
+        )
+
+    def finish(
+        self,
+        request: WebRequest,
+        provider: OAuth2Provider,
+        *,
+        redirect_uri: str | None = None,
+        state: str | None = None,
+        expected_state: str | None = None,
+        code: str | None = None,
+    ) -> Finished:
+        """Who came back. Each flow is taken exactly once, whatever comes of it.
+
+        ``state`` and ``code`` default to what the provider sent; ``expected_state``, if given, must
+        equal the state, and ``redirect_uri`` the one the flow was begun with. Raises OAuthError.
+        """
+        try:
+            record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
+            return self._finish(request, provider, record, secret, redirect_uri, code)
+        except OAuthError as error:
+            self._auth.emit("login.failed", method=provider.name, client=request.client, error=error.code)
+            raise
+
+    def _finish(
+        self,
+        request: WebRequest,
+        provider: OAuth2Provider,
+        record: FlowRecord,
+        secret: str,
+        redirect_uri: str | None,
+        code: str | None,
+    ) -> Finished:
+        begun_with = (record.provider, record.issuer, record.client_id)
+        if begun_with != (provider.name, provider.issuer, provider.client_id):
+            raise stale()
+        if redirect_uri is not None and redirect_uri != record.redirect_uri:
+            raise stale()
+        answer = dict(request.query) if code is None else {**request.query, "code": code}
+        metadata = self._metadata(provider) if isinstance(provider, OpenIDProvider) else None
+        code = oauth2.read_authorization_response(
+            answer,
+            issuer=record.issuer,
+            announced=metadata is not None and metadata.iss_announced,
+            provider=provider.label,
+        )
+        tokens = self._exchange(provider, metadata, record, secret, code)
+
+        def fetch(url: str) -> JSON:
+            return read_reply(self._send(oauth2.bearer(url, tokens.access_token)))
+
+        if metadata is not None and isinstance(provider, OpenIDProvider):
+            nonce = oauth2.derive(secret, "nonce")
+            claims = self._openid_claims(provider, metadata, tokens, nonce)
+            address = provider.userinfo_endpoint or metadata.userinfo_endpoint
+            if address and not claims.text("email"):
+                claims = oidc.merge_userinfo(claims, fetch(address))
+        else:
+            profile = fetch(provider.userinfo_endpoint) if provider.userinfo_endpoint else dict(tokens.raw)
+            if not isinstance(profile, dict):
+                raise _unreadable()
+            claims = Claims(profile)
+        return Finished(_identity(provider, claims, fetch), record.next_url, record.link_user_id)
+
+    def _exchange(
+        self,
+        provider: OAuth2Provider,
+        metadata: oidc.Metadata | None,
+        record: FlowRecord,
+        secret: str,
+        code: str,
+    ) -> oauth2.Tokens:
+        """The code for tokens, with the verifier of this flow. The call is made once."""
+        client = provider.client()
+        if metadata is not None and provider.token_auth is None:
+            listed = "client_secret_post" in metadata.token_auth
+            client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
+        if not client.secret and client.auth != "none":
+            raise OAuthNotConfigured(
+                f"Logging in with {provider.label} is not set up: the client secret is missing."
+            )
+        call = oauth2.token_request(
+            provider.token_endpoint or (metadata.token_endpoint if metadata else ""),
+            client,
+            code=code,
+            redirect_uri=record.redirect_uri,
+            verifier=oauth2.derive(secret, "verifier"),
+        )
+        return oauth2.read_token_response(self._send(call))
+
+    def _openid_claims(
+        self, provider: OpenIDProvider, metadata: oidc.Metadata, tokens: oauth2.Tokens, nonce: str
+    ) -> Claims:
+        kid = oidc.key_id(tokens.id_token, provider.id_token_algorithm)
+        return oidc.check_id_token(
+            tokens.id_token,
+            self._documents.keys(metadata.jwks_uri, kid),
+            issuer=provider.issuer,
+            client_id=provider.client_id,
+            nonce=nonce,
+            algorithm=provider.id_token_algorithm,
+            now=self._auth.clock(),
+        )
+
+    def authorization_endpoint(self, provider: OAuth2Provider) -> str | None:
+        """Where the provider's people log in, as far as is known without asking it again."""
+        if provider.authorization_endpoint:
+            return provider.authorization_endpoint
+        known = self._documents.known_metadata(provider.issuer)
+        return None if known is None else known.authorization_endpoint
+
+    def _metadata(self, provider: OAuth2Provider) -> oidc.Metadata:
+        return self._documents.metadata(provider.issuer)
+
+    def _check_redirect_uri(self, uri: str) -> None:
+        debug = self._auth.settings.debug
+        if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
+            raise OAuthAddressInsecure(
+                "The address the provider sends people back to must be https; plain http only in DEBUG."
+            )
+
+
+def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identity:
+    """The provider's mapping, with its result checked: a plugin may be as mistaken as a provider."""
+    try:
+        identity = provider.identity(claims, fetch)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        logger.exception("Provider %r could not read a profile.", provider.name)
+        raise _unreadable() from None
+    if not isinstance(identity.subject, str) or not identity.subject:
+        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+    return replace(
+        identity,
+        issuer=provider.issuer,
+        provider=provider.name,
+        email_verified=identity.email is not None and identity.email_verified is True,
+    )
+
+
+def _unreadable() -> OAuthReplyInvalid:
+    return OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+
+
+def user_info(identity: Identity) -> dict[str, JSON]:
+    """An identity in the form the framework documents, plus issuer, provider and email_verified."""
+    return {
+        "provider": identity.provider,
+        "provider_id": identity.subject,
+        "issuer": identity.issuer,
+        "email": identity.email,
+        "email_verified": identity.email_verified,
+        "name": identity.name,
+        "picture": identity.picture,
+        "raw": dict(identity.raw),
+    }

@@ -1,0 +1,98 @@
+"""State of logins under way: kept for each flow, bound to the browser, taken exactly once.
+
+:func:`keep` gives the browser a cookie with a random secret. The record lies in the StateStore under
+a digest of state *and* secret, so only who has both finds it: another browser that was handed the
+callback's address neither finishes the login nor uses it up. Code verifier and nonce are derived
+from the same secret; the record itself is of no use to who reads the store.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+
+import msgspec
+
+from ..engine.keys import handle_digest
+from ..http import WebRequest
+from ..oauth_errors import OAuthStateInvalid
+from .auth import Auth
+
+LIFETIME = 600
+"""Seconds a person may take at the provider."""
+
+MAX_FLOWS = 8
+"""Logins one browser may have under way; the oldest gives way."""
+
+MAX_STATE = 512
+COOKIE = "asok_oauth_"
+
+
+class FlowRecord(msgspec.Struct, frozen=True):
+    """What is kept of one login under way."""
+
+    provider: str
+    issuer: str
+    client_id: str
+    redirect_uri: str
+    next_url: str | None = None
+    link_user_id: str | None = None
+    """The account the identity is to be linked to; None for a login."""
+
+
+def keep(auth: Auth, request: WebRequest, record: FlowRecord, state: str | None) -> tuple[str, str]:
+    """Begin a flow; returns its state and its secret. ``state``: the caller's own, or None."""
+    state, secret = state or _handle(auth), _handle(auth)
+    _make_room(request)
+    auth.state.put(_key(state, secret), msgspec.json.encode(record), LIFETIME)
+    request.set_cookie(_cookie(request, state), f"{int(auth.clock())}.{secret}", max_age=LIFETIME)
+    return state, secret
+
+
+def take(
+    auth: Auth, request: WebRequest, state: str | None, expected: str | None = None
+) -> tuple[FlowRecord, str]:
+    """The flow that ``state`` and this browser's cookie name, and its secret; only once.
+
+    ``expected``: the caller's own copy of the state, which must then be equal. Raises
+    OAuthStateInvalid, StoreUnavailable.
+    """
+    if not state or len(state) > MAX_STATE:
+        raise stale()
+    if expected is not None and not hmac.compare_digest(state.encode(), expected.encode()):
+        raise stale()
+    name = _cookie(request, state)
+    secret = request.cookies.get(name, "").partition(".")[2]
+    raw = auth.state.take(_key(state, secret)) if secret else None
+    if raw is None:
+        raise stale()
+    request.set_cookie(name, "", max_age=0)
+    return msgspec.json.decode(raw, type=FlowRecord), secret
+
+
+def stale() -> OAuthStateInvalid:
+    """The one answer to every state that will not do; which it was helps only an attacker."""
+    return OAuthStateInvalid(
+        "This login took too long, was finished already, or was begun in another browser. Please start again."
+    )
+
+
+def _make_room(request: WebRequest) -> None:
+    """Forget the oldest logins under way in this browser, so that cookies do not pile up."""
+    mine = {name: value for name, value in request.cookies.items() if COOKIE in name}
+    by_age = sorted(mine, key=lambda name: mine[name].partition(".")[0].rjust(20, "0"))
+    for name in by_age[: max(0, len(by_age) - MAX_FLOWS + 1)]:
+        request.set_cookie(name, "", max_age=0)
+
+
+def _key(state: str, secret: str) -> str:
+    return f"oauth:{handle_digest(f'{state}.{secret}')}"
+
+
+def _cookie(request: WebRequest, state: str) -> str:
+    """One cookie for each flow. ``__Host-`` keeps other hosts of the domain from setting it."""
+    return f"{'__Host-' if request.secure else ''}{COOKIE}{handle_digest(state)[:16]}"
+
+
+def _handle(auth: Auth) -> str:
+    return base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()

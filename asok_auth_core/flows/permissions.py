@@ -1,0 +1,194 @@
+"""May this user do that, and why: grants of all plugins, then refusals, then the reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..engine.permissions import (
+    PermissionSet,
+    candidates,
+    compile_grants,
+    intersection,
+    is_well_formed,
+    union,
+)
+from ..errors import LoginRequired, PermissionDenied
+from ..types import Grant, User
+
+if TYPE_CHECKING:
+    from .auth import Auth
+
+logger = logging.getLogger("asok_auth")
+
+SHOWN_LENGTH = 80
+SHOWN_MALFORMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the plugins grant a user at one moment; kept for one request, never longer.
+
+    ``parts`` are ``(plugin, set)``, ``failed`` the plugins that raised and so granted nothing.
+    ``scopes`` is the limit of the API token the request came with, or None. ``permissions`` is all
+    of it together.
+    """
+
+    parts: tuple[tuple[str, PermissionSet], ...]
+    failed: tuple[str, ...]
+    scopes: PermissionSet | None
+    permissions: PermissionSet
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A verdict and everything it rests on. ``str()`` gives it as text for developers.
+
+    ``grant`` is the closest grant that matches, from ``plugin``; there may be one although the
+    verdict is no: then ``refused_by`` and ``refusal`` name the plugin that refused and its reason,
+    or ``in_scope`` is False because the API token was made for less. ``missing`` are the patterns of
+    which one would have to be granted. ``malformed`` are grants that count for nothing as they are
+    written, ``failed`` plugins that could not say what they grant.
+    """
+
+    permission: str
+    allowed: bool
+    grant: Grant | None = None
+    plugin: str = ""
+    in_scope: bool = True
+    refused_by: str = ""
+    refusal: str = ""
+    missing: tuple[str, ...] = ()
+    malformed: tuple[Grant, ...] = ()
+    failed: tuple[str, ...] = ()
+    note: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{_shown(self.permission)}: {'allowed' if self.allowed else 'denied'}."]
+        if self.note:
+            lines.append(self.note)
+        if self.grant is not None:
+            source = f" of {self.grant.source}" if self.grant.source else ""
+            lines.append(f"Granted by {self.grant.pattern!r}{source} (plugin {self.plugin}).")
+        if not self.in_scope:
+            lines.append("The API token's scopes do not include it.")
+        if self.refused_by:
+            lines.append(f"Refused by plugin {self.refused_by}: {self.refusal or 'no reason given'}")
+        if self.missing:
+            lines.append(f"Nothing grants it. One of these would: {', '.join(map(repr, self.missing))}.")
+        for plugin in self.failed:
+            lines.append(f"Plugin {plugin} raised an error and granted nothing; see the log.")
+        for grant in self.malformed[:SHOWN_MALFORMED]:
+            source = f" of {grant.source}" if grant.source else ""
+            lines.append(f"{_shown(grant.pattern)}{source} is not well formed and grants nothing.")
+        if len(self.malformed) > SHOWN_MALFORMED:
+            lines.append(f"{len(self.malformed) - SHOWN_MALFORMED} more grants are not well formed.")
+        return "\n".join(lines)
+
+
+def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) -> Held:
+    """Ask every plugin what ``user`` may do; with ``scopes``, no more than those.
+
+    A plugin that raises grants nothing; it is logged and becomes the event
+    ``permission.resolver_failed``.
+    """
+    failed: list[str] = []
+
+    def on_error(plugin: str, error: Exception) -> None:
+        failed.append(plugin)
+        logger.error("Plugin %r raised in asok_auth_permissions and grants nothing.", plugin, exc_info=error)
+        auth.emit("permission.resolver_failed", user=user, plugin=plugin, error=type(error).__name__)
+
+    parts = tuple(auth.plugins.permissions(user, on_error))
+    whole = union(part for _, part in parts)
+    limit = None if scopes is None else compile_grants(scopes, "token scopes")
+    return Held(parts, tuple(failed), limit, whole if limit is None else intersection(whole, limit))
+
+
+def can(
+    auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
+) -> bool:
+    """May ``user`` do ``permission`` (to ``resource``)? Nobody may do anything; never raises.
+
+    ``held`` is what :func:`permissions_of` gave earlier in the same request.
+    """
+    if user is None:
+        return False
+    held = held or permissions_of(auth, user)
+    return held.permissions.allows(permission) and _refusal(auth, user, permission, resource) is None
+
+
+def explain(
+    auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
+) -> Explanation:
+    """What :func:`can` answers to the same question, and why."""
+    asked = permission if isinstance(permission, str) else repr(permission)
+    if user is None:
+        return Explanation(asked, False, note="Nobody is logged in.")
+    if not is_well_formed(permission):
+        return Explanation(
+            asked, False, note='This is not a permission: write one like "posts.edit", "posts.*" or "*".'
+        )
+    held = held or permissions_of(auth, user)
+    patterns = candidates(permission)
+    found = [
+        (patterns.index(grant.pattern), plugin, grant.source, grant)
+        for plugin, part in held.parts
+        if (grant := part.grant_for(permission)) is not None
+    ]
+    plugin, grant = min(found, key=lambda item: item[:3])[1::2] if found else ("", None)
+    in_scope = held.scopes is None or held.scopes.allows(permission)
+    granted = grant is not None and in_scope
+    refused_by, refusal = (_refusal(auth, user, permission, resource) if granted else None) or ("", "")
+    return Explanation(
+        permission=asked,
+        allowed=granted and not refused_by,
+        grant=grant,
+        plugin=plugin,
+        in_scope=in_scope,
+        refused_by=refused_by,
+        refusal=refusal,
+        missing=tuple(patterns) if grant is None else (),
+        malformed=tuple(held.permissions.malformed),
+        failed=held.failed,
+    )
+
+
+def require(
+    auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
+) -> None:
+    """Raise LoginRequired if nobody is logged in, PermissionDenied if ``user`` may not.
+
+    A denial becomes the event ``permission.denied``.
+    """
+    if user is None:
+        raise LoginRequired("Please log in to see this.")
+    held = held or permissions_of(auth, user)
+    if can(auth, user, permission, resource, held=held):
+        return
+    reason = explain(auth, user, permission, resource, held=held)
+    auth.emit(
+        "permission.denied",
+        user=user,
+        permission=_shown(reason.permission),
+        granted=reason.grant is not None,
+        in_scope=reason.in_scope,
+        refused_by=reason.refused_by or None,
+    )
+    raise PermissionDenied("You do not have permission to do this.", explanation=str(reason))
+
+
+def _refusal(auth: Auth, user: User, permission: str, resource: object) -> tuple[str, str] | None:
+    """``(plugin, reason)`` of the first plugin that refuses; one that raises refuses."""
+
+    def on_error(plugin: str, error: Exception) -> None:
+        logger.error("Plugin %r raised in asok_auth_denies; the answer is no.", plugin, exc_info=error)
+        auth.emit("permission.check_failed", user=user, plugin=plugin, error=type(error).__name__)
+
+    return auth.plugins.denies(user, permission, resource, on_error)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_LENGTH else f"{text[:SHOWN_LENGTH]}…")

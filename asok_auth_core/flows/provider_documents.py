@@ -1,0 +1,137 @@
+"""A provider's discovery document and keys, fetched when needed and kept within limits."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+from ..engine.jwk import SigningKey, read_key_set
+from ..engine.message import Call, Send
+from ..engine.oidc import Metadata, discovery_url, read_discovery
+from ..errors import OAuthError
+from ..oauth_errors import OAuthReplyInvalid, OAuthUnavailable
+from ..types import Clock
+
+FRESH = 3600
+"""Seconds after which a document is fetched again."""
+
+KEPT = 24 * 3600
+"""Seconds for which a document is used while its owner cannot be reached."""
+
+FETCHES = 2
+PER = 60
+"""At most this many fetches of one document in so many seconds, whatever tokens arrive."""
+
+T = TypeVar("T")
+
+
+class Document(Generic[T]):
+    """One document, fetched at most :data:`FETCHES` times in :data:`PER` seconds.
+
+    An outage keeps what is known for :data:`KEPT` seconds. One thread fetches; the others go on with
+    what is known, or wait if there is nothing.
+    """
+
+    def __init__(self, fetch: Callable[[], T], clock: Clock) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._value: T | None = None
+        self._fetched_at = float("-inf")
+        self._attempts: deque[float] = deque(maxlen=FETCHES)
+
+    def get(self) -> T:
+        """The document, not older than an hour if its owner answers.
+
+        Raises the OAuthError of the fetch, or OAuthUnavailable, if there is none to be had.
+        """
+        value = self._value
+        if value is not None and self._age() < FRESH:
+            return value
+        if not self._lock.acquire(blocking=value is None or self._age() >= KEPT):
+            return cast("T", value)
+        try:
+            return self._refresh(FRESH)
+        finally:
+            self._lock.release()
+
+    def known(self) -> T | None:
+        """What was fetched last, without a call."""
+        return self._value
+
+    def newer(self, than: T) -> T:
+        """A document fetched after ``than`` was, if the limit allows one; else what is known."""
+        with self._lock:
+            if self._value is not than and self._value is not None:
+                return self._value
+            return self._refresh(0)
+
+    def _refresh(self, max_age: float) -> T:
+        if self._value is not None and 0 <= self._age() < max_age:
+            return self._value
+        failure: OAuthError = OAuthUnavailable("The provider does not answer at the moment.")
+        if self._may_fetch():
+            self._attempts.append(self._clock())
+            try:
+                self._value = self._fetch()
+                self._fetched_at = self._clock()
+            except OAuthError as error:
+                failure = error
+        if self._value is not None and self._age() < KEPT:
+            return self._value
+        raise failure
+
+    def _may_fetch(self) -> bool:
+        return len(self._attempts) < FETCHES or self._clock() - self._attempts[0] >= PER
+
+    def _age(self) -> float:
+        return self._clock() - self._fetched_at
+
+
+class ProviderDocuments:
+    """The discovery documents and key sets of all providers, in one process."""
+
+    def __init__(self, send: Send, clock: Clock, *, debug: bool) -> None:
+        self._send = send
+        self._clock = clock
+        self._debug = debug
+        self._metadata: dict[str, Document[Metadata]] = {}
+        self._keys: dict[str, Document[tuple[SigningKey, ...]]] = {}
+        self._lock = threading.Lock()
+
+    def metadata(self, issuer: str) -> Metadata:
+        """What ``issuer`` says of itself. Raises an OAuthError."""
+
+        def fetch() -> Metadata:
+            reply = self._send(Call(discovery_url(issuer), {"Accept": "application/json"}))
+            return read_discovery(reply, issuer=issuer, debug=self._debug)
+
+        with self._lock:
+            document = self._metadata.setdefault(issuer, Document(fetch, self._clock))
+        return document.get()
+
+    def known_metadata(self, issuer: str) -> Metadata | None:
+        """What ``issuer`` said of itself, if it was asked before."""
+        document = self._metadata.get(issuer)
+        return None if document is None else document.known()
+
+    def keys(self, jwks_uri: str, kid: str | None) -> tuple[SigningKey, ...]:
+        """The keys published at ``jwks_uri``; fetched again if none of them is called ``kid``.
+
+        Raises an OAuthError.
+        """
+
+        def fetch() -> tuple[SigningKey, ...]:
+            reply = self._send(Call(jwks_uri, {"Accept": "application/json"}))
+            if reply.status != 200:
+                raise OAuthReplyInvalid("The provider's keys could not be read. Please try again.")
+            return read_key_set(reply.body)
+
+        with self._lock:
+            document = self._keys.setdefault(jwks_uri, Document(fetch, self._clock))
+        keys = document.get()
+        if kid is not None and all(key.kid != kid for key in keys):
+            keys = document.newer(keys)
+        return keys

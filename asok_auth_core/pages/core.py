@@ -1,0 +1,88 @@
+"""The pages that belong to no plugin: log in, log out, second factor, account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..contracts import LoginMethod, SecondFactor
+from ..engine.urls import safe_next
+from ..errors import CredentialRefused, LoginRequired
+from ..flows.auth import Auth
+from ..flows.factor_policy import enrolled_factors
+from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
+from ..flows.second_factor import complete_second_factor, enrolling_user
+from ..http import Route, WebRequest, WebResponse
+from .render import render
+
+
+def core_routes(auth: Auth) -> Iterable[Route]:
+    """The core's own routes."""
+
+    def login(request: WebRequest) -> WebResponse:
+        next_url = safe_next(request.query.get("next"))
+        blocks = [
+            block
+            for method in auth.login_methods.values()
+            if (block := method.login_block(request)) is not None
+        ]
+        return render(auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
+
+    def logout_page(request: WebRequest) -> WebResponse:
+        return render(auth, request, "auth/logout.html")
+
+    def logout(request: WebRequest) -> WebResponse:
+        return WebResponse.see_other(log_out(auth, request))
+
+    def challenge(request: WebRequest) -> WebResponse:
+        return _challenge(auth, request, None)
+
+    def check(request: WebRequest) -> WebResponse:
+        name = request.form.get("factor", "")
+        try:
+            return WebResponse.see_other(complete_second_factor(auth, request, name))
+        except CredentialRefused as error:
+            return _challenge(auth, request, error)
+
+    def enrol(request: WebRequest) -> WebResponse:
+        enrolling_user(auth, request)
+        choices = [factor for factor in auth.second_factors.values() if factor.enrol_path is not None]
+        return render(auth, request, "auth/enrol.html", factors=choices)
+
+    def account(request: WebRequest) -> WebResponse:
+        if request.user is None:
+            raise LoginRequired(request.translate("Please log in first."))
+        parts: list[LoginMethod | SecondFactor] = [
+            *auth.login_methods.values(),
+            *auth.second_factors.values(),
+        ]
+        blocks = [block for part in parts if (block := part.account_block(request)) is not None]
+        return render(
+            auth, request, "auth/account.html", blocks=blocks, address=auth.users.email_of(request.user)
+        )
+
+    return (
+        Route("/auth/login", get=login),
+        Route("/auth/logout", get=logout_page, post=logout),
+        Route(SECOND_FACTOR_PATH, get=challenge, post=check),
+        Route(ENROL_PATH, get=enrol),
+        Route("/auth/account", get=account),
+    )
+
+
+def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None) -> WebResponse:
+    _, user = pending_login(auth, request)
+    factors = enrolled_factors(auth, user)
+    wanted = request.form.get("factor") or request.query.get("factor") or ""
+    factor = factors.get(wanted) or next(iter(factors.values()))
+    if error is None:
+        factor.begin(request, user)
+    return render(
+        auth,
+        request,
+        "auth/second_factor.html",
+        status=200 if error is None else error.status,
+        factor=factor,
+        others=[other for other in factors.values() if other is not factor],
+        challenge=factor.challenge(request, user),
+        error=None if error is None else error.message,
+    )

@@ -1,0 +1,49 @@
+"""An error as an answer: a page that says what to do, or JSON where a program asked."""
+
+from __future__ import annotations
+
+import json
+
+from ..errors import AuthError, LoginRequired, RateLimited, SecondFactorRequired
+from ..flows.auth import Auth
+from ..http import WebRequest, WebResponse
+from .render import PAGE_HEADERS, render
+
+
+def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
+    """The answer to a request that ended in ``error``."""
+    if isinstance(error, SecondFactorRequired) and not wants_json(request):
+        return WebResponse.see_other(error.location)
+    headers = list(PAGE_HEADERS)
+    if isinstance(error, RateLimited):
+        headers.append(("Retry-After", str(error.retry_after)))
+    if isinstance(error, LoginRequired):
+        headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
+    message = error.message
+    if (
+        error.status >= 500
+        and not auth.settings.debug
+        and error.code not in ("mail_temporary", "mail_permanent")
+    ):
+        message = request.translate("This is not possible just now. Please try again in a minute.")
+    if wants_json(request):
+        body = json.dumps({"error": message, "code": error.code, "status": error.status})
+        return WebResponse(body, error.status, "application/json", tuple(headers))
+    page = render(
+        auth,
+        request,
+        "auth/problem.html",
+        status=error.status,
+        message=message,
+        code=error.code,
+        login_required=isinstance(error, LoginRequired),
+    )
+    return WebResponse(page.body, page.status, page.content_type, tuple(headers))
+
+
+def wants_json(request: WebRequest) -> bool:
+    """True for paths below ``/api`` and for clients that accept JSON but not HTML."""
+    if request.path == "/api" or request.path.startswith("/api/"):
+        return True
+    accept = request.headers.get("Accept", "")
+    return "application/json" in accept and "text/html" not in accept

@@ -1,0 +1,82 @@
+"""Templates to answers. Every page is rendered here, so every page has the same safe headers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..flows.auth import Auth
+from ..http import Route, WebRequest, WebResponse
+
+PAGE_HEADERS = (
+    ("Cache-Control", "no-store"),
+    # Not "no-referrer": with it a browser sends "Origin: null" with a form, which fails the
+    # framework's origin check; "same-origin" keeps a token in our address from leaving the site.
+    ("Referrer-Policy", "same-origin"),
+)
+
+STYLESHEET = (resources.files("asok_auth_core") / "pages" / "static" / "auth.css").read_text("utf-8")
+STYLESHEET_PATH = f"/auth/static/{hashlib.sha256(STYLESHEET.encode()).hexdigest()[:12]}.css"
+
+RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "ur", "yi"})
+
+
+def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
+    """The Jinja2 environment of one app.
+
+    A template is looked for in the app's own ``overrides`` folder, then in the core, then in each
+    of ``packages`` that has a ``templates`` folder.
+    """
+    loaders: list[BaseLoader] = [FileSystemLoader(overrides), PackageLoader("asok_auth_core.pages")]
+    for package in dict.fromkeys(packages):
+        if package != "asok_auth_core" and (resources.files(package) / "templates").is_dir():
+            loaders.append(PackageLoader(package))
+    return Environment(
+        loader=ChoiceLoader(loaders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(
+    auth: Auth, request: WebRequest, template: str, *, status: int = 200, **context: object
+) -> WebResponse:
+    """A whole page from ``template``."""
+    return WebResponse(str(fragment(auth, request, template, **context)), status, headers=PAGE_HEADERS)
+
+
+def fragment(auth: Auth, request: WebRequest, template: str, **context: object) -> Markup:
+    """A piece of a page from ``template``, safe to be put into another."""
+    language = request.locale.split("-")[0].lower()
+    shared: dict[str, object] = {
+        "request": request,
+        "user": request.user,
+        "app_name": auth.settings.app_name,
+        "csrf_field": request.csrf_field,
+        "nonce": request.nonce,
+        "stylesheet": STYLESHEET_PATH,
+        "language": language,
+        "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
+        "_": request.translate,
+    }
+    return Markup(auth.templates.get_template(template).render({**shared, **context}))  # noqa: S704 - autoescaped
+
+
+def stylesheet_route() -> Route:
+    """The one stylesheet, under a name that changes with its content, so it is kept for a year."""
+
+    def get(request: WebRequest) -> WebResponse:
+        return WebResponse(
+            STYLESHEET,
+            content_type="text/css; charset=utf-8",
+            headers=(("Cache-Control", "public, max-age=31536000, immutable"),),
+        )
+
+    return Route(STYLESHEET_PATH, get=get)

@@ -1,0 +1,58 @@
+"""Which page answers which path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import AuthError, PluginError
+from ..flows.auth import Auth
+from ..http import Route, WebRequest, WebResponse
+from .core import core_routes
+from .problems import problem
+from .render import stylesheet_route
+
+
+class Router:
+    """Exact paths to routes, gathered once at start-up from the core and every plugin."""
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+        self._routes: dict[str, Route] = {}
+        self._owners: dict[str, str] = {}
+        self._add("the core", [stylesheet_route(), *core_routes(auth)])
+        for method in auth.login_methods.values():
+            self._add(f"login method {method.name!r}", method.routes())
+        for factor in auth.second_factors.values():
+            self._add(f"second factor {factor.name!r}", factor.routes())
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that is answered."""
+        return tuple(self._routes)
+
+    def match(self, path: str) -> Route | None:
+        """The route for ``path``, or None. A trailing slash makes no difference."""
+        return self._routes.get(path if path == "/" else path.rstrip("/"))
+
+    def respond(self, route: Route, request: WebRequest) -> WebResponse:
+        """Call the route's handler; an AuthError becomes its answer."""
+        handler = route.post if request.method == "POST" else route.get
+        if handler is None or request.method not in ("GET", "HEAD", "POST"):
+            allowed = [name for name, h in (("GET, HEAD", route.get), ("POST", route.post)) if h]
+            return WebResponse(
+                "Method not allowed", 405, "text/plain; charset=utf-8", (("Allow", ", ".join(allowed)),)
+            )
+        try:
+            return handler(request)
+        except AuthError as error:
+            return problem(self._auth, request, error)
+
+    def _add(self, owner: str, routes: Iterable[Route]) -> None:
+        for route in routes:
+            if route.path in self._routes:
+                raise PluginError(
+                    f"Two parts want the path {route.path}: {self._owners[route.path]} and {owner}. "
+                    "Uninstall or disable one."
+                )
+            self._routes[route.path] = route
+            self._owners[route.path] = owner

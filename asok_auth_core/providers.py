@@ -1,0 +1,181 @@
+"""A provider is data: a few attributes, and one method that says who a profile is.
+
+State, PKCE, nonce, cookies, pages and HTTP are the core's work. Every attribute below can be
+overridden for one app in ``AUTH["PROVIDERS"][name]``, under the same name.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Mapping
+from typing import TypeVar, cast
+
+from .engine.jwk import ALGORITHMS
+from .engine.message import Claims
+from .engine.oauth2 import OWN_PARAMETERS, Client, TokenAuth
+from .engine.urls import is_secure
+from .errors import SettingError
+from .types import JSON, Identity
+
+Fetch = Callable[[str], JSON]
+"""GETs an address with the person's access token and gives the JSON that comes back."""
+
+P = TypeVar("P", bound="OAuth2Provider")
+
+
+class OAuth2Provider:
+    """A provider of OAuth 2.0 without OpenID. Set the attributes, write :meth:`identity`."""
+
+    name: str = ""
+    """In paths and settings: lower-case letters, digits, ``-`` and ``_``."""
+    label: str = ""
+    """For people, as in "Continue with GitHub"."""
+    issuer: str = ""
+    """Who vouches: the address that, with the subject, identifies a person for ever."""
+    authorization_endpoint: str = ""
+    token_endpoint: str = ""
+    userinfo_endpoint: str | None = None
+    """GET with the access token; what comes back is handed to :meth:`identity`."""
+    scopes: tuple[str, ...] = ()
+    authorize_parameters: Mapping[str, str] = {}
+    """More parameters for the authorization request, such as ``{"prompt": "select_account"}``."""
+    token_auth: str | None = "client_secret_post"  # noqa: S105 - the name of a method
+    """``client_secret_post``, ``client_secret_basic``, or ``none`` for a client without a secret."""
+    client_id: str = ""
+    client_secret: str = ""
+
+    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+        """Who this profile is.
+
+        ``claims.subject("id")`` gives the lasting id, or refuses. ``email_verified`` may be True
+        only if the provider says so with the boolean ``true``. ``fetch`` makes a second call.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say who a profile is.")
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """The provider's addresses that are known without asking it."""
+        named = {name: getattr(self, name) for name in ("issuer", *_ENDPOINTS)}
+        return {name: str(value) for name, value in named.items() if value}
+
+    def client(self) -> Client:
+        """This app at the provider. Raises SettingError if ``token_auth`` is not one of the three."""
+        auth = self.token_auth or "client_secret_post"
+        if auth not in ("client_secret_post", "client_secret_basic", "none"):
+            raise SettingError(f"{self._where('token_auth')}: {auth!r} is no method that is supported.")
+        return Client(self.client_id, self.client_secret, cast("TokenAuth", auth))
+
+    def configured(self: P, options: Mapping[str, JSON], *, debug: bool = False) -> P:
+        """A copy with ``options`` in place of the attributes of those names.
+
+        Raises SettingError for an unknown name, a wrong type, a missing attribute or an address
+        that is not https (loopback in DEBUG).
+        """
+        provider = copy.copy(self)
+        known = {name for name in dir(self) if not name.startswith("_") and not callable(getattr(self, name))}
+        known -= {"name", "endpoints"}
+        for key, value in options.items():
+            if key == "type":
+                continue
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1, 0.6)
+                hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}."
+                raise SettingError(f"{self._where(key)} is not a setting of this provider. {hint}")
+            setattr(provider, key, self._typed(key, value))
+        provider._check(debug)
+        return provider
+
+    def _typed(self, key: str, value: JSON) -> object:
+        wanted = getattr(self, key)
+        if isinstance(wanted, bool):
+            if isinstance(value, bool):
+                return value
+        elif isinstance(wanted, tuple):
+            items = value.split() if isinstance(value, str) else value
+            if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+                return tuple(items)
+        elif isinstance(wanted, Mapping):
+            if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+                return dict(value)
+        elif isinstance(value, str) or (value is None and not wanted):
+            return value or ""
+        kind = {bool: "true or false", tuple: "a list of texts"}.get(type(wanted), "a text")
+        if isinstance(wanted, Mapping):
+            kind = "a mapping of texts"
+        raise SettingError(f"{self._where(key)} must be {kind}, got {type(value).__name__}.")
+
+    def _check(self, debug: bool) -> None:
+        for name in ("name", "label", *self._needed()):
+            if not getattr(self, name):
+                raise SettingError(f"{self._where(name)} is missing.")
+        if not self.name.replace("-", "").replace("_", "").isalnum() or self.name != self.name.lower():
+            raise SettingError(
+                f"The provider name {self.name!r} must be lower-case letters, digits, - and _."
+            )
+        for name, url in self.endpoints.items():
+            if not is_secure(url, debug=debug):
+                raise SettingError(
+                    f"{self._where(name)} must be an https address (http only to loopback in DEBUG); "
+                    f"got {url!r}."
+                )
+        for name in self.authorize_parameters:
+            if name in OWN_PARAMETERS:
+                raise SettingError(f"{self._where('authorize_parameters')} cannot set {name!r}.")
+        self.client()
+
+    def _needed(self) -> tuple[str, ...]:
+        return ("issuer", "authorization_endpoint", "token_endpoint")
+
+    def _where(self, key: str) -> str:
+        return f'AUTH["PROVIDERS"]["{self.name}"]["{key}"]'
+
+
+class OpenIDProvider(OAuth2Provider):
+    """A provider of OpenID Connect. ``name``, ``label`` and ``issuer`` are enough.
+
+    Endpoints and keys come from the issuer's discovery document, the identity from its ID token
+    and, where that has no address, from its UserInfo endpoint.
+    """
+
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    token_auth: str | None = None
+    """None: what the discovery document offers."""
+    id_token_algorithm: str = "RS256"  # noqa: S105 - the name of an algorithm
+    """The one algorithm its ID tokens are signed with (asymmetric)."""
+
+    @classmethod
+    def named(cls, name: str, *, label: str, issuer: str = "") -> OpenIDProvider:
+        """A provider that needs no class of its own."""
+        provider = cls()
+        provider.name, provider.label, provider.issuer = name, label, issuer
+        return provider
+
+    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+        """From the standard claims (OpenID Connect Core 1.0, section 5.1)."""
+        return Identity(
+            issuer=self.issuer,
+            subject=claims.subject("sub"),
+            provider=self.name,
+            email=claims.text("email"),
+            email_verified=claims.is_true("email_verified"),
+            name=claims.text("name"),
+            picture=claims.text("picture"),
+            raw=claims,
+        )
+
+    def _needed(self) -> tuple[str, ...]:
+        return ("issuer",)
+
+    def _check(self, debug: bool) -> None:
+        super()._check(debug)
+        if self.id_token_algorithm not in ALGORITHMS:
+            raise SettingError(
+                f"{self._where('id_token_algorithm')} must be one of {', '.join(ALGORITHMS)}, "
+                f"got {self.id_token_algorithm!r}."
+            )
+        if "openid" not in self.scopes:
+            raise SettingError(f"{self._where('scopes')} must contain 'openid'.")
+
+
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")

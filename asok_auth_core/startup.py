@@ -1,0 +1,116 @@
+"""Puts the parts together once, when an app starts: settings, plugins, keys, stores, mail, methods."""
+
+from __future__ import annotations
+
+import difflib
+import secrets as system_random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+from . import builtin
+from .contracts import CredentialStore, UserDirectory
+from .engine.keys import KeyRing
+from .errors import MailError, SettingError
+from .flows.auth import Auth
+from .flows.limits import Limits
+from .flows.provider_setup import configured_providers
+from .mail.outbox import Outbox
+from .pages.render import environment
+from .plugins import Plugins
+from .settings import read, secrets
+from .types import Clock, OutgoingMail, Random
+
+T = TypeVar("T")
+
+
+def start(
+    config: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    root: Path,
+    users: UserDirectory,
+    credentials: Callable[[Clock, Random], CredentialStore],
+    plugins: Sequence[object] = (),
+    entry_points: Iterable[metadata.EntryPoint] | None = None,
+    clock: Clock = time.time,
+    random: Random = system_random.token_bytes,
+) -> Auth:
+    """One app's authentication from its configuration.
+
+    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones.
+    Raises SettingError, PluginError or StoreUnavailable with what to do about it.
+    """
+    # The plugins decide which settings exist, and two settings decide which plugins load.
+    first = read(config, environ, tolerate_sections=True)
+    loaded = Plugins(strict=first.strict, allow=first.plugins)
+    loaded.register(builtin, builtin.NAME)
+    for plugin in plugins:
+        loaded.register(plugin)
+    loaded.discover(entry_points)
+    settings = read(
+        {**config, "ROOT_DIR": str(root)},
+        environ,
+        loaded.manifests,
+        tolerate_sections=any(info.state != "loaded" for info in loaded.infos),
+    )
+    keys = KeyRing(secrets(config, debug=settings.debug))
+    scheme = settings.state_store.partition(":")[0]
+    make_store = _chosen("STATE_STORE", scheme, loaded.state_stores(settings), loaded)
+    make_transport = _chosen(
+        "MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded
+    )
+    state = make_store(settings.state_store)
+    # Results of mails become events of the Auth that is made from this very outbox.
+    holder: list[Auth] = []
+
+    def on_result(mail: OutgoingMail, error: MailError | None, final: bool) -> None:
+        name = "mail.sent" if error is None else "mail.failed" if final else "mail.retrying"
+        for made in holder:
+            made.emit(name, domain=mail.to.rpartition("@")[2], error=error.code if error else None)
+
+    outbox = Outbox(make_transport(), on_result=on_result, retry_for=settings.mail.retry_for)
+    auth = Auth(
+        settings=settings,
+        plugins=loaded,
+        keys=keys,
+        state=state,
+        credentials=credentials(clock, random),
+        users=users,
+        outbox=outbox,
+        limits=Limits(state, clock),
+        templates=environment(_overrides(root)),
+        clock=clock,
+        random=random,
+    )
+    holder.append(auth)
+    auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
+    auth.login_methods.update(loaded.login_methods(auth))
+    auth.second_factors.update(loaded.second_factors(auth))
+    auth.templates = environment(_overrides(root), template_packages(auth))
+    return auth
+
+
+def template_packages(auth: Auth) -> tuple[str, ...]:
+    """The packages of everything that has pages: where templates and translations are looked for."""
+    parts = [*auth.login_methods.values(), *auth.second_factors.values()]
+    return tuple(dict.fromkeys(type(part).__module__.partition(".")[0] for part in parts))
+
+
+def _overrides(root: Path) -> Path:
+    return root / "src" / "partials"
+
+
+def _chosen(key: str, wanted: str, offered: Mapping[str, T], plugins: Plugins) -> T:
+    """The offer named ``wanted``. Raises SettingError naming what there is and what is broken."""
+    if wanted in offered:
+        return offered[wanted]
+    near = difflib.get_close_matches(wanted, offered, 1, 0.6)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    broken = "".join(f" Plugin {info.name!r} is not used: {info.reason}." for info in plugins.quarantined)
+    raise SettingError(
+        f'AUTH["{key}"] asks for {wanted!r}, which no plugin gives; there is: {", ".join(sorted(offered))}.'
+        f"{hint} Install the plugin that gives it, or change the setting.{broken}"
+    )

@@ -1,0 +1,211 @@
+"""Lasting credentials in the app's own database, through the engine of Asok's ORM.
+
+Every statement stands alone and says by its row count who won, so it is right on SQLite, PostgreSQL
+(READ COMMITTED) and MySQL/MariaDB (REPEATABLE READ) without a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from secrets import token_bytes
+from typing import Protocol, cast
+
+from ..contracts import CredentialStore
+from ..errors import CredentialExists, StoreError, StoreUnavailable
+from ..types import JSON, Clock, Credential, Random
+
+TABLE = "auth_credentials"
+COLUMNS = "id, user_id, kind, identifier, data, version, created_at, last_used_at"
+MAX_LENGTHS = {"user_id": 255, "kind": 64, "identifier": 1024}
+"""Bytes in UTF-8; what fits into one index entry on every engine."""
+
+ATTEMPTS = 3
+"""MySQL ends one of two inserts that wait for each other; that one is simply tried again."""
+
+# Bytes on MySQL: its text collations take "a" for "A" and for "a ", which would join two people.
+_SCHEMA_MYSQL = (
+    f"CREATE TABLE IF NOT EXISTS {TABLE} ("
+    "id VARBINARY(32) NOT NULL PRIMARY KEY, user_id VARBINARY(255) NOT NULL, kind VARBINARY(64) NOT NULL, "
+    "identifier VARBINARY(1024) NOT NULL, data MEDIUMTEXT NOT NULL, version INTEGER NOT NULL, "
+    "created_at DOUBLE PRECISION NOT NULL, last_used_at DOUBLE PRECISION, "
+    f"UNIQUE KEY {TABLE}_identifier (kind, identifier), KEY {TABLE}_user (user_id)) ENGINE=InnoDB",
+)
+_SCHEMA = (
+    f"CREATE TABLE IF NOT EXISTS {TABLE} ("
+    "id TEXT NOT NULL PRIMARY KEY, user_id TEXT NOT NULL, kind TEXT NOT NULL, "
+    "identifier TEXT NOT NULL, data TEXT NOT NULL, version INTEGER NOT NULL, "
+    "created_at DOUBLE PRECISION NOT NULL, last_used_at DOUBLE PRECISION, "
+    "UNIQUE (kind, identifier))",
+    f"CREATE INDEX IF NOT EXISTS {TABLE}_user ON {TABLE} (user_id)",
+)
+
+
+class SqlEngine(Protocol):
+    """What is used of ``asok.orm``'s engines."""
+
+    def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
+        """Run one statement with ``?`` placeholders: rows, or for a change the number of rows."""
+
+    def quote_identifier(self, name: str) -> str:
+        """``name`` as the engine quotes it; only MySQL and MariaDB use backticks."""
+
+
+class SqlCredentialStore(CredentialStore):
+    """The table ``auth_credentials``, made at the first use or by :meth:`create_schema`.
+
+    Raises StoreUnavailable if the database fails, StoreError for values that cannot be stored.
+    """
+
+    def __init__(self, engine: SqlEngine, clock: Clock = time.time, random: Random = token_bytes) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._random = random
+        self._schema_made = False
+
+    def create_schema(self) -> None:
+        """Make the table and its indexes if they are missing. Best done at start-up: on MySQL, making
+        a table ends the transaction that is open."""
+        mysql = self._engine.quote_identifier("x").startswith("`")
+        for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:
+            # Of two that make it at once, PostgreSQL refuses the slower in spite of IF NOT EXISTS.
+            self._execute(statement, (), attempts=2)
+        self._schema_made = True
+
+    def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        _check(user_id=user_id, kind=kind, identifier=identifier)
+        made = Credential(
+            id=self._random(16).hex(),
+            user_id=user_id,
+            kind=kind,
+            identifier=identifier,
+            data=_dumps(data),
+            version=1,
+            created_at=float(self._clock()),
+        )
+        self._ready()
+        # WHERE NOT EXISTS, because after an INSERT that fails Asok's SQLite engine would hold the
+        # write lock until the end of the request. The unique key still decides a race elsewhere.
+        statement = (
+            f"INSERT INTO {TABLE} (id, user_id, kind, identifier, data, version, created_at)"  # noqa: S608
+            " SELECT ?, ?, ?, ?, ?, 1, ? FROM (SELECT 1 AS one) AS source"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {TABLE} WHERE kind = ? AND identifier = ?)"
+        )
+        row = (made.id, user_id, kind, identifier, made.data, made.created_at)
+        try:
+            added = self._change(statement, (*row, kind, identifier), attempts=ATTEMPTS)
+        except StoreUnavailable:
+            if self.find(kind, identifier) is None:
+                raise
+            added = 0
+        if not added:
+            raise CredentialExists(f"A credential of kind {kind!r} with this identifier is stored already.")
+        return made
+
+    def find(self, kind: str, identifier: str) -> Credential | None:
+        if _problem(kind=kind, identifier=identifier):
+            return None
+        rows = self._rows("kind = ? AND identifier = ?", (kind, identifier))
+        return rows[0] if rows else None
+
+    def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
+        if _problem(user_id=user_id):
+            return ()
+        if kind is None:
+            return self._rows("user_id = ?", (user_id,))
+        return self._rows("user_id = ? AND kind = ?", (user_id, kind))
+
+    def replace(self, credential: Credential, data: JSON) -> Credential | None:
+        text = _dumps(data)
+        self._ready()
+        changed = self._change(
+            f"UPDATE {TABLE} SET data = ?, version = version + 1 WHERE id = ? AND version = ?",  # noqa: S608
+            (text, credential.id, credential.version),
+        )
+        return replace(credential, data=text, version=credential.version + 1) if changed else None
+
+    def remove(self, credential: Credential) -> bool:
+        self._ready()
+        return self._change(f"DELETE FROM {TABLE} WHERE id = ?", (credential.id,)) == 1  # noqa: S608
+
+    def touch(self, credential: Credential, at: float) -> None:
+        self._ready()
+        self._change(
+            f"UPDATE {TABLE} SET last_used_at = ?"  # noqa: S608
+            " WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)",
+            (at, credential.id, at),
+        )
+
+    def _ready(self) -> None:
+        if not self._schema_made:
+            self.create_schema()
+
+    def _rows(self, condition: str, args: tuple[object, ...]) -> Sequence[Credential]:
+        self._ready()
+        rows = self._execute(
+            f"SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY created_at, id",  # noqa: S608
+            args,
+        )
+        if isinstance(rows, int):
+            raise StoreUnavailable("The database answered a SELECT with a number.")
+        return [_credential(row) for row in rows]
+
+    def _change(self, statement: str, args: tuple[object, ...], attempts: int = 1) -> int:
+        changed = self._execute(statement, args, attempts)
+        if not isinstance(changed, int) or not 0 <= changed <= 1:
+            raise StoreUnavailable(f"The database changed {changed!r} rows; 0 or 1 were expected.")
+        return changed
+
+    def _execute(
+        self, statement: str, args: tuple[object, ...], attempts: int = 1
+    ) -> Sequence[Mapping[str, object]] | int:
+        try:
+            return self._engine.execute(statement, args)
+        except Exception as error:
+            if attempts > 1:
+                return self._execute(statement, args, attempts - 1)
+            # Not the driver's text: it may quote values.
+            raise StoreUnavailable(
+                f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."
+            ) from error
+
+
+def _credential(row: Mapping[str, object]) -> Credential:
+    used = row["last_used_at"]
+    return Credential(
+        id=_text(row["id"]),
+        user_id=_text(row["user_id"]),
+        kind=_text(row["kind"]),
+        identifier=_text(row["identifier"]),
+        data=_text(row["data"]),
+        version=int(cast("int", row["version"])),
+        created_at=float(cast("float", row["created_at"])),
+        last_used_at=None if used is None else float(cast("float", used)),
+    )
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _dumps(data: JSON) -> str:
+    # ASCII only: right in every character set a MySQL column may have.
+    return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+def _problem(**values: str) -> str | None:
+    for name, value in values.items():
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            return f"The {name} of a credential must be text that UTF-8 can encode."
+        if not 1 <= size <= MAX_LENGTHS[name] or "\0" in value:
+            return f"The {name} of a credential has 1 to {MAX_LENGTHS[name]} bytes and no NUL; got {size}."
+    return None
+
+
+def _check(**values: str) -> None:
+    if problem := _problem(**values):
+        raise StoreError(problem)

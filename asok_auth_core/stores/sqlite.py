@@ -1,0 +1,138 @@
+"""State in one SQLite file: the default, for any number of processes on one machine."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import cast
+from urllib.parse import unquote
+
+from ..contracts import StateStore
+from ..errors import ConfigurationError
+from ..types import Clock
+
+from .bounds import checked_ttl, checked_value, encoded_key
+from .sqlite_file import SQLiteFile
+
+SWEEP = 4
+"""Expired rows removed by each write that adds one: the file shrinks back to what is alive."""
+
+SELECT = "SELECT value, expires FROM state WHERE key = ? AND expires > ?"
+UPSERT = (
+    "INSERT INTO state (key, value, expires) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires"
+)
+
+
+class SQLiteStateStore(StateStore):
+    """``sqlite:///relative/file`` or ``sqlite:////absolute/file``, or a path.
+
+    A relative file lies below ``root``. ``clock`` gives seconds since the epoch; it must be the same
+    for all processes, as the machine's is. Raises ConfigurationError for a URL that names no file.
+    The file is opened at the first call, so a wrong place is StoreUnavailable there.
+    """
+
+    def __init__(
+        self,
+        url_or_path: str | os.PathLike[str],
+        clock: Clock = time.time,
+        *,
+        root: str | os.PathLike[str] = ".",
+    ) -> None:
+        self._file = SQLiteFile(Path(os.path.abspath(Path(root, _path(url_or_path)))))
+        self._clock = clock
+
+    @property
+    def path(self) -> Path:
+        """The file, absolute."""
+        return self._file.path
+
+    def put(self, key: str, value: bytes, ttl: int) -> None:
+        raw, value, ttl = encoded_key(key), checked_value(value), checked_ttl(ttl)
+
+        def write(connection: sqlite3.Connection) -> None:
+            now = self._clock()
+            _sweep(connection, now)
+            connection.execute(UPSERT, (raw, value, now + ttl))
+
+        self._file.write(write)
+
+    def get(self, key: str) -> bytes | None:
+        row = self._file.read(SELECT, (encoded_key(key), self._clock()))
+        return None if row is None else cast("bytes", row[0])
+
+    def take(self, key: str) -> bytes | None:
+        raw = encoded_key(key)
+        # Whoever tries keys at random must not make the others wait for the write lock.
+        if self._file.read(SELECT, (raw, self._clock())) is None:
+            return None
+
+        def write(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(SELECT, (raw, self._clock())).fetchone()
+            if row is None:
+                return None
+            connection.execute("DELETE FROM state WHERE key = ?", (raw,))
+            return cast("bytes", row[0])
+
+        return self._file.write(write)
+
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        raw, value, ttl = encoded_key(key), checked_value(value), checked_ttl(ttl)
+        if self._file.read(SELECT, (raw, self._clock())) is not None:
+            return False
+
+        def write(connection: sqlite3.Connection) -> bool:
+            now = self._clock()
+            if connection.execute(SELECT, (raw, now)).fetchone() is not None:
+                return False
+            _sweep(connection, now)
+            connection.execute(UPSERT, (raw, value, now + ttl))
+            return True
+
+        return self._file.write(write)
+
+    def incr(self, key: str, ttl: int) -> int:
+        raw, ttl = encoded_key(key), checked_ttl(ttl)
+
+        def write(connection: sqlite3.Connection) -> int:
+            now = self._clock()
+            row = connection.execute(SELECT, (raw, now)).fetchone()
+            if row is None:
+                _sweep(connection, now)
+            value, expires = row or (b"0", now + ttl)
+            count = int(value) + 1
+            connection.execute(UPSERT, (raw, b"%d" % count, expires))
+            return count
+
+        return self._file.write(write)
+
+    def delete(self, key: str) -> None:
+        raw = encoded_key(key)
+        self._file.write(lambda connection: connection.execute("DELETE FROM state WHERE key = ?", (raw,)))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _sweep(connection: sqlite3.Connection, now: float) -> None:
+    connection.execute(
+        "DELETE FROM state WHERE key IN (SELECT key FROM state WHERE expires <= ? ORDER BY expires LIMIT ?)",
+        (now, SWEEP),
+    )
+
+
+def _path(url_or_path: str | os.PathLike[str]) -> str:
+    text = os.fspath(url_or_path)
+    if text.startswith("sqlite:"):
+        path = unquote(text[len("sqlite:///") :]) if text.startswith("sqlite:///") else ""
+        if not path or path == ":memory:" or "?" in text or "#" in text:
+            raise ConfigurationError(
+                f"The state store URL {text!r} names no file. Write sqlite:///file (below the app folder) or"
+                " sqlite:////absolute/file; for a store in memory, write memory:"
+            )
+        return path
+    if not text or text == ":memory:":
+        raise ConfigurationError("A SQLite state store needs a file; for a store in memory, write memory:")
+    return text

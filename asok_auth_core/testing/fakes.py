@@ -1,0 +1,241 @@
+"""In-memory stand-ins for what the framework, the app and the clock give. Nothing here does I/O."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl, urlsplit
+
+from markupsafe import Markup
+
+from ..contracts import CredentialStore, UserDirectory
+from ..errors import CredentialExists
+from ..http import Session, WebRequest
+from ..types import JSON, Clock, Credential, User
+
+
+class FrozenClock:
+    """A clock that stands still until it is told to move; seconds since the epoch."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+        self.now += seconds
+
+
+@dataclass
+class FakeUser:
+    """A user of an app."""
+
+    id: str
+    email: str | None = None
+    name: str | None = None
+    is_active: bool = True
+    roles: list[str] = field(default_factory=list)
+
+
+class MemoryUsers(UserDirectory):
+    """The users of an app, in memory. Addresses are compared as they are written."""
+
+    def __init__(self, *users: FakeUser) -> None:
+        self._users = {user.id: user for user in users}
+
+    def by_id(self, user_id: str) -> FakeUser | None:
+        return self._users.get(user_id)
+
+    def by_email(self, email: str) -> FakeUser | None:
+        return next((user for user in self._users.values() if user.email == email), None)
+
+    def create(self, email: str, name: str | None = None) -> FakeUser:
+        user = FakeUser(str(len(self._users) + 1), email, name)
+        self._users[user.id] = user
+        return user
+
+    def email_of(self, user: User) -> str | None:
+        return self._users[str(user.id)].email
+
+    def is_active(self, user: User) -> bool:
+        return self._users[str(user.id)].is_active
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+
+class FakeSession(Session):
+    """One browser's session. ``id`` changes with each login and log-out, as it must."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(16)
+        self.csrf_token = secrets.token_hex(16)
+        self.user: User | None = None
+        self.remembered = False
+        self.values: dict[str, JSON] = {}
+
+    def get(self, key: str) -> JSON:
+        return self.values.get(key)
+
+    def set(self, key: str, value: JSON) -> None:
+        self.values[key] = json.loads(json.dumps(value))
+
+    def pop(self, key: str) -> JSON:
+        return self.values.pop(key, None)
+
+    def begin(self, user: User, *, remember: bool = False) -> None:
+        self._renew()
+        self.user = user
+        self.remembered = remember
+
+    def end(self) -> None:
+        self._renew()
+        self.values.clear()
+        self.user = None
+        self.remembered = False
+
+    def _renew(self) -> None:
+        self.id = secrets.token_hex(16)
+        self.csrf_token = secrets.token_hex(16)
+
+
+class FakeRequest(WebRequest):
+    """One request. ``FakeRequest("/auth/x?a=b")`` comes from a new browser; :meth:`follow` sends
+    another from the same one, with its session and the cookies it was given.
+
+    ``sent_cookies`` holds what was set on the answer: name to ``(value, max_age, path)``.
+    """
+
+    def __init__(
+        self,
+        url: str = "/",
+        *,
+        method: str | None = None,
+        query: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        client: str = "192.0.2.1",
+        base_url: str = "https://app.example",
+        locale: str = "en",
+        session: FakeSession | None = None,
+        user: User | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        self.method = method or ("GET" if form is None else "POST")
+        self.path = parts.path
+        self.query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **(query or {})}
+        self.form = dict(form or {})
+        self.cookies = dict(cookies or {})
+        self.headers = {name.title(): value for name, value in (headers or {}).items()}
+        self.client = client
+        self.base_url = base_url
+        self.secure = base_url.startswith("https://")
+        self.locale = locale
+        self.nonce = secrets.token_urlsafe(16)
+        self.sent_cookies: dict[str, tuple[str, int, str]] = {}
+        self._session = session or FakeSession()
+        if user is not None:
+            self._session.user = user
+
+    @property
+    def session(self) -> FakeSession:
+        return self._session
+
+    @property
+    def user(self) -> User | None:
+        return self._session.user
+
+    @property
+    def csrf_field(self) -> Markup:
+        return Markup('<input type="hidden" name="csrf_token" value="{}">').format(self._session.csrf_token)
+
+    def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
+        self.sent_cookies[name] = (value, max_age, path)
+
+    def translate(self, message: str, **values: str | int) -> str:
+        return message.format(**values) if values else message
+
+    def follow(
+        self,
+        url: str,
+        *,
+        method: str | None = None,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> FakeRequest:
+        """The next request of the same browser."""
+        cookies = dict(self.cookies)
+        for name, (value, max_age, _) in self.sent_cookies.items():
+            if max_age > 0:
+                cookies[name] = value
+            else:
+                cookies.pop(name, None)
+        return FakeRequest(
+            url,
+            method=method,
+            form=form,
+            cookies=cookies,
+            headers=headers,
+            client=self.client,
+            base_url=self.base_url,
+            locale=self.locale,
+            session=self._session,
+        )
+
+
+class MemoryCredentialStore(CredentialStore):
+    """Credentials in memory, atomic between threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rows: dict[str, Credential] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        with self._lock:
+            if self._find(kind, identifier) is not None:
+                raise CredentialExists(
+                    f"There is a credential of kind {kind!r} with this identifier already."
+                )
+            row = Credential(
+                str(next(self._numbers)), user_id, kind, identifier, json.dumps(data), 1, self._clock()
+            )
+            self._rows[row.id] = row
+            return row
+
+    def find(self, kind: str, identifier: str) -> Credential | None:
+        with self._lock:
+            return self._find(kind, identifier)
+
+    def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
+        with self._lock:
+            return [row for row in self._rows.values() if row.user_id == user_id and kind in (None, row.kind)]
+
+    def replace(self, credential: Credential, data: JSON) -> Credential | None:
+        with self._lock:
+            row = self._rows.get(credential.id)
+            if row is None or row.version != credential.version:
+                return None
+            self._rows[row.id] = replace(row, data=json.dumps(data), version=row.version + 1)
+            return self._rows[row.id]
+
+    def remove(self, credential: Credential) -> bool:
+        with self._lock:
+            return self._rows.pop(credential.id, None) is not None
+
+    def touch(self, credential: Credential, at: float) -> None:
+        with self._lock:
+            if row := self._rows.get(credential.id):
+                self._rows[row.id] = replace(row, last_used_at=at)
+
+    def _find(self, kind: str, identifier: str) -> Credential | None:
+        wanted = (kind, identifier)
+        return next((row for row in self._rows.values() if (row.kind, row.identifier) == wanted), None)

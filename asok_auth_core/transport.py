@@ -1,0 +1,107 @@
+"""The one place that calls providers over the network."""
+
+from __future__ import annotations
+
+import time
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from .engine.message import MAX_REPLY_BYTES, Call, Reply
+from .engine.urls import is_secure
+from .oauth_errors import OAuthAddressInsecure, OAuthRedirected, OAuthReplyTooLarge, OAuthUnavailable
+
+CONNECT_TIMEOUT = 3.0
+READ_TIMEOUT = 5.0
+"""Seconds to connect, and between two pieces of a reply."""
+
+DEADLINE = 10.0
+"""Seconds for one attempt as a whole, however slowly the reply trickles in."""
+
+ATTEMPTS = 2
+"""For calls that change nothing (GET). A POST is never sent twice: a code is good once."""
+
+RETRY_AFTER = 0.2
+CONNECTIONS = 16
+PIECE = 16 * 1024
+BUSY = frozenset({429, 500, 502, 503, 504})
+
+
+class Transport:
+    """Sends calls with time limits, a size limit and no redirects; connections are reused.
+
+    Plain http only to loopback, and only in DEBUG. Cookies and ``.netrc`` are left out; the proxy
+    and CA settings of the environment are used. Safe to use from many threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        debug: bool = False,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._debug = debug
+        self._timeout = (connect_timeout, read_timeout)
+        self._deadline = deadline
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = "asok-auth-core"
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # Without an auth of its own, requests puts a .netrc entry in place of our Authorization.
+        self._session.auth = _unchanged
+        adapter = HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=0)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def __call__(self, call: Call) -> Reply:
+        """Send ``call``.
+
+        Raises OAuthAddressInsecure, OAuthRedirected, OAuthReplyTooLarge or OAuthUnavailable (which
+        a reply that the server is busy or broken is too).
+        """
+        if not is_secure(call.url, debug=self._debug):
+            raise OAuthAddressInsecure("The provider's address is not safe to use. Please tell the operator.")
+        attempts = ATTEMPTS if call.form is None else 1
+        for attempt in range(1, attempts + 1):
+            if attempt > 1:
+                time.sleep(RETRY_AFTER)
+            try:
+                reply = self._attempt(call)
+            except (requests.RequestException, HTTPError, OSError):
+                continue
+            if reply.status not in BUSY:
+                return reply
+        raise OAuthUnavailable("The provider does not answer at the moment. Please try again later.")
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._session.close()
+
+    def _attempt(self, call: Call) -> Reply:
+        ends = time.monotonic() + self._deadline
+        with self._session.request(
+            "GET" if call.form is None else "POST",
+            call.url,
+            data=call.form,
+            headers=dict(call.headers),
+            timeout=self._timeout,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            if 300 <= response.status_code < 400:
+                raise OAuthRedirected("The provider sent this login elsewhere. It was not followed.")
+            body = bytearray()
+            while piece := response.raw.read1(PIECE, decode_content=True):
+                body += piece
+                if len(body) > MAX_REPLY_BYTES:
+                    raise OAuthReplyTooLarge("The provider's answer is too large.")
+                if time.monotonic() > ends:
+                    raise requests.Timeout
+            return Reply(response.status_code, bytes(body))
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

@@ -1,0 +1,21 @@
+"""Log in with a link and a code sent by mail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from asok_auth_core import LoginMethod, PluginManifest, hookimpl
+
+from .method import MagicLinkMethod
+from .settings import MagicLinkSettings
+
+if TYPE_CHECKING:
+    from asok_auth_core.flows.auth import Auth
+
+asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="MAGIC_LINK", settings=MagicLinkSettings)
+
+
+@hookimpl
+def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
+    return [MagicLinkMethod(auth)]

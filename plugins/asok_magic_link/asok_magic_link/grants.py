@@ -1,0 +1,126 @@
+"""What a mail carries: a link and a code for one grant, of which one use voids the other."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import msgspec
+
+from asok_auth_core.contracts import StateStore
+from asok_auth_core.engine.addresses import account_key
+from asok_auth_core.engine.keys import KeyRing, handle_digest
+from asok_auth_core.engine.tokens import Claims, TokenCodec
+from asok_auth_core.errors import CredentialRefused, TokenError
+from asok_auth_core.types import Clock, Random
+
+PURPOSE = "magic-link"
+CODE_PURPOSE = "magic-code"
+CODE_LENGTH = 8
+ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+"""Without 0, O, 1, I and L, which people mistake for each other: 31 signs, 39 bits in 8."""
+
+REFUSED = "This link or code was used already, is too old, or is not complete. Ask for a new one."
+
+
+class LinkClaims(Claims, frozen=True, kw_only=True):
+    """What the signed link says: the address, and a random handle of the grant."""
+
+    sub: str
+    jti: str
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What the StateStore keeps under the digest of the handle until it is taken."""
+
+    email: str
+    code_keys: tuple[str, ...]
+    next_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """The two secrets that go into one mail."""
+
+    token: str
+    code: str
+
+
+class Grants:
+    """Issues and consumes grants. Exactly one of any number of callers consumes one."""
+
+    def __init__(self, keys: KeyRing, state: StateStore, clock: Clock, random: Random) -> None:
+        self._keys = keys
+        self._state = state
+        self._clock = clock
+        self._random = random
+        self._codec = TokenCodec(purpose=PURPOSE, claims=LinkClaims, keys=keys, clock=clock)
+
+    def issue(self, email: str, lifetime: int, next_url: str | None = None) -> Issued:
+        """A link's token and a code for ``email``, good for ``lifetime`` seconds."""
+        handle = base64.urlsafe_b64encode(self._random(24)).decode()
+        code = _code(self._random)
+        code_key = f"magic:code:{self._keys.digests(CODE_PURPOSE, account_key(email), code)[0]}"
+        grant = Grant(email, (code_key,), next_url)
+        self._state.put(_grant_key(handle), msgspec.json.encode(grant), lifetime)
+        self._state.put(code_key, handle_digest(handle).encode(), lifetime)
+        now = int(self._clock())
+        return Issued(self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=handle)), code)
+
+    def look(self, token: str) -> Grant:
+        """The grant of a link that can still be used; consumes nothing. Raises CredentialRefused."""
+        claims = self._verify(token)
+        raw = self._state.get(_grant_key(claims.jti))
+        return self._open(raw, claims.sub)
+
+    def take_link(self, token: str) -> Grant:
+        """Consume the grant of a link. Raises CredentialRefused for all but one caller."""
+        claims = self._verify(token)
+        return self._consume(handle_digest(claims.jti), claims.sub)
+
+    def take_code(self, email: str, code: str) -> Grant:
+        """Consume the grant of a code. The caller has counted the attempt. Raises CredentialRefused."""
+        digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalise_code(code))
+        found = (self._state.get(f"magic:code:{digest}") for digest in digests)
+        grant = next((raw for raw in found if raw is not None), None)
+        if grant is None:
+            raise CredentialRefused(REFUSED)
+        return self._consume(grant.decode(), None)
+
+    def _consume(self, digest: str, email: str | None) -> Grant:
+        grant = self._open(self._state.take(f"magic:grant:{digest}"), email)
+        for key in grant.code_keys:
+            self._state.delete(key)
+        return grant
+
+    def _verify(self, token: str) -> LinkClaims:
+        try:
+            return self._codec.verify(token)
+        except TokenError as error:
+            raise CredentialRefused(REFUSED) from error
+
+    @staticmethod
+    def _open(raw: bytes | None, email: str | None) -> Grant:
+        if raw is None:
+            raise CredentialRefused(REFUSED)
+        grant = msgspec.json.decode(raw, type=Grant)
+        if email is not None and grant.email != email:
+            raise CredentialRefused(REFUSED)
+        return grant
+
+
+def normalise_code(text: str) -> str:
+    """A typed code as it was issued: upper case, without the spaces and dashes people put in."""
+    return "".join(sign for sign in text[:64].upper() if sign not in " -\u2010\u2011\u2012\u2013\u2014\t")
+
+
+def _code(random: Random) -> str:
+    """Eight signs, each equally likely: a byte beyond the last whole multiple of 31 is thrown away."""
+    signs: list[str] = []
+    while len(signs) < CODE_LENGTH:
+        signs += [ALPHABET[byte % 31] for byte in random(16) if byte < 248]
+    return "".join(signs[:CODE_LENGTH])
+
+
+def _grant_key(handle: str) -> str:
+    return f"magic:grant:{handle_digest(handle)}"

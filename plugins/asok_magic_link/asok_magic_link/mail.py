@@ -1,0 +1,75 @@
+"""The mail itself."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.http import WebRequest
+from asok_auth_core.pages.render import fragment
+from asok_auth_core.types import OutgoingMail
+
+from .grants import Issued
+
+_BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def compose(
+    auth: Auth,
+    request: WebRequest,
+    address: str,
+    issued: Issued | None,
+    link: str,
+    lifetime: int,
+    subject: str | None = None,
+    template: str | None = None,
+) -> OutgoingMail:
+    """The mail with link and code, or, where ``issued`` is None, the one that says: no account."""
+    kind = "mail" if issued else "no_account"
+    context: dict[str, object] = {
+        "link": link if issued else None,
+        "code": f"{issued.code[:4]}-{issued.code[4:]}" if issued else None,
+        "minutes": max(1, lifetime // 60),
+        "asked_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(auth.clock())),
+        "browser": browser(request.headers.get("User-Agent", "")),
+        "client": request.client,
+    }
+    title = request.translate("Log in to {app}", app=auth.settings.app_name)
+    return OutgoingMail(
+        to=address,
+        subject=_one_line(subject or title),
+        text=str(
+            auth.templates.get_template(f"auth/magic/{kind}.txt").render(**context, **_words(auth, request))
+        ),
+        html=str(fragment(auth, request, template or f"auth/magic/{kind}.html", **context)),
+    )
+
+
+def browser(user_agent: str) -> str:
+    """``Firefox on Linux``, as far as the browser says so; empty if it says nothing known."""
+    name = next((shown for mark, shown in _BROWSERS if mark in user_agent), "")
+    system = next((shown for mark, shown in _SYSTEMS if mark in user_agent), "")
+    return " · ".join(part for part in (name, system) if part)
+
+
+def _words(auth: Auth, request: WebRequest) -> dict[str, object]:
+    return {"_": request.translate, "app_name": auth.settings.app_name}
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)[:200].strip()

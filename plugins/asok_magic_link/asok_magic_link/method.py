@@ -1,0 +1,201 @@
+"""The login method: its calls, its form and its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from asok_auth_core.contracts import LoginMethod
+from asok_auth_core.engine.addresses import account_key, parse_address
+from asok_auth_core.engine.urls import safe_next
+from asok_auth_core.errors import AddressInvalid, CredentialRefused, LoginRejected, MailError
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.login import complete_login
+from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.pages.render import fragment, render
+
+from .grants import Grants, Issued
+from .mail import compose
+from .settings import MagicLinkSettings
+
+CALLBACK = "/auth/magic/callback"
+EMAIL_KEY = "asok_auth.magic.email"
+FIRST_ATTEMPT = 2.0
+"""Seconds a page waits for the mail server, so that it can say if no mail can be sent."""
+
+
+class MagicLinkMethod(LoginMethod):
+    """Mail with a link and a code."""
+
+    name = "magic"
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+        self._settings = auth.settings.section(MagicLinkSettings, "MAGIC_LINK")
+        self._grants = Grants(auth.keys, auth.state, auth.clock, auth.random)
+
+    @property
+    def api(self) -> MagicLinkMethod:
+        return self
+
+    # -- request.auth.magic ----------------------------------------------------------------------
+
+    def create_token(self, request: WebRequest, email: str, expires_in: int | None = None) -> str:
+        """A single-use token that proves ``email`` for ``expires_in`` seconds. Sends nothing.
+
+        Raises AddressInvalid, StoreUnavailable.
+        """
+        return self._grants.issue(self._address(email), expires_in or self._settings.lifetime).token
+
+    def verify_token(self, request: WebRequest, token: str | None) -> str | None:
+        """The address a token proves, consuming it; None if it is wrong, used or too old."""
+        try:
+            grant = self._grants.take_link(token or "")
+        except CredentialRefused:
+            self._auth.emit("magic.refused", method=self.name, client=request.client, way="link")
+            return None
+        request.proved_address, request.proved_by = grant.email, self.name
+        return grant.email
+
+    def send(
+        self,
+        request: WebRequest,
+        email: str,
+        subject: str | None = None,
+        template: str | None = None,
+        *,
+        next_url: str | None = None,
+    ) -> str:
+        """Mail a link and a code to ``email``; returns the link.
+
+        ``template`` names a Jinja2 template for the HTML part instead of ours. Raises
+        AddressInvalid, RateLimited, and MailError if the mail server refused at once.
+        """
+        address = self._address(email)
+        limit, window = self._settings.sends_per_client, self._settings.window
+        self._auth.limits.hit_client("magic-send", request.client, limit=limit, window=window)
+        self._auth.limits.hit(
+            "magic-send", account_key(address), limit=self._settings.sends_per_address, window=window
+        )
+        known = self._auth.users.by_email(address) is not None
+        issued = self._grants.issue(address, self._settings.lifetime, safe_next(next_url))
+        link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
+        welcome = known or self._settings.signup
+        if not welcome:
+            # Same work and same answer as for a known address; only the mail differs.
+            self._grants.take_link(issued.token)
+        self._post(request, address, issued if welcome else None, link, subject, template)
+        return link
+
+    def _post(
+        self,
+        request: WebRequest,
+        address: str,
+        issued: Issued | None,
+        link: str,
+        subject: str | None,
+        template: str | None,
+    ) -> None:
+        mail = compose(self._auth, request, address, issued, link, self._settings.lifetime, subject, template)
+        delivery = self._auth.outbox.post(mail)
+        self._auth.emit("magic.sent", method=self.name, client=request.client)
+        if delivery.wait(FIRST_ATTEMPT) == "failed" and delivery.error is not None:
+            raise delivery.error
+
+    def _address(self, email: str) -> str:
+        return parse_address(email, allow_localhost=self._auth.settings.debug)
+
+    # -- pages -----------------------------------------------------------------------------------
+
+    def login_block(self, request: WebRequest) -> Markup:
+        next_url = safe_next(request.query.get("next"))
+        return fragment(self._auth, request, "auth/magic/form.html", next_url=next_url, email="", error=None)
+
+    def routes(self) -> Iterable[Route]:
+        return (
+            Route("/auth/magic/send", get=self._form_page, post=self._send_page),
+            Route("/auth/magic/code", get=self._code_page, post=self._enter_code),
+            Route(CALLBACK, get=self._confirm_page, post=self._confirm),
+        )
+
+    def _form_page(self, request: WebRequest) -> WebResponse:
+        return WebResponse.see_other("/auth/login")
+
+    def _send_page(self, request: WebRequest) -> WebResponse:
+        email = request.form.get("email", "")
+        next_url = safe_next(request.form.get("next"))
+        try:
+            self.send(request, email, next_url=next_url)
+        except AddressInvalid as error:
+            return render(
+                self._auth,
+                request,
+                "auth/magic/again.html",
+                status=error.status,
+                email=email[:254],
+                error=error.message,
+                next_url=next_url,
+            )
+        except MailError as error:
+            return render(self._auth, request, "auth/magic/undelivered.html", status=503, code=error.code)
+        request.session.set(EMAIL_KEY, self._address(email))
+        return WebResponse.see_other("/auth/magic/code")
+
+    def _code_page(self, request: WebRequest) -> WebResponse:
+        return self._show_code_page(request, None)
+
+    def _show_code_page(self, request: WebRequest, error: CredentialRefused | None) -> WebResponse:
+        email = request.form.get("email") or request.session.get(EMAIL_KEY) or ""
+        return render(
+            self._auth,
+            request,
+            "auth/magic/code.html",
+            status=200 if error is None else error.status,
+            email=email,
+            sent=request.session.get(EMAIL_KEY) is not None,
+            minutes=max(1, self._settings.lifetime // 60),
+            error=None if error is None else error.message,
+        )
+
+    def _enter_code(self, request: WebRequest) -> WebResponse:
+        limit, window = self._settings.code_attempts_per_client, self._settings.window
+        self._auth.limits.hit_client("magic-code", request.client, limit=limit, window=window)
+        try:
+            email = self._address(request.form.get("email", ""))
+            self._auth.limits.hit(
+                "magic-code", account_key(email), limit=self._settings.code_attempts, window=window
+            )
+            grant = self._grants.take_code(email, request.form.get("code", ""))
+        except (CredentialRefused, AddressInvalid) as error:
+            self._auth.emit("magic.refused", method=self.name, client=request.client, way="code")
+            return self._show_code_page(request, CredentialRefused(error.message))
+        return self._finish(request, grant.email, grant.next_url)
+
+    def _confirm_page(self, request: WebRequest) -> WebResponse:
+        """GET and HEAD never consume: mail scanners follow links. The button does."""
+        token = request.query.get("token", "")
+        grant = self._grants.look(token)
+        return render(self._auth, request, "auth/magic/confirm.html", token=token, email=grant.email)
+
+    def _confirm(self, request: WebRequest) -> WebResponse:
+        try:
+            grant = self._grants.take_link(request.form.get("token", ""))
+        except CredentialRefused:
+            self._auth.emit("magic.refused", method=self.name, client=request.client, way="link")
+            raise
+        return self._finish(request, grant.email, grant.next_url)
+
+    def _finish(self, request: WebRequest, email: str, next_url: str | None) -> WebResponse:
+        request.proved_address, request.proved_by = email, self.name
+        user = self._auth.users.by_email(email)
+        if user is None:
+            if not self._settings.signup:
+                raise LoginRejected("There is no account for this address.")
+            user = self._auth.users.create(email)
+            self._auth.emit("account.created", user=user, method=self.name, client=request.client)
+        request.session.pop(EMAIL_KEY)
+        return WebResponse.see_other(
+            complete_login(self._auth, request, user, method=self.name, next_url=next_url)
+        )

@@ -1,0 +1,166 @@
+"""Recovery codes: ten, 80 bits each, shown once, each good once.
+
+One row per user holds the keyed hashes of the codes that are left, so an attempt costs one hash
+however many there are, making new ones voids all the old in one step, and of any number of attempts
+with one code exactly one replaces the row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import unicodedata
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from asok_auth_core.contracts import CredentialStore
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
+from asok_auth_core.errors import CredentialExists, CredentialRefused, StoreUnavailable
+from asok_auth_core.types import JSON, Random
+
+KIND = "recovery_codes"
+PURPOSE = "recovery-code"
+COUNT = 10
+CODE_BYTES = 10
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: none of I, L, O, U, so that a code read aloud or from paper is not mistaken."""
+SYMBOLS = CODE_BYTES * 8 // 5
+MISREAD = str.maketrans("ILO", "110")
+IMPORTED_SYMBOLS = 8
+IMPORTED_ROUNDS = 600_000
+TRIES = 20
+"""Times a replaced row is read again before giving up; each means that somebody else got on."""
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is stored. ``codes``: keyed hashes. ``imported``: sealed list of Asok's PBKDF2 hashes."""
+
+    codes: tuple[str, ...] = ()
+    imported: str | None = None
+    imported_left: int = 0
+
+
+class RecoveryCodes:
+    """The recovery codes of all users."""
+
+    def __init__(self, credentials: CredentialStore, keys: KeyRing, random: Random) -> None:
+        self._credentials = credentials
+        self._keys = keys
+        self._random = random
+        self._sealer = Sealer(keys, KIND)
+
+    def issue(self, user_id: str) -> tuple[str, ...]:
+        """Ten new codes, to be shown once; all earlier ones are void.
+
+        Raises CredentialRefused if another window is doing the same just now.
+        """
+        codes = tuple(write(self._random(CODE_BYTES)) for _ in range(COUNT))
+        hashes = tuple(self._digests(user_id, code.replace("-", ""))[0] for code in codes)
+        self._store(user_id, Row(codes=hashes))
+        return codes
+
+    def adopt(self, user_id: str, hashes: Sequence[str]) -> None:
+        """Take over ``salt$hash`` lines of Asok's Admin; they stay as slow as they were made."""
+        sealed = self._sealer.seal(msgspec.json.encode(tuple(hashes)), self._random(NONCE_BYTES), user_id)
+        self._store(user_id, Row(imported=sealed, imported_left=len(hashes)))
+
+    def claim(self, user_id: str, text: str) -> bool:
+        """True if ``text`` is one of the user's codes; it is used up then, for exactly one caller.
+
+        Raises StoreUnavailable, or SealError for imported codes whose key is gone.
+        """
+        code = read(text)
+        if code is None:
+            return False
+        digests = self._digests(user_id, code) if len(code) == SYMBOLS else ()
+        for _ in range(TRIES):
+            stored = self._credentials.find(KIND, user_id)
+            if stored is None:
+                return False
+            row = msgspec.json.decode(stored.data, type=Row)
+            left = self._without(user_id, row, code, digests)
+            if left is None:
+                return False
+            if self._credentials.replace(stored, _json(left)) is not None:
+                return True
+        raise StoreUnavailable("Your recovery codes are in use elsewhere. Try again.")
+
+    def remaining(self, user_id: str) -> int:
+        """How many codes are left."""
+        stored = self._credentials.find(KIND, user_id)
+        if stored is None:
+            return 0
+        row = msgspec.json.decode(stored.data, type=Row)
+        return len(row.codes) + row.imported_left
+
+    def void(self, user_id: str) -> None:
+        """Take all of the user's codes away."""
+        while (stored := self._credentials.find(KIND, user_id)) is not None:
+            self._credentials.remove(stored)
+
+    def _digests(self, user_id: str, code: str) -> tuple[str, ...]:
+        return self._keys.digests(PURPOSE, user_id, code)
+
+    def _store(self, user_id: str, row: Row) -> None:
+        stored = self._credentials.find(KIND, user_id)
+        try:
+            if stored is None:
+                self._credentials.add(user_id, KIND, user_id, _json(row))
+                return
+        except CredentialExists:
+            stored = None
+        if stored is None or self._credentials.replace(stored, _json(row)) is None:
+            raise CredentialRefused("Your recovery codes were changed in another window. Try again.")
+
+    def _without(self, user_id: str, row: Row, code: str, digests: tuple[str, ...]) -> Row | None:
+        """``row`` without ``code``, or None if it is not in it."""
+        used = next((digest for digest in digests if digest in row.codes), None)
+        if used is not None:
+            return msgspec.structs.replace(row, codes=tuple(one for one in row.codes if one != used))
+        if row.imported is None or len(code) != IMPORTED_SYMBOLS:
+            return None
+        raw = self._sealer.open(row.imported, user_id)
+        hashes = msgspec.json.decode(raw, type=tuple[str, ...])
+        match = next((line for line in hashes if _imported_matches(line, code)), None)
+        if match is None:
+            return None
+        rest = tuple(line for line in hashes if line != match)
+        sealed = self._sealer.seal(msgspec.json.encode(rest), self._random(NONCE_BYTES), user_id)
+        return msgspec.structs.replace(row, imported=sealed if rest else None, imported_left=len(rest))
+
+
+def write(raw: bytes) -> str:
+    """Ten bytes as ``XXXX-XXXX-XXXX-XXXX``."""
+    number = int.from_bytes(raw, "big")
+    symbols = [ALPHABET[(number >> 5 * place) & 31] for place in reversed(range(SYMBOLS))]
+    return "-".join("".join(symbols[start : start + 4]) for start in range(0, SYMBOLS, 4))
+
+
+def read(text: str) -> str | None:
+    """What was typed as bare symbols, or None if it cannot be a recovery code.
+
+    Case, spaces, hyphens and full-width forms do not matter; I and L are read as 1, O as 0, in our
+    own codes only.
+    """
+    if len(text) > 64:
+        return None
+    folded = unicodedata.normalize("NFKC", text).upper()
+    code = "".join(c for c in folded if not (c.isspace() or unicodedata.category(c) in ("Pd", "Cf")))
+    if len(code) == SYMBOLS:
+        code = code.translate(MISREAD)
+        return code if set(code) <= set(ALPHABET) else None
+    return code if len(code) == IMPORTED_SYMBOLS and code.isascii() and code.isalnum() else None
+
+
+def _imported_matches(line: str, code: str) -> bool:
+    """``salt$hex``: PBKDF2-HMAC-SHA256 over the code, 600,000 rounds, the salt taken as text."""
+    salt, _, expected = line.partition("$")
+    digest = hashlib.pbkdf2_hmac("sha256", code.encode(), salt.encode(), IMPORTED_ROUNDS).hex()
+    return hmac.compare_digest(digest, expected)
+
+
+def _json(row: Row) -> JSON:
+    return cast("JSON", msgspec.to_builtins(row))

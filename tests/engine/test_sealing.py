@@ -1,0 +1,121 @@
+"""Sealing secrets that must be read back: AES-256-GCM, bound, rotated (SECURITY 29, 30)."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.engine.sealing import MAX_SEALED, NONCE_BYTES, Sealer
+from asok_auth_core.errors import SealBroken, SealKeyRetired
+
+OLD, NEW = b"o" * 32, b"n" * 32
+NONCE = bytes(range(NONCE_BYTES))
+
+
+@pytest.fixture
+def sealer() -> Sealer:
+    return Sealer(KeyRing([NEW, OLD]), "totp")
+
+
+@given(secret=st.binary(max_size=200), nonce=st.binary(min_size=12, max_size=12), who=st.text(max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_what_was_sealed_opens_and_is_not_readable(secret: bytes, nonce: bytes, who: str) -> None:
+    sealer = Sealer(KeyRing([NEW]), "totp")
+    sealed = sealer.seal(secret, nonce, who, "totp")
+    assert sealer.open(sealed, who, "totp") == secret
+    if len(secret) > 4:
+        assert secret.hex() not in sealed
+        assert secret not in sealed.encode()
+
+
+def test_it_is_aes_256_gcm_with_the_associated_data_length_prefixed(sealer: Sealer) -> None:
+    """Another implementation can open it: key, nonce and associated data are as documented."""
+    import base64
+
+    sealed = sealer.seal(b"secret", NONCE, "7", "totp")
+    version, _, nonce, ciphertext = sealed.split(".")
+    key = KeyRing([NEW]).key("totp")
+    bound = b"\0\0\0\4totp\0\0\0\x017\0\0\0\4totp"
+    raw = base64.urlsafe_b64decode(ciphertext + "=" * (-len(ciphertext) % 4))
+    assert version == "1"
+    assert len(key) == 32
+    assert base64.urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4)) == NONCE
+    assert AESGCM(key).decrypt(NONCE, raw, bound) == b"secret"
+
+
+@pytest.mark.parametrize("bound", [("8", "totp"), ("7", "mail"), ("7",), ("7t", "otp"), ("totp", "7"), ()])
+def test_a_secret_moved_to_another_user_or_kind_does_not_open(sealer: Sealer, bound: tuple[str, ...]) -> None:
+    sealed = sealer.seal(b"secret", NONCE, "7", "totp")
+    with pytest.raises(SealBroken):
+        sealer.open(sealed, *bound)
+
+
+def test_another_purpose_does_not_open_it() -> None:
+    """SECURITY 6: keys of two purposes are independent."""
+    ring = KeyRing([NEW])
+    sealed = Sealer(ring, "totp").seal(b"secret", NONCE, "7")
+    with pytest.raises(SealKeyRetired):
+        Sealer(ring, "mail").open(sealed, "7")
+
+
+def test_every_changed_character_is_noticed(sealer: Sealer) -> None:
+    sealed = sealer.seal(b"JBSWY3DPEHPK3PXP", NONCE, "7")
+    for position, character in enumerate(sealed):
+        for other in "A" if character != "A" else "B", "-", ".":
+            changed = sealed[:position] + other + sealed[position + 1 :]
+            if changed == sealed:
+                continue
+            with pytest.raises((SealBroken, SealKeyRetired)):
+                sealer.open(changed, "7")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "1", "1...", "1.x", "2.a.b.c", "1.a.b.c.d", "\x00" * 9, "é" * 20, "1." + "A" * MAX_SEALED],
+)
+def test_no_sealed_text_is_refused(sealer: Sealer, text: str) -> None:
+    with pytest.raises((SealBroken, SealKeyRetired)):
+        sealer.open(text, "7")
+
+
+def test_a_second_spelling_is_refused(sealer: Sealer) -> None:
+    """SECURITY 8: strict base64url, unused bits zero, no padding."""
+    sealed = sealer.seal(b"1234", NONCE, "7")  # 20 bytes with the tag: the last character has unused bits
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    twin = sealed[:-1] + alphabet[alphabet.index(sealed[-1]) + 1]
+    for spelling in (twin, sealed + "=", sealed + "\n", sealed + " "):
+        with pytest.raises(SealBroken):
+            sealer.open(spelling, "7")
+
+
+def test_rotation_opens_old_seals_new_and_names_a_retired_key() -> None:
+    """SECURITY 29: old opens until retired; new is sealed with the newest; retired says what to do."""
+    before = Sealer(KeyRing([OLD]), "totp")
+    during = Sealer(KeyRing([NEW, OLD]), "totp")
+    after = Sealer(KeyRing([NEW]), "totp")
+    old = before.seal(b"secret", NONCE, "7")
+
+    assert during.open(old, "7") == b"secret"
+    assert not during.is_current(old)
+    again = during.seal(during.open(old, "7"), NONCE, "7")
+    assert during.is_current(again)
+    assert after.open(again, "7") == b"secret"
+    with pytest.raises(SealKeyRetired, match="SECRET_KEY_FALLBACKS"):
+        after.open(old, "7")
+
+
+def test_an_error_holds_no_secret(sealer: Sealer) -> None:
+    sealed = sealer.seal(b"CANARY-SECRET", NONCE, "7")
+    with pytest.raises(SealBroken) as caught:
+        sealer.open(sealed, "8")
+    assert "CANARY" not in str(caught.value)
+    assert sealed.split(".")[3] not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, 8, 11, 13, 16])
+def test_a_nonce_of_another_length_is_a_programming_error(sealer: Sealer, size: int) -> None:
+    with pytest.raises(ValueError, match="12 bytes"):
+        sealer.seal(b"secret", b"n" * size, "7")

@@ -1,0 +1,312 @@
+"""Deciding and explaining: grants merged over plugins, refusals first, errors deny (rows 28, 31, 32)."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import pytest
+from asok.admin.rbac import _match_perm_pattern
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.engine.permissions import compile_grants
+from asok_auth_core.errors import LoginRequired, PermissionDenied
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.permissions import Explanation, can, explain, permissions_of, require
+from asok_auth_core.hookspecs import hookimpl
+from asok_auth_core.plugins import Plugins
+from asok_auth_core.settings import Settings
+from asok_auth_core.types import Event, Grant, User
+
+PATTERN = st.sampled_from(["*", "a", "b", "a.*", "a.b", "a.c", "a.b.*", "a.b.c", "b.*", "a.", "**", "", " a"])
+ASKED = st.sampled_from(["*", "a", "b", "a.*", "a.b", "a.c", "a.b.*", "a.b.c", "b.x", "a.", "**", "", "a. b"])
+
+
+class Person:
+    id = 7
+
+
+PERSON = Person()
+
+
+class Resolver:
+    def __init__(self, *grants: str | Grant, error: Exception | None = None) -> None:
+        self.grants, self.error = grants, error
+
+    @hookimpl
+    def asok_auth_permissions(self, user: User) -> Iterable[str | Grant]:
+        if self.error:
+            raise self.error
+        return self.grants
+
+
+class HalfWay:
+    @hookimpl
+    def asok_auth_permissions(self, user: User) -> Iterable[str | Grant]:
+        yield "*"
+        raise RuntimeError("the table is gone")
+
+
+class Refuser:
+    def __init__(self, answer: Callable[[str, object], str | None]) -> None:
+        self.answer = answer
+
+    @hookimpl
+    def asok_auth_denies(self, user: User, permission: str, resource: object) -> str | None:
+        return self.answer(permission, resource)
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def refusing(*permissions: str) -> Refuser:
+    return Refuser(lambda permission, resource: "not now" if permission in permissions else None)
+
+
+def auth_with(*plugins: object, **named: object) -> Auth:
+    manager = Plugins()
+    for number, plugin in enumerate(plugins):
+        manager.register(plugin, f"plugin{number}")
+    for name, plugin in named.items():
+        manager.register(plugin, name)
+    unused = cast("Any", None)
+    return Auth(
+        Settings(),
+        manager,
+        KeyRing([b"k" * 32]),
+        unused,
+        unused,
+        unused,
+        unused,
+        unused,
+        unused,
+        clock=lambda: 5.0,
+    )
+
+
+def replay(explanation: Explanation) -> bool:
+    """The verdict that follows from what an explanation says, by Asok's own matcher."""
+    grant = explanation.grant
+    matches = grant is not None and _match_perm_pattern(grant.pattern, explanation.permission)
+    return matches and explanation.in_scope and not explanation.refused_by
+
+
+GRANT_LISTS = st.lists(st.lists(PATTERN, max_size=3), min_size=1, max_size=3)
+
+
+@settings(deadline=None)
+@given(GRANT_LISTS, st.lists(ASKED, max_size=2), st.none() | st.lists(PATTERN, max_size=2), ASKED)
+def test_row28_explain_replays_to_the_verdict_of_can(
+    grants: list[list[str]], refused: list[str], scopes: list[str] | None, asked: str
+) -> None:
+    auth = auth_with(*(Resolver(*patterns) for patterns in grants), refusing(*refused))
+    held = permissions_of(auth, PERSON, scopes)
+    verdict = can(auth, PERSON, asked, held=held)
+    reason = explain(auth, PERSON, asked, held=held)
+    assert reason.allowed is verdict
+    assert replay(reason) is verdict
+    assert ("allowed" if verdict else "denied") in str(reason)
+    if reason.grant is not None:
+        assert reason.grant.pattern in grants[int(reason.plugin.removeprefix("plugin"))]
+    if reason.missing:
+        for pattern in reason.missing:
+            wider = auth_with(*(Resolver(*patterns) for patterns in grants), Resolver(pattern))
+            assert can(wider, PERSON, asked), "what is called missing would have been enough"
+
+
+@settings(deadline=None, max_examples=60)
+@given(GRANT_LISTS, st.lists(ASKED, max_size=2), PATTERN, ASKED, ASKED)
+def test_row28_a_grant_never_takes_away_and_a_refusal_never_gives(
+    grants: list[list[str]], refused: list[str], more: str, less: str, asked: str
+) -> None:
+    resolvers = [Resolver(*patterns) for patterns in grants]
+    before = can(auth_with(*resolvers, refusing(*refused)), PERSON, asked)
+    assert can(auth_with(*resolvers, refusing(*refused), Resolver(more)), PERSON, asked) >= before
+    assert can(auth_with(*resolvers, refusing(*refused, less)), PERSON, asked) <= before
+    assert can(auth_with(*resolvers, refusing(*refused), refusing(less)), PERSON, asked) <= before
+    narrowed = permissions_of(auth_with(*resolvers), PERSON, scopes=[more])
+    assert can(auth_with(*resolvers), PERSON, asked, held=narrowed) <= can(
+        auth_with(*resolvers), PERSON, asked
+    )
+
+
+@settings(deadline=None, max_examples=40)
+@given(GRANT_LISTS, st.lists(ASKED, max_size=2), ASKED)
+def test_row28_plugin_order_never_matters(grants: list[list[str]], refused: list[str], asked: str) -> None:
+    plugins = {f"p{i}": Resolver(*patterns) for i, patterns in enumerate(grants)}
+    named: dict[str, object] = {
+        **plugins,
+        "broken": Resolver("*", error=ValueError("x")),
+        "no": refusing(*refused),
+    }
+    reasons = {
+        (reason.allowed, reason.grant, reason.plugin, reason.refused_by, reason.missing)
+        for order in itertools.islice(itertools.permutations(named), 12)
+        for reason in [explain(auth_with(**{name: named[name] for name in order}), PERSON, asked)]
+    }
+    assert len(reasons) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Resolver("*", error=ValueError("secret-canary")),
+        Resolver("*", error=LookupError()),
+        HalfWay(),
+    ],
+)
+def test_row32_a_resolver_that_raises_grants_nothing_and_the_others_go_on(
+    broken: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = Observer()
+    auth = auth_with(broken=broken, good=Resolver("posts.edit"), seen=seen)
+    assert can(auth, PERSON, "posts.edit")
+    assert not can(auth, PERSON, "posts.delete")
+    reason = explain(auth, PERSON, "posts.delete")
+    assert reason.failed == ("broken",)
+    assert "Plugin broken raised an error" in str(reason)
+    names = {event.name for event in seen.events}
+    assert names == {"permission.resolver_failed"}
+    assert seen.events[0].user_id == "7"
+    assert seen.events[0].detail["plugin"] == "broken"
+    assert "secret-canary" not in repr(seen.events)
+    assert any(
+        record.levelno == logging.ERROR and "broken" in record.getMessage() for record in caplog.records
+    )
+
+
+@pytest.mark.parametrize("answer", ["posts.*", "*", b"*", 5, True, object()])
+def test_row32_an_answer_that_is_no_list_of_grants_grants_nothing(answer: object) -> None:
+    class Wrong:
+        @hookimpl
+        def asok_auth_permissions(self, user: User) -> object:
+            return answer
+
+    auth = auth_with(wrong=Wrong())
+    assert not can(auth, PERSON, "posts.edit")
+    assert not can(auth, PERSON, "p")
+    assert explain(auth, PERSON, "posts.edit").failed == ("wrong",)
+
+
+def test_row32_a_refusal_wins_and_an_exception_refuses() -> None:
+    def broken(permission: str, resource: object) -> str | None:
+        raise ValueError("secret-canary")
+
+    seen = Observer()
+    auth = auth_with(all=Resolver("*"), hours=refusing("posts.edit"), seen=seen)
+    assert not can(auth, PERSON, "posts.edit")
+    assert can(auth, PERSON, "posts.view")
+    reason = explain(auth, PERSON, "posts.edit")
+    assert (reason.allowed, reason.refused_by, reason.refusal) == (False, "hours", "not now")
+    assert reason.grant == Grant("*")
+    assert "Refused by plugin hours: not now" in str(reason)
+
+    auth = auth_with(all=Resolver("*"), broken=Refuser(broken), seen=seen)
+    assert not can(auth, PERSON, "posts.view")
+    assert explain(auth, PERSON, "posts.view").refused_by == "broken"
+    assert [event.name for event in seen.events] == ["permission.check_failed"] * 2
+    assert "secret-canary" not in repr(seen.events)
+
+
+def test_a_refusal_sees_the_resource_and_is_asked_only_for_what_is_granted() -> None:
+    asked: list[tuple[str, object]] = []
+
+    def foreign(permission: str, resource: object) -> str | None:
+        asked.append((permission, resource))
+        return "not yours" if resource == "theirs" else None
+
+    auth = auth_with(some=Resolver("posts.*"), owner=Refuser(foreign))
+    assert can(auth, PERSON, "posts.edit", "mine")
+    assert not can(auth, PERSON, "posts.edit", "theirs")
+    assert explain(auth, PERSON, "posts.edit", "theirs").refusal == "not yours"
+    assert not can(auth, PERSON, "users.edit", "mine")
+    assert asked == [("posts.edit", "mine"), ("posts.edit", "theirs"), ("posts.edit", "theirs")]
+
+
+def test_row28_nobody_may_do_anything() -> None:
+    auth = auth_with(all=Resolver("*"))
+    assert not can(auth, None, "posts.edit")
+    assert explain(auth, None, "posts.edit").allowed is False
+    assert "Nobody is logged in" in str(explain(auth, None, "posts.edit"))
+    with pytest.raises(LoginRequired):
+        require(auth, None, "posts.edit")
+
+
+@pytest.mark.parametrize(
+    "asked", ["", ".", "a.", ".a", "**", " ", "x" * 10_240, "p\u043ests.edit", None, 5, [], {}]
+)
+def test_row28_bad_permissions_are_denied_with_a_reason(asked: Any) -> None:
+    seen = Observer()
+    auth = auth_with(all=Resolver("*"), seen=seen)
+    assert can(auth, PERSON, asked) is False
+    reason = explain(auth, PERSON, asked)
+    assert not reason.allowed
+    assert "not a permission" in str(reason)
+    assert len(str(reason)) < 300
+    with pytest.raises(PermissionDenied):
+        require(auth, PERSON, asked)
+    assert len(str(seen.events[0].detail["permission"])) < 100
+
+
+def test_row31_require_lets_through_or_raises_with_an_event_and_an_explanation() -> None:
+    seen = Observer()
+    auth = auth_with(some=Resolver(Grant("posts.view", "role author"), "bad grant"), seen=seen)
+    require(auth, PERSON, "posts.view")
+    assert seen.events == []
+    with pytest.raises(PermissionDenied) as raised:
+        require(auth, PERSON, "posts.edit")
+    assert raised.value.status == 403
+    assert "'posts.edit', 'posts.*', '*'" in raised.value.explanation
+    assert "'bad grant' is not well formed" in raised.value.explanation
+    assert "posts" not in raised.value.message, "people are not told what exists"
+    [event] = seen.events
+    assert (event.name, event.user_id, event.detail["permission"]) == (
+        "permission.denied",
+        "7",
+        "'posts.edit'",
+    )
+
+
+def test_scopes_limit_even_those_who_may_do_everything() -> None:
+    auth = auth_with(all=Resolver("*"))
+    held = permissions_of(auth, PERSON, scopes=["posts.view", "files.*", "oops "])
+    assert can(auth, PERSON, "posts.view", held=held)
+    assert can(auth, PERSON, "files.read", held=held)
+    assert not can(auth, PERSON, "posts.edit", held=held)
+    assert not can(auth, PERSON, "oops", held=held)
+    reason = explain(auth, PERSON, "posts.edit", held=held)
+    assert not reason.in_scope
+    assert "scopes do not include it" in str(reason)
+    nothing = permissions_of(auth, PERSON, scopes=[])
+    assert not can(auth, PERSON, "posts.view", held=nothing)
+
+
+def test_a_compiled_set_is_used_as_it_is() -> None:
+    compiled = compile_grants([f"m{i}.view" for i in range(1000)], "role all")
+
+    class Large:
+        @hookimpl
+        def asok_auth_permissions(self, user: User) -> Iterable[str | Grant]:
+            return compiled
+
+    held = permissions_of(auth_with(large=Large()), PERSON)
+    assert held.permissions is compiled
+    assert held.parts == (("large", compiled),)
+    assert "of role all (plugin large)" in str(explain(auth_with(large=Large()), PERSON, "m3.view"))
+
+
+def test_many_malformed_grants_are_counted_rather_than_listed() -> None:
+    auth = auth_with(some=Resolver(*(f"bad {i}" for i in range(12))))
+    text = str(explain(auth, PERSON, "posts.edit"))
+    assert text.count("is not well formed") == 5
+    assert "7 more grants are not well formed" in text

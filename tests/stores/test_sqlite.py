@@ -1,0 +1,224 @@
+"""SQLiteStateStore: what is particular to the file. What every store does is in the contract suite."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asok_auth_core.errors import ConfigurationError, StoreUnavailable
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+from asok_auth_core.stores.sqlite_file import APPLICATION_ID, MIGRATIONS
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "below" / "state.sqlite3"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStateStore]:
+    store = SQLiteStateStore(path)
+    yield store
+    store.close()
+
+
+def query(path: Path, statement: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+class TestPlace:
+    @pytest.mark.parametrize(
+        ("url", "file"),
+        [
+            ("sqlite:///.asok/state.sqlite3", ".asok/state.sqlite3"),
+            ("sqlite:///a%20b/c", "a b/c"),
+            ("plain.sqlite3", "plain.sqlite3"),
+        ],
+    )
+    def test_a_relative_file_lies_below_root(self, tmp_path: Path, url: str, file: str) -> None:
+        assert SQLiteStateStore(url, root=tmp_path).path == tmp_path / file
+
+    def test_an_absolute_file_stays_where_it_is(self, tmp_path: Path) -> None:
+        assert SQLiteStateStore("sqlite:////var/lib/x.db", root=tmp_path).path == Path("/var/lib/x.db")
+
+    def test_a_relative_file_does_not_move_with_the_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        store = SQLiteStateStore("sqlite:///x.db")
+        monkeypatch.chdir("/")
+        assert store.path == tmp_path / "x.db"
+
+    @pytest.mark.parametrize(
+        "url",
+        ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///x?mode=ro", "sqlite:x", "", ":memory:"],
+    )
+    def test_a_url_without_a_file_is_refused(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="memory:"):
+            SQLiteStateStore(url)
+
+    def test_file_and_side_files_are_for_the_owner_only(self, store: SQLiteStateStore, path: Path) -> None:
+        umask = os.umask(0)
+        try:
+            store.put("k", b"v", 60)
+        finally:
+            os.umask(umask)
+        modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
+        assert modes["state.sqlite3"] == modes["state.sqlite3-wal"] == modes["state.sqlite3-shm"] == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+class TestSchema:
+    def test_the_file_says_what_and_which_version_it_is(self, store: SQLiteStateStore, path: Path) -> None:
+        store.put("k", b"v", 60)
+        assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+        assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
+        assert query(path, "PRAGMA journal_mode") == [("wal",)]
+
+    def test_a_newer_file_is_left_alone(self, store: SQLiteStateStore, path: Path) -> None:
+        store.put("k", b"v", 60)
+        store.close()
+        query(path, "PRAGMA user_version = 7")
+        with pytest.raises(StoreUnavailable, match=r"schema version 7.*Upgrade"):
+            store.get("k")
+        query(path, f"PRAGMA user_version = {len(MIGRATIONS)}")
+        assert store.get("k") == b"v"
+
+    def test_another_programs_database_is_left_alone(self, store: SQLiteStateStore, path: Path) -> None:
+        path.parent.mkdir()
+        query(path, "CREATE TABLE state (mine TEXT)")
+        with pytest.raises(StoreUnavailable, match="something else"):
+            store.put("k", b"v", 60)
+        assert query(path, "SELECT name FROM sqlite_master") == [("state",)]
+
+    def test_an_empty_file_is_set_up(self, store: SQLiteStateStore, path: Path) -> None:
+        path.parent.mkdir()
+        path.touch()
+        store.put("k", b"v", 60)
+        assert store.take("k") == b"v"
+
+    def test_a_file_that_is_no_database_is_left_alone(self, store: SQLiteStateStore, path: Path) -> None:
+        path.parent.mkdir()
+        path.write_bytes(b"dear diary " * 1000)
+        with pytest.raises(StoreUnavailable, match="not a SQLite database"):
+            store.put("k", b"v", 60)
+        assert path.read_bytes() == b"dear diary " * 1000
+
+
+class TestFaults:
+    def test_locked_by_another_process_is_refused_within_two_seconds(
+        self, store: SQLiteStateStore, path: Path
+    ) -> None:
+        """SECURITY 32."""
+        store.put("k", b"v", 60)
+        other = sqlite3.connect(path, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            begin = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="locked"):
+                store.take("k")
+            assert time.monotonic() - begin < 2.3
+            assert store.get("k") == b"v"  # reading goes on
+            other.execute("ROLLBACK")
+        finally:
+            other.close()
+        assert store.take("k") == b"v"
+
+    def test_many_threads_behind_a_lock_are_all_refused_within_two_seconds(
+        self, store: SQLiteStateStore, path: Path
+    ) -> None:
+        """SECURITY 32: the time-out is for the whole call, waiting for other threads included."""
+        store.put("k", b"v", 60)
+        took: list[float] = []
+
+        def call() -> None:
+            begin = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="locked"):
+                store.take("k")
+            took.append(time.monotonic() - begin)
+
+        other = sqlite3.connect(path, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            threads = [threading.Thread(target=call) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            other.close()
+        assert len(took) == 6
+        assert max(took) < 2.5
+
+    def test_a_deleted_file_is_said_once_and_then_made_anew(
+        self, store: SQLiteStateStore, path: Path
+    ) -> None:
+        store.put("k", b"v", 60)
+        for file in path.parent.iterdir():
+            file.unlink()
+        with pytest.raises(StoreUnavailable, match="deleted"):
+            store.get("k")
+        assert store.get("k") is None
+        assert store.add("k", b"w", 60)
+        assert query(path, "SELECT count(*) FROM state") == [(1,)]
+
+    def test_two_stores_never_both_win_across_a_deleted_file(self, path: Path) -> None:
+        """SECURITY 1: one still on the removed file, one on the new one."""
+        old, new = SQLiteStateStore(path), SQLiteStateStore(path)
+        try:
+            old.get("k")
+            for file in path.parent.iterdir():
+                file.unlink()
+            assert new.add("k", b"v", 60)
+            with pytest.raises(StoreUnavailable, match="deleted"):
+                old.add("k", b"v", 60)
+            assert not old.add("k", b"v", 60)
+        finally:
+            old.close()
+            new.close()
+
+    def test_a_folder_that_is_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "x").write_text("")
+        with pytest.raises(StoreUnavailable, match="cannot be used"):
+            SQLiteStateStore(tmp_path / "x" / "y").get("k")
+
+
+class TestGrowth:
+    def test_expired_rows_are_removed_as_new_ones_come(self, path: Path) -> None:
+        now = [1000.0]
+        store = SQLiteStateStore(path, lambda: now[0])
+        try:
+            for i in range(200):
+                store.put(f"old{i}", b"v", 10)
+            now[0] += 11
+            for i in range(60):
+                store.put(f"new{i}", b"v", 10)
+        finally:
+            store.close()
+        assert query(path, "SELECT count(*) FROM state") == [(60,)]
+
+    def test_the_file_stops_growing_under_steady_load(self, path: Path) -> None:
+        now = [1000.0]
+        store = SQLiteStateStore(path, lambda: now[0])
+        sizes = []
+        try:
+            for round_ in range(4):
+                for i in range(300):
+                    store.put(f"{round_}/{i}", b"v" * 200, 10)
+                    now[0] += 0.1
+                store.close()
+                sizes.append(path.stat().st_size)
+        finally:
+            store.close()
+        assert sizes[3] <= sizes[1]

@@ -1,0 +1,107 @@
+"""The repository keeps its own rules: plugin folders of one shape, commands in README that exist."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import asok_auth_core
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+MAX_MODULE_LINES = 300
+
+
+def project(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+
+
+def test_every_folder_under_plugins_is_a_distribution() -> None:
+    folders = [path for path in ROOT.glob("plugins/*/") if not path.name.startswith((".", "__"))]
+    assert sorted(folders) == PLUGINS
+
+
+@pytest.mark.parametrize("folder", PLUGINS, ids=lambda folder: folder.name)
+class TestPluginShape:
+    def test_files(self, folder: Path) -> None:
+        package = folder / folder.name
+        for path in (folder / "README.md", package / "__init__.py", package / "py.typed"):
+            assert path.is_file(), path
+        assert list((folder / "tests").glob("test_*.py")), "no tests"
+        assert not list((folder / "tests").rglob("__init__.py")), "test folders are no packages"
+
+    def test_names(self, folder: Path) -> None:
+        assert project(folder)["name"] == folder.name.replace("_", "-")
+
+    def test_one_entry_point(self, folder: Path) -> None:
+        groups = project(folder)["entry-points"]
+        assert list(groups) == ["asok_auth"]
+        [(name, value)] = groups["asok_auth"].items()
+        assert value.split(":")[0].split(".")[0] == folder.name
+        assert folder.name.endswith(name.replace("-", "_"))
+
+    def test_dependencies_are_bounded(self, folder: Path) -> None:
+        requirements = [Requirement(text) for text in project(folder)["dependencies"]]
+        [core] = [r for r in requirements if r.name == "asok-auth-core"]
+        assert core.specifier.contains(asok_auth_core.__version__)
+        assert not core.specifier.contains(Version("0.2"))
+        for requirement in requirements:
+            assert any(s.operator in (">=", "~=", "==") for s in requirement.specifier), requirement
+
+    def test_metadata(self, folder: Path) -> None:
+        found = project(folder)
+        assert found["requires-python"] == ">=3.10"
+        assert found["readme"] == "README.md"
+        assert found["license"] == "MIT"
+        assert found["description"]
+
+    def test_readme_names_the_distribution_and_how_to_install_it(self, folder: Path) -> None:
+        text = (folder / "README.md").read_text()
+        assert f"pip install {project(folder)['name']}" in text
+
+
+def modules() -> list[Path]:
+    folders = [ROOT / "asok_auth_core", *(folder / folder.name for folder in PLUGINS)]
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+def test_modules_are_small() -> None:
+    sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in modules()}
+    assert {path: size for path, size in sizes.items() if size > MAX_MODULE_LINES} == {}
+
+
+def test_no_module_is_named_for_odds_and_ends() -> None:
+    assert [path for path in modules() if path.stem in ("utils", "helpers", "misc", "common")] == []
+
+
+def test_version_is_stated_once() -> None:
+    assert project(ROOT)["version"] == asok_auth_core.__version__
+
+
+@pytest.mark.parametrize("marker", ["demo-command", "test-command"])
+def test_readme_commands_are_sessions(marker: str) -> None:
+    text = (ROOT / "README.md").read_text()
+    [command] = re.findall(rf"<!-- {marker} -->\n```\n(.+)\n```\n<!-- end-{marker} -->", text)
+    assert command.startswith('pip install "nox[uv]" && nox')
+    noxfile = (ROOT / "noxfile.py").read_text()
+    for session in re.findall(r"-s (\w+)", command):
+        assert f"def {session}(session: nox.Session)" in noxfile
+
+
+def test_every_nox_session_explains_itself() -> None:
+    noxfile = (ROOT / "noxfile.py").read_text()
+    sessions = re.findall(
+        r'@nox\.session.*\ndef (\w+)\(session: nox\.Session\) -> None:\n    (""".+)', noxfile
+    )
+    assert len(sessions) == noxfile.count("@nox.session")

@@ -1,0 +1,85 @@
+"""The fakes keep the contracts they stand in for."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from asok_auth_core.errors import CredentialExists
+from asok_auth_core.testing.fakes import (
+    FakeRequest,
+    FakeUser,
+    FrozenClock,
+    MemoryCredentialStore,
+    MemoryUsers,
+)
+
+
+def test_a_browser_keeps_its_session_and_its_cookies() -> None:
+    first = FakeRequest("/auth/login?next=%2Fhome")
+    assert (first.method, first.path, first.query) == ("GET", "/auth/login", {"next": "/home"})
+    first.session.set("seen", 1)
+    first.set_cookie("flow", "abc", max_age=60)
+    second = first.follow("/auth/magic", form={"email": "ada@example.com"})
+    assert second.method == "POST"
+    assert second.cookies == {"flow": "abc"}
+    assert second.session.get("seen") == 1
+    second.set_cookie("flow", "", max_age=0)
+    assert second.follow("/").cookies == {}
+    assert FakeRequest("/").session.get("seen") is None
+
+
+def test_logging_in_and_out_changes_the_session_id_and_the_csrf_token() -> None:
+    request = FakeRequest("/")
+    ids, tokens = {request.session.id}, {str(request.csrf_field)}
+    user = FakeUser("1")
+    request.session.begin(user, remember=True)
+    assert request.user is user
+    ids.add(request.session.id)
+    tokens.add(str(request.csrf_field))
+    request.session.set("cart", [1])
+    request.session.end()
+    assert request.user is None
+    assert request.session.get("cart") is None
+    assert len(ids | {request.session.id}) == len(tokens | {str(request.csrf_field)}) == 3
+
+
+def test_users_are_found_by_id_and_address() -> None:
+    users = MemoryUsers(FakeUser("7", "ada@example.com"))
+    ada = users.by_id("7")
+    assert ada is not None
+    assert users.by_email("ada@example.com") is ada
+    assert users.email_of(ada) == "ada@example.com"
+    ada.is_active = False
+    assert not users.is_active(ada)
+    new = users.create("grace@example.com", "Grace")
+    assert users.by_id(new.id) is new
+    assert len(users) == 2
+
+
+def test_credentials_are_unique_replaced_once_and_removed_once() -> None:
+    clock = FrozenClock()
+    store = MemoryCredentialStore(clock)
+    row = store.add("7", "totp", "main", {"step": 1})
+    with pytest.raises(CredentialExists):
+        store.add("8", "totp", "main", {})
+    results: list[bool] = []
+    barrier = threading.Barrier(8)
+
+    def replace(number: int) -> None:
+        barrier.wait(5)
+        results.append(store.replace(row, {"step": number}) is not None)
+
+    threads = [threading.Thread(target=replace, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [False] * 7 + [True]
+    store.touch(row, clock.now + 5)
+    [kept] = store.list("7", "totp")
+    assert (kept.version, kept.last_used_at) == (2, clock.now + 5)
+    assert store.list("7", "token") == []
+    assert [store.remove(kept), store.remove(kept)] == [True, False]
+    assert store.find("totp", "main") is None
