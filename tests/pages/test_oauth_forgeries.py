@@ -42,6 +42,10 @@ def claim(name: str, value: JSON) -> Callable[[FakeProvider], None]:
     return lambda provider: provider.claims.update({name: value})
 
 
+def profile(name: str, value: JSON) -> Callable[[FakeProvider], None]:
+    return lambda provider: provider.profile.update({name: value})
+
+
 def header(name: str, value: JSON) -> Callable[[FakeProvider], None]:
     return lambda provider: provider.header.update({name: value})
 
@@ -227,7 +231,7 @@ FORGERIES = [
     Forgery("email_verified 1", claim("email_verified", 1), "oauth_address_unproved"),
     Forgery("email_verified false", claim("email_verified", False), "oauth_address_unproved"),
     Forgery("email_verified missing", claim("email_verified", None), "oauth_address_unproved"),
-    Forgery("email a list", claim("email", ["ada@example.com"]), "oauth_address_unproved"),
+    Forgery("email a list", profile("email", ["ada@example.com"]), "oauth_address_unproved"),
     Forgery(
         "two addresses in one", claim("email", "ada@example.com,eve@evil.example"), "oauth_address_unproved"
     ),
