@@ -245,9 +245,15 @@ DISCOVERIES = [
     Forgery("issuer missing", metadata("issuer", None), "oauth_discovery"),
     Forgery("no token endpoint", metadata("token_endpoint", None), "oauth_discovery"),
     Forgery("keys over http", metadata("jwks_uri", "http://login.example/keys"), "oauth_insecure_address"),
-    Forgery("keys from a file (CVE-2026-48522)", metadata("jwks_uri", "file:///etc/passwd"), "oauth_insecure_address"),
-    Forgery("endpoint with a user name", metadata("authorization_endpoint", "https://a@evil.example/"), "oauth_insecure_address"),
-]  # fmt: skip
+    Forgery(
+        "keys from a file, CVE-2026-48522", metadata("jwks_uri", "file:///etc"), "oauth_insecure_address"
+    ),
+    Forgery(
+        "endpoint with a user name",
+        metadata("authorization_endpoint", "https://a@evil.example/"),
+        "oauth_insecure_address",
+    ),
+]
 
 
 def b64(raw: bytes) -> str:
@@ -304,7 +310,7 @@ def test_forgeries_are_told_apart() -> None:
 
 def test_12_the_verifier_of_another_flow_is_not_accepted(app: OAuthApp) -> None:
     """A code injected into another flow: a provider that enforces PKCE refuses it."""
-    first, first_url = app.begin(FakeRequest())
+    _, first_url = app.begin(FakeRequest())
     second, second_url = app.begin(FakeRequest())
     stolen = app.fake.authorize(first_url).split("code=")[1].split("&")[0]
     state = second_url.split("state=")[1].split("&")[0]
