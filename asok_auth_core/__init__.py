@@ -50,7 +50,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
 }
 
-__all__ = sorted(["__version__", *_HOMES])  # noqa: PLE0605
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> object:

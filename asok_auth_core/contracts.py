@@ -156,6 +156,10 @@ class SecondFactor(ABC):
 
     name: ClassVar[str]
     label: ClassVar[str]
+    enrol_path: ClassVar[str | None] = None
+    """The page on which a user sets it up, or None. Where a second factor is required, who has none
+    is sent there half logged in: it asks :func:`~asok_auth_core.flows.second_factor.enrolling_user` who that
+    is, and ends in :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
@@ -173,7 +177,8 @@ class SecondFactor(ABC):
     def verify(self, request: WebRequest, user: User) -> bool:
         """True if the form that was sent proves the factor. Must accept each proof only once.
 
-        Attempts are limited by the caller, per account and per address.
+        False refuses, and so does :class:`~asok_auth_core.errors.CredentialRefused`, whose message
+        the person reads. Attempts are limited by the caller, per account and per address.
         """
 
     def routes(self) -> Iterable[Route]:

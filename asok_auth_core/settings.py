@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
+from .engine.permissions import is_well_formed
 from .errors import SettingError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How old a login may be for changing factors, addresses and tokens."""
     require_2fa: str | bool = False
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
-    token_revocation: str = "checked"
+    token_revocation: str = "checked"  # noqa: S105 - not a password
     """``checked`` or ``stateless``."""
     providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""
@@ -178,6 +179,11 @@ def _check(settings: Settings) -> None:
     ):
         if not value.startswith("/") or value.startswith(("//", "/\\")):
             raise SettingError(f'AUTH["{key}"] must be a path of this app such as "/", got {value!r}.')
+    policy = settings.require_2fa
+    if isinstance(policy, str) and not (is_well_formed(policy) and (policy == "*" or "." in policy)):
+        raise SettingError(
+            f'AUTH["REQUIRE_2FA"] must be True, False or a pattern such as "admin.*", got {policy!r}.'
+        )
     if settings.on_login is not None and not callable(settings.on_login):
         raise SettingError('AUTH["ON_LOGIN"] must be a function of (request, user_info).')
     if settings.recent_login < 1:

@@ -20,7 +20,7 @@ from .flows.provider_setup import configured_providers
 from .mail.outbox import Outbox
 from .pages.render import environment
 from .plugins import Plugins
-from .settings import Settings, read, secrets
+from .settings import read, secrets
 from .types import Clock, OutgoingMail, Random
 
 T = TypeVar("T")

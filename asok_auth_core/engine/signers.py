@@ -66,7 +66,13 @@ class EdDSA(Signer):
 
     def public_jwk(self) -> dict[str, str]:
         raw = self._public.public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "x": b64url_encode(raw).decode()}
+        return {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "alg": "EdDSA",
+            "use": "sig",
+            "x": b64url_encode(raw).decode(),
+        }
 
 
 class ES256(Signer):

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 PAGE = str(Path(__file__).with_name("page.py"))
 ATTRIBUTE = "_asok_auth_extension"
 
-_ASOK_AUTH = cast("property", Request.auth)
-_ASOK_USER = cast("property", Request.user)
+_ASOK_AUTH = Request.auth
+_ASOK_USER = Request.user
 _ASOK_VERIFY_CSRF = Request.verify_csrf
 _ASOK_REDIRECT = Request.redirect
 
@@ -64,7 +64,7 @@ def _auth(request: Request) -> object:
 def _user(request: Request) -> User | None:
     extension = extension_of(request)
     if extension is None:
-        return cast("User | None", _ASOK_USER.fget(request))
+        return _ASOK_USER.fget(request)
     return extension.current_user(request)
 
 
