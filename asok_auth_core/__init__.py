@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from .contracts import SecondFactor as SecondFactor
     from .contracts import Signer as Signer
     from .contracts import StateStore as StateStore
+    from .engine.message import Claims as Claims
     from .hookspecs import PluginManifest as PluginManifest
     from .hookspecs import hookimpl as hookimpl
+    from .providers import Fetch as Fetch
+    from .providers import OAuth2Provider as OAuth2Provider
+    from .providers import OpenIDProvider as OpenIDProvider
+    from .settings import Settings as Settings
     from .types import Event as Event
     from .types import Finding as Finding
     from .types import Grant as Grant
@@ -27,20 +32,25 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AuthExtension": "adapters.asok",
+    "Claims": "engine.message",
     "Event": "types",
+    "Fetch": "providers",
     "Finding": "types",
     "Grant": "types",
     "Identity": "types",
     "LoginMethod": "contracts",
     "MailTransport": "contracts",
+    "OAuth2Provider": "providers",
+    "OpenIDProvider": "providers",
     "PluginManifest": "hookspecs",
     "SecondFactor": "contracts",
+    "Settings": "settings",
     "Signer": "contracts",
     "StateStore": "contracts",
     "hookimpl": "hookspecs",
 }
 
-__all__ = sorted(["__version__", *_HOMES])  # noqa: PLE0605
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> object:

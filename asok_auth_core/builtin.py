@@ -11,6 +11,7 @@ from .hookspecs import hookimpl
 from .mail.console import ConsoleTransport
 from .mail.file import FileTransport
 from .mail.smtp import SmtpTransport
+from .pages.oauth_method import OAuthMethod
 from .settings import Settings
 from .stores.memory import MemoryStateStore
 from .stores.sqlite import SQLiteStateStore
@@ -38,4 +39,4 @@ def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], M
 
 @hookimpl
 def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
-    return ()
+    return (OAuthMethod(auth),)

@@ -64,6 +64,8 @@ class WebRequest(ABC):
     """The mail address this very request has proved, so that a login that follows can record it."""
     proved_by: str | None = None
     """The login method that proved it."""
+    native: object = None
+    """The framework's own request, for functions an app wrote."""
 
     @property
     @abstractmethod

@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How old a login may be for changing factors, addresses and tokens."""
     require_2fa: str | bool = False
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
-    token_revocation: str = "checked"
+    token_revocation: str = "checked"  # noqa: S105 - not a password
     """``checked`` or ``stateless``."""
     providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""

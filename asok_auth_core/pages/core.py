@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
 from ..errors import CredentialRefused, LoginRequired
 from ..flows.auth import Auth
@@ -20,7 +21,9 @@ def core_routes(auth: Auth) -> Iterable[Route]:
     def login(request: WebRequest) -> WebResponse:
         next_url = safe_next(request.query.get("next"))
         blocks = [
-            block for method in auth.login_methods.values() if (block := method.login_block(request)) is not None
+            block
+            for method in auth.login_methods.values()
+            if (block := method.login_block(request)) is not None
         ]
         return render(auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
 
@@ -48,7 +51,10 @@ def core_routes(auth: Auth) -> Iterable[Route]:
     def account(request: WebRequest) -> WebResponse:
         if request.user is None:
             raise LoginRequired(request.translate("Please log in first."))
-        parts = [*auth.login_methods.values(), *auth.second_factors.values()]
+        parts: list[LoginMethod | SecondFactor] = [
+            *auth.login_methods.values(),
+            *auth.second_factors.values(),
+        ]
         blocks = [block for part in parts if (block := part.account_block(request)) is not None]
         return render(
             auth, request, "auth/account.html", blocks=blocks, address=auth.users.email_of(request.user)

@@ -20,7 +20,11 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     if isinstance(error, LoginRequired):
         headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
     message = error.message
-    if error.status >= 500 and not auth.settings.debug and error.code not in ("mail_temporary", "mail_permanent"):
+    if (
+        error.status >= 500
+        and not auth.settings.debug
+        and error.code not in ("mail_temporary", "mail_permanent")
+    ):
         message = request.translate("This is not possible just now. Please try again in a minute.")
     if wants_json(request):
         body = json.dumps({"error": message, "code": error.code, "status": error.status})

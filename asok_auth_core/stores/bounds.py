@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asok_auth_core.errors import StoreError
+from ..errors import StoreError
 
 MAX_KEY = 1024
 """Bytes of a key in UTF-8."""

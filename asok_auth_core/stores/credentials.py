@@ -13,9 +13,9 @@ from dataclasses import replace
 from secrets import token_bytes
 from typing import Protocol, cast
 
-from asok_auth_core.contracts import CredentialStore
-from asok_auth_core.errors import CredentialExists, StoreError, StoreUnavailable
-from asok_auth_core.types import JSON, Clock, Credential, Random
+from ..contracts import CredentialStore
+from ..errors import CredentialExists, StoreError, StoreUnavailable
+from ..types import JSON, Clock, Credential, Random
 
 TABLE = "auth_credentials"
 COLUMNS = "id, user_id, kind, identifier, data, version, created_at, last_used_at"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from asok_auth_core.contracts import StateStore
-from asok_auth_core.types import Clock
+from ..contracts import StateStore
+from ..types import Clock
 
 from .bounds import checked_ttl, checked_value, encoded_key
 

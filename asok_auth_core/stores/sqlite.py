@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
 
-from asok_auth_core.contracts import StateStore
-from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.types import Clock
+from ..contracts import StateStore
+from ..errors import ConfigurationError
+from ..types import Clock
 
 from .bounds import checked_ttl, checked_value, encoded_key
 from .sqlite_file import SQLiteFile

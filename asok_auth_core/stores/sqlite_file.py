@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from asok_auth_core.errors import StoreUnavailable
+from ..errors import StoreUnavailable
 
 from .bounds import DEADLINE
 

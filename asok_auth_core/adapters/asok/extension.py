@@ -21,7 +21,7 @@ from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random, User
 from .request import AsokWebRequest
 from .seams import ATTRIBUTE, extension_of, install_on_app, install_on_request
-from .users import AsokUsers
+from .users import AsokUsers, UsersEngine
 
 _WEB_REQUEST = "asok_auth.request"
 _USER_PROVED = "asok_auth.proved_by_request"
@@ -55,7 +55,7 @@ class AuthExtension(AsokExtension):
         _ = users.model  # an app without a user model is told so now, not at its first login
 
         def credentials(clock: Clock, random: Random) -> CredentialStore:
-            return SqlCredentialStore(lambda: users.model.get_engine(), clock=clock, random=random)
+            return SqlCredentialStore(UsersEngine(users), clock=clock, random=random)
 
         self.app = app
         self.auth = start(

@@ -8,10 +8,11 @@ from asok_auth_core.adapters.asok.seams import extension_of, send
 
 
 def get(request: Request) -> object:
+    """Answer one of our paths, by any method; seams.py leads here only for those."""
     extension = extension_of(request)
-    assert extension is not None
-    route = extension.router.match(request.path)
-    assert route is not None
+    route = extension.router.match(request.path) if extension else None
+    if extension is None or route is None:
+        return request.abort(404)
     return send(request, extension.router.respond(route, extension.web_request(request)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
 
@@ -59,3 +61,18 @@ class AsokUsers(UserDirectory):
         off = any(getattr(user, name, False) for name in _DISABLED)
         on = all(getattr(user, name) for name in _ENABLED if getattr(user, name, None) is not None)
         return on and not off
+
+
+class UsersEngine:
+    """The database engine of the user model, looked up at each call as the model is."""
+
+    def __init__(self, users: AsokUsers) -> None:
+        self._users = users
+
+    def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
+        """Run one statement with ``?`` placeholders: rows, or for a change the number of rows."""
+        return self._users.model.get_engine().execute(sql, args)
+
+    def quote_identifier(self, name: str) -> str:
+        """``name`` as the engine quotes it."""
+        return self._users.model.get_engine().quote_identifier(name)

@@ -1,0 +1,27 @@
+"""What signs tokens; see :mod:`asok_auth_core.contracts`, where plugins find it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+
+class Signer(ABC):
+    """Signs and verifies with one key. Made by a factory from 32 bytes of key material.
+
+    ``algorithm`` is the JWS ``alg`` value (RFC 7518 section 3.1, RFC 8037 section 3.1).
+    """
+
+    algorithm: ClassVar[str]
+
+    @abstractmethod
+    def sign(self, message: bytes) -> bytes:
+        """The signature of ``message``."""
+
+    @abstractmethod
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """True only if ``signature`` is the whole, exact signature of ``message``; constant time."""
+
+    def public_jwk(self) -> dict[str, str] | None:
+        """The public key as a JWK (RFC 7517) without ``kid``, or None for a symmetric key."""
+        return None
