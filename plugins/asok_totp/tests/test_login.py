@@ -353,9 +353,10 @@ def test_an_apps_own_page_can_ask_for_one_more_proof(site) -> None:
     assert api.verify(browser, phone.code()) is False  # it logged in with this one
     site.clock.advance(30)
     assert api.verify(browser, phone.code()) is True
+    for _ in range(ACCOUNT_ATTEMPTS - 2):
+        assert api.verify(browser, "000000") is False
     with pytest.raises(RateLimited):
-        for _ in range(20):
-            api.verify(browser, "000000")
+        api.verify(browser, "000000")
 
 
 def test_a_factor_that_raises_denies_the_login(make_site) -> None:
