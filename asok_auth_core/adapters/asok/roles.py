@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from asok.orm import MODELS_REGISTRY, Model
 
 from ...engine.permission_cache import PermissionCache
-from ...engine.permissions import PermissionSet, compile_grants, union
+from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
 from ...flows.auth import Auth
 from ...hookspecs import hookimpl
 from ...types import Finding, Grant, User
@@ -34,7 +34,7 @@ def asok_auth_permissions(user: User) -> Iterable[str | Grant]:
     if is_admin(user):
         return EVERYTHING
     own = _permissions(user, "the user's own permissions")
-    return union([*(_role_permissions(role) for role in roles_of(user)), *([own] if own else [])])
+    return union([*(_role_permissions(role) for role in roles_of(user)), own])
 
 
 @hookimpl
@@ -44,7 +44,7 @@ def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
         yield from _findings(role_model, lambda role: _role_permissions(role).malformed)
     user_model = getattr(auth.users, "model", None)
     if user_model is not None and "permissions" in user_model._fields:
-        yield from _findings(user_model, lambda user: getattr(_permissions(user, ""), "malformed", ()))
+        yield from _findings(user_model, lambda user: _permissions(user, "").malformed)
     if user_model is not None and has_own_can(user_model):
         yield Finding(
             NAME,
@@ -111,8 +111,8 @@ def _role(item: object) -> object:
 def _role_permissions(role: object) -> PermissionSet:
     if isinstance(role, str):
         named = role.lower() in ADMIN_NAMES
-        return EVERYTHING_BY_NAME if named else compile_grants([])
-    return _permissions(role, f"role {_label(role)}") or compile_grants([])
+        return EVERYTHING_BY_NAME if named else NOTHING
+    return _permissions(role, f"role {_label(role)}")
 
 
 def _label(role: object) -> str:
@@ -120,11 +120,11 @@ def _label(role: object) -> str:
     return str(next((name for name in names if name), type(role).__name__))
 
 
-def _permissions(holder: object, source: str) -> PermissionSet | None:
-    """The attribute ``permissions``, shared while it says the same; None if there is nothing."""
+def _permissions(holder: object, source: str) -> PermissionSet:
+    """The attribute ``permissions``, shared while it says the same."""
     given = getattr(holder, "permissions", None)
     if isinstance(given, str):
-        return CACHE.text(given, source) if given else None
+        return CACHE.text(given, source)
     if isinstance(given, set | frozenset):
         given = sorted(given, key=str)
-    return CACHE.patterns(given, source) if isinstance(given, list | tuple) and given else None
+    return CACHE.patterns(given, source) if isinstance(given, list | tuple) else NOTHING
