@@ -1,0 +1,1 @@
+"""For development only: a local OpenID/OAuth provider and a mailbox page."""
