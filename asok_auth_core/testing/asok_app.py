@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asok import Asok
-from asok.orm import MODELS_REGISTRY, close_all_db_connections
+from asok.orm import MODELS_REGISTRY, Model, close_all_db_connections
 
 from ..adapters.asok import AuthExtension
 
@@ -58,6 +58,8 @@ def asok_app(
     )
     MODELS_REGISTRY.clear()
     _forget_models()
+    # Read from DATABASE_URL when asok is first imported; a page's own import makes a class of it.
+    kept_path, Model._db_path = Model._db_path, database
     app = None
     registered: AuthExtension | None = None
     try:
@@ -72,7 +74,6 @@ def asok_app(
             }
         )
         for model in list(MODELS_REGISTRY.values()):
-            model._db_path = database
             model.create_table()
         if extension:
             registered = AuthExtension(plugins=plugins)
@@ -84,6 +85,7 @@ def asok_app(
         if app is not None:
             app._session_store.stop_cleanup_timer()
         close_all_db_connections()
+        Model._db_path = kept_path
         environment, sys.path[:], registry = kept
         os.environ.clear()
         os.environ.update(environment)
