@@ -52,14 +52,13 @@ def asok_app(
         _write(root / "src" / "models" / name, source)
     for name, source in {"page.py": HOME_PAGE, **(pages or {})}.items():
         _write(root / "src" / "pages" / name, source)
-    kept = dict(os.environ), list(sys.path), dict(MODELS_REGISTRY)
+    kept = dict(os.environ), list(sys.path), dict(MODELS_REGISTRY), Model._db_path
     os.environ.update(
         {"SECRET_KEY": SECRET_KEY, "DEBUG": "true", "DATABASE_URL": database, **(environ or {})}
     )
+    Model._db_path = database
     MODELS_REGISTRY.clear()
     _forget_models()
-    # Read from DATABASE_URL when asok is first imported; a page's own import makes a class of it.
-    kept_path, Model._db_path = Model._db_path, database
     app = None
     registered: AuthExtension | None = None
     try:
@@ -85,8 +84,7 @@ def asok_app(
         if app is not None:
             app._session_store.stop_cleanup_timer()
         close_all_db_connections()
-        Model._db_path = kept_path
-        environment, sys.path[:], registry = kept
+        environment, sys.path[:], registry, Model._db_path = kept
         os.environ.clear()
         os.environ.update(environment)
         MODELS_REGISTRY.clear()

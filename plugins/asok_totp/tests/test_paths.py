@@ -89,6 +89,22 @@ def get(request):
     request.session["user_id"] = 1
     return "set"
 """,
+    "recent.py": """\
+from asok_auth_core import requires_recent_login
+
+
+@requires_recent_login
+def get(request):
+    return "secret page"
+""",
+    "recent_async.py": """\
+from asok_auth_core import requires_recent_login
+
+
+@requires_recent_login
+async def get(request):
+    return "secret page"
+""",
     "api/me.py": """\
 def get(request):
     return request.user.email if request.user else "nobody"
@@ -467,3 +483,102 @@ def test_every_way_leads_to_the_enrolment_where_it_is_required(world) -> None:
             way(here, browser)
             assert browser.who == "nobody", way.__name__
             assert browser.get("/auth/second-factor/enrol").status_code == 200, way.__name__
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+def test_bearer_tokens_are_a_factor_of_their_own(world, client) -> None:
+    """SECURITY 19: unaffected by the policy, and no way to a session or to change factors."""
+    with world(REQUIRE_2FA=True) as here:
+        here.enrol_totp()
+        browser = client(here.app)
+        token = {"Authorization": "Bearer of-ann"}
+        assert browser.get("/api/me", headers=token).text.startswith(ADDRESS)
+        assert browser.get("/", headers={}).text.startswith("nobody")
+        assert browser.get("/recent", headers=token).status_code == 403
+        assert browser.get("/auth/totp", headers=token).status_code == 403
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+def test_a_session_that_no_login_began_has_no_authority(world, client) -> None:
+    """SECURITY 19: Asok's own session key, as an older login or a page left it, is not enough."""
+    with world() as here:
+        here.enrol_totp()
+        browser = client(here.app)
+        assert browser.get("/session").text.startswith("set")
+        assert browser.get("/").text.startswith("nobody")
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+@pytest.mark.parametrize("cookie", ["", "x", "A" * 43, "../../etc/passwd", "%00", "é"])
+def test_a_made_up_pending_login_is_none(world, client, cookie) -> None:
+    """SECURITY 19"""
+    with world() as here:
+        here.enrol_totp()
+        browser = client(here.app)
+        browser.cookies["asok_auth_login"] = cookie
+        assert browser.get("/auth/second-factor").status_code == 400
+        assert browser.get("/").text.startswith("nobody")
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+@pytest.mark.parametrize("page", ["/recent", "/recent_async"])
+def test_handlers_can_ask_for_a_recent_login(world, client, page) -> None:
+    """SECURITY 24"""
+    with world(RECENT_LOGIN=2) as here:
+        browser = client(here.app)
+        assert browser.get(page).status_code == 401
+        browser.get("/own")
+        assert browser.get(page).text.startswith("secret page")
+        now = here.auth.clock
+        here.auth.clock = lambda: now() + 3
+        stale = browser.get(page)
+        assert stale.status_code == 403
+        assert f"/auth/login?next={page}" in stale.text
+        browser.get("/own")
+        assert browser.get(page).text.startswith("secret page")
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+def test_the_whole_flow_in_the_browser(world, client) -> None:
+    """Set up, log out, log in with a code, with a recovery code, turn off."""
+    with world() as here:
+        browser = Browser(client(here.app))
+        browser.get("/own")
+        page = browser.post("/auth/totp/enrol", {}, page="/auth/totp")
+        assert page.headers["Cache-Control"] == "no-store"
+        uri = re.search(r'href="(otpauth://[^"]+)"', page.text)[1].replace("&amp;", "&")
+        app = pyotp.parse_uri(uri)
+        shown = browser.post("/auth/totp/confirm", {"code": app.now()}, page="/auth/totp")
+        assert shown.status_code == 200, shown.text
+        codes = re.findall(
+            r"\b[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}\b", shown.text.partition("<pre")[2].partition("</pre")[0]
+        )
+        assert len(codes) == 10
+        browser.post("/auth/logout", {}, page="/auth/account")
+        assert browser.who == "nobody"
+        browser.get("/own")
+        assert browser.who == "nobody"
+        browser.post(
+            "/auth/second-factor",
+            {"factor": "recovery", "code": codes[3]},
+            page="/auth/second-factor?factor=recovery",
+        )
+        assert browser.who == ADDRESS
+        assert "9 recovery codes left" in browser.get("/auth/account").text
+        browser.post("/auth/totp/disable", {}, page="/auth/totp")
+        assert Browser(client(here.app)).get("/own").status_code == 200
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+def test_forms_need_the_csrf_token(world, client) -> None:
+    """SECURITY 17"""
+    with world() as here:
+        browser = client(here.app)
+        browser.get("/own")
+        for path in (
+            "/auth/totp/enrol",
+            "/auth/totp/confirm",
+            "/auth/totp/disable",
+            "/auth/totp/recovery-codes",
+        ):
+            assert browser.post(path, data={"code": "1"}).status_code == 403
