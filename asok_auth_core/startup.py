@@ -34,19 +34,23 @@ def start(
     users: UserDirectory,
     credentials: Callable[[Clock, Random], CredentialStore],
     plugins: Sequence[object] = (),
+    roles: object | None = None,
     entry_points: Iterable[metadata.EntryPoint] | None = None,
     clock: Clock = time.time,
     random: Random = system_random.token_bytes,
 ) -> Auth:
     """One app's authentication from its configuration.
 
-    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones.
+    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
+    ``roles`` is the plugin that reads the framework's user model.
     Raises SettingError, PluginError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and two settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
     loaded = Plugins(strict=first.strict, allow=first.plugins)
     loaded.register(builtin, builtin.NAME)
+    if roles is not None:
+        loaded.register(roles, "roles")
     for plugin in plugins:
         loaded.register(plugin)
     loaded.discover(entry_points)

@@ -1,4 +1,4 @@
-"""Every place where Asok's own behaviour is changed, and no other file does.
+"""Every place where Asok's own behaviour is changed; models and the Admin are in permission_seams.py.
 
 ``Request`` is changed once for the whole process; each change looks for the app's extension and
 does what Asok does if there is none. The other changes are made to one app object.
@@ -23,23 +23,19 @@ from ...pages.oauth_method import OAuthMethod
 from ...pages.problems import problem
 from ...types import User
 from .bound import RequestAuth
+from .lookup import extension_of
+from .permissions import template_can
 from .request import ASOK_LOGIN, ASOK_LOGOUT
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
-ATTRIBUTE = "_asok_auth_extension"
 
 _ASOK_AUTH = Request.auth
 _ASOK_USER = Request.user
 _ASOK_VERIFY_CSRF = Request.verify_csrf
 _ASOK_REDIRECT = Request.redirect
-
-
-def extension_of(request: Request) -> AuthExtension | None:
-    """The extension of the app that handles ``request``, or None."""
-    return getattr(request.environ.get("asok.app"), ATTRIBUTE, None)
 
 
 # -- Request, once for the process ---------------------------------------------------------------
@@ -111,6 +107,7 @@ def install_on_app(app: Asok, extension: AuthExtension) -> None:
     _allow_form_action(app, extension)
     _send_cookies(app)
     _show_errors(app, extension)
+    app.share(can=template_can)
 
 
 def _answer_paths(app: Asok, extension: AuthExtension) -> None:
