@@ -58,7 +58,15 @@ def asok_auth(folder: Path, *arguments: str, secret: str = SECRET) -> subprocess
 
 
 def test_doctor_stops_a_deploy_and_says_what_to_do(tmp_path: Path) -> None:
-    write_app(tmp_path, {"APP_URL": "http://app.example", "MAIL_FROM": "a@app.example"})
+    write_app(
+        tmp_path,
+        {
+            "APP_URL": "http://app.example",
+            "MAIL_HOST": "127.0.0.1",
+            "MAIL_PORT": 9,
+            "MAIL_FROM": "a@app.example",
+        },
+    )
     run = asok_auth(tmp_path, "doctor", "--json")
     found = {finding["check"]: finding for finding in json.loads(run.stdout)}
     assert run.returncode == 1, run.stderr
@@ -89,9 +97,7 @@ def test_plugins_of_an_app_with_a_broken_one(tmp_path: Path) -> None:
         "odd = types.ModuleType('odd')\n"
         "@hookimpl\ndef asok_auth_evnt(event): ...\nodd.asok_auth_evnt = asok_auth_evnt\n"
     )
-    write_app(
-        tmp_path, {"AUTH": {"MAIL_TRANSPORT": "console"}}, "plugins=[odd]", before
-    )
+    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}}, "plugins=[odd]", before)
     run = asok_auth(tmp_path, "--app=wsgi:app", "plugins", "--json")
     assert run.returncode == 1, run.stderr
     listed = {info["name"]: info for info in json.loads(run.stdout)}
@@ -112,7 +118,7 @@ def test_plugins_of_an_app_with_a_broken_one(tmp_path: Path) -> None:
     ],
 )
 def test_an_app_that_is_not_there_is_said_plainly(tmp_path: Path, app: str, said: str) -> None:
-    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "console"}})
+    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}})
     run = asok_auth(tmp_path, "plugins", "--app", app)
     assert run.returncode == 1
     assert said in run.stderr
