@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from .checks import findings
 from .contracts import LoginMethod, MailTransport, StateStore
 from .flows.auth import Auth
 from .hookspecs import hookimpl
@@ -15,6 +16,7 @@ from .pages.oauth_method import OAuthMethod
 from .settings import Settings
 from .stores.memory import MemoryStateStore
 from .stores.sqlite import SQLiteStateStore
+from .types import Finding
 
 NAME = "asok_auth_core"
 
@@ -35,6 +37,11 @@ def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], M
         "console": lambda: ConsoleTransport(settings.mail, debug=settings.debug),
         "file": lambda: FileTransport(settings.mail, root=Path(settings.root)),
     }
+
+
+@hookimpl
+def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
+    return findings(auth)
 
 
 @hookimpl
