@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from importlib import resources
+
+from .folders import package_folders
 
 
 class Catalogs:
@@ -13,12 +14,9 @@ class Catalogs:
     def __init__(self, packages: Iterable[str]) -> None:
         self._texts: dict[str, dict[str, str]] = {}
         for package in dict.fromkeys(packages):
-            folder = resources.files(package) / "locales"
-            if folder.is_dir():
-                for file in folder.iterdir():
-                    if file.name.endswith(".json"):
-                        texts = json.loads(file.read_text("utf-8"))
-                        self._texts.setdefault(file.name.removesuffix(".json"), {}).update(texts)
+            for folder in package_folders(package, "locales"):
+                for file in sorted(folder.glob("*.json")):
+                    self._texts.setdefault(file.stem, {}).update(json.loads(file.read_text("utf-8")))
 
     @property
     def languages(self) -> frozenset[str]:

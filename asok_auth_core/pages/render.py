@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..flows.auth import Auth
-from ..http import Route, WebRequest, WebResponse
+from ..http import WebRequest, WebResponse
+from .folders import package_folders
+from .stylesheet import Stylesheet
 
 PAGE_HEADERS = (
     ("Cache-Control", "no-store"),
@@ -19,9 +19,6 @@ PAGE_HEADERS = (
     # framework's origin check; "same-origin" keeps a token in our address from leaving the site.
     ("Referrer-Policy", "same-origin"),
 )
-
-STYLESHEET = (resources.files("asok_auth_core") / "pages" / "static" / "auth.css").read_text("utf-8")
-STYLESHEET_PATH = f"/auth/static/{hashlib.sha256(STYLESHEET.encode()).hexdigest()[:12]}.css"
 
 RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "ur", "yi"})
 
@@ -34,15 +31,17 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
     """
     loaders: list[BaseLoader] = [FileSystemLoader(overrides), PackageLoader("asok_auth_core.pages")]
     for package in dict.fromkeys(packages):
-        if package != "asok_auth_core" and (resources.files(package) / "templates").is_dir():
-            loaders.append(PackageLoader(package))
-    return Environment(
+        if package != "asok_auth_core":
+            loaders += map(FileSystemLoader, package_folders(package, "templates"))
+    made = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["stylesheet"] = Stylesheet.read(overrides)
+    return made
 
 
 def render(
@@ -61,22 +60,9 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "app_name": auth.settings.app_name,
         "csrf_field": request.csrf_field,
         "nonce": request.nonce,
-        "stylesheet": STYLESHEET_PATH,
         "language": language,
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
         "_": request.translate,
     }
     return Markup(auth.templates.get_template(template).render({**shared, **context}))  # noqa: S704 - autoescaped
 
-
-def stylesheet_route() -> Route:
-    """The one stylesheet, under a name that changes with its content, so it is kept for a year."""
-
-    def get(request: WebRequest) -> WebResponse:
-        return WebResponse(
-            STYLESHEET,
-            content_type="text/css; charset=utf-8",
-            headers=(("Cache-Control", "public, max-age=31536000, immutable"),),
-        )
-
-    return Route(STYLESHEET_PATH, get=get)
