@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .adapters.asok import AuthExtension as AuthExtension
+    from .adapters.asok.recent_login import requires_recent_login as requires_recent_login
     from .contracts import LoginMethod as LoginMethod
     from .contracts import MailTransport as MailTransport
     from .contracts import SecondFactor as SecondFactor
@@ -48,6 +49,7 @@ _HOMES = {
     "Signer": "contracts",
     "StateStore": "contracts",
     "hookimpl": "hookspecs",
+    "requires_recent_login": "adapters.asok.recent_login",
 }
 
 __all__ = sorted(["__version__", *_HOMES])

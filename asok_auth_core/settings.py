@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
 
 import msgspec
 
@@ -106,7 +106,7 @@ def read(
     if not isinstance(given, Mapping):
         raise SettingError(f'app.config["AUTH"] must be a mapping, got {type(given).__name__}.')
     sections = {m.section: m.settings for m in manifests if m.section and m.settings}
-    known = {f.encode_name for f in msgspec.structs.fields(Settings) if not f.encode_name.startswith("_")}
+    known = _keys(Settings)
     values: dict[str, object] = {}
     own: dict[str, object] = {}
     for key, value in given.items():
@@ -230,9 +230,8 @@ def _from_environment(
     struct = MailSettings if kind is Settings and key == "MAIL" else kind
     if struct is Settings:
         raise SettingError(f'{variable}: AUTH["{key}"] has no keys of its own to set from the environment.')
-    fields = {f.encode_name for f in msgspec.structs.fields(struct)}
-    if inner not in fields:
-        raise SettingError(_unknown(variable, inner, fields))
+    if inner not in _keys(struct):
+        raise SettingError(_unknown(variable, inner, _keys(struct)))
     section = dict(cast("Mapping[str, object]", target.get(key) or {}))
     section[inner] = _from_text(text, _field_type(struct, inner))
     target[key] = section
@@ -261,13 +260,22 @@ def _convert(value: object, kind: type[S], where: str, *, strict: bool) -> S:
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        text = str(error)
-        reason, _, path = text.partition(" - at `$")
-        for part in path.rstrip("`").replace("[...]", "").split("."):
-            if part:
-                where += f'["{part}"]'
-        if reason.startswith("Object contains unknown field `"):
+        reason, _, path = str(error).partition(" - at `$")
+        inner: object = kind
+        for part in filter(None, path.rstrip("`").replace("[...]", "").split(".")):
+            where += f'["{part}"]'
+            inner = _field_type(inner, part) if _is_struct(inner) else None
+        if reason.startswith("Object contains unknown field `") and _is_struct(inner):
             key = reason.split("`")[1]
-            fields = {f.encode_name for f in msgspec.structs.fields(kind)}
-            raise SettingError(_unknown(f'{where}["{key}"]', key, fields)) from None
+            raise SettingError(_unknown(f'{where}["{key}"]', key, _keys(inner))) from None
         raise SettingError(f"{where}: {reason[0].lower()}{reason[1:]}.") from None
+
+
+def _is_struct(kind: object) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _keys(struct: type[msgspec.Struct]) -> set[str]:
+    """The keys a person can set."""
+    names = {field.encode_name for field in msgspec.structs.fields(struct)}
+    return {name for name in names if not name.startswith("_")}

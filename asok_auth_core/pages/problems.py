@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..errors import AuthError, LoginRequired, RateLimited, SecondFactorRequired
+from ..errors import AuthError, LoginRequired, RateLimited, RecentLoginRequired, SecondFactorRequired
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
@@ -36,7 +36,8 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         status=error.status,
         message=message,
         code=error.code,
-        login_required=isinstance(error, LoginRequired),
+        login_required=isinstance(error, (LoginRequired, RecentLoginRequired)),
+        back=request.path if request.method == "GET" else None,
     )
     return WebResponse(page.body, page.status, page.content_type, tuple(headers))
 
