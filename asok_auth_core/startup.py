@@ -99,7 +99,7 @@ def start(
 
 def template_packages(auth: Auth) -> tuple[str, ...]:
     """The packages of everything that has pages: where templates and translations are looked for."""
-    parts = [*auth.login_methods.values(), *auth.second_factors.values()]
+    parts = [*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values()]
     return tuple(dict.fromkeys(type(part).__module__.partition(".")[0] for part in parts))
 
 

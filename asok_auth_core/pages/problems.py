@@ -7,6 +7,7 @@ import json
 from ..errors import (
     AuthError,
     LoginRequired,
+    MailError,
     PermissionDenied,
     RateLimited,
     RecentLoginRequired,
@@ -26,13 +27,13 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         headers.append(("Retry-After", str(error.retry_after)))
     if isinstance(error, LoginRequired):
         headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
-    message = error.message
-    if (
-        error.status >= 500
-        and not auth.settings.debug
-        and error.code not in ("mail_temporary", "mail_permanent")
-    ):
-        message = request.translate("This is not possible just now. Please try again in a minute.")
+    message = error_text(request, error)
+    if error.status >= 500 and not auth.settings.debug:
+        message = request.translate(
+            "No mail could be sent. Please try again in a few minutes, or log in another way."
+            if isinstance(error, MailError)
+            else "This is not possible just now. Please try again in a minute."
+        )
     explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.debug else ""
     if wants_json(request):
         told = {"error": message, "code": error.code, "status": error.status}
@@ -50,6 +51,11 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         back=request.path if request.method == "GET" else None,
     )
     return WebResponse(page.body, page.status, page.content_type, tuple(headers))
+
+
+def error_text(request: WebRequest, error: AuthError) -> str:
+    """What ``error`` says, in the person's language."""
+    return request.translate(error.text, **error.values)
 
 
 def wants_json(request: WebRequest) -> bool:

@@ -192,4 +192,19 @@ def send(request: Request, response: WebResponse) -> object:
     request.status = f"{response.status} {HTTPStatus(response.status).phrase}"
     request.content_type = response.content_type
     request.response_headers.extend(response.headers)
+    _leave_as_it_is(request, response.body)
     return response.body
+
+
+def _leave_as_it_is(request: Request, body: str) -> None:
+    """Keep Asok from adding to our pages what they do not use.
+
+    It puts the page file's path into ``<body>``, which would tell where packages are installed, and
+    its component and widget scripts into every page that has "ws-" or "Asok." in it: an address
+    such as ``news-desk@app.example`` is enough. A template of the app's own that uses them says so.
+    """
+    request.page_id = None
+    if "data-asok-component" not in body:
+        request._asok_alive_done = request._asok_security_utils_done = True
+    if "asok-" not in body.replace("asok-auth", ""):
+        request._asok_widgets_done = True
