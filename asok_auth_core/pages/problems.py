@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import json
 
-from ..errors import AuthError, LoginRequired, RateLimited, RecentLoginRequired, SecondFactorRequired
+from ..engine.bearer import bearer_challenge
+from ..errors import (
+    AuthError,
+    LoginRequired,
+    PermissionDenied,
+    RateLimited,
+    RecentLoginRequired,
+    SecondFactorRequired,
+    TokenError,
+)
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
@@ -17,8 +26,12 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     headers = list(PAGE_HEADERS)
     if isinstance(error, RateLimited):
         headers.append(("Retry-After", str(error.retry_after)))
-    if isinstance(error, LoginRequired):
-        headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
+    if isinstance(error, TokenError):
+        headers.append(("WWW-Authenticate", bearer_challenge(error)))
+    elif isinstance(error, LoginRequired):
+        headers.append(("WWW-Authenticate", bearer_challenge(request.proof_error)))
+    elif isinstance(error, PermissionDenied) and error.scope is not None:
+        headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
     message = error.message
     if (
         error.status >= 500

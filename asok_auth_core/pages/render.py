@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
 
@@ -36,13 +37,20 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
     for package in dict.fromkeys(packages):
         if package != "asok_auth_core" and (resources.files(package) / "templates").is_dir():
             loaders.append(PackageLoader(package))
-    return Environment(
+    made = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["day"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d")
+    made.filters["minute"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d %H:%M UTC")
+    return made
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def render(
