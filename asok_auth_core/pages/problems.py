@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ..engine.bearer import bearer_challenge
 from ..errors import (
     AuthError,
     LoginRequired,
@@ -12,6 +13,7 @@ from ..errors import (
     RateLimited,
     RecentLoginRequired,
     SecondFactorRequired,
+    TokenError,
 )
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
@@ -25,8 +27,12 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     headers = list(PAGE_HEADERS)
     if isinstance(error, RateLimited):
         headers.append(("Retry-After", str(error.retry_after)))
-    if isinstance(error, LoginRequired):
-        headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
+    if isinstance(error, TokenError):
+        headers.append(("WWW-Authenticate", bearer_challenge(error)))
+    elif isinstance(error, LoginRequired):
+        headers.append(("WWW-Authenticate", bearer_challenge(request.proof_error)))
+    elif isinstance(error, PermissionDenied) and error.scope is not None:
+        headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
     message = error_text(request, error)
     if error.status >= 500 and not auth.settings.debug:
         message = request.translate(

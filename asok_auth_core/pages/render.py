@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
@@ -42,7 +43,13 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
         lstrip_blocks=True,
     )
     made.globals["stylesheet"] = Stylesheet.read(overrides)
+    made.filters["day"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d")
+    made.filters["minute"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d %H:%M UTC")
     return made
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def render(
