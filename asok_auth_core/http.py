@@ -7,11 +7,12 @@ Nothing here imports a framework. ``WebRequest`` and ``Session`` are filled in o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .errors import AuthError
 from .types import JSON, User
 
 
@@ -64,8 +65,10 @@ class WebRequest(ABC):
     """The mail address this very request has proved, so that a login that follows can record it."""
     proved_by: str | None = None
     """The login method that proved it."""
-    scopes: Collection[str] | None = None
-    """The permissions that the API token was made for with which this request came; None: no limit."""
+    scopes: tuple[str, ...] | None = None
+    """The permission patterns that the API token this request came with was made for; None: no limit."""
+    proof_error: AuthError | None = None
+    """What was wrong with the proof (a bearer token) that this request brought along."""
     native: object = None
     """The framework's own request, for functions an app wrote."""
 

@@ -111,10 +111,24 @@ class AuthExtension(AsokExtension):
         route = self.router.match(request.path)
         if route is not None and not route.csrf:
             return True
-        cookies = request.cookies_dict
-        if "asok_sid" in cookies or "asok_session" in cookies:
+        if self._has_session(request):
             return False
         return self.current_user(request) is not None and bool(request.environ.get(_USER_PROVED))
+
+    def refuse_bad_token(self, request: Request) -> None:
+        """Raise what is wrong with the bearer token, for a request that has nothing else.
+
+        Otherwise its answer would speak of the CSRF token, which it does not need.
+        """
+        if not self._has_session(request) and self.current_user(request) is None:
+            error = self.web_request(request).proof_error
+            if error is not None:
+                raise error
+
+    @staticmethod
+    def _has_session(request: Request) -> bool:
+        cookies = request.cookies_dict
+        return "asok_sid" in cookies or "asok_session" in cookies
 
     def _look_up(self, request: Request) -> User | None:
         web = self.web_request(request)
@@ -122,7 +136,7 @@ class AuthExtension(AsokExtension):
             try:
                 user = method.authenticate(web)
             except AuthError as error:
-                request.environ[_USER_PROVED] = error
+                web.proof_error = error
                 return None
             if user is not None:
                 request.environ[_USER_PROVED] = method.name

@@ -14,6 +14,8 @@ def get(request: Request) -> object:
     route = extension.router.match(request.path) if extension else None
     if extension is None or route is None:
         return request.abort(404)
+    # Asok would make it from where this file is installed, and show it in the page.
+    request.page_id = "asok-auth"
     return send(request, extension.router.respond(route, extension.web_request(request)))
 
 
