@@ -7,7 +7,7 @@ A user's own ``permissions`` count too. Anything that goes wrong on the way gran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from asok.orm import MODELS_REGISTRY, Model
 
@@ -39,35 +39,33 @@ def asok_auth_permissions(user: User) -> Iterable[str | Grant]:
 
 @hookimpl
 def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
-    role_model = MODELS_REGISTRY.get("Role")
-    if role_model is not None:
-        yield from _findings(role_model, lambda role: _role_permissions(role).malformed)
-    user_model = getattr(auth.users, "model", None)
-    if user_model is not None and "permissions" in user_model._fields:
-        yield from _findings(user_model, lambda user: _permissions(user, "").malformed)
-    if user_model is not None and has_own_can(user_model):
+    model = getattr(auth.users, "model", None)
+    if model is not None and has_own_can(model):
         yield Finding(
             NAME,
             "warning",
-            f"{user_model.__name__} has its own can(), which is left in place: user.can() and the Admin "
-            "do not ask the plugins.",
+            f"{model.__name__} has its own can(); it is left in place and does not ask the plugins.",
             "Remove it or give it another name.",
         )
 
 
-def _findings(model: type[Model], malformed: Callable[[object], Sequence[Grant]]) -> Iterator[Finding]:
-    """One for each row with grants that are not well formed, among the first rows."""
+def kept_grants(user_model: type[Model]) -> Iterator[Grant]:
+    """What is written in the app's roles and in its users' own permissions, malformed or not.
+
+    Of either table the first 1,000 rows are read.
+    """
+    role_model = MODELS_REGISTRY.get("Role")
+    if role_model is not None and role_model is not user_model:
+        yield from _kept_in(role_model, "role")
+    if "permissions" in user_model._fields:
+        yield from _kept_in(user_model, "user")
+
+
+def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
     for row in model.query().order_by("id").limit(CHECKED_ROWS).get():
-        bad = malformed(row)
-        if bad:
-            shown = ", ".join(repr(grant.pattern[:80]) for grant in bad[:5])
-            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-            yield Finding(
-                NAME,
-                "warning",
-                f"{model.__name__} {_label(row)} has permissions that grant nothing: {shown}{more}.",
-                'Write permissions like "posts.edit", "posts.*" or "*", separated by commas.',
-            )
+        written = _permissions(row, f"{kind} {_label(row)}")
+        yield from written
+        yield from written.malformed
 
 
 def is_admin(user: object) -> bool:
