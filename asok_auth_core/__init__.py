@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .adapters.asok import AuthExtension as AuthExtension
+    from .adapters.asok.permissions import requires as requires
+    from .adapters.asok.recent_login import requires_recent_login as requires_recent_login
     from .contracts import LoginMethod as LoginMethod
     from .contracts import MailTransport as MailTransport
     from .contracts import SecondFactor as SecondFactor
     from .contracts import Signer as Signer
     from .contracts import StateStore as StateStore
+    from .engine.message import Claims as Claims
+    from .engine.permissions import compile_grants as compile_grants
     from .hookspecs import PluginManifest as PluginManifest
     from .hookspecs import hookimpl as hookimpl
+    from .providers import Fetch as Fetch
+    from .providers import OAuth2Provider as OAuth2Provider
+    from .providers import OpenIDProvider as OpenIDProvider
+    from .settings import Settings as Settings
     from .types import Event as Event
     from .types import Finding as Finding
     from .types import Grant as Grant
@@ -27,20 +35,28 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AuthExtension": "adapters.asok",
+    "Claims": "engine.message",
     "Event": "types",
+    "Fetch": "providers",
     "Finding": "types",
     "Grant": "types",
     "Identity": "types",
     "LoginMethod": "contracts",
     "MailTransport": "contracts",
+    "OAuth2Provider": "providers",
+    "OpenIDProvider": "providers",
     "PluginManifest": "hookspecs",
     "SecondFactor": "contracts",
+    "Settings": "settings",
     "Signer": "contracts",
     "StateStore": "contracts",
+    "compile_grants": "engine.permissions",
     "hookimpl": "hookspecs",
+    "requires": "adapters.asok.permissions",
+    "requires_recent_login": "adapters.asok.recent_login",
 }
 
-__all__ = sorted(["__version__", *_HOMES])  # noqa: PLE0605
+__all__ = sorted(["__version__", *_HOMES])
 
 
 def __getattr__(name: str) -> object:

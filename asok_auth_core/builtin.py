@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from .checks import findings
 from .contracts import LoginMethod, MailTransport, StateStore
 from .flows.auth import Auth
 from .hookspecs import hookimpl
 from .mail.console import ConsoleTransport
 from .mail.file import FileTransport
 from .mail.smtp import SmtpTransport
+from .pages.oauth_method import OAuthMethod
 from .settings import Settings
 from .stores.memory import MemoryStateStore
 from .stores.sqlite import SQLiteStateStore
+from .types import Finding
 
 NAME = "asok_auth_core"
 
@@ -37,5 +40,10 @@ def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], M
 
 
 @hookimpl
+def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
+    return findings(auth)
+
+
+@hookimpl
 def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
-    return ()
+    return (OAuthMethod(auth),)

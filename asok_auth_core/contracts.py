@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from .engine.signer import Signer as Signer
 from .http import Route, WebRequest
-from .types import JSON, Credential, OutgoingMail, User
+from .types import JSON, Credential, Grant, OutgoingMail, User
 
 
 class StateStore(ABC):
@@ -91,6 +91,13 @@ class MailTransport(ABC):
         :class:`~asok_auth_core.errors.MailPermanent`. Must refuse header injection and more than
         one recipient with :class:`~asok_auth_core.errors.AddressInvalid` or ``MailPermanent``."""
 
+    def check(self) -> None:
+        """Find out, without sending a mail, whether one would leave; for ``asok-auth doctor``.
+
+        Raises what :meth:`send` would. A transport that cannot know does nothing.
+        """
+        return
+
     def close(self) -> None:
         """Give back connections."""
 
@@ -113,6 +120,10 @@ class UserDirectory(ABC):
     @abstractmethod
     def is_active(self, user: User) -> bool:
         """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
+
+    def grants(self) -> Iterable[Grant]:
+        """What the app's own roles grant, as it is written there; for ``asok-auth doctor``."""
+        return ()
 
 
 class LoginMethod(ABC):
@@ -156,6 +167,10 @@ class SecondFactor(ABC):
 
     name: ClassVar[str]
     label: ClassVar[str]
+    enrol_path: ClassVar[str | None] = None
+    """The page on which a user sets it up, or None. Where a second factor is required, who has none
+    is sent there half logged in: it asks :func:`~asok_auth_core.flows.second_factor.enrolling_user` who that
+    is, and ends in :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
@@ -173,7 +188,8 @@ class SecondFactor(ABC):
     def verify(self, request: WebRequest, user: User) -> bool:
         """True if the form that was sent proves the factor. Must accept each proof only once.
 
-        Attempts are limited by the caller, per account and per address.
+        False refuses, and so does :class:`~asok_auth_core.errors.CredentialRefused`, whose message
+        the person reads. Attempts are limited by the caller, per account and per address.
         """
 
     def routes(self) -> Iterable[Route]:

@@ -7,7 +7,7 @@ Nothing here imports a framework. ``WebRequest`` and ``Session`` are filled in o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -64,6 +64,10 @@ class WebRequest(ABC):
     """The mail address this very request has proved, so that a login that follows can record it."""
     proved_by: str | None = None
     """The login method that proved it."""
+    scopes: Collection[str] | None = None
+    """The permissions that the API token was made for with which this request came; None: no limit."""
+    native: object = None
+    """The framework's own request, for functions an app wrote."""
 
     @property
     @abstractmethod

@@ -144,6 +144,13 @@ class OpenIDProvider(OAuth2Provider):
     id_token_algorithm: str = "RS256"  # noqa: S105 - the name of an algorithm
     """The one algorithm its ID tokens are signed with (asymmetric)."""
 
+    @classmethod
+    def named(cls, name: str, *, label: str, issuer: str = "") -> OpenIDProvider:
+        """A provider that needs no class of its own."""
+        provider = cls()
+        provider.name, provider.label, provider.issuer = name, label, issuer
+        return provider
+
     def identity(self, claims: Claims, fetch: Fetch) -> Identity:
         """From the standard claims (OpenID Connect Core 1.0, section 5.1)."""
         return Identity(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
 
 import msgspec
 
+from .engine.permissions import is_well_formed
 from .errors import SettingError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How old a login may be for changing factors, addresses and tokens."""
     require_2fa: str | bool = False
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
-    token_revocation: str = "checked"
+    token_revocation: str = "checked"  # noqa: S105 - not a password
     """``checked`` or ``stateless``."""
     providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""
@@ -105,7 +106,7 @@ def read(
     if not isinstance(given, Mapping):
         raise SettingError(f'app.config["AUTH"] must be a mapping, got {type(given).__name__}.')
     sections = {m.section: m.settings for m in manifests if m.section and m.settings}
-    known = {f.encode_name for f in msgspec.structs.fields(Settings) if not f.encode_name.startswith("_")}
+    known = _keys(Settings)
     values: dict[str, object] = {}
     own: dict[str, object] = {}
     for key, value in given.items():
@@ -152,7 +153,7 @@ def secrets(config: Mapping[str, object], *, debug: bool) -> tuple[bytes, ...]:
         raw = key.encode() if isinstance(key, str) else key
         if not isinstance(raw, bytes) or not raw:
             raise SettingError(
-                f"{name} is missing. Make one with: python -c \"import secrets; print(secrets.token_hex(32))\""
+                f'{name} is missing. Make one with: python -c "import secrets; print(secrets.token_hex(32))"'
             )
         if len(raw) < MIN_SECRET_BYTES and not debug:
             raise SettingError(
@@ -170,12 +171,19 @@ def _check(settings: Settings) -> None:
         )
     if settings.mail.security not in (None, "starttls", "tls", "none"):
         raise SettingError(
-            'AUTH["MAIL"]["SECURITY"] must be "starttls", "tls" or "none", '
-            f"got {settings.mail.security!r}."
+            f'AUTH["MAIL"]["SECURITY"] must be "starttls", "tls" or "none", got {settings.mail.security!r}.'
         )
-    for key, value in (("LOGIN_REDIRECT", settings.login_redirect), ("LOGOUT_REDIRECT", settings.logout_redirect)):
+    for key, value in (
+        ("LOGIN_REDIRECT", settings.login_redirect),
+        ("LOGOUT_REDIRECT", settings.logout_redirect),
+    ):
         if not value.startswith("/") or value.startswith(("//", "/\\")):
             raise SettingError(f'AUTH["{key}"] must be a path of this app such as "/", got {value!r}.')
+    policy = settings.require_2fa
+    if isinstance(policy, str) and not (is_well_formed(policy) and (policy == "*" or "." in policy)):
+        raise SettingError(
+            f'AUTH["REQUIRE_2FA"] must be True, False or a pattern such as "admin.*", got {policy!r}.'
+        )
     if settings.on_login is not None and not callable(settings.on_login):
         raise SettingError('AUTH["ON_LOGIN"] must be a function of (request, user_info).')
     if settings.recent_login < 1:
@@ -221,10 +229,9 @@ def _from_environment(
         return
     struct = MailSettings if kind is Settings and key == "MAIL" else kind
     if struct is Settings:
-        raise SettingError(f"{variable}: AUTH[\"{key}\"] has no keys of its own to set from the environment.")
-    fields = {f.encode_name for f in msgspec.structs.fields(struct)}
-    if inner not in fields:
-        raise SettingError(_unknown(variable, inner, fields))
+        raise SettingError(f'{variable}: AUTH["{key}"] has no keys of its own to set from the environment.')
+    if inner not in _keys(struct):
+        raise SettingError(_unknown(variable, inner, _keys(struct)))
     section = dict(cast("Mapping[str, object]", target.get(key) or {}))
     section[inner] = _from_text(text, _field_type(struct, inner))
     target[key] = section
@@ -253,13 +260,22 @@ def _convert(value: object, kind: type[S], where: str, *, strict: bool) -> S:
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        text = str(error)
-        reason, _, path = text.partition(" - at `$")
-        for part in path.rstrip("`").replace("[...]", "").split("."):
-            if part:
-                where += f'["{part}"]'
-        if reason.startswith("Object contains unknown field `"):
+        reason, _, path = str(error).partition(" - at `$")
+        inner: object = kind
+        for part in filter(None, path.rstrip("`").replace("[...]", "").split(".")):
+            where += f'["{part}"]'
+            inner = _field_type(inner, part) if _is_struct(inner) else None
+        if reason.startswith("Object contains unknown field `") and _is_struct(inner):
             key = reason.split("`")[1]
-            fields = {f.encode_name for f in msgspec.structs.fields(kind)}
-            raise SettingError(_unknown(f'{where}["{key}"]', key, fields)) from None
+            raise SettingError(_unknown(f'{where}["{key}"]', key, _keys(inner))) from None
         raise SettingError(f"{where}: {reason[0].lower()}{reason[1:]}.") from None
+
+
+def _is_struct(kind: object) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _keys(struct: type[msgspec.Struct]) -> set[str]:
+    """The keys a person can set."""
+    names = {field.encode_name for field in msgspec.structs.fields(struct)}
+    return {name for name in names if not name.startswith("_")}

@@ -16,10 +16,11 @@ from .engine.keys import KeyRing
 from .errors import MailError, SettingError
 from .flows.auth import Auth
 from .flows.limits import Limits
+from .flows.provider_setup import configured_providers
 from .mail.outbox import Outbox
 from .pages.render import environment
 from .plugins import Plugins
-from .settings import Settings, read, secrets
+from .settings import read, secrets
 from .types import Clock, OutgoingMail, Random
 
 T = TypeVar("T")
@@ -33,19 +34,23 @@ def start(
     users: UserDirectory,
     credentials: Callable[[Clock, Random], CredentialStore],
     plugins: Sequence[object] = (),
+    roles: object | None = None,
     entry_points: Iterable[metadata.EntryPoint] | None = None,
     clock: Clock = time.time,
     random: Random = system_random.token_bytes,
 ) -> Auth:
     """One app's authentication from its configuration.
 
-    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones.
+    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
+    ``roles`` is the plugin that reads the framework's user model.
     Raises SettingError, PluginError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and two settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
     loaded = Plugins(strict=first.strict, allow=first.plugins)
     loaded.register(builtin, builtin.NAME)
+    if roles is not None:
+        loaded.register(roles, "roles")
     for plugin in plugins:
         loaded.register(plugin)
     loaded.discover(entry_points)
@@ -58,7 +63,9 @@ def start(
     keys = KeyRing(secrets(config, debug=settings.debug))
     scheme = settings.state_store.partition(":")[0]
     make_store = _chosen("STATE_STORE", scheme, loaded.state_stores(settings), loaded)
-    make_transport = _chosen("MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded)
+    make_transport = _chosen(
+        "MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded
+    )
     state = make_store(settings.state_store)
     # Results of mails become events of the Auth that is made from this very outbox.
     holder: list[Auth] = []
@@ -83,7 +90,7 @@ def start(
         random=random,
     )
     holder.append(auth)
-    auth.providers.update(loaded.providers(settings))
+    auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
     auth.login_methods.update(loaded.login_methods(auth))
     auth.second_factors.update(loaded.second_factors(auth))
     auth.templates = environment(_overrides(root), template_packages(auth))

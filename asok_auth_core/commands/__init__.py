@@ -17,10 +17,15 @@ DEFAULT_APP = "wsgi:app"
 
 @dataclass(slots=True)
 class CommandLine:
-    """What the options before the command's name say. ``app`` is ``module:attribute``."""
+    """What the options before the command's name say. ``app`` is ``module:attribute``, or None."""
 
-    app: str = DEFAULT_APP
+    app: str | None = None
     _auth: Auth | None = field(default=None, repr=False)
+
+    @property
+    def is_chosen(self) -> bool:
+        """True if the person named an app; otherwise ``wsgi:app`` is tried."""
+        return self.app is not None
 
     def auth(self) -> Auth:
         """The authentication of the app, which is imported the first time this is asked for.
@@ -29,7 +34,7 @@ class CommandLine:
         AuthExtension, and whatever the app raises while it starts.
         """
         if self._auth is None:
-            self._auth = _load(self.app)
+            self._auth = _load(self.app or DEFAULT_APP)
         return self._auth
 
 
@@ -57,8 +62,8 @@ def _load(spec: str) -> Auth:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ConfigurationError(
-            f"There is no module {error.name!r} in {Path.cwd()}. Go to the app's folder, or say where the app "
-            "is: asok-auth --app module:attribute."
+            f"There is no module {error.name!r} in {Path.cwd()}. Go to the app's folder, or say where "
+            "the app is: asok-auth --app module:attribute."
         ) from None
     app = getattr(module, attribute, None)
     if app is None:
@@ -67,6 +72,7 @@ def _load(spec: str) -> Auth:
     found = [auth for ext in extensions.values() if isinstance(auth := getattr(ext, "auth", None), Auth)]
     if not found:
         raise ConfigurationError(
-            f"{spec} has no AuthExtension. Add app.register_extension(AuthExtension()) to module {module_name!r}."
+            f"{spec} has no AuthExtension. Add app.register_extension(AuthExtension()) "
+            f"to module {module_name!r}."
         )
     return found[0]

@@ -100,7 +100,7 @@ def _refuse_what_people_get_wrong(text: str) -> None:
         raise AddressInvalid("Please enter the bare mail address, without a name or brackets.")
     if any(unicodedata.category(character)[0] in "CZ" for character in text):
         raise AddressInvalid("A mail address has no spaces, line breaks or invisible characters in it.")
-    if "@" not in text:
+    if "@" not in text or "=?" in text:  # RFC 2047: what writes or reads the mail may decode it
         raise AddressInvalid(_NOT_AN_ADDRESS)
     if not text.rpartition("@")[0].isascii():
         raise AddressInvalid(

@@ -1,27 +1,37 @@
-"""base64url without padding (RFC 7515 section 2), and no second spelling of anything."""
+"""Base64url without padding (RFC 7515, section 2; RFC 4648, section 5), one spelling per value."""
 
 from __future__ import annotations
 
-import binascii
-import re
+from binascii import a2b_base64, b2a_base64
 
-_ALPHABET = re.compile(rb"[A-Za-z0-9_-]*")
-
-
-def b64url_encode(raw: bytes) -> bytes:
-    """``raw`` in base64url without padding."""
-    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_TO_URL)
-
-
-def b64url_decode(text: bytes) -> bytes:
-    """The bytes that ``text`` spells. Raises ValueError for any spelling but the one of encode."""
-    if _ALPHABET.fullmatch(text) is None or len(text) % 4 == 1:
-        raise ValueError("not base64url")
-    raw = binascii.a2b_base64(text.translate(_FROM_URL) + b"=" * (-len(text) % 4))
-    if b64url_encode(raw) != text:
-        raise ValueError("not the canonical base64url")
-    return raw
-
+ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-_FROM_URL = bytes.maketrans(b"-_", b"+/")
+_FOREIGN = b"!"
+_FROM_URL = bytes(
+    b"+/"[b"-_".index(c)] if c in b"-_" else c if c in ALPHABET else ord(_FOREIGN) for c in range(256)
+)
+# The last character of a group of two carries four bits that mean nothing, of three two bits: only
+# the characters that leave them zero are canonical.
+_CANONICAL_LAST = (frozenset(ALPHABET), frozenset[int](), frozenset(ALPHABET[::16]), frozenset(ALPHABET[::4]))
+_PADDING = (b"", b"", b"==", b"=")
+
+
+def b64url_encode(data: bytes) -> bytes:
+    """``data`` as base64url without padding."""
+    return b2a_base64(data, newline=False).translate(_TO_URL, b"=")
+
+
+def b64url_decode(segment: bytes) -> bytes:
+    """The bytes that :func:`b64url_encode` turns into exactly ``segment``.
+
+    Raises ValueError for everything else: padding, white space, other alphabets, a length no
+    encoding has, and unused bits that are not zero (RFC 4648, section 3.5).
+    """
+    rest = len(segment) & 3
+    if rest and segment[-1] not in _CANONICAL_LAST[rest]:
+        raise ValueError("Not canonical base64url.")
+    standard = segment.translate(_FROM_URL)
+    if _FOREIGN in standard:
+        raise ValueError("Not base64url.")
+    return a2b_base64(standard + _PADDING[rest])

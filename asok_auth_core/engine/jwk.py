@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
@@ -14,6 +14,7 @@ from ..types import JSON
 from .message import read_object
 
 MIN_RSA_BITS = 2048
+MIN_EXPONENT = 65537
 MAX_KEYS = 100
 
 PublicKey = RSAKey | ECKey | OKPKey
@@ -38,19 +39,12 @@ ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
 class SigningKey:
     """One public key and what its owner says it is for."""
 
-    key: PublicKey = field(repr=False)
+    key: PublicKey | None = field(repr=False)
+    """None for a key that is too weak to be used."""
     kty: str
     kid: str | None = None
     alg: str | None = None
     crv: str | None = None
-
-    @property
-    def is_weak(self) -> bool:
-        """True for an RSA key of fewer than 2,048 bits, or with a small public exponent."""
-        raw = self.key.public_key if isinstance(self.key, RSAKey) else None
-        return isinstance(raw, RSAPublicKey) and (
-            raw.key_size < MIN_RSA_BITS or raw.public_numbers().e < 65537
-        )
 
 
 def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
@@ -65,7 +59,7 @@ def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
     return tuple(key for key in found if key is not None)
 
 
-def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> SigningKey:
+def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> PublicKey:
     """The one key that ``kid`` and ``alg`` name; ``kid`` is compared and never interpreted.
 
     Without ``kid`` only a set with a single fitting key will do. Raises IDTokenKeyUnknown or
@@ -80,9 +74,10 @@ def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> SigningK
     ]  # fmt: skip
     if len(fitting) != 1:
         raise IDTokenKeyUnknown("The provider signed this login with a key it does not publish.")
-    if fitting[0].is_weak:
+    key = fitting[0].key
+    if key is None:
         raise IDTokenKeyWeak("The provider signed this login with a key that is too short to be safe.")
-    return fitting[0]
+    return key
 
 
 def _read_key(entry: Mapping[str, JSON]) -> SigningKey | None:
@@ -97,8 +92,10 @@ def _read_key(entry: Mapping[str, JSON]) -> SigningKey | None:
     if len(members) != len(names):
         return None
     try:
-        key = kind.import_key({"kty": kty, **members})
-        _ = key.public_key
+        # Looked at before the import: a library warns of a short key, and then takes it.
+        key = None if kty == "RSA" and _is_weak(members) else kind.import_key({"kty": kty, **members})
+        if key is not None:
+            _ = key.public_key
     except (JoseError, ValueError, TypeError):
         return None
     return SigningKey(
@@ -108,3 +105,14 @@ def _read_key(entry: Mapping[str, JSON]) -> SigningKey | None:
         alg if isinstance(alg, str) else None,
         crv if isinstance(crv, str) else None,
     )
+
+
+def _is_weak(members: Mapping[str, str]) -> bool:
+    """True for an RSA key of fewer than 2,048 bits or with a public exponent below 65,537."""
+    modulus, exponent = (_number(members[name]) for name in ("n", "e"))
+    return modulus.bit_length() < MIN_RSA_BITS or exponent < MIN_EXPONENT
+
+
+def _number(text: str) -> int:
+    padded = text + "=" * (-len(text) % 4)
+    return int.from_bytes(base64.b64decode(padded, altchars=b"-_", validate=True), "big")

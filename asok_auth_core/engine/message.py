@@ -32,6 +32,8 @@ class Reply:
 
     status: int
     body: bytes = field(repr=False)
+    date: str = ""
+    """The Date header as it came."""
 
 
 Send = Callable[[Call], Reply]
@@ -57,6 +59,11 @@ class Claims(Mapping[str, JSON]):
 
     def __repr__(self) -> str:
         return f"<Claims {sorted(self._values)}>"
+
+    @classmethod
+    def each(cls, value: JSON) -> list[Claims]:
+        """The objects in ``value``, if it is a list; anything else in it is passed over."""
+        return [cls(item) for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
     def text(self, name: str) -> str | None:
         """The claim if it is a string with something in it, else None."""

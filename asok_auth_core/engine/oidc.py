@@ -126,7 +126,7 @@ def check_id_token(
     registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     registry.max_header_length = MAX_HEADER
     try:
-        verified = deserialize_compact(str(id_token), key.key, registry=registry)
+        verified = deserialize_compact(str(id_token), key, registry=registry)
     except (JoseError, ValueError):
         raise IDTokenSignature("The provider's signature on this login does not match.") from None
     try:

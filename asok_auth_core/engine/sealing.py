@@ -57,8 +57,8 @@ class Sealer:
         key = self._keys.get(parts[1])
         if key is None:
             raise SealKeyRetired(
-                f"A secret of {self._purpose!r} was sealed under key {parts[1][:12]!r}, which was taken out of "
-                "the key ring. Put the old SECRET_KEY back into SECRET_KEY_FALLBACKS."
+                f"A secret of {self._purpose!r} was sealed under key {parts[1][:12]!r}, which was taken "
+                "out of the key ring. Put the old SECRET_KEY back into SECRET_KEY_FALLBACKS."
             )
         try:
             nonce, ciphertext = _decode(parts[2]), _decode(parts[3])

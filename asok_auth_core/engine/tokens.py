@@ -1,32 +1,32 @@
-"""Signed tokens for one purpose each: JWS compact serialisation (RFC 7515 section 7.1).
-
-A verifier never parses the header it is given. The header segment is looked up, byte for byte, in
-the table of headers this key ring itself writes; what is not there is no token of ours, whatever
-algorithm, key or URL it names.
-"""
+"""Signed tokens with typed claims: one codec per purpose, keys from the ring, rotation included."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
-from ..errors import TokenExpired, TokenMalformed, TokenSignatureInvalid
+from ..errors import ConfigurationError, TokenExpired, TokenMalformed
 from ..types import Clock
-from .encoding import b64url_decode, b64url_encode
+from .encoding import b64url_encode
+from .jws import header_segment, sign_compact, verify_compact
 from .keys import KeyRing
 from .signer import Signer
-from .signers import HS256
+from .signers import SIGNERS, SignerFactory
 
-MAX_BYTES = 4096
-LEEWAY = 60
-"""Seconds by which another machine's clock may be ahead of ours."""
+MAX_TOKEN_BYTES = 4096
+CLOCK_SKEW = 60
+"""Seconds by which another machine's clock may be ahead of ours when it issues a token."""
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What every token says: when it was issued and when it ends, in seconds since the epoch."""
+    """What every token says. Subclasses add fields; a claim that no field takes is refused.
+
+    Times are whole seconds since the epoch. ``exp`` None: the token does not expire.
+    """
 
     iat: int
     exp: int | None = None
@@ -36,12 +36,14 @@ C = TypeVar("C", bound=Claims)
 
 
 class TokenCodec(Generic[C]):
-    """Signs and verifies the tokens of one purpose.
+    """Writes and reads the tokens of one purpose.
 
-    ``signer`` writes; ``accept`` are further signers whose tokens verify too (after a change of
-    algorithm). Each key of the ring and each signer has its own key: a token of one purpose,
-    algorithm or key never passes for another's. ``prefix`` is put before the token, for secret
-    scanners.
+    Each secret of the ring gives one key per purpose and algorithm, so a token passes only where
+    purpose, algorithm and key are those it was made with. New tokens are signed with ``algorithm``
+    and the newest key; those of older keys, and of the algorithms named in ``accept``, verify too.
+    ``signers`` gives the factories by algorithm name.
+
+    Raises ConfigurationError if a signer is missing or is of another algorithm than its name says.
     """
 
     def __init__(
@@ -51,66 +53,101 @@ class TokenCodec(Generic[C]):
         claims: type[C],
         keys: KeyRing,
         clock: Clock,
-        signer: Callable[[bytes], Signer] = HS256,
-        accept: Iterable[Callable[[bytes], Signer]] = (),
-        prefix: str = "",
-        max_bytes: int = MAX_BYTES,
+        algorithm: str = "HS256",
+        signers: Mapping[str, SignerFactory] = SIGNERS,
+        accept: Sequence[str] = (),
+        max_bytes: int = MAX_TOKEN_BYTES,
     ) -> None:
+        self.purpose = purpose
+        self._claims = claims
         self._clock = clock
-        self._prefix = prefix
-        self._max = max_bytes
+        self._max_bytes = max_bytes
         self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder(claims, strict=True).decode
-        self._signers: dict[bytes, Signer] = {}
-        for factory in dict.fromkeys((signer, *accept)):
-            algorithm = factory(bytes(32)).algorithm
-            for material in keys.keys(f"token/{purpose}/{algorithm}"):
-                made = factory(material)
-                self._signers.setdefault(_header(made, material, purpose), made)
-        self._header, self._signer = next(iter(self._signers.items()))
+        self._decode = msgspec.json.Decoder(claims).decode
+        self._table: dict[bytes, Signer] = {}
+        self._kids: dict[str, bytes] = {}
+        for name in dict.fromkeys((algorithm, *accept)):
+            for material in keys.keys(f"token/{purpose}/{name}"):
+                signer = _make(signers, name, material)
+                kid = _kid(material)
+                header = header_segment(name, kid, f"{purpose}+jwt")
+                self._table[header] = signer
+                self._kids[kid] = header
+        self._header, self._signer = next(iter(self._table.items()))
+
+    def __repr__(self) -> str:
+        return f"<TokenCodec {self.purpose!r}, {len(self._table)} key(s)>"
 
     def sign(self, claims: C) -> str:
-        """``claims`` as a token under the newest key."""
-        message = self._header + b"." + b64url_encode(self._encode(claims))
-        return self._prefix + (message + b"." + b64url_encode(self._signer.sign(message))).decode()
+        """The token. Raises ValueError if it would be longer than ``max_bytes``."""
+        token = sign_compact(self._header, self._encode(claims), self._signer)
+        if len(token) > self._max_bytes:
+            raise ValueError(f"The token would have {len(token)} bytes; {self._max_bytes} are the most.")
+        return token
 
     def verify(self, token: str) -> C:
-        """The claims of a token of this purpose that is in force.
+        """The claims of a token of this purpose whose signature, form and time are good.
 
-        Raises TokenMalformed, TokenSignatureInvalid, TokenExpired.
+        Raises TokenMalformed, TokenSignatureInvalid or TokenExpired.
         """
-        prefix = self._prefix
-        if len(token) > self._max or not token.startswith(prefix) or not token.isascii():
-            raise TokenMalformed("This is not a token of this app.")
-        message, _, signature = token[len(prefix) :].encode().rpartition(b".")
-        header, _, payload = message.partition(b".")
-        signer = self._signers.get(header)
-        if signer is None:
-            raise TokenMalformed("This is not a token of this app, or its key has been retired.")
+        payload = verify_compact(token, self._table, self._max_bytes)
         try:
-            genuine = signer.verify(message, b64url_decode(signature))
-        except ValueError:
-            raise TokenMalformed("This token is damaged.") from None
-        if not genuine:
-            raise TokenSignatureInvalid("This token was not signed by this app.")
-        try:
-            claims = self._decode(b64url_decode(payload))
-        except (ValueError, msgspec.DecodeError):
-            raise TokenMalformed("This token does not say what it should.") from None
+            claims = self._decode(payload)
+        except (msgspec.MsgspecError, RecursionError):
+            _malformed("The token's claims are not those of its purpose.")
+        # What we encode ourselves comes out the same; only another writer's JSON is searched for
+        # members that are there twice (RFC 7519, section 4).
+        if self._encode(claims) != payload:
+            _refuse_duplicates(payload)
         now = self._clock()
-        if claims.exp is not None and claims.exp <= now:
-            raise TokenExpired("This token has expired.")
-        if claims.iat > now + LEEWAY:
-            raise TokenMalformed("This token was issued in the future; check the clocks.")
+        if claims.exp is not None and now >= claims.exp:
+            raise TokenExpired("The token has expired.")
+        if claims.iat > now + CLOCK_SKEW:
+            _malformed("The token says it was issued in the future.")
         return claims
 
+    # -- keys ------------------------------------------------------------------------------------
 
-def key_id(signer: Signer, material: bytes) -> str:
-    """The ``kid`` of a key: names it, tells nothing about it."""
-    digest = hashlib.sha256(b"asok-auth-core kid/" + signer.algorithm.encode() + b"/" + material).digest()
-    return b64url_encode(digest[:9]).decode()
+    @property
+    def kids(self) -> tuple[str, ...]:
+        """The ids of the keys that are trusted; the one that signs comes first."""
+        return tuple(self._kids)
+
+    def public_jwks(self) -> list[dict[str, str]]:
+        """The public keys (RFC 7517, section 5) of all trusted keys that have one."""
+        found = []
+        for kid, header in self._kids.items():
+            signer = self._table[header]
+            if (jwk := signer.public_jwk()) is not None:
+                found.append({**jwk, "kid": kid, "use": "sig", "alg": signer.algorithm})
+        return found
 
 
-def _header(signer: Signer, material: bytes, purpose: str) -> bytes:
-    fields = {"alg": signer.algorithm, "kid": key_id(signer, material), "typ": f"{purpose}+jwt"}
-    return b64url_encode(msgspec.json.encode(fields))
+def _make(signers: Mapping[str, SignerFactory], name: str, material: bytes) -> Signer:
+    factory = signers.get(name)
+    if factory is None:
+        known = ", ".join(sorted(signers))
+        raise ConfigurationError(f"There is no token signer {name!r}. Known: {known}.")
+    signer = factory(material)
+    if signer.algorithm != name:
+        raise ConfigurationError(f"The token signer {name!r} signs with {signer.algorithm!r}.")
+    return signer
+
+
+def _kid(material: bytes) -> str:
+    """A key's public name: says nothing about the key, the same in every process."""
+    return b64url_encode(hmac.digest(material, b"asok-auth-core/1/kid", "sha256")[:9]).decode()
+
+
+def _refuse_duplicates(payload: bytes) -> None:
+    def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            _malformed("The token names a claim twice.")
+        return members
+
+    json.loads(payload, object_pairs_hook=distinct)
+
+
+def _malformed(reason: str) -> NoReturn:
+    raise TokenMalformed(reason) from None

@@ -6,13 +6,17 @@ import base64
 
 import msgspec
 
-from ..contracts import SecondFactor
 from ..engine.keys import handle_digest
-from ..errors import CredentialRefused, LoginExpired, LoginRejected, SecondFactorRequired
+from ..errors import (
+    LoginExpired,
+    LoginRejected,
+    SecondFactorRequired,
+)
 from ..http import WebRequest
 from ..types import Identity, LoginAttempt, User
 from .addresses import mark_proved
 from .auth import Auth, logger
+from .factor_policy import enrolled_factors, second_factor_required
 
 LOGIN_KEY = "asok_auth.login"
 """Where the session keeps when and how its user logged in."""
@@ -20,10 +24,7 @@ LOGIN_KEY = "asok_auth.login"
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
 SECOND_FACTOR_PATH = "/auth/second-factor"
-
-ACCOUNT_ATTEMPTS = 10
-CLIENT_ATTEMPTS = 50
-ATTEMPT_WINDOW = 900
+ENROL_PATH = "/auth/second-factor/enrol"
 
 
 class PendingLogin(msgspec.Struct, frozen=True):
@@ -48,27 +49,32 @@ def complete_login(
 ) -> str:
     """Log ``user`` in after the first factor ``method``, and return where to go next.
 
-    Asks ``before_login`` hooks, then for the second factor if the user has one, then gives the
-    session a new id and tells observers. ``next_url`` must have been checked by the caller.
+    Asks ``before_login`` hooks, then for the second factor if the user has one or must have one,
+    then gives the session a new id and tells observers. ``next_url`` must have been checked by the
+    caller.
 
     Raises LoginRejected, SecondFactorRequired (nobody is logged in yet; its ``location`` is where
-    the second factor is given), StoreUnavailable.
+    the second factor is given or set up), StoreUnavailable.
     """
     location = next_url or auth.settings.login_redirect
     _admit(auth, request, user, method, identity)
     if request.proved_address and request.proved_address == auth.users.email_of(user):
         mark_proved(auth, user, request.proved_address)
-    if enrolled_factors(auth, user):
+    enrolled = bool(enrolled_factors(auth, user))
+    if enrolled or second_factor_required(auth, user):
         _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
-        auth.emit("login.second_factor_required", user=user, method=method, client=request.client)
-        raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
+        auth.emit(
+            "login.second_factor_required",
+            user=user,
+            method=method,
+            client=request.client,
+            enrolled=enrolled,
+        )
+        if enrolled:
+            raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
+        raise SecondFactorRequired("Your account needs a second factor before you can log in.", ENROL_PATH)
     _begin(auth, request, user, method, factor=None, remember=remember)
     return location
-
-
-def enrolled_factors(auth: Auth, user: User) -> dict[str, SecondFactor]:
-    """The second factors ``user`` has, by name. An error in any of them denies the login."""
-    return {name: factor for name, factor in auth.second_factors.items() if factor.is_enrolled(user)}
 
 
 def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
@@ -87,34 +93,6 @@ def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
     return pending, user
 
 
-def complete_second_factor(auth: Auth, request: WebRequest, name: str) -> str:
-    """Check the second factor ``name`` from the form in ``request`` and finish the pending login.
-
-    Returns where to go next. Raises LoginExpired, RateLimited, CredentialRefused, LoginRejected.
-    """
-    pending, user = pending_login(auth, request)
-    factor = enrolled_factors(auth, user).get(name)
-    if factor is None:
-        raise CredentialRefused("This second factor is not set up for your account.")
-    count_factor_attempt(auth, request, user)
-    if not factor.verify(request, user):
-        auth.emit("second_factor.failed", user=user, method=name, client=request.client)
-        raise CredentialRefused("That was not right. Check the code and try again.")
-    auth.emit("second_factor.succeeded", user=user, method=name, client=request.client)
-    if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
-        raise LoginExpired("This login was finished already. Please start again.")
-    request.set_cookie(PENDING_COOKIE, "", max_age=0)
-    _admit(auth, request, user, pending.method, None)
-    _begin(auth, request, user, pending.method, factor=name, remember=pending.remember)
-    return pending.next_url
-
-
-def count_factor_attempt(auth: Auth, request: WebRequest, user: User) -> None:
-    """Count one guess at a second factor, per account and per client. Raises RateLimited."""
-    auth.limits.hit_client("second-factor", request.client, limit=CLIENT_ATTEMPTS, window=ATTEMPT_WINDOW)
-    auth.limits.hit("second-factor", str(user.id), limit=ACCOUNT_ATTEMPTS, window=ATTEMPT_WINDOW)
-
-
 def log_out(auth: Auth, request: WebRequest) -> str:
     """End the session; returns where to go next."""
     user = request.user
@@ -124,9 +102,11 @@ def log_out(auth: Auth, request: WebRequest) -> str:
 
 
 def logged_in_at(request: WebRequest) -> float | None:
-    """When the session's user last gave all factors (seconds since the epoch), or None."""
+    """When ``request.user`` last gave all factors in this session (seconds since the epoch), or None."""
     record = request.session.get(LOGIN_KEY)
-    at = record.get("at") if isinstance(record, dict) else None
+    if request.user is None or not isinstance(record, dict) or record.get("user") != str(request.user.id):
+        return None
+    at = record.get("at")
     return float(at) if isinstance(at, (int, float)) else None
 
 
@@ -151,11 +131,26 @@ def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
     request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
 
 
+def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: User, factor: str) -> str:
+    """Log in ``user``, who has just proved the second ``factor``; exactly one caller per pending login.
+
+    Returns where to go next. Raises LoginExpired, LoginRejected.
+    """
+    if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
+        raise LoginExpired("This login was finished already. Please start again.")
+    request.set_cookie(PENDING_COOKIE, "", max_age=0)
+    _admit(auth, request, user, pending.method, None)
+    _begin(auth, request, user, pending.method, factor=factor, remember=pending.remember)
+    return pending.next_url
+
+
 def _begin(
     auth: Auth, request: WebRequest, user: User, method: str, *, factor: str | None, remember: bool
 ) -> None:
     request.session.begin(user, remember=remember)
-    request.session.set(LOGIN_KEY, {"at": auth.clock(), "method": method, "factor": factor})
+    request.session.set(
+        LOGIN_KEY, {"user": str(user.id), "at": auth.clock(), "method": method, "factor": factor}
+    )
     auth.emit("login.succeeded", user=user, method=method, client=request.client, factor=factor)
 
 

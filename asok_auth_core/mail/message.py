@@ -13,7 +13,7 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, getaddresses
 
 from ..engine.addresses import address_domain, parse_address
 from ..errors import AddressInvalid, MailPermanent, SettingError
@@ -21,6 +21,9 @@ from ..types import Clock, OutgoingMail, Random
 
 POLICY = SMTP.clone(cte_type="7bit")
 """CRLF line ends, and every part readable by servers that know only ASCII."""
+ENCODED_WORD = "=?"
+"""How an encoded word begins (RFC 2047 section 2). ``email`` decodes those it finds in a value that
+is set and, before the repair of CVE-2024-6923, writes down the line break it may find there."""
 MAX_SUBJECT = 255
 """Characters of a subject; more is a mistake of the caller's."""
 MAX_BODY = 1_000_000
@@ -38,11 +41,12 @@ class Sender:
     def parse(cls, text: str) -> Sender:
         """From ``auth@app.example`` or ``App <auth@app.example>``. Raises SettingError."""
         wanted = f'AUTH["MAIL"]["SENDER"] must be one address, as in "App <auth@app.example>", got {text!r}.'
-        if _has_control(text):
+        if _has_control(text) or ENCODED_WORD in text:
             raise SettingError(wanted)
-        name, address = parseaddr(text)
-        if not address:
+        found = getaddresses([text])
+        if len(found) != 1:
             raise SettingError(wanted)
+        ((name, address),) = found
         try:
             return cls(parse_address(address, allow_localhost=True), name)
         except AddressInvalid:
@@ -74,6 +78,7 @@ def build_message(mail: OutgoingMail, sender: Sender, *, clock: Clock, random: R
         message.set_content(mail.text)
         if mail.html is not None:
             message.add_alternative(mail.html, subtype="html")
+        _verify_headers(message)
     except (MessageError, ValueError) as error:
         raise MailPermanent(f"The mail could not be written down ({type(error).__name__}).") from None
     return message
@@ -91,8 +96,10 @@ def _header_address(address: str, name: str = "") -> Address:
 
 
 def _check(mail: OutgoingMail) -> None:
-    if _has_control(mail.subject):
-        raise MailPermanent("The subject of a mail may hold no line breaks or control characters.")
+    if _has_control(mail.subject) or ENCODED_WORD in mail.subject:
+        raise MailPermanent(
+            "The subject of a mail may hold no line breaks, control characters or encoded words."
+        )
     if len(mail.subject) > MAX_SUBJECT:
         raise MailPermanent(f"The subject of a mail may have at most {MAX_SUBJECT} characters.")
     for what, body in (("text", mail.text), ("HTML", mail.html or "")):
@@ -100,6 +107,15 @@ def _check(mail: OutgoingMail) -> None:
             raise MailPermanent(f"The {what} of a mail may have at most {MAX_BODY:,} characters.")
         if _has_control(body, allowed="\n\r\t"):
             raise MailPermanent(f"The {what} of a mail may hold no control characters.")
+
+
+def _verify_headers(message: EmailMessage) -> None:
+    """What is written down must have exactly the header lines that were set: a second line of defence."""
+    head, _, _ = message.as_bytes().partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    names = [line.partition(b":")[0].decode() for line in lines if not line.startswith((b" ", b"\t"))]
+    if names != list(message.keys()) or any(b"\r" in line or b"\n" in line for line in lines):
+        raise MailPermanent("A header of the mail would have become more than one.")
 
 
 def _has_control(text: str, allowed: str = "") -> bool:

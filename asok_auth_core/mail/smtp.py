@@ -15,7 +15,8 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from ..contracts import MailTransport
 from ..errors import MailError, MailPermanent, MailTemporary, SettingError
@@ -23,10 +24,49 @@ from ..settings import MailSettings
 from ..types import Clock, OutgoingMail, Random
 from .message import Sender, build_message, recipient_of
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 SUBMISSIONS_PORT = 465
 """Implicit TLS (RFC 8314 section 7.3)."""
 WHOLE_CONVERSATION = 4
 """A whole conversation may take this many times the time-out of one step."""
+
+
+class _Conversation(smtplib.SMTP):
+    """One that is cut off after a while: a time-out per step does not bound a server that drips."""
+
+    _watchdog: threading.Timer
+
+    def connect(
+        self,
+        host: str = "localhost",
+        port: int = 0,
+        source_address: tuple[object, ...] | str | ReadableBuffer | None = None,
+    ) -> tuple[int, bytes]:
+        self._watchdog = threading.Timer(self.timeout * WHOLE_CONVERSATION, self._hang_up)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+        try:
+            return super().connect(host, port, source_address)
+        except (smtplib.SMTPException, OSError, ValueError):
+            self._watchdog.cancel()
+            raise
+
+    def close(self) -> None:
+        self._watchdog.cancel()
+        super().close()
+
+    def _hang_up(self) -> None:
+        """Make whoever reads see the end. Not SSLSocket's own shutdown, which is not thread-safe."""
+        if self.sock is None:
+            return
+        with suppress(OSError):
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+class _TlsConversation(_Conversation, smtplib.SMTP_SSL):
+    """The same with implicit TLS."""
 
 
 class SmtpTransport(MailTransport):
@@ -78,32 +118,35 @@ class SmtpTransport(MailTransport):
                 server.login(self._username, self._password)
             server.sendmail(self._sender.address, [recipient_of(message)], message.as_bytes())
 
+    def check(self) -> None:
+        with self._errors(), self._connection() as server:
+            server.ehlo_or_helo_if_needed()
+            if self._username:
+                server.login(self._username, self._password)
+
     @contextmanager
     def _connection(self) -> Iterator[smtplib.SMTP]:
         server = self._connect()
-        # A time-out per step does not bound a server that sends one byte now and then.
-        watchdog = threading.Timer(self._timeout * WHOLE_CONVERSATION, _hang_up, (server.sock,))
-        watchdog.daemon = True
-        watchdog.start()
         try:
             if self._security == "starttls":
                 server.starttls(context=self._context)
             yield server
             _say_goodbye(server)
         finally:
-            watchdog.cancel()
             server.close()
 
     def _connect(self) -> smtplib.SMTP:
         if self._security == "tls":
-            return smtplib.SMTP_SSL(
+            return _TlsConversation(
                 self._host,
                 self._port,
                 local_hostname=self._sender.domain,
                 timeout=self._timeout,
                 context=self._context,
             )
-        return smtplib.SMTP(self._host, self._port, local_hostname=self._sender.domain, timeout=self._timeout)
+        return _Conversation(
+            self._host, self._port, local_hostname=self._sender.domain, timeout=self._timeout
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -139,7 +182,8 @@ def _mail_error(error: Exception, server: str) -> MailError:
         )
     if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return MailPermanent(f"No TLS with the mail server {server}: {error.reason or type(error).__name__}.")
-    if isinstance(error, TimeoutError):
+    # smtplib turns a time-out into "disconnected"
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return MailTemporary(f"The mail server {server} did not answer in time.")
     if isinstance(error, ConnectionRefusedError):
         return MailTemporary(f"The mail server {server} refused the connection.")
@@ -176,17 +220,7 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _hang_up(connection: socket.socket) -> None:
-    """Make whoever reads from ``connection`` see its end. Not SSLSocket's own, which is not thread-safe."""
-    try:
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
-    except OSError:
-        return
-
-
 def _say_goodbye(server: smtplib.SMTP) -> None:
     """The mail is accepted by now: whatever happens to QUIT, sending it again would be wrong."""
-    try:
+    with suppress(smtplib.SMTPException, OSError):
         server.quit()
-    except (smtplib.SMTPException, OSError):
-        return

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
 from ..errors import CredentialRefused, LoginRequired
 from ..flows.auth import Auth
-from ..flows.login import complete_second_factor, enrolled_factors, log_out, pending_login
+from ..flows.factor_policy import enrolled_factors
+from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
+from ..flows.second_factor import complete_second_factor, enrolling_user
 from ..http import Route, WebRequest, WebResponse
 from .render import render
 
@@ -18,7 +21,9 @@ def core_routes(auth: Auth) -> Iterable[Route]:
     def login(request: WebRequest) -> WebResponse:
         next_url = safe_next(request.query.get("next"))
         blocks = [
-            block for method in auth.login_methods.values() if (block := method.login_block(request)) is not None
+            block
+            for method in auth.login_methods.values()
+            if (block := method.login_block(request)) is not None
         ]
         return render(auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
 
@@ -38,10 +43,18 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         except CredentialRefused as error:
             return _challenge(auth, request, error)
 
+    def enrol(request: WebRequest) -> WebResponse:
+        enrolling_user(auth, request)
+        choices = [factor for factor in auth.second_factors.values() if factor.enrol_path is not None]
+        return render(auth, request, "auth/enrol.html", factors=choices)
+
     def account(request: WebRequest) -> WebResponse:
         if request.user is None:
             raise LoginRequired(request.translate("Please log in first."))
-        parts = [*auth.login_methods.values(), *auth.second_factors.values()]
+        parts: list[LoginMethod | SecondFactor] = [
+            *auth.login_methods.values(),
+            *auth.second_factors.values(),
+        ]
         blocks = [block for part in parts if (block := part.account_block(request)) is not None]
         return render(
             auth, request, "auth/account.html", blocks=blocks, address=auth.users.email_of(request.user)
@@ -50,7 +63,8 @@ def core_routes(auth: Auth) -> Iterable[Route]:
     return (
         Route("/auth/login", get=login),
         Route("/auth/logout", get=logout_page, post=logout),
-        Route("/auth/second-factor", get=challenge, post=check),
+        Route(SECOND_FACTOR_PATH, get=challenge, post=check),
+        Route(ENROL_PATH, get=enrol),
         Route("/auth/account", get=account),
     )
 

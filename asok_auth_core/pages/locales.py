@@ -26,7 +26,11 @@ class Catalogs:
         return frozenset(self._texts)
 
     def translate(
-        self, message: str, language: str, values: Mapping[str, str | int], own: Mapping[str, str] | None = None
+        self,
+        message: str,
+        language: str,
+        values: Mapping[str, str | int],
+        own: Mapping[str, str] | None = None,
     ) -> str:
         """``message`` in ``language``, with ``{name}`` filled in; ``own`` are the app's texts."""
         text = (own or {}).get(message) or self._texts.get(language, {}).get(message) or message

@@ -10,12 +10,12 @@ from markupsafe import Markup
 from ..contracts import LoginMethod
 from ..engine.message import Send
 from ..engine.urls import is_listed, origin, safe_next
-from ..errors import LoginRequired
 from ..flows.auth import Auth
 from ..flows.linking import account_for, link, linked, unlink
-from ..flows.login import complete_login, require_recent_login
+from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, user_info
 from ..flows.oauth_state import stale
+from ..flows.recent_login import require_recent_login
 from ..http import Handler, Route, WebRequest, WebResponse
 from ..oauth_errors import OAuthAddressUnproved
 from ..providers import OAuth2Provider
@@ -100,9 +100,7 @@ class OAuthMethod(LoginMethod):
 
         def get(request: WebRequest) -> WebResponse:
             next_url = safe_next(request.query.get("next")) or ""
-            return render(
-                self._auth, request, "auth/oauth_start.html", provider=provider, next_url=next_url
-            )
+            return render(self._auth, request, "auth/oauth_start.html", provider=provider, next_url=next_url)
 
         return get
 

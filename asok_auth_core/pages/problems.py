@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import json
 
-from ..errors import AuthError, LoginRequired, RateLimited, SecondFactorRequired
+from ..errors import (
+    AuthError,
+    LoginRequired,
+    PermissionDenied,
+    RateLimited,
+    RecentLoginRequired,
+    SecondFactorRequired,
+)
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
@@ -20,10 +27,16 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     if isinstance(error, LoginRequired):
         headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
     message = error.message
-    if error.status >= 500 and not auth.settings.debug and error.code not in ("mail_temporary", "mail_permanent"):
+    if (
+        error.status >= 500
+        and not auth.settings.debug
+        and error.code not in ("mail_temporary", "mail_permanent")
+    ):
         message = request.translate("This is not possible just now. Please try again in a minute.")
+    explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.debug else ""
     if wants_json(request):
-        body = json.dumps({"error": message, "code": error.code, "status": error.status})
+        told = {"error": message, "code": error.code, "status": error.status}
+        body = json.dumps({**told, "explanation": explanation} if explanation else told)
         return WebResponse(body, error.status, "application/json", tuple(headers))
     page = render(
         auth,
@@ -31,8 +44,10 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         "auth/problem.html",
         status=error.status,
         message=message,
+        explanation=explanation,
         code=error.code,
-        login_required=isinstance(error, LoginRequired),
+        login_required=isinstance(error, (LoginRequired, RecentLoginRequired)),
+        back=request.path if request.method == "GET" else None,
     )
     return WebResponse(page.body, page.status, page.content_type, tuple(headers))
 

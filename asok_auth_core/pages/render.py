@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, Pack
 from markupsafe import Markup
 
 from ..flows.auth import Auth
+from ..flows.permissions import Held, can, permissions_of
 from ..http import Route, WebRequest, WebResponse
 
 PAGE_HEADERS = (
@@ -58,6 +59,7 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
     shared: dict[str, object] = {
         "request": request,
         "user": request.user,
+        "can": _can(auth, request),
         "app_name": auth.settings.app_name,
         "csrf_field": request.csrf_field,
         "nonce": request.nonce,
@@ -67,6 +69,21 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "_": request.translate,
     }
     return Markup(auth.templates.get_template(template).render({**shared, **context}))  # noqa: S704 - autoescaped
+
+
+def _can(auth: Auth, request: WebRequest) -> Callable[..., bool]:
+    """``can("posts.edit")`` in a template; the plugins are asked when it is first used."""
+    held: list[Held] = []
+
+    def can_here(permission: str, resource: object = None) -> bool:
+        user = request.user
+        if user is None:
+            return False
+        if not held:
+            held.append(permissions_of(auth, user, request.scopes))
+        return can(auth, user, permission, resource, held=held[0])
+
+    return can_here
 
 
 def stylesheet_route() -> Route:

@@ -237,7 +237,7 @@ def test_every_visible_ascii_character_has_one_meaning() -> None:
     for character in map(chr, range(256)):
         legal = character in string.printable and character.strip() and character not in ".,"
         assert is_well_formed(character) is bool(legal), repr(character)
-        assert is_well_formed(f"a{character}b") is (bool(legal) and character != "*" or character == ".")
+        assert is_well_formed(f"a{character}b") is ((bool(legal) and character != "*") or character == ".")
 
 
 def test_the_closest_grant_is_named_and_the_first_source_counts() -> None:

@@ -19,8 +19,11 @@ from ...pages.router import Router
 from ...startup import start, template_packages
 from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random, User
+from . import roles
+from .lookup import ATTRIBUTE, remember
+from .permission_seams import install_on_class, install_on_models
 from .request import AsokWebRequest
-from .seams import ATTRIBUTE, extension_of, install_on_app, install_on_request
+from .seams import install_on_app, install_on_request
 from .users import AsokUsers, UsersEngine
 
 _WEB_REQUEST = "asok_auth.request"
@@ -65,12 +68,16 @@ class AuthExtension(AsokExtension):
             users=users,
             credentials=credentials,
             plugins=self._plugins,
+            roles=roles,
         )
         self.catalogs = Catalogs(["asok_auth_core.pages", *template_packages(self.auth)])
         self.router = Router(self.auth)
         app.extensions[type(self).__name__] = self
         setattr(app, ATTRIBUTE, self)
+        remember(self)
         install_on_request()
+        install_on_models()
+        install_on_class(users.model)
         install_on_app(app, self)
         app.on_shutdown(self.close)
 
@@ -92,6 +99,8 @@ class AuthExtension(AsokExtension):
             # First, so that a hook that asks for the user while it is looked up gets None.
             request._user_instance, request._auth_resolved = None, True
             request._user_instance = self._look_up(request)
+        if request._user_instance is not None:
+            install_on_class(type(request._user_instance))
         return request._user_instance
 
     def is_csrf_exempt(self, request: Request) -> bool:
@@ -125,4 +134,4 @@ class AuthExtension(AsokExtension):
         return user if user is not None and self.auth.users.is_active(user) else None
 
 
-__all__ = ["AuthExtension", "extension_of"]
+__all__ = ["AuthExtension"]

@@ -55,6 +55,7 @@ class AsokWebRequest(WebRequest):
         self._request = request
         self._extension = extension
         self._session = AsokSession(request)
+        self.native = request
         environ = request.environ
         self.method = environ.get("REQUEST_METHOD", "GET")
         self.path = request.path

@@ -1,4 +1,4 @@
-"""Every place where Asok's own behaviour is changed, and no other file does.
+"""Every place where Asok's own behaviour is changed; models and the Admin are in permission_seams.py.
 
 ``Request`` is changed once for the whole process; each change looks for the app's extension and
 does what Asok does if there is none. The other changes are made to one app object.
@@ -19,25 +19,23 @@ from asok.request import Request
 from ...errors import AuthError, FormExpired
 from ...flows.login import complete_login, log_out
 from ...http import WebResponse
+from ...pages.oauth_method import OAuthMethod
 from ...pages.problems import problem
 from ...types import User
 from .bound import RequestAuth
+from .lookup import extension_of
+from .permissions import template_can
 from .request import ASOK_LOGIN, ASOK_LOGOUT
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
-ATTRIBUTE = "_asok_auth_extension"
 
-_ASOK_AUTH = cast("property", Request.auth)
-_ASOK_USER = cast("property", Request.user)
+_ASOK_AUTH = Request.auth
+_ASOK_USER = Request.user
 _ASOK_VERIFY_CSRF = Request.verify_csrf
-
-
-def extension_of(request: Request) -> AuthExtension | None:
-    """The extension of the app that handles ``request``, or None."""
-    return getattr(request.environ.get("asok.app"), ATTRIBUTE, None)
+_ASOK_REDIRECT = Request.redirect
 
 
 # -- Request, once for the process ---------------------------------------------------------------
@@ -51,6 +49,7 @@ def install_on_request() -> None:
     Request.login = _login
     Request.logout = _logout
     Request.verify_csrf = _verify_csrf
+    Request.redirect = _redirect
 
 
 def _auth(request: Request) -> object:
@@ -61,7 +60,7 @@ def _auth(request: Request) -> object:
 def _user(request: Request) -> User | None:
     extension = extension_of(request)
     if extension is None:
-        return cast("User | None", _ASOK_USER.fget(request))
+        return _ASOK_USER.fget(request)
     return extension.current_user(request)
 
 
@@ -90,14 +89,25 @@ def _verify_csrf(request: Request) -> None:
     _ASOK_VERIFY_CSRF(request)
 
 
+def _redirect(request: Request, url: str, safe: bool = True) -> None:
+    """To another host only if it is the authorization endpoint of one of the app's providers."""
+    extension = extension_of(request)
+    oauth = None if extension is None else extension.auth.login_methods.get("oauth")
+    if isinstance(oauth, OAuthMethod) and oauth.allows_redirect(url):
+        safe = False
+    _ASOK_REDIRECT(request, url, safe=safe)
+
+
 # -- one app -------------------------------------------------------------------------------------
 
 
 def install_on_app(app: Asok, extension: AuthExtension) -> None:
     """Let ``app`` answer our paths, send our cookies and show our errors."""
     _answer_paths(app, extension)
+    _allow_form_action(app, extension)
     _send_cookies(app)
     _show_errors(app, extension)
+    app.share(can=template_can)
 
 
 def _answer_paths(app: Asok, extension: AuthExtension) -> None:
@@ -116,6 +126,16 @@ def _answer_paths(app: Asok, extension: AuthExtension) -> None:
         return page, params
 
     app._resolve_route = resolve
+
+
+def _allow_form_action(app: Asok, extension: AuthExtension) -> None:
+    """Let the buttons of providers lead to them: ``form-action`` covers the redirect after a form."""
+    csp = app.config.get("CSP", {})
+    oauth = extension.auth.login_methods.get("oauth")
+    if isinstance(csp, dict) and isinstance(oauth, OAuthMethod) and oauth.enabled:
+        own = csp.get("form-action", [])
+        own = [own] if isinstance(own, str) else list(own)
+        app.config["CSP"] = {**csp, "form-action": [*own, *oauth.origins]}
 
 
 def _send_cookies(app: Asok) -> None:

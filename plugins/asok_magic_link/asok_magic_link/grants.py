@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 
 import msgspec
+
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.engine.addresses import account_key
 from asok_auth_core.engine.keys import KeyRing, handle_digest

@@ -12,7 +12,13 @@ from asok_auth_core.types import OutgoingMail
 
 from .grants import Issued
 
-_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
 _SYSTEMS = (
     ("Windows", "Windows"),
     ("Android", "Android"),
@@ -47,7 +53,9 @@ def compose(
     return OutgoingMail(
         to=address,
         subject=_one_line(subject or title),
-        text=str(auth.templates.get_template(f"auth/magic/{kind}.txt").render(**context, **_words(auth, request))),
+        text=str(
+            auth.templates.get_template(f"auth/magic/{kind}.txt").render(**context, **_words(auth, request))
+        ),
         html=str(fragment(auth, request, template or f"auth/magic/{kind}.html", **context)),
     )
 

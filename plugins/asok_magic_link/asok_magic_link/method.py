@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.engine.addresses import account_key, parse_address
 from asok_auth_core.engine.urls import safe_next
@@ -13,7 +15,6 @@ from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.http import Route, WebRequest, WebResponse
 from asok_auth_core.pages.render import fragment, render
-from markupsafe import Markup
 
 from .grants import Grants, Issued
 from .mail import compose
@@ -81,11 +82,11 @@ class MagicLinkMethod(LoginMethod):
         known = self._auth.users.by_email(address) is not None
         issued = self._grants.issue(address, self._settings.lifetime, safe_next(next_url))
         link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
-        if not known and not self._settings.signup:
+        welcome = known or self._settings.signup
+        if not welcome:
             # Same work and same answer as for a known address; only the mail differs.
             self._grants.take_link(issued.token)
-            issued = None
-        self._post(request, address, issued, link, subject, template)
+        self._post(request, address, issued if welcome else None, link, subject, template)
         return link
 
     def _post(
@@ -97,9 +98,7 @@ class MagicLinkMethod(LoginMethod):
         subject: str | None,
         template: str | None,
     ) -> None:
-        mail = compose(
-            self._auth, request, address, issued, link, self._settings.lifetime, subject, template
-        )
+        mail = compose(self._auth, request, address, issued, link, self._settings.lifetime, subject, template)
         delivery = self._auth.outbox.post(mail)
         self._auth.emit("magic.sent", method=self.name, client=request.client)
         if delivery.wait(FIRST_ATTEMPT) == "failed" and delivery.error is not None:

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from asok_auth_core.hookspecs import PluginManifest
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from asok_auth_core import PluginManifest, SecondFactor, hookimpl
 
 from .settings import SECTION, TotpSettings
 
+if TYPE_CHECKING:
+    from asok_auth_core.flows.auth import Auth
+
 __version__ = "0.1.0"
 
-asok_auth_plugin = PluginManifest(section=SECTION, settings=TotpSettings)
+asok_auth_plugin = PluginManifest(api=">=1.0,<2", section=SECTION, settings=TotpSettings)
+
+
+@hookimpl
+def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor]:
+    from .api import TotpApi
+    from .authenticator import Authenticators
+    from .factor import RecoveryFactor, TotpFactor
+    from .recovery import RecoveryCodes
+    from .settings import read
+
+    settings = read(auth.settings)
+    codes = RecoveryCodes(auth.credentials, auth.keys, auth.random)
+    authenticators = Authenticators(
+        settings,
+        credentials=auth.credentials,
+        state=auth.state,
+        keys=auth.keys,
+        clock=auth.clock,
+        random=auth.random,
+    )
+    api = TotpApi(auth, settings, authenticators, codes)
+    return [TotpFactor(auth, authenticators, api), RecoveryFactor(auth, authenticators, codes)]

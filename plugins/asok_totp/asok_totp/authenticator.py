@@ -13,8 +13,9 @@ import msgspec
 from asok_auth_core.contracts import CredentialStore, StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
-from asok_auth_core.errors import CredentialExists, CredentialRefused, StoreUnavailable
-from asok_auth_core.types import JSON, Clock, Credential, Random
+from asok_auth_core.errors import CredentialExists, CredentialRefused, SealError, StoreUnavailable
+from asok_auth_core.flows.auth import logger
+from asok_auth_core.types import JSON, Clock, Credential, Random, User
 
 from .settings import TotpSettings
 from .totp import NEVER, SECRET_BYTES, Parameters, accepted_step, new_secret, read_code
@@ -23,6 +24,12 @@ KIND = "totp"
 ENROLMENT = "totp-enrolment"
 TRIES = 20
 """Times a replaced row is read again before giving up; each means that somebody else got on."""
+
+
+WRONG_CODE = (
+    "That code is not right. Wait for the next one, and check that the clock of the device with your "
+    "app is set automatically: codes go by the time."
+)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -77,11 +84,11 @@ class Authenticators:
         self._state.put(_pending(user_id), msgspec.json.encode(row), self._settings.enrolment_lifetime)
         return secret, parameters
 
-    def confirm(self, user_id: str, text: str) -> bool:
-        """True if ``text`` is a code of the new secret, which is in use from then on.
+    def confirm(self, user_id: str, text: str, *, replace: bool = True) -> None:
+        """Put the new secret in use if ``text`` is one of its codes, which is used up by this.
 
-        The code is used up by this. Raises CredentialRefused if there is nothing to confirm,
-        SealError, StoreUnavailable.
+        Without ``replace`` only for who has no app in use. Raises CredentialRefused with what to do
+        if the code is wrong or there is nothing to confirm; SealError, StoreUnavailable.
         """
         raw = self._state.get(_pending(user_id))
         if raw is None:
@@ -90,14 +97,24 @@ class Authenticators:
         secret = self._sealer.open(row.secret, user_id, ENROLMENT).decode()
         step = self._step(secret, row, text)
         if step is None:
-            return False
+            raise CredentialRefused(WRONG_CODE)
         if self._state.take(_pending(user_id)) != raw:
             raise CredentialRefused("This authenticator app was confirmed already, or you started again.")
-        self.store(user_id, secret, row.parameters, step)
-        return True
+        self.store(user_id, secret, row.parameters, step, replace=replace)
 
-    def store(self, user_id: str, secret: str, parameters: Parameters, step: int = NEVER) -> None:
-        """Put ``secret`` in use, in place of one the user may have."""
+    def store(
+        self,
+        user_id: str,
+        secret: str,
+        parameters: Parameters,
+        step: int = NEVER,
+        *,
+        replace: bool = True,
+    ) -> None:
+        """Put ``secret`` in use, in place of one the user may have.
+
+        Without ``replace`` an app in use stays. Raises CredentialRefused then, StoreUnavailable.
+        """
         row = Row(self._seal(KIND, user_id, secret), parameters.algorithm, parameters.digits, step)
         for _ in range(TRIES):
             stored = self.enrolled(user_id)
@@ -107,6 +124,8 @@ class Authenticators:
                     return
             except CredentialExists:
                 continue
+            if not replace:
+                raise CredentialRefused("Your account has an authenticator app already. Log in with it.")
             if self._credentials.replace(stored, _json(row)) is not None:
                 return
         raise StoreUnavailable("Your authenticator app is being changed elsewhere. Try again.")
@@ -150,6 +169,21 @@ class Authenticators:
 
     def _seal(self, kind: str, user_id: str, secret: str) -> str:
         return self._sealer.seal(secret.encode(), self._random(NONCE_BYTES), user_id, kind)
+
+
+def check_code(authenticators: Authenticators, user: User, text: str) -> bool:
+    """True if ``text`` proves the factor; used up by this. Attempts are limited by the caller.
+
+    Raises CredentialRefused with what to do if it does not, SealError, StoreUnavailable.
+    """
+    try:
+        right = authenticators.verify(str(user.id), text)
+    except SealError as error:
+        logger.error("The authenticator app of user %s cannot be checked: %s", user.id, error.message)
+        raise
+    if not right:
+        raise CredentialRefused(WRONG_CODE)
+    return True
 
 
 def _pending(user_id: str) -> str:

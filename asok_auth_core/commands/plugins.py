@@ -1,0 +1,86 @@
+"""``asok-auth plugins``: what is installed, what of it works, and why the rest does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import ConfigurationError
+from ..plugins import PluginInfo, Plugins
+from . import command_line
+
+KINDS = {
+    "asok_auth_providers": "provider",
+    "asok_auth_signers": "signer",
+    "asok_auth_mail_transports": "mail",
+    "asok_auth_state_stores": "store",
+    "asok_auth_login_methods": "login",
+    "asok_auth_second_factors": "factor",
+    "asok_auth_permissions": "permissions",
+    "asok_auth_denies": "permissions",
+    "asok_auth_before_login": "policy",
+    "asok_auth_event": "events",
+    "asok_auth_checks": "checks",
+    "asok_auth_commands": "commands",
+}
+"""Hook to the word for what a plugin with that hook is."""
+
+STYLES = {"loaded": "green", "disabled": "yellow", "quarantined": "bold red"}
+
+
+def kinds(info: PluginInfo) -> tuple[str, ...]:
+    """What ``info`` plugs in, in the order of :data:`KINDS`."""
+    return tuple(dict.fromkeys(kind for hook, kind in KINDS.items() if hook in info.hooks))
+
+
+def plugins(
+    context: typer.Context,
+    as_json: bool = typer.Option(False, "--json", help="For programs: a list of objects."),
+) -> None:
+    """List the plugins: name, version, kinds, hooks and state, with the reason if one is not loaded.
+
+    Ends with status 1 if a plugin is quarantined. Without an app it lists what is installed.
+    """
+    line = command_line(context)
+    try:
+        infos, note = line.auth().plugins.infos, ""
+    except ConfigurationError as error:
+        if line.is_chosen:
+            raise
+        infos, note = _installed(), f"No app was looked at, only what is installed. {error.message}"
+    if as_json:
+        typer.echo(json.dumps([{**dataclasses.asdict(i), "kinds": kinds(i)} for i in infos], indent=2))
+    else:
+        _show(infos, note)
+    if any(info.state == "quarantined" for info in infos):
+        raise typer.Exit(1)
+
+
+def _installed() -> tuple[PluginInfo, ...]:
+    found = Plugins(inventory=True)
+    found.discover()
+    return found.infos
+
+
+def _show(infos: tuple[PluginInfo, ...], note: str) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("name", "version", "kinds", "hooks", "state"):
+        table.add_column(title, overflow="fold")
+    for info in infos:
+        state = Text(info.state, style=STYLES[info.state])
+        if info.reason:
+            state.append(f": {info.reason}", style="")
+        hooks = "\n".join(hook.removeprefix("asok_auth_") for hook in info.hooks)
+        table.add_row(info.name, info.version or "-", ", ".join(kinds(info)) or "-", hooks or "-", state)
+    console = Console()
+    if infos:
+        console.print(table)
+    else:
+        console.print("No plugin is installed. Try: pip install asok-magic-link")
+    if note:
+        console.print(Text(note, style="dim"), soft_wrap=True)

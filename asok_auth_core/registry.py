@@ -1,0 +1,216 @@
+"""Finds plugins, checks them, and keeps broken ones out with the reason.
+
+Entry points are loaded one at a time: one that cannot be imported costs only itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any, Literal
+
+import pluggy
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from . import hookspecs
+from .errors import PluginError
+from .hookspecs import API_VERSION, GROUP, PluginManifest
+
+logger = logging.getLogger("asok_auth")
+
+HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_auth_")))
+GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
+"""Hooks that refuse: a plugin that has one is never dropped silently."""
+
+State = Literal["loaded", "disabled", "quarantined"]
+Caller = Callable[..., list[Any]]
+"""Calls one hook of one plugin; the results are typed by the facade in plugins.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """What ``asok-auth plugins`` shows of one plugin. ``reason`` says why it is not loaded."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    hooks: tuple[str, ...] = ()
+    state: State = "loaded"
+    reason: str = ""
+
+
+class PluginRegistry:
+    """The plugins of one app: found, checked, and registered with pluggy."""
+
+    def __init__(
+        self, *, strict: bool = False, allow: Sequence[str] | None = None, inventory: bool = False
+    ) -> None:
+        """``inventory`` is for tools that only list: what is broken is noted, and nothing is said."""
+        self._inventory = inventory
+        self._strict = strict
+        self._allow = None if allow is None else frozenset(allow)
+        self._infos: dict[str, PluginInfo] = {}
+        self._manifests: dict[str, PluginManifest] = {}
+        self._cached: dict[str, list[tuple[str, Caller]]] = {}
+        self.manager = pluggy.PluginManager(GROUP)
+        self.manager.add_hookspecs(hookspecs)
+
+    # -- finding and checking --------------------------------------------------------------------
+
+    @property
+    def infos(self) -> tuple[PluginInfo, ...]:
+        """Every plugin that was found, loaded or not, by name."""
+        return tuple(sorted(self._infos.values(), key=lambda info: info.name))
+
+    @property
+    def manifests(self) -> tuple[PluginManifest, ...]:
+        """The manifests of the loaded plugins."""
+        return tuple(self._manifests.values())
+
+    def info(self, name: str) -> PluginInfo:
+        """The plugin that is registered under ``name``."""
+        return self._infos[name]
+
+    @property
+    def quarantined(self) -> tuple[PluginInfo, ...]:
+        """The plugins that were kept out because they are broken."""
+        return tuple(info for info in self.infos if info.state == "quarantined")
+
+    def discover(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
+        """Load the installed plugins of entry point group ``asok_auth``, one at a time.
+
+        Raises PluginError in strict mode for the first that is broken.
+        """
+        found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
+        for entry in sorted(found, key=lambda e: (e.name, e.value)):
+            info = PluginInfo(
+                entry.name, entry.dist.name if entry.dist else "", entry.dist.version if entry.dist else ""
+            )
+            if entry.name in self._infos:
+                other = self._infos[entry.name]
+                self.keep_out(
+                    replace(info, name=f"{entry.name} ({info.distribution or entry.value})"),
+                    f"the name {entry.name!r} is taken by {other.distribution or 'another plugin'}; "
+                    "rename one of the two entry points",
+                )
+            elif self._allow is not None and not self._allow & {info.name, info.distribution}:
+                self._infos[info.name] = replace(
+                    info, state="disabled", reason='not listed in AUTH["PLUGINS"]'
+                )
+            else:
+                try:
+                    plugin = entry.load()
+                except Exception as error:  # noqa: BLE001 - whatever it is, only this plugin is out
+                    self.keep_out(info, f"it cannot be imported: {type(error).__name__}: {error}")
+                else:
+                    self._register(plugin, info)
+        missing = sorted(
+            (self._allow or frozenset())
+            - {name for info in self._infos.values() for name in (info.name, info.distribution)}
+        )
+        for name in missing:
+            self.keep_out(PluginInfo(name), 'it is listed in AUTH["PLUGINS"] but not installed')
+
+    def register(self, plugin: object, name: str | None = None) -> None:
+        """Add a plugin by hand. Its name defaults to the module's or class's.
+
+        Raises PluginError in strict mode if it is broken.
+        """
+        name = name or getattr(plugin, "__name__", None) or type(plugin).__name__
+        if name in self._infos:
+            self.keep_out(PluginInfo(f"{name} (again)"), f"the name {name!r} is taken by another plugin")
+        else:
+            self._register(plugin, PluginInfo(name))
+
+    def _register(self, plugin: object, info: PluginInfo) -> None:
+        info = replace(info, hooks=tuple(hook for hook in HOOKS if hasattr(plugin, hook)))
+        manifest = getattr(plugin, "asok_auth_plugin", PluginManifest())
+        if problem := _problem(plugin, info, manifest):
+            self.keep_out(info, problem)
+            return
+        try:
+            self.manager.register(plugin, info.name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            self._unregister(info.name)
+            self.keep_out(info, _first_line(error))
+        else:
+            self._cached.clear()
+            self._infos[info.name] = info
+            self._manifests[info.name] = manifest
+
+    def keep_out(self, info: PluginInfo, reason: str) -> None:
+        """Quarantine. Raises PluginError in strict mode, or if the plugin could refuse something."""
+        self._unregister(info.name)
+        self._manifests.pop(info.name, None)
+        self._infos[info.name] = replace(info, state="quarantined", reason=reason)
+        if self._inventory:
+            return
+        message = f"Plugin {info.name!r} is not used: {reason}."
+        guards = sorted(GUARDS.intersection(info.hooks))
+        if guards:
+            raise PluginError(
+                f"{message} It implements {', '.join(guards)}, so going on without it would let "
+                "through what it may refuse. Repair or uninstall it."
+            )
+        if self._strict:
+            raise PluginError(message)
+        logger.error("%s", message)
+
+    def _unregister(self, name: str) -> None:
+        self._cached.clear()
+        if self.manager.has_plugin(name):
+            self.manager.unregister(name=name)
+
+    # -- calling ---------------------------------------------------------------------------------
+
+    def callers(self, hook: str) -> list[tuple[str, Caller]]:
+        """Each plugin that implements ``hook``, with a caller that reaches only it."""
+        if hook not in self._cached:
+            self._cached[hook] = self._find_callers(hook)
+        return self._cached[hook]
+
+    def _find_callers(self, hook: str) -> list[tuple[str, Caller]]:
+        implementations = getattr(self.manager.hook, hook).get_hookimpls()
+        plugins = [impl.plugin for impl in implementations]
+        return [
+            (
+                impl.plugin_name,
+                self.manager.subset_hook_caller(hook, [p for p in plugins if p is not impl.plugin]),
+            )
+            for impl in implementations
+        ]
+
+
+def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
+    """Why this plugin cannot be used, or None."""
+    if not isinstance(manifest, PluginManifest):
+        return "its asok_auth_plugin is not a PluginManifest"
+    try:
+        fits = SpecifierSet(manifest.api).contains(API_VERSION)
+    except InvalidSpecifier:
+        return f'its api range {manifest.api!r} cannot be read; write one like ">=1.0,<2"'
+    if not fits:
+        return f"it was written for plugin API {manifest.api}, this is {API_VERSION}"
+    marked = [
+        name
+        for name, value in inspect.getmembers(plugin, callable)
+        if getattr(value, f"{GROUP}_impl", None) is not None
+    ]
+    for name in marked:
+        if name not in HOOKS:
+            near = difflib.get_close_matches(name, HOOKS, 1, 0.0)[0]
+            return f"there is no hook {name!r}; did you mean {near!r}?"
+    for name in info.hooks:
+        if name not in marked:
+            return f"{name} is not marked with @hookimpl"
+    if not marked:
+        return "it implements no hook"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())

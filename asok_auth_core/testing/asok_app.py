@@ -1,0 +1,103 @@
+"""A real Asok app in a folder of its own, for tests: files are written, the app starts, all is undone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from asok import Asok
+from asok.orm import MODELS_REGISTRY, Model, close_all_db_connections
+
+from ..adapters.asok import AuthExtension
+
+SECRET_KEY = "a key for tests only, with 32 bytes or more"  # noqa: S105 - for tests
+
+USER_MODEL = """\
+from asok import Field, Model
+
+
+class User(Model):
+    email = Field.String(unique=True, nullable=False)
+    name = Field.String()
+    is_active = Field.Boolean(default=True)
+"""
+
+HOME_PAGE = """\
+def get(request):
+    return request.user.email if request.user else "nobody"
+"""
+
+
+@contextmanager
+def asok_app(
+    root: Path,
+    *,
+    pages: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
+    auth: Mapping[str, object] | None = None,
+    config: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    plugins: Sequence[object] = (),
+    extension: bool = True,
+) -> Iterator[Asok]:
+    """An app below ``root`` with a User model, a home page at ``/`` that says who is logged in, and
+    ``pages`` (path below src/pages to source). ``auth`` is ``AUTH``; mails go to files in
+    ``.asok/mail``. ``environ`` may set SECRET_KEY and DEBUG. Its database is SQLite below ``root``.
+    """
+    database = f"sqlite://{root / 'db.sqlite3'}"
+    for name, source in {"user.py": USER_MODEL, **(models or {})}.items():
+        _write(root / "src" / "models" / name, source)
+    for name, source in {"page.py": HOME_PAGE, **(pages or {})}.items():
+        _write(root / "src" / "pages" / name, source)
+    kept = dict(os.environ), list(sys.path), dict(MODELS_REGISTRY), Model._db_path
+    os.environ.update(
+        {"SECRET_KEY": SECRET_KEY, "DEBUG": "true", "DATABASE_URL": database, **(environ or {})}
+    )
+    Model._db_path = database
+    MODELS_REGISTRY.clear()
+    _forget_models()
+    app = None
+    registered: AuthExtension | None = None
+    try:
+        app = Asok(str(root))
+        app.config.update(
+            {
+                "TOOLBAR": False,
+                "RATE_LIMIT": False,
+                "MAIL_FROM": "app@app.example",
+                "AUTH": {"MAIL_TRANSPORT": "file", **(auth or {})},
+                **(config or {}),
+            }
+        )
+        for model in list(MODELS_REGISTRY.values()):
+            model.create_table()
+        if extension:
+            registered = AuthExtension(plugins=plugins)
+            app.register_extension(registered)
+        yield app
+    finally:
+        if registered is not None and hasattr(registered, "auth"):
+            registered.close()
+        if app is not None:
+            app._session_store.stop_cleanup_timer()
+        close_all_db_connections()
+        environment, sys.path[:], registry, Model._db_path = kept
+        os.environ.clear()
+        os.environ.update(environment)
+        MODELS_REGISTRY.clear()
+        MODELS_REGISTRY.update(registry)
+        _forget_models()
+
+
+def _write(path: Path, source: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source, "utf-8")
+
+
+def _forget_models() -> None:
+    """A page's ``from models.user import User`` must find this app's file, not the last one's."""
+    for name in [name for name in sys.modules if name == "models" or name.startswith("models.")]:
+        del sys.modules[name]

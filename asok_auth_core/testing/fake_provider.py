@@ -1,0 +1,163 @@
+"""A provider in memory: it answers every call a login makes, and forges whatever it is told to."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import cast
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from joserfc import jws
+from joserfc.jwk import RSAKey
+
+from ..engine.message import Call, Reply
+from ..engine.oidc import discovery_url
+from ..providers import OAuth2Provider, OpenIDProvider
+from ..types import JSON, Clock
+
+SUBJECT = "248289761001"
+
+
+@functools.lru_cache(maxsize=8)
+def rsa_key(kid: str, bits: int = 2048) -> RSAKey:
+    """A signing key; one for each ``kid`` and size, as making them is slow."""
+    # By hand: the library warns of a short key, and a test wants one.
+    private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    return RSAKey(private, private, {"kid": kid})
+
+
+class FakeProvider:
+    """Plays ``provider``. Hand it to a flow in place of the network, and call :meth:`authorize` in
+    place of the person's browser.
+
+    PKCE is enforced. Change ``claims`` (None takes a claim away), ``header``, ``replies`` (by
+    address), ``answer`` or ``keys`` to forge one thing. ``calls`` holds what was asked of it.
+    """
+
+    def __init__(
+        self,
+        provider: OAuth2Provider,
+        *,
+        profile: Mapping[str, JSON] | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self.provider = provider
+        self.clock = clock
+        self.key = rsa_key("first")
+        self.keys: list[RSAKey] = [self.key]
+        self.profile: dict[str, JSON] = dict(profile or {})
+        self.claims: dict[str, JSON] = {}
+        self.header: dict[str, JSON] = {}
+        self.metadata: dict[str, JSON] = {}
+        self.answer: dict[str, str | None] = {}
+        self.replies: dict[str, Reply] = {}
+        self.sign: Callable[[dict[str, JSON], dict[str, JSON]], str | None] = self._sign
+        self.calls: list[Call] = []
+        self._codes: dict[str, dict[str, str]] = {}
+
+    # -- the person's browser ----------------------------------------------------------------------
+
+    def authorize(self, url: str) -> str:
+        """What the person's browser is sent to after saying yes at ``url``.
+
+        Raises AssertionError if the authorization request is not as it must be.
+        """
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        assert asked["response_type"] == "code"
+        assert asked["code_challenge_method"] == "S256"
+        assert len(asked["state"]) >= 43
+        code = f"code-{len(self._codes) + 1}"
+        self._codes[code] = asked
+        answer: dict[str, str | None] = {"code": code, "state": asked["state"], **self.answer}
+        sent = {name: value for name, value in answer.items() if value is not None}
+        return f"{asked['redirect_uri']}?{urlencode(sent)}"
+
+    # -- the network -------------------------------------------------------------------------------
+
+    def __call__(self, call: Call) -> Reply:
+        """Answer ``call``, as :data:`~asok_auth_core.engine.message.Send`."""
+        self.calls.append(call)
+        if call.url in self.replies:
+            return self.replies[call.url]
+        if call.url == discovery_url(self.provider.issuer):
+            return _json({**self._discovery(), **self.metadata})
+        if call.url == self._url("jwks_uri"):
+            return _json({"keys": [_public(key) for key in self.keys]})
+        if call.url == self._url("token_endpoint"):
+            return self._token(call)
+        if call.url == self._url("userinfo_endpoint"):
+            sub: dict[str, JSON] = {"sub": SUBJECT} if isinstance(self.provider, OpenIDProvider) else {}
+            return _json({**sub, **self.profile})
+        return Reply(404, b"{}")
+
+    def count(self, url: str) -> int:
+        """How often ``url`` was asked for."""
+        return sum(call.url == url for call in self.calls)
+
+    @property
+    def token_endpoint(self) -> str:
+        """Where codes are exchanged."""
+        return self._url("token_endpoint")
+
+    @property
+    def jwks_uri(self) -> str:
+        """Where the keys are."""
+        return self._url("jwks_uri")
+
+    def _url(self, name: str) -> str:
+        return str(getattr(self.provider, name, "") or f"{self.provider.issuer}/{name}")
+
+    def _discovery(self) -> dict[str, JSON]:
+        names = ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint")
+        return {"issuer": self.provider.issuer, **{name: self._url(name) for name in names}}
+
+    def _token(self, call: Call) -> Reply:
+        form = call.form or {}
+        asked = self._codes.pop(form.get("code", ""), None)
+        if asked is None or asked["redirect_uri"] != form.get("redirect_uri"):
+            return _json({"error": "invalid_grant"}, 400)
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != asked["code_challenge"]:
+            return _json({"error": "invalid_grant"}, 400)
+        tokens: dict[str, JSON] = {"access_token": "access", "token_type": "bearer"}
+        if isinstance(self.provider, OpenIDProvider):
+            now = int(self.clock())
+            claims: dict[str, JSON] = {
+                "iss": self.provider.issuer,
+                "aud": asked["client_id"],
+                "sub": SUBJECT,
+                "exp": now + 300,
+                "iat": now,
+                "nonce": asked["nonce"],
+                **self.profile,
+                **self.claims,
+            }
+            claims = {name: value for name, value in claims.items() if value is not None}
+            header: dict[str, JSON] = {"alg": "RS256", "kid": self.key.kid, **self.header}
+            token = self.sign(header, claims)
+            if token is not None:
+                tokens["id_token"] = token
+        return _json(tokens)
+
+    def _sign(self, header: dict[str, JSON], claims: dict[str, JSON]) -> str:
+        # Signed by hand, so that headers which a library refuses to write can be forged as well.
+        message = f"{_segment(header)}.{_segment(claims)}"
+        signature = jws.JWSRegistry.algorithms["RS256"].sign(message.encode(), self.key)
+        return f"{message}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def _segment(value: Mapping[str, JSON]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def _public(key: RSAKey) -> JSON:
+    return {**cast("dict[str, JSON]", key.as_dict(private=False)), "use": "sig", "alg": "RS256"}
+
+
+def _json(document: JSON, status: int = 200) -> Reply:
+    return Reply(status, json.dumps(document).encode())

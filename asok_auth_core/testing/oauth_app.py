@@ -1,0 +1,142 @@
+"""An app without a framework, with one provider in memory: whole logins in a test, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..contracts import UserDirectory
+from ..hookspecs import hookimpl
+from ..http import WebResponse
+from ..pages.oauth_method import OAuthMethod
+from ..pages.router import Router
+from ..providers import OAuth2Provider
+from ..startup import start
+from ..stores.memory import MemoryStateStore
+from ..types import JSON, Event
+from .fake_provider import FakeProvider
+from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
+
+CREDENTIALS: Mapping[str, JSON] = {"client_id": "app-at-provider", "client_secret": "a-secret"}
+BASE_URL = "https://app.example"
+
+
+class OAuthApp:
+    """One worker of an app at ``https://app.example``.
+
+    ``state``, ``credentials`` and ``users`` may be another worker's, to have two of one app.
+    ``plugins`` are modules or objects with hooks.
+    """
+
+    def __init__(
+        self,
+        provider: OAuth2Provider,
+        root: Path,
+        *,
+        profile: Mapping[str, JSON] | None = None,
+        config: Mapping[str, object] | None = None,
+        users: UserDirectory | None = None,
+        plugins: tuple[object, ...] = (),
+        same_as: OAuthApp | None = None,
+        debug: bool = False,
+    ) -> None:
+        self.clock: FrozenClock = same_as.clock if same_as else FrozenClock()
+        self.users: UserDirectory = same_as.users if same_as else users or MemoryUsers()
+        credentials: MemoryCredentialStore = (
+            same_as.credentials if same_as else MemoryCredentialStore(self.clock)
+        )
+        self.credentials: MemoryCredentialStore = credentials
+        self.events: list[str] = []
+        settings: dict[str, object] = {
+            "STATE_STORE": "memory:",
+            "MAIL_TRANSPORT": "file",
+            "PROVIDERS": {provider.name: CREDENTIALS},
+        }
+        self.auth = start(
+            {
+                "SECRET_KEY": "a key for tests only, 32 bytes or more",
+                "APP_URL": BASE_URL,
+                "DEBUG": debug,
+                "AUTH": {**settings, **(config or {})},
+            },
+            {},
+            root=root,
+            users=self.users,
+            credentials=lambda clock, random: credentials,
+            plugins=(_Giving(provider), _Watching(self.events), *plugins),
+            entry_points=(),
+            clock=self.clock,
+        )
+        self.auth.state = same_as.auth.state if same_as else MemoryStateStore(clock=self.clock)
+        self.auth.limits = type(self.auth.limits)(self.auth.state, self.clock)
+        self.provider = self.auth.providers[provider.name]
+        self.fake: FakeProvider = (
+            same_as.fake if same_as else FakeProvider(self.provider, profile=profile, clock=self.clock)
+        )
+        self.oauth = OAuthMethod(self.auth, send=lambda call: self.fake(call))
+        self.auth.login_methods["oauth"] = self.oauth
+        self.router = Router(self.auth)
+
+    def send(self, request: FakeRequest) -> WebResponse:
+        """The answer to ``request``. Raises LookupError for a path without a page."""
+        route = self.router.match(request.path)
+        if route is None:
+            raise LookupError(request.path)
+        return self.router.respond(route, request)
+
+    def begin(
+        self, browser: FakeRequest, *, next_url: str = "", action: str = "login"
+    ) -> tuple[FakeRequest, str]:
+        """Press the provider's button in ``browser``; the browser's request and where it is sent."""
+        path = f"/auth/{self.provider.name}/{action}"
+        request = browser.follow(path, method="POST", form={"next": next_url})
+        response = self.send(request)
+        return request, location(response)
+
+    def finish(self, browser: FakeRequest, callback: str) -> tuple[FakeRequest, WebResponse]:
+        """Come back to the app at ``callback``; the browser's request and the answer."""
+        request = browser.follow(callback.removeprefix(BASE_URL))
+        return request, self.send(request)
+
+    def log_in(self, browser: FakeRequest | None = None, **begin: str) -> tuple[FakeRequest, WebResponse]:
+        """A whole login: button, yes at the provider, callback."""
+        request, url = self.begin(browser or FakeRequest(), **begin)
+        return self.finish(request, self.fake.authorize(url))
+
+
+def location(response: WebResponse) -> str:
+    """Where a redirect leads. Raises AssertionError if it is none."""
+    headers = dict(response.headers)
+    assert response.status == 303, (response.status, response.body)
+    assert urlsplit(headers["Location"]).path
+    return headers["Location"]
+
+
+def error_code(response: WebResponse) -> str:
+    """The error code a problem page shows. Raises AssertionError if the page shows none."""
+    marker = '<p class="asok-auth-code">Code: '
+    assert marker in response.body, (response.status, response.body)
+    return response.body.split(marker)[1].split("<")[0]
+
+
+class _Giving:
+    """A plugin that gives one provider."""
+
+    def __init__(self, provider: OAuth2Provider) -> None:
+        self._provider = provider
+
+    @hookimpl
+    def asok_auth_providers(self) -> list[OAuth2Provider]:
+        return [self._provider]
+
+
+class _Watching:
+    """A plugin that notes the names of events."""
+
+    def __init__(self, events: list[str]) -> None:
+        self._events = events
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        self._events.append(event.name)

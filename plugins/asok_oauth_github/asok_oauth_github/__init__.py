@@ -1,0 +1,35 @@
+"""Log in with GitHub (OAuth 2.0)."""
+
+from __future__ import annotations
+
+from asok_auth_core import Claims, Fetch, Identity, OAuth2Provider, hookimpl
+
+
+class GitHub(OAuth2Provider):
+    name = "github"
+    label = "GitHub"
+    issuer = "https://github.com/login/oauth"
+    authorization_endpoint = "https://github.com/login/oauth/authorize"
+    token_endpoint = "https://github.com/login/oauth/access_token"  # noqa: S105 - an address
+    userinfo_endpoint = "https://api.github.com/user"
+    emails_endpoint = "https://api.github.com/user/emails"
+    scopes = ("read:user", "user:email")
+
+    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+        # The address in the profile is the public one: often null, never said to be verified.
+        addresses = Claims.each(fetch(self.emails_endpoint))
+        primary = next((one for one in addresses if one.is_true("primary")), Claims({}))
+        return Identity(
+            issuer=self.issuer,
+            subject=claims.subject("id"),
+            email=primary.text("email"),
+            email_verified=primary.is_true("verified"),
+            name=claims.text("name") or claims.text("login"),
+            picture=claims.text("avatar_url"),
+            raw=claims,
+        )
+
+
+@hookimpl
+def asok_auth_providers() -> list[OAuth2Provider]:
+    return [GitHub()]

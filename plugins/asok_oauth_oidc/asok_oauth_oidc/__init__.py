@@ -1,0 +1,14 @@
+"""Log in with any OpenID provider: each entry of ``AUTH["PROVIDERS"]`` with ``"type": "oidc"``."""
+
+from __future__ import annotations
+
+from asok_auth_core import OpenIDProvider, Settings, hookimpl
+
+
+@hookimpl
+def asok_auth_providers(settings: Settings) -> list[OpenIDProvider]:
+    return [
+        OpenIDProvider.named(name, label=name.replace("-", " ").replace("_", " ").title())
+        for name, options in settings.providers.items()
+        if options.get("type") == "oidc"
+    ]

@@ -1,0 +1,74 @@
+"""Authenticator app and recovery codes as the login pipeline sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from markupsafe import Markup
+
+from asok_auth_core.contracts import SecondFactor
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.http import Route, WebRequest
+from asok_auth_core.pages.render import fragment
+from asok_auth_core.types import User
+
+from .api import NAME, RECOVERY, TotpApi
+from .authenticator import Authenticators, check_code
+from .pages import MANAGE_PATH, TotpPages
+from .recovery import RecoveryCodes
+
+
+class TotpFactor(SecondFactor):
+    """Codes of an authenticator app."""
+
+    name = NAME
+    label = "Authenticator app"
+    enrol_path = MANAGE_PATH
+
+    def __init__(self, auth: Auth, authenticators: Authenticators, api: TotpApi) -> None:
+        self._auth = auth
+        self._authenticators = authenticators
+        self._api = api
+        self._pages = TotpPages(auth, api)
+
+    @property
+    def api(self) -> TotpApi:
+        return self._api
+
+    def is_enrolled(self, user: User) -> bool:
+        return self._authenticators.is_enrolled(str(user.id))
+
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        return fragment(self._auth, request, "auth/totp/challenge.html")
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return check_code(self._authenticators, user, request.form.get("code", ""))
+
+    def routes(self) -> Iterable[Route]:
+        return self._pages.routes()
+
+    def account_block(self, request: WebRequest) -> Markup:
+        return fragment(self._auth, request, "auth/totp/account.html", standing=self._api.status(request))
+
+
+class RecoveryFactor(SecondFactor):
+    """A recovery code in place of the app, with a count of attempts of its own: guesses at the app's
+    codes, which anybody with the first factor can send, do not keep the owner from this way in."""
+
+    name = RECOVERY
+    label = "Recovery code"
+
+    def __init__(self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes) -> None:
+        self._auth = auth
+        self._authenticators = authenticators
+        self._codes = codes
+
+    def is_enrolled(self, user: User) -> bool:
+        user_id = str(user.id)
+        return self._authenticators.is_enrolled(user_id) and self._codes.remaining(user_id) > 0
+
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        return fragment(self._auth, request, "auth/totp/recovery_challenge.html")
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return self._codes.claim(str(user.id), request.form.get("code", ""))

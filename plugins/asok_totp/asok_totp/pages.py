@@ -1,0 +1,85 @@
+"""The pages: set up, confirm, recovery codes, disable. GET never changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from asok_auth_core.errors import CredentialRefused
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.second_factor import ACCOUNT_PATH, enrolling_user
+from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.pages.render import render
+
+from .api import TotpApi
+
+MANAGE_PATH = "/auth/totp"
+ENROL_PATH = "/auth/totp/enrol"
+CONFIRM_PATH = "/auth/totp/confirm"
+RECOVERY_PATH = "/auth/totp/recovery-codes"
+DISABLE_PATH = "/auth/totp/disable"
+
+
+class TotpPages:
+    """Routes below ``/auth/totp``."""
+
+    def __init__(self, auth: Auth, api: TotpApi) -> None:
+        self._auth = auth
+        self._api = api
+
+    def routes(self) -> Iterable[Route]:
+        """All of them; who comes to the address of a form by a link is shown the first page."""
+        return (
+            Route(MANAGE_PATH, get=self._manage),
+            Route(ENROL_PATH, get=_to_start, post=self._enrol),
+            Route(CONFIRM_PATH, get=_to_start, post=self._confirm),
+            Route(RECOVERY_PATH, get=_to_start, post=self._new_codes),
+            Route(DISABLE_PATH, get=_to_start, post=self._disable),
+        )
+
+    def _manage(self, request: WebRequest) -> WebResponse:
+        enrolling_user(self._auth, request)
+        status = None if request.user is None else self._api.status(request)
+        return render(self._auth, request, "auth/totp/manage.html", standing=status)
+
+    def _enrol(self, request: WebRequest) -> WebResponse:
+        enrolment = self._api.enroll(request)
+        return render(self._auth, request, "auth/totp/enrol.html", enrolment=enrolment, error=None)
+
+    def _confirm(self, request: WebRequest) -> WebResponse:
+        try:
+            codes, location = self._api.confirm_and_continue(request, request.form.get("code", ""))
+        except CredentialRefused as error:
+            # The secret is not shown again: who did not scan it starts anew with another one.
+            return render(
+                self._auth,
+                request,
+                "auth/totp/enrol.html",
+                status=error.status,
+                enrolment=None,
+                error=error.message,
+            )
+        return self._show_codes(request, codes, location)
+
+    def _new_codes(self, request: WebRequest) -> WebResponse:
+        return self._show_codes(request, self._api.recovery_codes(request), ACCOUNT_PATH)
+
+    def _disable(self, request: WebRequest) -> WebResponse:
+        self._api.disable(request)
+        return WebResponse.see_other(ACCOUNT_PATH)
+
+    def _show_codes(self, request: WebRequest, codes: tuple[str, ...], location: str) -> WebResponse:
+        heading = request.translate("Recovery codes for {app}", app=self._auth.settings.app_name)
+        text = "\n".join((heading, "", *codes, ""))
+        return render(
+            self._auth,
+            request,
+            "auth/totp/recovery_codes.html",
+            codes=codes,
+            download=f"data:text/plain;charset=utf-8,{quote(text)}",
+            location=location,
+        )
+
+
+def _to_start(request: WebRequest) -> WebResponse:
+    return WebResponse.see_other(MANAGE_PATH)

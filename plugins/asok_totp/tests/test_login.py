@@ -1,0 +1,398 @@
+"""The second step of a login: nothing before it, each proof once, attempts limited."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from asok_totp.totp import accepted_step
+
+from asok_auth_core import SecondFactor, hookimpl
+from asok_auth_core.errors import RateLimited, SealKeyRetired, SecondFactorRequired
+from asok_auth_core.flows.login import complete_login
+from asok_auth_core.flows.second_factor import ACCOUNT_ATTEMPTS, CLIENT_ATTEMPTS
+from asok_auth_core.testing.fakes import FakeRequest, MemoryCredentialStore
+
+
+def test_half_a_login_has_no_authority_and_completing_it_renews_the_session(site) -> None:
+    """SECURITY 18, 19"""
+    phone, _ = site.enrol()
+    browser = site.log_in()
+    before = browser.session.id
+    assert browser.path == "/auth/second-factor"
+    assert browser.user is None
+    assert site.answer(browser.follow("/auth/account")).status == 401
+    status, browser = site.second_factor(browser, phone.code())
+    assert status == 303
+    assert browser.user is site.ann
+    assert browser.session.id != before
+
+
+def test_it_leads_where_the_login_was_going(site) -> None:
+    phone, _ = site.enrol()
+    request = site.log_in().follow("/auth/second-factor", form={"factor": "totp", "code": phone.code()})
+    assert ("Location", "/start") in site.answer(request).headers
+
+
+def test_a_code_passes_once(site) -> None:
+    """SECURITY 20"""
+    phone, _ = site.enrol()
+    code = phone.code()
+    first, second = site.log_in(), site.log_in()
+    assert site.second_factor(first, code)[0] == 303
+    status, second = site.second_factor(second, code)
+    assert status == 400
+    assert second.user is None
+
+
+def test_an_older_step_of_the_window_does_not_pass_after_a_later_one(site) -> None:
+    """SECURITY 20: strictly increasing."""
+    phone, _ = site.enrol()
+    older, newer = phone.code(off=-30), phone.code()
+    assert site.second_factor(site.log_in(), newer)[0] == 303
+    assert site.second_factor(site.log_in(), older)[0] == 400
+    site.clock.advance(30)
+    assert site.second_factor(site.log_in(), newer)[0] == 400
+    assert site.second_factor(site.log_in(), phone.code())[0] == 303
+
+
+@pytest.mark.parametrize(
+    ("drift", "off", "status"), [(1, 30, 303), (1, -30, 303), (1, 60, 400), (0, 30, 400), (3, -90, 303)]
+)
+def test_the_drift_is_configurable(make_site, drift, off, status) -> None:
+    site = make_site(TOTP={"DRIFT": drift})
+    phone, _ = site.enrol()
+    site.clock.advance(300)
+    assert site.second_factor(site.log_in(), phone.code(off=off))[0] == status
+
+
+@pytest.mark.parametrize("digits", [6, 8])
+@pytest.mark.parametrize("algorithm", ["SHA1", "SHA256", "SHA512"])
+def test_every_algorithm_and_length(make_site, algorithm, digits) -> None:
+    site = make_site(TOTP={"ALGORITHM": algorithm, "DIGITS": digits})
+    phone, _ = site.enrol()
+    assert len(phone.code()) == digits
+    assert site.second_factor(site.log_in(), phone.code())[0] == 303
+
+
+def test_a_changed_setting_leaves_those_enrolled_as_they_are(make_site, clock) -> None:
+    store = MemoryCredentialStore(clock)
+    phone, _ = make_site(credentials=store, TOTP={"DIGITS": 6}).enrol()
+    later = make_site(credentials=store, TOTP={"DIGITS": 8, "ALGORITHM": "SHA512"})
+    assert later.second_factor(later.log_in(), phone.code())[0] == 303
+
+
+def test_a_clock_an_hour_off_is_told_to_be_checked(site) -> None:
+    phone, _ = site.enrol()
+    request = site.log_in().follow(
+        "/auth/second-factor", form={"code": phone.code(off=3600), "factor": "totp"}
+    )
+    answer = site.answer(request)
+    assert answer.status == 400
+    assert "check that the clock" in answer.body
+    assert 'role="alert"' in answer.body
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "abcdef",
+        "12 34",
+        "١٢٣",
+        "\x00" * 6,
+        "-1",
+        "1e5",
+        "null",
+        "9" * 10_000,
+        "\uff11" * 10_000,
+        "' OR 1=1 --",
+        "🔑" * 6,
+    ],
+)
+@pytest.mark.parametrize("factor", ["totp", "recovery"])
+def test_bad_input_is_refused_calmly(site, factor, typed) -> None:
+    site.enrol()
+    status, browser = site.second_factor(site.log_in(), typed, factor)
+    assert status == 400
+    assert browser.user is None
+
+
+@pytest.mark.parametrize("factor", ["", "TOTP", "password", "../totp", "x" * 10_000])
+def test_a_factor_that_is_not_set_up_is_refused(site, factor) -> None:
+    phone, _ = site.enrol()
+    status, browser = site.second_factor(site.log_in(), phone.code(), factor)
+    assert status == 400
+    assert browser.user is None
+
+
+@pytest.mark.parametrize("typed", ["{0} {1}", " {0}-{1} "])
+def test_a_code_as_people_type_it(site, typed) -> None:
+    phone, _ = site.enrol()
+    code = phone.code()
+    assert site.second_factor(site.log_in(), typed.format(code[:3], code[3:]))[0] == 303
+    site.clock.advance(30)
+    wide = phone.code().translate({ord("0") + digit: 0xFF10 + digit for digit in range(10)})
+    assert site.second_factor(site.log_in(), wide)[0] == 303
+
+
+def test_a_recovery_code_works_once_however_it_is_typed(site) -> None:
+    _, codes = site.enrol()
+    typed = codes[0].lower().replace("-", " ").replace("0", "o").replace("1", "l")
+    assert site.second_factor(site.log_in(), typed, "recovery")[0] == 303
+    assert site.second_factor(site.log_in(), codes[0], "recovery")[0] == 400
+    assert site.second_factor(site.log_in(), codes[1], "recovery")[0] == 303
+
+
+def test_somebody_elses_recovery_code_is_refused(site) -> None:
+    _, codes = site.enrol()
+    bob = site.auth.users.by_id("2")
+    site.auth.second_factors["totp"].api._authenticators.store(
+        "2", "A" * 32, site.auth.second_factors["totp"].api._settings.parameters
+    )
+    site.auth.second_factors["totp"].api._codes.issue("2")
+    status, browser = site.second_factor(site.log_in(user=bob), codes[0], "recovery")
+    assert status == 400
+    assert browser.user is None
+
+
+def test_the_challenge_offers_the_recovery_code_only_while_there_is_one(site) -> None:
+    _, codes = site.enrol()
+    assert "factor=recovery" in site.answer(site.log_in()).body
+    other = site.answer(site.log_in().follow("/auth/second-factor?factor=recovery"))
+    assert 'value="recovery"' in other.body
+    for code in codes:
+        assert site.second_factor(site.log_in(), code, "recovery")[0] == 303
+        site.clock.advance(900)
+    assert "factor=recovery" not in site.answer(site.log_in()).body
+
+
+# -- attempts --------------------------------------------------------------------------------------
+
+
+def test_200_wrong_codes_at_once_evaluate_no_more_than_the_limit(site, monkeypatch) -> None:
+    """SECURITY 21, and the owner still gets in another way."""
+    _, codes = site.enrol()
+    evaluated = []
+    lock = threading.Lock()
+
+    def counted(*arguments, **named):
+        with lock:
+            evaluated.append(1)
+        return accepted_step(*arguments, **named)
+
+    monkeypatch.setattr("asok_totp.authenticator.accepted_step", counted)
+    attacker = site.log_in(FakeRequest(client="198.51.100.7"))
+
+    def guess(number: int) -> int:
+        return site.second_factor(attacker, f"{number:06}")[0]
+
+    with ThreadPoolExecutor(20) as pool:
+        statuses = list(pool.map(guess, range(200)))
+    assert set(statuses) == {400, 429}
+    assert statuses.count(429) == 200 - ACCOUNT_ATTEMPTS
+    assert len(evaluated) == ACCOUNT_ATTEMPTS
+    status, browser = site.second_factor(site.log_in(), codes[0], "recovery")
+    assert status == 303
+    assert browser.user is site.ann
+
+
+def test_a_right_code_beyond_the_limit_is_not_evaluated_either(site) -> None:
+    """SECURITY 21"""
+    phone, _ = site.enrol()
+    for number in range(ACCOUNT_ATTEMPTS):
+        assert site.second_factor(site.log_in(), f"{number:06}")[0] == 400
+    status, browser = site.second_factor(site.log_in(), phone.code())
+    assert status == 429
+    assert browser.user is None
+    site.clock.advance(900)
+    assert site.second_factor(site.log_in(), phone.code())[0] == 303
+
+
+def test_a_day_allows_no_more_than_a_hundred_guesses(site) -> None:
+    """SECURITY 21 (NIST SP 800-63B-4, 3.2.2)"""
+    site.enrol()
+    site.clock.advance(86_400 - site.clock() % 86_400)
+    refused = 0
+    for _ in range(15):
+        for number in range(10):
+            refused += site.second_factor(site.log_in(), f"{number:06}")[0] == 400
+        site.clock.advance(900)
+    assert refused == 100
+
+
+def test_a_success_does_not_clear_the_addresss_failures(site) -> None:
+    """SECURITY 21 (django-allauth's notice of 2025)"""
+    phone, _ = site.enrol()
+    site.clock.advance(900 - site.clock() % 900)
+    client = "198.51.100.7"
+    statuses = []
+    for number in range(CLIENT_ATTEMPTS + 1):
+        if number == 5:
+            statuses.append(site.second_factor(site.log_in(FakeRequest(client=client)), phone.code())[0])
+            continue
+        # Accounts of the attacker's own keep the count per account out of the way.
+        user = site.auth.users.create(f"user{number}@example.org")
+        site.auth.second_factors["totp"].api._authenticators.store(
+            str(user.id), "A" * 32, site.auth.second_factors["totp"].api._settings.parameters
+        )
+        statuses.append(site.second_factor(site.log_in(FakeRequest(client=client), user=user), "000000")[0])
+    assert statuses[5] == 303
+    assert statuses[-1] == 429
+    assert statuses.count(429) == 1
+
+
+# -- keys ------------------------------------------------------------------------------------------
+
+
+def test_a_key_rotated_between_enrolment_and_login(make_site, clock) -> None:
+    """SECURITY 29: still opens, is sealed anew, and then does without the old key."""
+    store = MemoryCredentialStore(clock)
+    phone, codes = make_site(credentials=store, secrets=("o" * 32,)).enrol()
+    rotated = make_site(credentials=store, secrets=("n" * 32, "o" * 32))
+    assert rotated.second_factor(rotated.log_in(), phone.code())[0] == 303
+    assert rotated.second_factor(rotated.log_in(), codes[0], "recovery")[0] == 303
+    clock.advance(30)
+    retired = make_site(credentials=store, secrets=("n" * 32,))
+    assert retired.second_factor(retired.log_in(), phone.code())[0] == 303
+
+
+def test_a_key_retired_too_early_denies_and_says_what_to_do(make_site, clock, caplog) -> None:
+    """SECURITY 29, 32"""
+    store = MemoryCredentialStore(clock)
+    phone, codes = make_site(credentials=store, secrets=("o" * 32,)).enrol()
+    site = make_site(credentials=store, secrets=("n" * 32,))
+    with caplog.at_level(logging.ERROR):
+        status, browser = site.second_factor(site.log_in(), phone.code())
+    assert status == SealKeyRetired.status
+    assert browser.user is None
+    assert "SECRET_KEY_FALLBACKS" in caplog.text
+    assert site.second_factor(site.log_in(), codes[0], "recovery")[0] == 400
+
+
+def test_a_secret_copied_to_another_user_does_not_open(site) -> None:
+    """SECURITY 22: user and kind are bound in as associated data."""
+    phone, _ = site.enrol()
+    row = site.auth.credentials.find("totp", "1")
+    import json
+
+    site.auth.credentials.add("2", "totp", "2", json.loads(row.data))
+    status, browser = site.second_factor(site.log_in(user=site.auth.users.by_id("2")), phone.code())
+    assert status == 503
+    assert browser.user is None
+
+
+# -- nothing in clear ------------------------------------------------------------------------------
+
+
+def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
+    """SECURITY 30: canaries."""
+    with caplog.at_level(logging.DEBUG):
+        phone, codes = site.enrol()
+        code = phone.code()
+        browser = site.log_in()
+        site.second_factor(browser, "123123")
+        site.second_factor(browser, code)
+        site.second_factor(site.log_in(), codes[0], "recovery")
+    state = site.auth.state
+    dump = repr([row for user in "12" for row in site.auth.credentials.list(user)]) + repr(vars(state))
+    bare = [one.replace("-", "") for one in codes]
+    for canary in (phone.totp.secret, phone.totp.byte_secret().hex(), code, "123123", *codes, *bare):
+        assert canary not in dump
+        assert canary not in caplog.text
+    assert "second_factor.succeeded" in caplog.text
+
+
+def test_every_outcome_is_an_event(make_site) -> None:
+    """SECURITY 31"""
+    seen = []
+
+    class Observer:
+        @hookimpl
+        def asok_auth_event(self, event) -> None:
+            seen.append((event.name, event.method, event.user_id))
+
+    site = make_site(Observer())
+    phone, codes = site.enrol()
+    site.second_factor(site.log_in(), "000000")
+    site.second_factor(site.log_in(), phone.code())
+    _, browser = site.second_factor(site.log_in(), codes[0], "recovery")
+    site.auth.second_factors["totp"].api.recovery_codes(browser)
+    site.auth.second_factors["totp"].api.disable(browser)
+    names = [name for name, _, _ in seen if not name.startswith("login")]
+    assert names == [
+        "second_factor.enrolled",
+        "second_factor.failed",
+        "second_factor.succeeded",
+        "second_factor.succeeded",
+        "recovery_codes.issued",
+        "second_factor.disabled",
+    ]
+    assert all(user == "1" for _, _, user in seen)
+
+
+# -- api -------------------------------------------------------------------------------------------
+
+
+def test_an_apps_own_page_can_finish_the_login(site) -> None:
+    phone, _ = site.enrol()
+    api = site.auth.second_factors["totp"].api
+    browser = site.log_in()
+    assert api.verify(browser, "000000") is False
+    assert browser.user is None
+    assert api.verify(browser, phone.code()) is True
+    assert browser.user is site.ann
+
+
+def test_an_apps_own_page_can_ask_for_one_more_proof(site) -> None:
+    phone, _ = site.enrol()
+    site.clock.advance(900 - site.clock() % 900)
+    _, browser = site.second_factor(site.log_in(), phone.code())
+    api = site.auth.second_factors["totp"].api
+    assert api.verify(browser, phone.code()) is False  # it logged in with this one
+    site.clock.advance(30)
+    assert api.verify(browser, phone.code()) is True
+    for _ in range(ACCOUNT_ATTEMPTS - 3):
+        assert api.verify(browser, "000000") is False
+    with pytest.raises(RateLimited):
+        api.verify(browser, "000000")
+
+
+def test_a_factor_that_raises_denies_the_login(make_site) -> None:
+    """SECURITY 32"""
+
+    class Broken(SecondFactor):
+        name = "broken"
+        label = "Broken"
+
+        def is_enrolled(self, user) -> bool:
+            raise OSError("no database")
+
+        def challenge(self, request, user):
+            raise NotImplementedError
+
+        def verify(self, request, user) -> bool:
+            return True
+
+    class Plugin:
+        @hookimpl
+        def asok_auth_second_factors(self, auth):
+            return [Broken()]
+
+    site = make_site(Plugin())
+    request = FakeRequest()
+    with pytest.raises(OSError, match="no database"):
+        complete_login(site.auth, request, site.ann, method="app")
+    assert request.user is None
+
+
+def test_a_login_finished_once_is_finished(site) -> None:
+    phone, codes = site.enrol()
+    browser = site.log_in()
+    twin = browser.follow("/auth/second-factor")
+    assert site.second_factor(browser, phone.code())[0] == 303
+    assert site.second_factor(twin, codes[0], "recovery")[0] == 400
+    with pytest.raises(SecondFactorRequired):
+        complete_login(site.auth, FakeRequest(), site.ann, method="app")

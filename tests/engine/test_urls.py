@@ -1,0 +1,124 @@
+"""Where browsers may be sent (SECURITY 16) and which addresses we call (SECURITY 13)."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from asok_auth_core.engine.urls import is_listed, is_secure, origin, safe_next
+
+HERE = "https://app.example/auth/login"
+
+
+@pytest.mark.parametrize(
+    "place", ["/", "/a", "/a/b?c=d&e=/f", "/a?next=https://b.example//x", "/a#b", "/caf%C3%A9"]
+)
+def test_16_paths_of_this_app_are_kept(place: str) -> None:
+    assert safe_next(place) == place
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        None,
+        "",
+        "a",
+        "//evil.example",
+        "///evil.example",
+        "////evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "/\n/evil.example",
+        "/\r//evil.example",
+        " /a",
+        "/ a",
+        "/a\x00",
+        "/%00",
+        "https://evil.example",
+        "https:evil.example",
+        "http:///evil.example",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https://app.example@evil.example",
+        "https://app.example.evil.example",
+        "@evil.example",
+        "/%2fevil.example",
+        "/%2Fevil.example",
+        "/%5cevil.example",
+        "/%252f%252fevil.example",
+        "/%25252525252fevil",
+        "/a//b",
+        "/..//evil.example",
+        "/%09/evil.example",
+        "/%0d%0aLocation:x",
+        "/\u3002evil",
+        "/\uff0fevil.example",
+        "/" + "a" * 3000,
+    ],
+)
+def test_16_everything_else_is_dropped(place: str | None) -> None:
+    assert safe_next(place) is None
+
+
+URLISH = st.text(alphabet="/\\:@?#%2fF5cC.ae\t\n\r xhtps09", max_size=40)
+
+
+@settings(max_examples=600)
+@given(URLISH)
+@example("/\\/evil.example")
+@example("/%5c%5cevil")
+def test_16_what_is_kept_stays_on_this_host_as_a_browser_reads_it(place: str) -> None:
+    kept = safe_next(place)
+    if kept is None:
+        return
+    # A browser drops tab and newline, and reads a backslash as a slash (WHATWG URL).
+    seen = "".join(char for char in kept if char not in "\t\n\r").replace("\\", "/")
+    assert urlsplit(urljoin(HERE, seen)).netloc == "app.example"
+    assert not any(char in kept for char in "\r\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "in_debug", "in_production"),
+    [
+        ("https://login.example/x?y", True, True),
+        ("https://login.example:8443/", True, True),
+        ("http://127.0.0.1:8000/x", True, False),
+        ("http://localhost/x", True, False),
+        ("http://[::1]:99/", True, False),
+        ("http://login.example/", False, False),
+        ("http://127.0.0.1.evil.example/", False, False),
+        ("http://localhost.evil.example/", False, False),
+        ("http://0.0.0.0/", False, False),
+        ("https://a@login.example/", False, False),
+        ("https://login.example/#x", False, False),
+        ("https://login.example\\@evil.example/", False, False),
+        ("https://login.example/ x", False, False),
+        ("https://login.example:port/", False, False),
+        ("https:///x", False, False),
+        ("file:///etc/passwd", False, False),
+        ("ftp://login.example/", False, False),
+        ("", False, False),
+    ],
+)
+def test_13_https_or_loopback_in_debug(url: str, in_debug: bool, in_production: bool) -> None:
+    assert is_secure(url, debug=True) is in_debug
+    assert is_secure(url, debug=False) is in_production
+
+
+def test_16_an_address_is_listed_character_for_character() -> None:
+    listed = ["https://login.example/authorize?fixed=1"]
+    assert is_listed("https://login.example/authorize?a=b", listed)
+    for other in (
+        "https://LOGIN.example/authorize",
+        "https://login.example/authorize/",
+        "https://login.example/",
+    ):
+        assert not is_listed(other, listed)
+
+
+def test_an_origin_is_scheme_host_and_port() -> None:
+    assert origin("https://login.example:8443/a?b") == "https://login.example:8443"

@@ -1,0 +1,319 @@
+"""The one way in: hooks, second factor, session rotation, events, in this order and on every path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+from markupsafe import Markup
+
+from asok_auth_core import Event, SecondFactor, hookimpl
+from asok_auth_core.errors import (
+    CredentialRefused,
+    LoginExpired,
+    LoginRejected,
+    RateLimited,
+    SecondFactorRequired,
+    StoreUnavailable,
+)
+from asok_auth_core.flows.addresses import is_proved, mark_proved
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.login import complete_login, log_out, logged_in_at, pending_login
+from asok_auth_core.flows.second_factor import complete_second_factor
+from asok_auth_core.http import WebRequest
+from asok_auth_core.startup import start
+from asok_auth_core.stores.memory import MemoryStateStore
+from asok_auth_core.testing.fakes import (
+    FakeRequest,
+    FakeUser,
+    FrozenClock,
+    MemoryCredentialStore,
+    MemoryUsers,
+)
+from asok_auth_core.types import LoginAttempt, User
+
+ADA = FakeUser("1", "ada@example.org")
+
+
+class Word(SecondFactor):
+    """Asks for a word."""
+
+    name = "word"
+    label = "Secret word"
+
+    def __init__(self, users: Iterable[str] = ("1",)) -> None:
+        self.users = set(users)
+        self.begun = 0
+
+    def is_enrolled(self, user: User) -> bool:
+        return str(user.id) in self.users
+
+    def begin(self, request: WebRequest, user: User) -> None:
+        self.begun += 1
+
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        return Markup('<input name="word">')
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return request.form.get("word") == "swordfish"
+
+
+class Plugin:
+    """Watches events, refuses whom it is told to, and may bring a factor."""
+
+    def __init__(self, factor: SecondFactor | None = None) -> None:
+        self.factor = factor
+        self.events: list[Event] = []
+        self.attempts: list[LoginAttempt] = []
+        self.refusal: str | Exception | None = None
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        self.events.append(event)
+
+    @hookimpl
+    def asok_auth_before_login(self, attempt: LoginAttempt) -> str | None:
+        self.attempts.append(attempt)
+        if isinstance(self.refusal, Exception):
+            raise self.refusal
+        return self.refusal
+
+    @hookimpl
+    def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
+        return [self.factor] if self.factor else []
+
+    @property
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+Make = Callable[..., tuple[Auth, Plugin]]
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: FrozenClock) -> Make:
+    def make(
+        factor: SecondFactor | None = None, settings: Mapping[str, object] | None = None
+    ) -> tuple[Auth, Plugin]:
+        plugin = Plugin(factor)
+        config = {
+            "SECRET_KEY": "k" * 32,
+            "AUTH": {"STATE_STORE": "memory:", "MAIL_TRANSPORT": "file", **(settings or {})},
+        }
+        auth = start(
+            {**config, "MAIL_FROM": "a@app.example"},
+            {},
+            root=tmp_path,
+            users=MemoryUsers(ADA, FakeUser("2", "off@example.org", is_active=False)),
+            credentials=lambda clock, random: MemoryCredentialStore(clock),
+            plugins=[plugin],
+            entry_points=(),
+            clock=clock,
+        )
+        auth.state = MemoryStateStore(clock=clock)
+        auth.limits = type(auth.limits)(auth.state, clock)
+        return auth, plugin
+
+    return make
+
+
+def test_a_login_without_second_factor(make: Make, clock: FrozenClock) -> None:
+    auth, plugin = make()
+    request = FakeRequest()
+    before = request.session.id
+    assert complete_login(auth, request, ADA, method="magic", next_url="/inbox") == "/inbox"
+    assert request.user is ADA
+    assert request.session.id != before, "A7.2.4: a new session id at login"
+    assert logged_in_at(request) == clock.now
+    assert plugin.names == ["login.succeeded"]
+    [event] = plugin.events
+    assert (event.user_id, event.method, event.client) == ("1", "magic", "192.0.2.1")
+    [attempt] = plugin.attempts
+    assert (attempt.user, attempt.method, attempt.client) == (ADA, "magic", "192.0.2.1")
+
+
+def test_where_a_login_leads_without_next(make: Make) -> None:
+    auth, _ = make(settings={"LOGIN_REDIRECT": "/home"})
+    assert complete_login(auth, FakeRequest(), ADA, method="magic") == "/home"
+
+
+def test_a_disabled_account_is_refused(make: Make) -> None:
+    auth, plugin = make()
+    request = FakeRequest()
+    off = auth.users.by_id("2")
+    assert off is not None
+    with pytest.raises(LoginRejected, match="disabled"):
+        complete_login(auth, request, off, method="magic")
+    assert request.user is None
+    assert plugin.names == ["login.rejected"]
+
+
+@pytest.mark.parametrize("refusal", ["Not on Sundays.", RuntimeError("database is down")])
+def test_a_hook_refuses_or_raises(make: Make, refusal: str | Exception) -> None:
+    """A16.5.2: an error in a hook denies."""
+    auth, plugin = make()
+    plugin.refusal = refusal
+    request = FakeRequest()
+    with pytest.raises(LoginRejected) as raised:
+        complete_login(auth, request, ADA, method="magic")
+    assert "database" not in raised.value.message
+    assert request.user is None
+    assert request.session.values == {}
+    assert plugin.names == ["login.rejected"]
+
+
+class TestSecondFactor:
+    def begin(self, make: Make) -> tuple[Auth, Plugin, FakeRequest]:
+        auth, plugin = make(Word())
+        request = FakeRequest()
+        with pytest.raises(SecondFactorRequired) as raised:
+            complete_login(auth, request, ADA, method="magic", next_url="/inbox", remember=True)
+        assert raised.value.location == "/auth/second-factor"
+        return auth, plugin, request
+
+    def test_half_a_login_has_no_authority(self, make: Make) -> None:
+        """A2.3.1"""
+        auth, plugin, request = self.begin(make)
+        assert request.user is None
+        assert request.session.values == {}
+        assert plugin.names == ["login.second_factor_required"]
+        pending, user = pending_login(auth, request.follow("/auth/second-factor"))
+        assert (pending.user_id, user) == ("1", ADA)
+
+    def test_the_right_word_finishes_it(self, make: Make) -> None:
+        auth, plugin, request = self.begin(make)
+        before = request.session.id
+        answer = request.follow("/auth/second-factor", form={"word": "swordfish"})
+        assert complete_second_factor(auth, answer, "word") == "/inbox"
+        assert answer.user is ADA
+        assert answer.session.remembered
+        assert answer.session.id != before, "A7.2.4: a new session id when the second factor completes"
+        assert plugin.names[-2:] == ["second_factor.succeeded", "login.succeeded"]
+        assert plugin.events[-1].method == "magic"
+        assert plugin.events[-1].detail["factor"] == "word"
+
+    def test_once(self, make: Make) -> None:
+        auth, _, request = self.begin(make)
+        complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
+        stolen = FakeRequest("/x", form={"word": "swordfish"}, cookies=request.follow("/").cookies)
+        with pytest.raises(LoginExpired):
+            complete_second_factor(auth, stolen, "word")
+        assert stolen.user is None
+
+    def test_a_wrong_word(self, make: Make) -> None:
+        auth, plugin, request = self.begin(make)
+        answer = request.follow("/x", form={"word": "trout"})
+        with pytest.raises(CredentialRefused):
+            complete_second_factor(auth, answer, "word")
+        assert answer.user is None
+        assert plugin.names[-1] == "second_factor.failed"
+
+    def test_a_factor_that_is_not_the_users(self, make: Make) -> None:
+        auth, _, request = self.begin(make)
+        with pytest.raises(CredentialRefused):
+            complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "other")
+
+    def test_another_browser_has_no_part_in_it(self, make: Make) -> None:
+        auth, _, _ = self.begin(make)
+        with pytest.raises(LoginExpired):
+            complete_second_factor(auth, FakeRequest("/x", form={"word": "swordfish"}), "word")
+
+    def test_it_expires(self, make: Make, clock: FrozenClock) -> None:
+        auth, _, request = self.begin(make)
+        clock.advance(601)
+        with pytest.raises(LoginExpired):
+            complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
+
+    def test_guesses_are_limited_and_a_success_clears_nothing(self, make: Make, clock: FrozenClock) -> None:
+        """RFC 4226 section 7.3; a success must not clear the failures."""
+        auth, _, request = self.begin(make)
+        wrong = request.follow("/x", form={"word": "trout"})
+        refused = 0
+        with pytest.raises(RateLimited) as raised:
+            for _ in range(100):
+                try:
+                    complete_second_factor(auth, wrong, "word")
+                except CredentialRefused:
+                    refused += 1
+        assert 3 <= refused <= 20
+        assert 0 < raised.value.retry_after <= 900
+        with pytest.raises(RateLimited):
+            complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
+
+    def test_a_hook_that_refuses_meanwhile(self, make: Make) -> None:
+        auth, plugin, request = self.begin(make)
+        plugin.refusal = "Closed now."
+        answer = request.follow("/x", form={"word": "swordfish"})
+        with pytest.raises(LoginRejected, match="Closed now"):
+            complete_second_factor(auth, answer, "word")
+        assert answer.user is None
+
+    def test_a_factor_that_fails_denies(self, make: Make) -> None:
+        class Failing(Word):
+            def is_enrolled(self, user: User) -> bool:
+                raise StoreUnavailable("The database does not answer.")
+
+        auth, _ = make(Failing())
+        request = FakeRequest()
+        with pytest.raises(StoreUnavailable):
+            complete_login(auth, request, ADA, method="magic")
+        assert request.user is None
+
+    def test_a_user_who_is_gone(self, make: Make) -> None:
+        auth, _, request = self.begin(make)
+        auth.users = MemoryUsers()
+        with pytest.raises(LoginExpired):
+            pending_login(auth, request.follow("/x"))
+
+
+def test_logging_out(make: Make) -> None:
+    auth, plugin = make()
+    request = FakeRequest()
+    complete_login(auth, request, ADA, method="magic")
+    before = request.session.id
+    assert log_out(auth, request) == "/"
+    assert request.user is None
+    assert logged_in_at(request) is None
+    assert request.session.id != before
+    assert plugin.names[-1] == "logout"
+    assert plugin.events[-1].user_id == "1"
+
+
+def test_an_address_is_proved_for_one_account_at_a_time(make: Make) -> None:
+    auth, _ = make()
+    bob = FakeUser("3", "ada@example.org")
+    assert not is_proved(auth, ADA, "ada@example.org")
+    mark_proved(auth, ADA, "ada@example.org")
+    mark_proved(auth, ADA, "ada@example.org")
+    assert is_proved(auth, ADA, "ada@example.org")
+    mark_proved(auth, bob, "ada@example.org")
+    assert is_proved(auth, bob, "ada@example.org")
+    assert not is_proved(auth, ADA, "ada@example.org")
+
+
+def test_a_login_records_the_address_this_request_proved(make: Make) -> None:
+    auth, _ = make()
+    request = FakeRequest()
+    request.proved_address = "other@example.org"
+    complete_login(auth, request, ADA, method="magic")
+    assert not is_proved(auth, ADA, "other@example.org")
+    assert not is_proved(auth, ADA, "ada@example.org")
+    request.proved_address = "ada@example.org"
+    complete_login(auth, request, ADA, method="magic")
+    assert is_proved(auth, ADA, "ada@example.org")
+
+
+def test_events_hold_no_secret(make: Make) -> None:
+    """A16.2.5: no cookie value or handle in any event."""
+    auth, plugin = make(Word())
+    request = FakeRequest()
+    with pytest.raises(SecondFactorRequired):
+        complete_login(auth, request, ADA, method="magic")
+    for value, _, _ in request.sent_cookies.values():
+        assert value not in repr(plugin.events)

@@ -1,0 +1,169 @@
+"""A provider's keys: rotation followed, fetches bounded, outages survived (SECURITY 13)."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from asok_auth_core.engine.message import Call, Reply
+from asok_auth_core.flows.provider_documents import FRESH, KEPT, ProviderDocuments
+from asok_auth_core.oauth_errors import OAuthError, OAuthUnavailable
+from asok_auth_core.testing.fake_provider import rsa_key
+from asok_auth_core.testing.fakes import FrozenClock
+
+JWKS = "https://login.example/keys"
+
+
+class Keys:
+    """Publishes keys, and counts who asks."""
+
+    def __init__(self) -> None:
+        self.published = ["first"]
+        self.fetches = 0
+        self.down = False
+
+    def __call__(self, call: Call) -> Reply:
+        self.fetches += 1
+        if self.down:
+            raise OAuthUnavailable("down")
+        keys = [rsa_key(kid).as_dict(private=False) for kid in self.published]
+        return Reply(200, json.dumps({"keys": keys}).encode())
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+def owner() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def documents(owner: Keys, clock: FrozenClock) -> ProviderDocuments:
+    return ProviderDocuments(owner, clock, debug=False)
+
+
+def kids(documents: ProviderDocuments, kid: str) -> list[str | None]:
+    return [key.kid for key in documents.keys(JWKS, kid)]
+
+
+def test_13_ten_thousand_random_key_ids_cause_two_fetches_a_minute(
+    documents: ProviderDocuments, owner: Keys, clock: FrozenClock
+) -> None:
+    """PyJWT CVE-2026-48524."""
+    for number in range(10_000):
+        documents.keys(JWKS, f"random-{number}")
+        clock.advance(0.003)  # 30 seconds in all
+    assert owner.fetches == 2
+    for number in range(10_000):
+        documents.keys(JWKS, f"more-{number}")
+        clock.advance(0.06)  # ten minutes
+    assert owner.fetches <= 2 + 2 * 10
+
+
+def test_13_a_new_key_is_found_at_once(documents: ProviderDocuments, owner: Keys) -> None:
+    assert kids(documents, "first") == ["first"]
+    owner.published = ["second", "first"]
+    assert kids(documents, "second") == ["second", "first"]
+    assert owner.fetches == 2
+
+
+def test_13_known_keys_do_without_fetches(
+    documents: ProviderDocuments, owner: Keys, clock: FrozenClock
+) -> None:
+    for _ in range(100):
+        kids(documents, "first")
+        clock.advance(30)
+    assert owner.fetches == 1
+
+
+def test_13_a_withdrawn_key_is_forgotten_after_an_hour(
+    documents: ProviderDocuments, owner: Keys, clock: FrozenClock
+) -> None:
+    kids(documents, "first")
+    owner.published = ["second"]
+    clock.advance(FRESH + 1)
+    assert kids(documents, "second") == ["second"]
+
+
+def test_13_an_outage_keeps_known_keys(documents: ProviderDocuments, owner: Keys, clock: FrozenClock) -> None:
+    kids(documents, "first")
+    owner.down = True
+    for _ in range(20):
+        clock.advance(FRESH)
+        assert kids(documents, "first") == ["first"]
+    clock.advance(KEPT)
+    with pytest.raises(OAuthUnavailable):
+        kids(documents, "first")
+    owner.down = False
+    clock.advance(60)
+    assert kids(documents, "first") == ["first"]
+
+
+def test_13_an_outage_from_the_start_is_bounded_too(
+    documents: ProviderDocuments, owner: Keys, clock: FrozenClock
+) -> None:
+    owner.down = True
+    for _ in range(1000):
+        with pytest.raises(OAuthUnavailable):
+            kids(documents, "first")
+        clock.advance(0.01)
+    assert owner.fetches == 2
+
+
+def test_13_many_threads_cause_one_fetch(documents: ProviderDocuments, owner: Keys) -> None:
+    barrier = threading.Barrier(16)
+
+    def ask() -> None:
+        barrier.wait()
+        kids(documents, "first")
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert owner.fetches == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"keys": {}}',
+        b'{"keys": [' + b"{}," * 200 + b"{}]}",
+        b"\xff",
+        b'{"keys": 1}',
+    ],
+)
+def test_13_what_is_no_key_set_is_refused(clock: FrozenClock, body: bytes) -> None:
+    documents = ProviderDocuments(lambda call: Reply(200, body), clock, debug=False)
+    with pytest.raises(OAuthError):
+        documents.keys(JWKS, None)
+
+
+def test_4_only_public_signature_keys_are_taken(clock: FrozenClock) -> None:
+    """Symmetric and encryption keys, keys of odd shape and private parts are passed over."""
+    good = rsa_key("good")
+    entries = [
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "oct"},
+        {**good.as_dict(private=False), "use": "enc", "kid": "enc"},
+        {**good.as_dict(private=False), "key_ops": ["sign"], "kid": "ops"},
+        {"kty": "RSA", "n": 5, "e": "AQAB", "kid": "odd"},
+        {"kty": "RSA", "n": "@@", "e": "AQAB", "kid": "not base64"},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "not on the curve"},
+        {**good.as_dict(private=True), "kid": "good"},
+        "text",
+    ]
+    body = json.dumps({"keys": entries}).encode()
+    documents = ProviderDocuments(lambda call: Reply(200, body), clock, debug=False)
+    (key,) = documents.keys(JWKS, "good")
+    assert key.kid == "good"
+    assert key.key is not None
+    assert not key.key.is_private

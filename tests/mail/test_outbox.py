@@ -1,0 +1,475 @@
+"""The outbox: what the page is told, what is tried again, what happens at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from asok_auth_core.contracts import MailTransport
+from asok_auth_core.errors import AddressInvalid, MailError, MailPermanent, MailTemporary
+from asok_auth_core.mail.outbox import Delivery, Outbox
+from asok_auth_core.mail.smtp import SmtpTransport
+from asok_auth_core.types import OutgoingMail
+
+MAIL = OutgoingMail("ann@app.example", "Your link", "CANARY-LINK")
+BUSY = MailTemporary("The mail server is busy.")
+NO_SUCH_USER = MailPermanent("The mail server refused the recipient (550).")
+
+
+class Scripted(MailTransport):
+    """Raises the given errors one after the other, then takes everything."""
+
+    def __init__(self, *errors: Exception, gate: threading.Event | None = None) -> None:
+        self.errors = list(errors)
+        self.sent: list[OutgoingMail] = []
+        self.attempts = 0
+        self.at_once = 0
+        self.most_at_once = 0
+        self.closed = False
+        self._gate = gate
+        self._lock = threading.Lock()
+
+    def send(self, mail: OutgoingMail) -> None:
+        with self._lock:
+            self.attempts += 1
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            if self._gate is not None:
+                self._gate.wait(10)
+            with self._lock:
+                if self.errors:
+                    raise self.errors.pop(0)
+                self.sent.append(mail)
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    def close(self) -> None:
+        self.closed = True
+
+
+Result = tuple[OutgoingMail, MailError | None, bool]
+
+
+@pytest.fixture
+def results() -> list[Result]:
+    return []
+
+
+@pytest.fixture
+def make_outbox(results: list[Result]) -> Iterator[Callable[..., Outbox]]:
+    made: list[Outbox] = []
+
+    def make(transport: MailTransport, **options: object) -> Outbox:
+        given = {"retry_for": 5.0, "first_retry": 0.02, "on_result": lambda *result: results.append(result)}
+        made.append(Outbox(transport, **{**given, **options}))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for outbox in made:
+        outbox.close(1)
+
+
+def _settled(delivery: Delivery) -> str:
+    """The last state of a delivery, waited for."""
+    end = time.monotonic() + 5
+    while delivery.state in ("pending", "retrying") and time.monotonic() < end:
+        time.sleep(0.005)
+    return delivery.state
+
+
+def test_a_mail_that_goes_through_is_sent_and_reported_once(
+    make_outbox: Callable[..., Outbox], results: list[Result]
+) -> None:
+    transport = Scripted()
+    delivery = make_outbox(transport).post(MAIL)
+    assert delivery.wait(2) == "sent"
+    assert delivery.error is None
+    assert transport.sent == [MAIL]
+    assert results == [(MAIL, None, True)]
+
+
+def test_a_temporary_failure_is_known_at_once_and_made_good_later(
+    make_outbox: Callable[..., Outbox], results: list[Result]
+) -> None:
+    transport = Scripted(BUSY, BUSY)
+    delivery = make_outbox(transport, first_retry=0.05).post(MAIL)
+    assert delivery.wait(2) == "retrying"
+    assert delivery.error is BUSY
+    assert _settled(delivery) == "sent"
+    assert delivery.error is None
+    assert results == [(MAIL, BUSY, False), (MAIL, BUSY, False), (MAIL, None, True)]
+
+
+def test_a_final_failure_is_not_tried_again(
+    make_outbox: Callable[..., Outbox], results: list[Result]
+) -> None:
+    transport = Scripted(NO_SUCH_USER)
+    delivery = make_outbox(transport).post(MAIL)
+    assert delivery.wait(2) == "failed"
+    assert delivery.error is NO_SUCH_USER
+    time.sleep(0.1)
+    assert transport.attempts == 1
+    assert results == [(MAIL, NO_SUCH_USER, True)]
+
+
+def test_it_gives_up_when_the_time_for_retries_is_over(
+    make_outbox: Callable[..., Outbox], results: list[Result]
+) -> None:
+    transport = Scripted(*[BUSY] * 1000)
+    delivery = make_outbox(transport, retry_for=0.2).post(MAIL)
+    assert _settled(delivery) == "failed"
+    assert 2 <= transport.attempts <= 10
+    assert [final for _, _, final in results] == [False] * (len(results) - 1) + [True]
+
+
+class Timed(Scripted):
+    """Notes when each attempt began."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(*[BUSY] * failures)
+        self.begun: list[float] = []
+
+    def send(self, mail: OutgoingMail) -> None:
+        self.begun.append(time.monotonic())
+        super().send(mail)
+
+    @property
+    def pauses(self) -> list[float]:
+        return [later - earlier for earlier, later in pairwise(self.begun)]
+
+
+def test_pauses_double(make_outbox: Callable[..., Outbox]) -> None:
+    transport = Timed(4)
+    assert _settled(make_outbox(transport, first_retry=0.04, jitter=lambda: 1.0).post(MAIL)) == "sent"
+    for pause, at_least in zip(transport.pauses, [0.04, 0.08, 0.16, 0.32], strict=True):
+        assert pause >= at_least
+
+
+def test_no_pause_is_longer_than_the_longest(make_outbox: Callable[..., Outbox]) -> None:
+    transport = Timed(9)
+    outbox = make_outbox(transport, first_retry=0.03, longest_retry=0.03, retry_for=60, jitter=lambda: 1.0)
+    assert _settled(outbox.post(MAIL)) == "sent"
+    assert sum(transport.pauses) < 0.03 * 2**8
+
+
+def test_pauses_vary_so_that_mails_do_not_come_back_all_at_once(make_outbox: Callable[..., Outbox]) -> None:
+    transport = Timed(1)
+    assert _settled(make_outbox(transport, first_retry=0.5, jitter=lambda: 0.0).post(MAIL)) == "sent"
+    assert 0.25 <= transport.pauses[0] < 0.5
+
+
+def test_the_page_waits_only_as_long_as_it_said(make_outbox: Callable[..., Outbox]) -> None:
+    gate = threading.Event()
+    delivery = make_outbox(Scripted(gate=gate)).post(MAIL)
+    began = time.monotonic()
+    assert delivery.wait(0.1) == "pending"
+    assert time.monotonic() - began < 1
+    gate.set()
+    assert delivery.wait(2) == "sent"
+
+
+def test_posting_does_not_wait_for_the_server(make_outbox: Callable[..., Outbox]) -> None:
+    gate = threading.Event()
+    outbox = make_outbox(Scripted(gate=gate))
+    began = time.monotonic()
+    deliveries = [outbox.post(MAIL) for _ in range(50)]
+    assert time.monotonic() - began < 0.5
+    gate.set()
+    assert [delivery.wait(2) for delivery in deliveries] == ["sent"] * 50
+
+
+def test_one_slow_mail_does_not_hold_up_the_others_and_threads_are_bounded(
+    make_outbox: Callable[..., Outbox],
+) -> None:
+    gate = threading.Event()
+    transport = Scripted(gate=gate)
+    outbox = make_outbox(transport, workers=3)
+    deliveries = [outbox.post(MAIL) for _ in range(10)]
+    time.sleep(0.1)
+    assert transport.most_at_once == 3
+    gate.set()
+    assert {delivery.wait(2) for delivery in deliveries} == {"sent"}
+    assert transport.most_at_once == 3
+
+
+def test_a_full_outbox_says_so_and_loses_nothing(make_outbox: Callable[..., Outbox]) -> None:
+    gate = threading.Event()
+    transport = Scripted(gate=gate)
+    outbox = make_outbox(transport, capacity=5)
+    deliveries = [outbox.post(MAIL) for _ in range(5)]
+    with pytest.raises(MailTemporary, match="Too many"):
+        outbox.post(MAIL)
+    gate.set()
+    assert [delivery.wait(2) for delivery in deliveries] == ["sent"] * 5
+    assert outbox.flush(2) == 0
+    assert outbox.post(MAIL).wait(2) == "sent"
+
+
+def test_mails_that_wait_for_a_retry_count_as_waiting(make_outbox: Callable[..., Outbox]) -> None:
+    outbox = make_outbox(Scripted(BUSY, BUSY), capacity=2, first_retry=60, retry_for=600)
+    assert {outbox.post(MAIL).wait(2), outbox.post(MAIL).wait(2)} == {"retrying"}
+    assert len(outbox) == 2
+    with pytest.raises(MailTemporary):
+        outbox.post(MAIL)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CANARY-LINK"), KeyError("CANARY-LINK"), TypeError()])
+def test_a_transport_that_is_broken_fails_the_mail_and_not_the_outbox(
+    make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """30, 32"""
+    outbox = make_outbox(Scripted(error))
+    delivery = outbox.post(MAIL)
+    assert delivery.wait(2) == "failed"
+    assert isinstance(delivery.error, MailPermanent)
+    assert type(error).__name__ in delivery.error.message
+    assert outbox.post(MAIL).wait(2) == "sent"
+    assert "CANARY" not in caplog.text + delivery.error.message
+
+
+def test_a_refused_address_is_a_final_failure(make_outbox: Callable[..., Outbox]) -> None:
+    delivery = make_outbox(Scripted(AddressInvalid("Please enter one mail address."))).post(MAIL)
+    assert delivery.wait(2) == "failed"
+    assert isinstance(delivery.error, MailPermanent)
+
+
+def test_an_observer_that_raises_changes_nothing(make_outbox: Callable[..., Outbox]) -> None:
+    def raises(*result: object) -> None:
+        raise RuntimeError("CANARY")
+
+    outbox = make_outbox(Scripted(BUSY), on_result=raises)
+    delivery = outbox.post(MAIL)
+    assert _settled(delivery) == "sent"
+    assert outbox.post(MAIL).wait(2) == "sent"
+
+
+def test_the_observer_is_told_before_the_page_is(make_outbox: Callable[..., Outbox]) -> None:
+    """31: an event is there by the time somebody is told of the outcome."""
+    told: list[bool] = []
+
+    def slow(*result: object) -> None:
+        time.sleep(0.1)
+        told.append(True)
+
+    assert make_outbox(Scripted(), on_result=slow).post(MAIL).wait(2) == "sent"
+    assert told == [True]
+
+
+def test_the_log_holds_neither_address_nor_subject_nor_link(
+    make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
+) -> None:
+    """30"""
+    mail = OutgoingMail("canary@app.example", "CANARY", "CANARY", "CANARY")
+    with caplog.at_level(logging.DEBUG):
+        outbox = make_outbox(Scripted(BUSY, NO_SUCH_USER, RuntimeError("CANARY")))
+        for _ in range(3):
+            _settled(outbox.post(mail))
+    assert "app.example" in caplog.text
+    assert "canary" not in caplog.text.lower()
+    assert "canary" not in repr(outbox).lower()
+
+
+def test_flush_waits_for_what_is_on_its_way(make_outbox: Callable[..., Outbox]) -> None:
+    gate = threading.Event()
+    outbox = make_outbox(Scripted(gate=gate))
+    for _ in range(10):
+        outbox.post(MAIL)
+    assert outbox.flush(0.1) == 10
+    threading.Timer(0.1, gate.set).start()
+    assert outbox.flush(3) == 0
+
+
+def test_flush_tries_what_waits_for_a_retry_right_away(make_outbox: Callable[..., Outbox]) -> None:
+    transport = Scripted(BUSY)
+    outbox = make_outbox(transport, first_retry=60, retry_for=600)
+    delivery = outbox.post(MAIL)
+    assert delivery.wait(2) == "retrying"
+    assert outbox.flush(2) == 0
+    assert delivery.state == "sent"
+
+
+def test_close_gives_one_last_attempt_and_reports_what_is_left(
+    make_outbox: Callable[..., Outbox], results: list[Result]
+) -> None:
+    transport = Scripted(BUSY, BUSY, BUSY)
+    outbox = make_outbox(transport, first_retry=60, retry_for=600)
+    first, second = outbox.post(MAIL), outbox.post(MAIL)
+    assert {first.wait(2), second.wait(2)} == {"retrying"}
+    outbox.close(2)
+    assert sorted([first.state, second.state]) == ["failed", "sent"]
+    assert [final for _, _, final in results] == [False, False, True, True]
+    assert transport.closed
+    with pytest.raises(MailTemporary, match="shutting down"):
+        outbox.post(MAIL)
+    outbox.close(2)
+
+
+def test_close_does_not_wait_longer_than_it_may(
+    make_outbox: Callable[..., Outbox], results: list[Result]
+) -> None:
+    gate = threading.Event()
+    outbox = make_outbox(Scripted(gate=gate), workers=1)
+    deliveries = [outbox.post(MAIL) for _ in range(3)]
+    began = time.monotonic()
+    outbox.close(0.2)
+    assert time.monotonic() - began < 1
+    assert [delivery.state for delivery in deliveries] == ["pending", "failed", "failed"]
+    assert len(results) == 2
+    gate.set()
+    assert deliveries[0].wait(2) == "sent"
+
+
+def test_no_thread_runs_before_the_first_mail_and_none_after_closing(
+    make_outbox: Callable[..., Outbox],
+) -> None:
+    def mail_threads() -> int:
+        return sum(thread.name == "asok-auth-mail" for thread in threading.enumerate())
+
+    before = mail_threads()
+    outbox = make_outbox(Scripted())
+    assert mail_threads() == before
+    outbox.post(MAIL).wait(2)
+    assert mail_threads() == before + 1
+    outbox.close(2)
+    end = time.monotonic() + 2
+    while mail_threads() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert mail_threads() == before
+
+
+def test_many_threads_post_at_once_and_every_mail_goes_out_exactly_once(
+    make_outbox: Callable[..., Outbox], results: list[Result]
+) -> None:
+    transport = Scripted(*[BUSY] * 20)
+    outbox = make_outbox(transport)
+    start = threading.Barrier(8)
+
+    def post(number: int) -> None:
+        start.wait()
+        for index in range(25):
+            outbox.post(OutgoingMail("ann@app.example", f"{number}/{index}", "text"))
+
+    threads = [threading.Thread(target=post, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while outbox.flush(5):
+        continue
+    assert sorted(mail.subject for mail in transport.sent) == sorted(
+        f"{n}/{i}" for n in range(8) for i in range(25)
+    )
+    assert sum(error is None for _, error, _ in results) == 200
+
+
+def test_a_4xx_then_ok_through_real_smtp(make_outbox: Callable[..., Outbox], server: SimpleNamespace) -> None:
+    server.inbox.data_replies.append("451 4.3.0 try later")
+    delivery = make_outbox(SmtpTransport(server.settings())).post(MAIL)
+    assert delivery.wait(2) == "retrying"
+    assert _settled(delivery) == "sent"
+    assert len(server.inbox.envelopes) == 1
+
+
+def test_a_slow_server_leaves_the_page_free(
+    make_outbox: Callable[..., Outbox], server: SimpleNamespace
+) -> None:
+    server.inbox.delay = 0.5
+    outbox = make_outbox(SmtpTransport(server.settings()))
+    began = time.monotonic()
+    assert outbox.post(MAIL).wait(0.1) == "pending"
+    assert time.monotonic() - began < 0.4
+    assert outbox.flush(5) == 0
+    assert len(server.inbox.envelopes) == 1
+
+
+def test_a_server_that_comes_back_gets_the_mail(
+    make_outbox: Callable[..., Outbox], start_server: Callable[..., SimpleNamespace]
+) -> None:
+    server = start_server()
+    server.stop()
+    outbox = make_outbox(SmtpTransport(server.settings()), first_retry=0.2, longest_retry=0.2)
+    delivery = outbox.post(MAIL)
+    assert delivery.wait(2) == "retrying"
+    assert "refused the connection" in str(delivery.error)
+    again = start_server(server.inbox, at_port=server.port)
+    assert _settled(delivery) == "sent"
+    assert len(again.inbox.envelopes) == 1
+
+
+def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    preamble = """
+    import os, sys, threading, time
+    from asok_auth_core.mail.file import FileTransport
+    from asok_auth_core.mail.outbox import Outbox
+    from asok_auth_core.settings import MailSettings
+    from asok_auth_core.types import OutgoingMail
+
+    class Slow(FileTransport):
+        def send(self, mail):
+            time.sleep(0.05)
+            super().send(mail)
+
+    mail = OutgoingMail("ann@app.example", "Your link", "text")
+    outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), on_result=lambda *result: None)
+    """
+    script = textwrap.dedent(preamble) + textwrap.dedent(code)
+    arguments = [sys.executable, "-W", "error", "-c", script, str(folder)]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise RuntimeError"])
+def test_mails_on_their_way_go_out_before_the_process_ends(tmp_path: Path, ending: str) -> None:
+    shown = _run(f"for _ in range(12): outbox.post(mail)\n{ending}", tmp_path)
+    assert shown.returncode == {"": 0, "sys.exit(3)": 3}.get(ending, 1), shown.stderr
+    assert len(list(tmp_path.glob("*.eml"))) == 12
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_sends_its_own_mails_and_not_the_parents_again(tmp_path: Path) -> None:
+    code = """
+    for _ in range(12): outbox.post(mail)
+    child = os.fork()
+    if child == 0:
+        assert len(outbox) == 0
+        for _ in range(3): outbox.post(mail)
+        sys.exit(0)
+    _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+    """
+    shown = _run(
+        "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n" + textwrap.dedent(code),
+        tmp_path,
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert len(list(tmp_path.glob("*.eml"))) == 15
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_the_outbox_is_locked_does_not_hang_the_child(tmp_path: Path) -> None:
+    code = """
+    import warnings
+    warnings.simplefilter("ignore", DeprecationWarning)
+    outbox._wakeup.acquire()
+    child = os.fork()
+    if child == 0:
+        sys.exit(0 if outbox.post(mail).wait(5) == "sent" else 1)
+    outbox._wakeup.release()
+    _, status = os.waitpid(child, 0)
+    sys.exit(os.waitstatus_to_exitcode(status))
+    """
+    shown = _run(code, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert len(list(tmp_path.glob("*.eml"))) == 1

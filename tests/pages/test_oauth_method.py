@@ -1,0 +1,536 @@
+"""Logins at a provider: state and browser, accounts and linking, buttons and pages."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from asok_auth_core.flows.addresses import mark_proved
+from asok_auth_core.flows.linking import KIND, identity_key, linked
+from asok_auth_core.flows.login import LOGIN_KEY
+from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
+from asok_auth_core.http import WebResponse
+from asok_auth_core.oauth_errors import OAuthAddressUnproved, OAuthNotConfigured, OAuthStateInvalid
+from asok_auth_core.pages.oauth_method import OAuthApi
+from asok_auth_core.providers import OpenIDProvider
+from asok_auth_core.testing.fake_provider import SUBJECT
+from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
+from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
+from asok_auth_core.types import JSON, User
+
+ISSUER = "https://login.example"
+PROFILE: dict[str, JSON] = {"email": "ada@example.com", "email_verified": True, "name": "Ada"}
+REDIRECT_URI = "https://app.example/auth/example/callback"
+
+
+def make(tmp_path: Path, *, name: str = "example", **more: object) -> OAuthApp:
+    provider = OpenIDProvider.named(name, label="Example", issuer=ISSUER)
+    return OAuthApp(provider, tmp_path, profile=PROFILE, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> OAuthApp:
+    return make(tmp_path)
+
+
+def recent(
+    app: OAuthApp, user: User, url: str = "/auth/account", form: Mapping[str, str] | None = None
+) -> FakeRequest:
+    """A browser whose user logged in just now."""
+    request = FakeRequest(url, user=user, form=form)
+    request.session.set(LOGIN_KEY, {"at": app.clock(), "method": "app", "factor": None})
+    return request
+
+
+# -- state and browser ---------------------------------------------------------------------------
+
+
+def test_2_code_and_state_are_worth_nothing_in_another_browser(app: OAuthApp) -> None:
+    """Authlib CVE-2025-68158, 2026-41425: state not bound to the browser."""
+    person, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+    thief, response = app.finish(FakeRequest(), callback)
+    assert error_code(response) == "oauth_state"
+    assert thief.session.user is None
+    assert app.fake.count(app.fake.token_endpoint) == 0
+    # The theft does not use the login up for the person.
+    person, response = app.finish(person, callback)
+    assert location(response) == "/"
+    assert person.session.user is not None
+
+
+def test_2_the_cookie_of_another_flow_does_not_do(app: OAuthApp) -> None:
+    """The thief has begun a login too, and renames their cookie to the stolen flow's name."""
+    person, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+    thief, _ = app.begin(FakeRequest())
+    (own,) = [value for value, _, _ in thief.sent_cookies.values()]
+    (stolen,) = person.sent_cookies
+    _, response = app.finish(FakeRequest(cookies={stolen: own}), callback)
+    assert error_code(response) == "oauth_state"
+    assert app.fake.count(app.fake.token_endpoint) == 0
+
+
+def test_1_the_same_callback_twice_is_one_login(app: OAuthApp) -> None:
+    browser, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+    _, first = app.finish(browser, callback)
+    _, second = app.finish(browser, callback)  # the tab that still has its cookie
+    assert location(first) == "/"
+    assert error_code(second) == "oauth_state"
+    assert app.events.count("login.succeeded") == 1
+    assert app.fake.count(app.fake.token_endpoint) == 1
+
+
+def test_1_the_same_callback_from_eight_threads_is_one_login(app: OAuthApp) -> None:
+    browser, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+    barrier, answers = threading.Barrier(8), []
+
+    def finish() -> None:
+        barrier.wait()
+        answers.append(app.finish(browser, callback)[1].status)
+
+    threads = [threading.Thread(target=finish) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [303, *[400] * 7]
+    assert len(app.users) == 1  # type: ignore[arg-type]
+
+
+def test_2_three_interleaved_logins_in_one_browser_all_finish(app: OAuthApp) -> None:
+    browser, urls = FakeRequest(), []
+    for page in ("/one", "/two", "/three"):
+        browser, url = app.begin(browser, next_url=page)
+        urls.append(url)
+    places = []
+    for url in (urls[1], urls[2], urls[0]):
+        browser, response = app.finish(browser, app.fake.authorize(url))
+        places.append(location(response))
+    assert places == ["/two", "/three", "/one"]
+    assert len(app.users) == 1  # type: ignore[arg-type]
+    assert not [name for name in browser.follow("/").cookies if "oauth" in name]
+
+
+def test_2_a_login_begun_on_one_worker_finishes_on_another(app: OAuthApp, tmp_path: Path) -> None:
+    other = make(tmp_path, same_as=app)
+    browser, url = app.begin(FakeRequest(), next_url="/welcome")
+    browser, response = other.finish(browser, app.fake.authorize(url))
+    assert location(response) == "/welcome"
+    assert browser.session.user is not None
+
+
+def test_2_a_login_that_took_too_long_is_over(app: OAuthApp) -> None:
+    browser, url = app.begin(FakeRequest())
+    app.clock.advance(LIFETIME + 1)
+    _, response = app.finish(browser, app.fake.authorize(url))
+    assert error_code(response) == "oauth_state"
+
+
+def test_2_flow_cookies_do_not_pile_up(app: OAuthApp) -> None:
+    browser, first = app.begin(FakeRequest())
+    for _ in range(MAX_FLOWS + 3):
+        app.clock.advance(1)
+        browser, last = app.begin(browser)
+    assert sum("oauth" in name for name in browser.follow("/").cookies) == MAX_FLOWS
+    _, response = app.finish(browser, app.fake.authorize(first))
+    assert error_code(response) == "oauth_state"
+    _, response = app.finish(browser, app.fake.authorize(last))
+    assert location(response) == "/"
+
+
+def test_11_an_answer_of_another_provider_does_not_finish_the_flow(tmp_path: Path) -> None:
+    """Two providers mixed up: the flow of one comes back on the callback of the other."""
+    app = make(tmp_path)
+    second = OpenIDProvider.named("second", label="Second", issuer="https://second.example")
+    app.auth.providers["second"] = second.configured({"client_id": "a", "client_secret": "b"})
+    app.router = type(app.router)(app.auth)
+    browser, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url).replace("/auth/example/", "/auth/second/")
+    _, response = app.finish(browser, callback)
+    assert error_code(response) == "oauth_state"
+    assert app.fake.count(app.fake.token_endpoint) == 0
+
+
+def test_17_a_get_begins_nothing(app: OAuthApp) -> None:
+    """OmniAuth CVE-2015-9284: a login started by a cross-site GET."""
+    request = FakeRequest("/auth/example/login?next=/there")
+    response = app.send(request)
+    assert response.status == 200
+    assert 'method="post"' in response.body
+    assert 'value="/there"' in response.body
+    assert not request.sent_cookies
+    assert app.router.match("/auth/example/login").csrf  # type: ignore[union-attr]
+
+
+def test_26_head_of_the_callback_uses_nothing_up(app: OAuthApp) -> None:
+    browser, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+    head = browser.follow(callback.removeprefix("https://app.example"), method="HEAD")
+    assert app.send(head).status == 200
+    assert location(app.finish(browser, callback)[1]) == "/"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example",
+        "/%2f%2fevil.example",
+        "/\tx",
+        "javascript:1",
+    ],
+)
+def test_16_next_leads_nowhere_else(app: OAuthApp, place: str) -> None:
+    _, response = app.log_in(next_url=place)
+    assert location(response) == "/"
+
+
+def test_the_persons_no_is_a_friendly_page(app: OAuthApp) -> None:
+    browser, url = app.begin(FakeRequest())
+    app.fake.answer.update(code=None, error="access_denied")
+    browser, response = app.finish(browser, app.fake.authorize(url))
+    assert error_code(response) == "oauth_denied"
+    assert "You chose not to log in with Example" in response.body
+    assert "/auth/login" in response.body
+    assert browser.session.user is None
+
+
+def test_30_nothing_secret_lies_in_the_state_store_or_the_log(
+    app: OAuthApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    kept: list[bytes] = []
+    put = app.auth.state.put
+    app.auth.state.put = lambda key, value, ttl: (kept.extend((key.encode(), value)), put(key, value, ttl))[1]  # type: ignore[method-assign]
+    browser, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+    browser, response = app.finish(browser, callback)
+    asked = parse_qs(urlsplit(url).query)
+    verifier = app.fake.calls[-2].form["code_verifier"] if app.fake.calls[-2].form else ""
+    (cookie,) = [value for request in [browser] for value in request.cookies.values()]
+    secrets = [asked["state"][0], asked["nonce"][0], verifier, cookie.partition(".")[2], "a-secret", "code-1"]
+    assert all(secrets)
+    for secret in secrets:
+        assert not [item for item in kept if secret.encode() in item]
+        assert secret not in caplog.text
+        assert secret not in response.body
+    assert location(response) == "/"
+
+
+# -- accounts and linking ------------------------------------------------------------------------
+
+
+def test_14_an_identity_is_issuer_and_subject(app: OAuthApp) -> None:
+    """django-allauth CVE-2025-65431: a renamed user is the same user."""
+    first, _ = app.log_in()
+    app.fake.profile.update(email="other@example.com", name="Grace")
+    second, _ = app.log_in()
+    assert first.session.user is second.session.user
+    assert len(app.users) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("subject", ["abc ", "ABC", "abc\u0000", "\u0430bc"])
+def test_14_a_subject_is_compared_exactly(subject: str) -> None:
+    """social-app-django CVE-2024-32879: a database folds case."""
+    assert identity_key(ISSUER, "abc") != identity_key(ISSUER, subject)
+    assert identity_key("ab", "c") != identity_key("a", "bc")
+
+
+def test_14_the_same_subject_at_another_issuer_is_somebody_else(app: OAuthApp) -> None:
+    app.log_in()
+    assert identity_key(ISSUER, SUBJECT) != identity_key("https://second.example", SUBJECT)
+    app.auth.credentials.add("1", KIND, identity_key("https://second.example", SUBJECT), {})
+    assert len(app.credentials.list("1", KIND)) == 2
+
+
+def test_15_a_pre_registered_account_is_not_joined(tmp_path: Path) -> None:
+    """An attacker registered the person's address and never proved it."""
+    attacker = FakeUser("9", "ada@example.com")
+    app = make(tmp_path, users=MemoryUsers(attacker))
+    browser, response = app.log_in()
+    assert error_code(response) == "oauth_link_required"
+    assert "Log in to it first" in response.body
+    assert browser.session.user is None
+    assert not app.credentials.list("9")
+
+
+def test_15_an_account_with_a_proved_address_is_joined(tmp_path: Path) -> None:
+    user = FakeUser("9", "ada@example.com")
+    app = make(tmp_path, users=MemoryUsers(user))
+    mark_proved(app.auth, user, "ada@example.com")
+    browser, response = app.log_in()
+    assert location(response) == "/"
+    assert browser.session.user is user
+
+
+def test_15_the_address_is_compared_without_case(tmp_path: Path) -> None:
+    user = FakeUser("9", "ada@example.com")
+    app = make(tmp_path, users=MemoryUsers(user))
+    mark_proved(app.auth, user, "ada@example.com")
+    app.fake.profile["email"] = "Ada@Example.COM"
+    browser, _ = app.log_in()
+    assert browser.session.user is user
+
+
+@pytest.mark.parametrize("verified", [False, None, "true", 1])
+def test_15_an_unverified_address_gets_one_answer_account_or_not(tmp_path: Path, verified: JSON) -> None:
+    user = FakeUser("9", "ada@example.com")
+    bodies = []
+    for users in (MemoryUsers(), MemoryUsers(user)):
+        app = make(tmp_path, users=users)
+        mark_proved(app.auth, user, "ada@example.com")
+        app.fake.claims["email_verified"] = verified
+        _, response = app.log_in()
+        assert error_code(response) == "oauth_address_unproved"
+        bodies.append(response.body)
+        assert not app.credentials.list("9", KIND)
+    assert bodies[0] == bodies[1]
+
+
+def test_23_a_disabled_account_does_not_log_in(app: OAuthApp) -> None:
+    browser, _ = app.log_in()
+    user = browser.session.user
+    assert isinstance(user, FakeUser)
+    user.is_active = False
+    browser, response = app.log_in()
+    assert error_code(response) == "login_rejected"
+    assert browser.session.user is None
+
+
+def test_an_identity_of_a_deleted_account_begins_anew(app: OAuthApp) -> None:
+    app.auth.credentials.add("77", KIND, identity_key(ISSUER, SUBJECT), {"provider": "example"})
+    browser, response = app.log_in()
+    assert location(response) == "/"
+    assert browser.session.user is not None
+    assert not app.credentials.list("77")
+
+
+def test_linking_adds_an_identity_to_who_is_logged_in(tmp_path: Path) -> None:
+    user = FakeUser("9", "nine@example.com")
+    app = make(tmp_path, users=MemoryUsers(user))
+    app.fake.claims["email_verified"] = False  # linking does not rest on the address
+    browser, url = app.begin(recent(app, user), action="link")
+    browser, response = app.finish(browser, app.fake.authorize(url))
+    assert location(response) == "/auth/account"
+    assert [identity.provider for identity in linked(app.auth, user)] == ["example"]
+    again, _ = app.log_in()
+    assert again.session.user is user
+    page = app.send(recent(app, user))
+    assert "Unlink Example" in page.body
+
+
+def test_linking_ends_with_the_login_it_began_with(tmp_path: Path) -> None:
+    user, other = FakeUser("9", "nine@example.com"), FakeUser("8", "eight@example.com")
+    app = make(tmp_path, users=MemoryUsers(user, other))
+    browser, url = app.begin(recent(app, user), action="link")
+    browser.session.user = other
+    _, response = app.finish(browser, app.fake.authorize(url))
+    assert error_code(response) == "oauth_state"
+    assert not app.credentials.list("9")
+    assert not app.credentials.list("8")
+
+
+def test_an_identity_is_not_taken_from_another_account(app: OAuthApp) -> None:
+    app.log_in()
+    other = app.users.create("other@example.com")
+    browser, url = app.begin(recent(app, other), action="link")
+    _, response = app.finish(browser, app.fake.authorize(url))
+    assert error_code(response) == "oauth_identity_taken"
+
+
+def test_24_linking_and_unlinking_need_a_recent_login(app: OAuthApp) -> None:
+    browser, _ = app.log_in()
+    app.clock.advance(app.auth.settings.recent_login + 1)
+    for path in ("/auth/example/link", "/auth/oauth/unlink"):
+        response = app.send(browser.follow(path, form={}))
+        assert error_code(response) == "recent_login_required"
+        assert error_code(app.send(FakeRequest(path, form={}))) == "login_required"
+
+
+def unlink(app: OAuthApp, user: User) -> WebResponse:
+    (identity,) = linked(app.auth, user)
+    return app.send(recent(app, user, "/auth/oauth/unlink", {"identity": identity.id}))
+
+
+def test_the_last_way_in_cannot_be_unlinked(app: OAuthApp) -> None:
+    browser, _ = app.log_in()
+    user = browser.session.user
+    assert user is not None
+    assert error_code(unlink(app, user)) == "oauth_last_way_in"
+    assert len(linked(app.auth, user)) == 1
+    app.auth.login_methods["magic"] = app.oauth  # now mail is another way in, as the address is proved
+    assert location(unlink(app, user)) == "/auth/account"
+    assert linked(app.auth, user) == []
+    assert "identity.unlinked" in app.events
+
+
+def test_somebody_elses_identity_cannot_be_unlinked(app: OAuthApp) -> None:
+    browser, _ = app.log_in()
+    owner = browser.session.user
+    assert owner is not None
+    (identity,) = linked(app.auth, owner)
+    other = app.users.create("other@example.com")
+    app.send(recent(app, other, "/auth/oauth/unlink", {"identity": identity.id}))
+    assert len(linked(app.auth, owner)) == 1
+
+
+# -- the documented calls ------------------------------------------------------------------------
+
+
+def documented(app: OAuthApp, **more: str | None) -> tuple[FakeRequest, str]:
+    request = FakeRequest("/start")
+    url = OAuthApi(app.oauth.flow).get_auth_url(
+        request, provider_name="example", client_id="own-id", redirect_uri="https://app.example/own", **more
+    )
+    return request, url
+
+
+def test_the_documented_calls_keep_state_by_themselves(app: OAuthApp) -> None:
+    request, url = documented(app, state=None)
+    callback = app.fake.authorize(url)
+    request = request.follow(callback.removeprefix("https://app.example"))
+    info = OAuthApi(app.oauth.flow).callback(
+        request,
+        provider_name="example",
+        client_id="own-id",
+        client_secret="own-secret",
+        code=request.query.get("code"),
+        redirect_uri="https://app.example/own",
+    )
+    assert (info["email"], info["name"], info["provider_id"]) == ("ada@example.com", "Ada", SUBJECT)
+    assert (info["provider"], info["issuer"], info["email_verified"]) == ("example", ISSUER, True)
+    assert info["picture"] is None
+    assert isinstance(info["raw"], dict)
+    assert json.dumps(info)
+    assert request.proved_address == "ada@example.com"
+    form = app.fake.calls[-2].form
+    headers = app.fake.calls[-2].headers
+    assert form is not None
+    assert form["redirect_uri"] == "https://app.example/own"
+    basic = base64.b64decode(headers["Authorization"].split()[1])
+    assert basic == b"own-id:own-secret"
+
+
+@pytest.mark.parametrize(
+    ("passed", "works"),
+    [
+        ({"state": "s" * 43, "expected_state": "s" * 43}, True),
+        ({"expected_state": "s" * 43}, True),
+        ({"state": "s" * 43, "expected_state": "t" * 43}, False),
+        ({"expected_state": ""}, False),
+        ({"state": "t" * 43}, False),
+        ({"redirect_uri": "https://app.example/another"}, False),
+    ],
+)
+def test_the_callers_own_state_is_honoured(app: OAuthApp, passed: dict[str, str], works: bool) -> None:
+    request, url = documented(app, state="s" * 43)
+    assert parse_qs(urlsplit(url).query)["state"] == ["s" * 43]
+    request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
+    api = OAuthApi(app.oauth.flow)
+    if works:
+        assert api.callback(request, "example", "own-id", "own-secret", **passed)["email"]
+    else:
+        with pytest.raises(OAuthStateInvalid):
+            api.callback(request, "example", "own-id", "own-secret", **passed)
+
+
+def test_15_documented_pages_never_see_an_unverified_address(app: OAuthApp) -> None:
+    app.fake.claims["email_verified"] = False
+    request, url = documented(app)
+    request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
+    with pytest.raises(OAuthAddressUnproved):
+        OAuthApi(app.oauth.flow).callback(request, "example", "own-id", "own-secret")
+    assert request.proved_address is None
+
+
+def test_a_page_that_keys_by_issuer_and_subject_may_take_it(app: OAuthApp) -> None:
+    app.fake.claims["email_verified"] = False
+    request, url = documented(app)
+    request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
+    api = OAuthApi(app.oauth.flow)
+    info = api.callback(request, "example", "own-id", "own-secret", require_verified_email=False)
+    assert (info["provider_id"], info["email_verified"]) == (SUBJECT, False)
+    assert request.proved_address is None
+
+
+def test_missing_credentials_are_said(tmp_path: Path) -> None:
+    app = make(tmp_path)
+    app.auth.providers["example"] = OpenIDProvider.named("example", label="Example", issuer=ISSUER)
+    api = OAuthApi(app.oauth.flow)
+    with pytest.raises(OAuthNotConfigured, match="client id is missing"):
+        api.get_auth_url(FakeRequest(), "example")
+    with pytest.raises(OAuthNotConfigured):
+        api.get_auth_url(FakeRequest(), "nobody", "id")
+    request, url = documented(app)
+    request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
+    with pytest.raises(OAuthNotConfigured, match="client secret is missing"):
+        api.callback(request, "example", "own-id")
+    assert app.fake.count(app.fake.token_endpoint) == 0
+
+
+def test_on_login_is_called_as_asok_auth_providers_did(tmp_path: Path) -> None:
+    seen: list[tuple[object, dict[str, JSON]]] = []
+    app = make(tmp_path, config={"ON_LOGIN": lambda request, info: seen.append((request, info))})
+    _, response = app.log_in(next_url="/after")
+    assert location(response) == "/after"
+    ((_, info),) = seen
+    assert {"provider", "provider_id", "email", "name", "picture", "raw"} <= set(info)
+    assert len(app.users) == 0  # type: ignore[arg-type]
+    app.fake.claims["email_verified"] = False
+    _, response = app.log_in()
+    assert error_code(response) == "oauth_address_unproved"
+    assert len(seen) == 1
+
+
+# -- pages -----------------------------------------------------------------------------------------
+
+
+def test_the_login_page_has_a_button_for_each_provider(app: OAuthApp) -> None:
+    body = app.send(FakeRequest("/auth/login?next=/there")).body
+    assert "Continue with Example" in body
+    assert 'action="/auth/example/login"' in body
+    assert 'value="/there"' in body
+    assert "csrf_token" in body
+
+
+def test_a_provider_without_credentials_has_no_button_and_no_pages(tmp_path: Path) -> None:
+    app = make(tmp_path, config={"PROVIDERS": {}})
+    assert "Example" not in app.send(FakeRequest("/auth/login")).body
+    assert app.router.match("/auth/example/login") is None
+
+
+def test_a_provider_whose_page_lies_elsewhere_is_left_for_by_a_page(app: OAuthApp) -> None:
+    """A browser applies form-action to redirects, and was told of the issuer's origin only."""
+    app.fake.metadata["authorization_endpoint"] = "https://elsewhere.example/authorize"
+    response = app.send(FakeRequest("/auth/example/login", form={}))
+    assert response.status == 200
+    assert '<meta http-equiv="refresh" content="0; url=https://elsewhere.example/authorize?' in response.body
+    assert app.oauth.origins == ["https://elsewhere.example"]
+
+
+def test_16_redirects_go_to_the_authorization_endpoint_only(app: OAuthApp) -> None:
+    _, url = app.begin(FakeRequest())
+    assert app.oauth.allows_redirect(url)
+    endpoint = f"{ISSUER}/authorization_endpoint"
+    for other in (
+        f"{ISSUER}/",
+        f"{endpoint}/x",
+        f"{endpoint}#x",
+        f"{endpoint}@evil.example",
+        f"https://evil.example/?{endpoint}",
+        "https://login.example.evil.example/authorization_endpoint",
+        f"http{endpoint[5:]}",
+        f"{endpoint}?a=\r\nX:1",
+        "//login.example/authorization_endpoint",
+    ):
+        assert not app.oauth.allows_redirect(other), other

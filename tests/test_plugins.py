@@ -1,0 +1,366 @@
+"""Finding plugins, checking them, keeping broken ones out, calling the rest."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pluggy
+import pytest
+
+from asok_auth_core import hookimpl
+from asok_auth_core.errors import PluginError
+from asok_auth_core.hookspecs import GROUP, PluginManifest
+from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import HOOKS
+from asok_auth_core.settings import Settings
+from asok_auth_core.testing.fakes import FakeUser
+from asok_auth_core.types import Event, Finding, Grant, LoginAttempt
+
+USER = FakeUser("1", "ada@example.org")
+ATTEMPT = LoginAttempt(USER, "magic", "192.0.2.1", 0.0)
+
+Install = Callable[[str, str], EntryPoint]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Write a module and give its entry point."""
+    monkeypatch.syspath_prepend(tmp_path)
+    written: list[str] = []
+
+    def write(name: str, source: str) -> EntryPoint:
+        module = f"installed_{name.replace('-', '_')}_{len(written)}"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        written.append(module)
+        return EntryPoint(name, module, GROUP)
+
+    yield write
+    for module in written:
+        sys.modules.pop(module, None)
+
+
+GOOD = """
+    from asok_auth_core import hookimpl
+
+    @hookimpl
+    def asok_auth_permissions(user):
+        return ["posts.edit"]
+"""
+
+
+def states(plugins: Plugins) -> dict[str, str]:
+    return {info.name: info.state for info in plugins.infos}
+
+
+def reason(plugins: Plugins, name: str) -> str:
+    return plugins.info(name).reason
+
+
+BROKEN = {
+    "import": ("raise RuntimeError('no such library')", "cannot be imported: RuntimeError: no such library"),
+    "syntax": ("def (", "cannot be imported: SyntaxError"),
+    "misspelt": (
+        """
+        from asok_auth_core import hookimpl
+        @hookimpl
+        def asok_auth_permisions(user): ...
+        """,
+        "there is no hook 'asok_auth_permisions'; did you mean 'asok_auth_permissions'?",
+    ),
+    "unmarked": ("def asok_auth_event(event): ...", "asok_auth_event is not marked with @hookimpl"),
+    "empty": ("", "it implements no hook"),
+    "argument": (
+        """
+        from asok_auth_core import hookimpl
+        @hookimpl
+        def asok_auth_permissions(person): ...
+        """,
+        "person",
+    ),
+    "other-api": (
+        """
+        from asok_auth_core import PluginManifest, hookimpl
+        asok_auth_plugin = PluginManifest(api=">=2.0")
+        @hookimpl
+        def asok_auth_event(event): ...
+        """,
+        "written for plugin API >=2.0, this is 1.0",
+    ),
+    "bad-api": (
+        """
+        from asok_auth_core import PluginManifest, hookimpl
+        asok_auth_plugin = PluginManifest(api="two")
+        @hookimpl
+        def asok_auth_event(event): ...
+        """,
+        "api range 'two' cannot be read",
+    ),
+    "bad-manifest": (
+        """
+        from asok_auth_core import hookimpl
+        asok_auth_plugin = {"api": "1"}
+        @hookimpl
+        def asok_auth_event(event): ...
+        """,
+        "not a PluginManifest",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_plugin_is_named_and_the_others_work(
+    install: Install, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, why = BROKEN[name]
+    plugins = Plugins()
+    plugins.discover([install(name, source), install("good", GOOD)])
+    assert states(plugins) == {name: "quarantined", "good": "loaded"}
+    assert why in reason(plugins, name)
+    assert any(name in record.getMessage() and why in record.getMessage() for record in caplog.records)
+    [(plugin, grants)] = plugins.permissions(USER, on_error=_fail)
+    assert plugin == "good"
+    assert grants.allows("posts.edit")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_strict_mode_stops_with_the_same_reason(install: Install, name: str) -> None:
+    source, why = BROKEN[name]
+    with pytest.raises(PluginError, match=name) as raised:
+        Plugins(strict=True).discover([install(name, source)])
+    assert why in raised.value.message
+
+
+def test_an_inventory_says_nothing_and_notes_everything(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugins = Plugins(inventory=True, strict=True)
+    plugins.discover([install("empty", "")])
+    assert states(plugins) == {"empty": "quarantined"}
+    assert not caplog.records
+
+
+def test_two_plugins_of_one_name(install: Install) -> None:
+    plugins = Plugins()
+    plugins.discover([install("good", GOOD), install("good", GOOD)])
+    [loaded] = [info for info in plugins.infos if info.state == "loaded"]
+    [kept_out] = plugins.quarantined
+    assert loaded.name == "good"
+    assert "the name 'good' is taken" in kept_out.reason
+    plugins.register(SimpleNamespace(), "good")
+    assert len(plugins.quarantined) == 2
+
+
+def test_the_allow_list(install: Install) -> None:
+    plugins = Plugins(allow=["good", "missing"])
+    plugins.discover([install("good", GOOD), install("other", GOOD)])
+    assert states(plugins) == {"good": "loaded", "other": "disabled", "missing": "quarantined"}
+    assert reason(plugins, "missing") == 'it is listed in AUTH["PLUGINS"] but not installed'
+    assert reason(plugins, "other") == 'not listed in AUTH["PLUGINS"]'
+
+
+def test_installed_plugins_are_found_by_entry_point() -> None:
+    plugins = Plugins()
+    plugins.discover()
+    info = plugins.info("magic-link")
+    assert (info.state, info.distribution) == ("loaded", "asok-magic-link")
+    assert info.hooks == ("asok_auth_login_methods",)
+    assert info.version
+
+
+# -- failure policies ----------------------------------------------------------------------------
+
+
+class Raising:
+    """Implements one hook, which raises."""
+
+    def __new__(cls, hook: str) -> ModuleType:
+        module = ModuleType("raising")
+
+        def implementation() -> None:
+            raise RuntimeError("broken inside")
+
+        implementation.__name__ = hook
+        setattr(module, hook, hookimpl(implementation))
+        return module
+
+
+def _fail(plugin: str, error: Exception) -> None:
+    raise AssertionError((plugin, error))
+
+
+def with_plugins(*plugins: object) -> Plugins:
+    loaded = Plugins()
+    for plugin in plugins:
+        loaded.register(plugin)
+    return loaded
+
+
+REGISTRATION = {
+    "asok_auth_providers": lambda p: p.providers(Settings()),
+    "asok_auth_signers": lambda p: p.signers(Settings()),
+    "asok_auth_mail_transports": lambda p: p.mail_transports(Settings()),
+    "asok_auth_state_stores": lambda p: p.state_stores(Settings()),
+    "asok_auth_login_methods": lambda p: p.login_methods(None),
+}
+
+
+@pytest.mark.parametrize("hook", REGISTRATION)
+def test_a_registration_hook_that_raises_is_quarantined(hook: str) -> None:
+    plugins = with_plugins(Raising(hook))
+    assert REGISTRATION[hook](plugins) == {}
+    [info] = plugins.quarantined
+    assert info.reason == f"{hook} raised RuntimeError: broken inside"
+
+
+def test_a_second_factor_that_raises_stops_the_start() -> None:
+    plugins = with_plugins(Raising("asok_auth_second_factors"))
+    with pytest.raises(PluginError, match="going on without it would let through"):
+        plugins.second_factors(None)  # type: ignore[arg-type]
+
+
+def test_a_plugin_that_may_refuse_is_never_dropped_silently() -> None:
+    """A registration hook of a plugin raises; the plugin's denies would be lost with it."""
+    module = Raising("asok_auth_providers")
+    module.asok_auth_denies = hookimpl(lambda: None)
+    plugins = with_plugins(module)
+    with pytest.raises(PluginError, match="asok_auth_denies"):
+        plugins.providers(Settings())
+
+
+def test_a_misspelt_hook_beside_a_refusing_one_stops_the_start() -> None:
+    module = ModuleType("half")
+    module.asok_auth_denies = hookimpl(lambda: None)
+    module.asok_auth_evnt = hookimpl(lambda: None)
+    with pytest.raises(PluginError, match="asok_auth_evnt"):
+        Plugins().register(module)
+
+
+class Named:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def giving(hook: str, value: object, name: str = "giving") -> ModuleType:
+    module = ModuleType(name)
+    setattr(module, hook, hookimpl(lambda: value))
+    return module
+
+
+def test_two_plugins_that_give_one_name() -> None:
+    first, second = Named("x"), Named("x")
+    plugins = with_plugins(
+        giving("asok_auth_login_methods", [first], "one"), giving("asok_auth_login_methods", [second], "two")
+    )
+    methods = plugins.login_methods(None)  # type: ignore[arg-type]
+    assert len(methods) == 1
+    [info] = plugins.quarantined
+    assert "asok_auth_login_methods gives 'x', which" in info.reason
+
+
+def test_nothing_from_me() -> None:
+    plugins = with_plugins(*(giving(hook, None, hook) for hook in HOOKS))
+    assert plugins.providers(Settings()) == {}
+    assert plugins.second_factors(None) == {}  # type: ignore[arg-type]
+    assert list(plugins.permissions(USER, on_error=_fail)) == []
+    assert plugins.denies(USER, "a.b", None, on_error=_fail) is None
+    assert plugins.before_login(ATTEMPT, on_error=_fail) is None
+    assert list(plugins.checks(None)) == []  # type: ignore[arg-type]
+    plugins.event(Event("x", 0.0))
+
+
+def test_grants_are_merged_and_one_that_raises_grants_nothing() -> None:
+    errors: list[tuple[str, str]] = []
+    plugins = with_plugins(
+        giving("asok_auth_permissions", ["a.b"], "one"),
+        giving("asok_auth_permissions", [Grant("c.*", "role editor")], "two"),
+        Raising("asok_auth_permissions"),
+    )
+    granted = dict(plugins.permissions(USER, on_error=lambda p, e: errors.append((p, str(e)))))
+    assert set(granted) == {"one", "two"}
+    assert granted["one"].allows("a.b")
+    assert granted["two"].allows("c.d")
+    assert errors == [("raising", "broken inside")]
+
+
+@pytest.mark.parametrize("hook", ["asok_auth_denies", "asok_auth_before_login"])
+def test_a_guard_that_raises_refuses(hook: str) -> None:
+    errors: list[str] = []
+    plugins = with_plugins(Raising(hook), giving(hook, None, "silent"))
+
+    def ask() -> tuple[str, str] | None:
+        on_error = lambda plugin, error: errors.append(plugin)  # noqa: E731
+        if hook == "asok_auth_denies":
+            return plugins.denies(USER, "a.b", None, on_error)
+        return plugins.before_login(ATTEMPT, on_error)
+
+    refusal = ask()
+    assert refusal is not None
+    assert refusal[0] == "raising"
+    assert errors == ["raising"]
+
+
+def test_one_reason_refuses_whatever_the_others_say() -> None:
+    for order in ([None, "no"], ["no", None]):
+        plugins = with_plugins(
+            *(giving("asok_auth_before_login", value, f"p{n}") for n, value in enumerate(order))
+        )
+        refusal = plugins.before_login(ATTEMPT, on_error=_fail)
+        assert refusal is not None
+        assert refusal[1] == "no"
+
+
+def test_an_observer_that_raises_is_logged_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+    module = ModuleType("watching")
+
+    @hookimpl
+    def asok_auth_event(event: Event) -> None:
+        told.append(event.name)
+
+    module.asok_auth_event = asok_auth_event
+    with_plugins(module, Raising("asok_auth_event")).event(Event("login.succeeded", 0.0))
+    assert told == ["login.succeeded"]
+    assert "'raising' failed on event login.succeeded" in caplog.text
+
+
+def test_a_check_that_raises_is_a_finding() -> None:
+    good = Finding("good", "info", "fine")
+    plugins = with_plugins(Raising("asok_auth_checks"), giving("asok_auth_checks", [good], "good"))
+    findings = list(plugins.checks(None))  # type: ignore[arg-type]
+    assert good in findings
+    [bad] = [finding for finding in findings if finding is not good]
+    assert (bad.check, bad.severity) == ("raising", "error")
+    assert "broken inside" in bad.message
+
+
+def test_a_command_that_raises_is_reported() -> None:
+    errors: list[str] = []
+    plugins = with_plugins(Raising("asok_auth_commands"))
+    plugins.commands(None, lambda plugin, error: errors.append(plugin))  # type: ignore[arg-type]
+    assert errors == ["raising"]
+
+
+def test_a_manifest_is_read() -> None:
+    module = giving("asok_auth_event", None)
+    module.asok_auth_plugin = PluginManifest(section="MINE")
+    plugins = with_plugins(module)
+    assert [manifest.section for manifest in plugins.manifests] == ["MINE"]
+
+
+def test_hook_calls_can_be_watched() -> None:
+    """Every call goes through pluggy, so its monitoring sees it, one plugin at a time."""
+    plugins = with_plugins(giving("asok_auth_event", None, "one"), giving("asok_auth_event", None, "two"))
+    seen: list[str] = []
+
+    def before(name: str, implementations: list[pluggy.HookImpl], arguments: dict[str, object]) -> None:
+        seen.extend(f"{name}:{impl.plugin_name}" for impl in implementations)
+
+    undo = plugins.manager.add_hookcall_monitoring(before, lambda *outcome: None)
+    plugins.event(Event("x", 0.0))
+    undo()
+    assert sorted(seen) == ["asok_auth_event:one", "asok_auth_event:two"]
