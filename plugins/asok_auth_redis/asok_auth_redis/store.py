@@ -67,7 +67,7 @@ class RedisStateStore(StateStore):
         """Send one command. Raises StoreUnavailable within two seconds."""
         try:
             return self._connected().execute_command(*command)  # type: ignore[no-untyped-call]
-        except (redis.RedisError, OSError) as error:
+        except _FAILURES as error:
             raise StoreUnavailable(self._explain(error)) from error
 
     def info(self) -> Sequence[Mapping[str, object]]:
@@ -77,7 +77,7 @@ class RedisStateStore(StateStore):
             if isinstance(client, redis.RedisCluster):
                 return list(client.info(target_nodes=redis.RedisCluster.PRIMARIES).values())
             return [client.info()]
-        except (redis.RedisError, OSError) as error:
+        except _FAILURES as error:
             raise StoreUnavailable(self._explain(error)) from error
 
     def _connected(self) -> Client:
@@ -99,11 +99,13 @@ class RedisStateStore(StateStore):
         return f"The Redis server {self._address.shown} refused the command ({type(error).__name__})."
 
 
+# The cluster client's own exception does not belong to redis-py's tree.
+_FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+
 _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
+    (redis.AuthenticationError, "Authentication required", "wants a user name or password."),
     (redis.AuthenticationError, "", "refused the user name or password."),
     (redis.exceptions.NoPermissionError, "", "does not let this user run GET, SET, GETDEL, DEL and EVAL."),
-    (redis.ResponseError, "NOAUTH", "wants a user name or password."),
-    (redis.ResponseError, "WRONGPASS", "refused the user name or password."),
     (redis.exceptions.OutOfMemoryError, "", "is out of memory (maxmemory). Give it more."),
     (redis.ResponseError, "OOM", "is out of memory (maxmemory). Give it more."),
     (redis.ResponseError, "MISCONF", "cannot write to its disk."),
@@ -115,6 +117,7 @@ _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
     (MasterNotFoundError, "", "(Sentinel) knows no primary that answers."),
     (redis.exceptions.ClusterDownError, "", "says that the cluster is down."),
     (redis.exceptions.RedisClusterException, "", "is not a cluster that answers."),
+    (redis.ConnectionError, "CERTIFICATE_VERIFY_FAILED", "has a certificate that is not to be trusted."),
     (redis.ConnectionError, "", "cannot be reached."),
     (OSError, "", "cannot be reached."),
 )

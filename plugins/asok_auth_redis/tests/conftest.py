@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,3 +101,41 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes further servers, not started yet; all are stopped at the end."""
+    made: list[Server] = []
+
+    def make(*options: str) -> Server:
+        # The cluster bus listens 10,000 above.
+        port = free_port()
+        while port > 55_000:
+            port = free_port()
+        made.append(Server(tmp_path / f"valkey{len(made)}", "--save", "", *options, port=port))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def make_sentinel(tmp_path: Path) -> Iterator[Callable[[int], Server]]:
+    """Makes a Sentinel for the service "primary" at a port; it fails over after half a second."""
+    made: list[Server] = []
+
+    def make(primary: int) -> Server:
+        config = tmp_path / "sentinel.conf"
+        config.write_text(
+            f"sentinel monitor primary 127.0.0.1 {primary} 1\n"
+            "sentinel down-after-milliseconds primary 500\n"
+            "sentinel failover-timeout primary 3000\n"
+        )
+        made.append(Server(tmp_path / "sentinel", str(config), "--sentinel"))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
