@@ -567,7 +567,7 @@ def test_the_whole_flow_in_the_browser(world, client) -> None:
             page="/auth/second-factor?factor=recovery",
         )
         assert browser.who == ADDRESS
-        assert "9 recovery codes left" in browser.get("/auth/account").text
+        assert "Recovery codes left: 9" in browser.get("/auth/account").text
         browser.post("/auth/totp/disable", {}, page="/auth/totp")
         assert Browser(client(here.app)).get("/own").status_code == 200
 
