@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How old a login may be for changing factors, addresses and tokens."""
     require_2fa: str | bool = False
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
+    trusted_device: int = 0
+    """Seconds for which a browser is not asked for the second factor again, if the person wants it
+    so; 0: always asked."""
     token_revocation: str = "checked"  # noqa: S105 - not a password
     """``checked`` or ``stateless``."""
     providers: dict[str, dict[str, object]] = {}
@@ -189,6 +192,10 @@ def _check(settings: Settings) -> None:
         )
     if settings.on_login is not None and not callable(settings.on_login):
         raise SettingError('AUTH["ON_LOGIN"] must be a function of (request, user_info).')
+    if settings.trusted_device < 0:
+        raise SettingError(
+            f'AUTH["TRUSTED_DEVICE"] must be 0 or more seconds, got {settings.trusted_device}.'
+        )
     if settings.recent_login < 1:
         raise SettingError(f'AUTH["RECENT_LOGIN"] must be at least 1 second, got {settings.recent_login}.')
 

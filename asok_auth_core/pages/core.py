@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from ..contracts import LoginMethod, SecondFactor
@@ -14,6 +15,7 @@ from ..flows.second_factor import complete_second_factor, enrolling_user
 from ..http import Route, WebRequest, WebResponse
 from .problems import error_text
 from .render import render
+from .trusted_devices import devices_block, devices_route
 
 
 def core_routes(auth: Auth) -> Iterable[Route]:
@@ -57,6 +59,8 @@ def core_routes(auth: Auth) -> Iterable[Route]:
             *auth.second_factors.values(),
         ]
         blocks = [block for part in parts if (block := part.account_block(request)) is not None]
+        if (devices := devices_block(auth, request)) is not None:
+            blocks.append(devices)
         return render(
             auth, request, "auth/account.html", blocks=blocks, address=auth.users.email_of(request.user)
         )
@@ -66,6 +70,7 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         Route("/auth/logout", get=logout_page, post=logout),
         Route(SECOND_FACTOR_PATH, get=challenge, post=check),
         Route(ENROL_PATH, get=enrol),
+        devices_route(auth),
         Route("/auth/account", get=account),
     )
 
@@ -85,5 +90,6 @@ def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None)
         factor=factor,
         others=[other for other in factors.values() if other is not factor],
         challenge=factor.challenge(request, user),
+        trust_days=math.ceil(auth.settings.trusted_device / 86_400),
         error=None if error is None else error_text(request, error),
     )
