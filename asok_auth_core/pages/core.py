@@ -12,6 +12,7 @@ from ..flows.factor_policy import enrolled_factors
 from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
 from ..flows.second_factor import complete_second_factor, enrolling_user
 from ..http import Route, WebRequest, WebResponse
+from .problems import error_text
 from .render import render
 
 
@@ -50,7 +51,7 @@ def core_routes(auth: Auth) -> Iterable[Route]:
 
     def account(request: WebRequest) -> WebResponse:
         if request.user is None:
-            raise LoginRequired(request.translate("Please log in first."))
+            raise LoginRequired("Please log in first.")
         parts: list[LoginMethod | SecondFactor] = [
             *auth.login_methods.values(),
             *auth.second_factors.values(),
@@ -84,5 +85,5 @@ def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None)
         factor=factor,
         others=[other for other in factors.values() if other is not factor],
         challenge=factor.challenge(request, user),
-        error=None if error is None else error.message,
+        error=None if error is None else error_text(request, error),
     )

@@ -70,7 +70,7 @@ class AsokWebRequest(WebRequest):
         )
         app_url = extension.auth.settings.app_url
         self.secure = app_url.startswith("https:") if app_url else request.scheme == "https"
-        self.locale = str(request.lang or "en")
+        self.locale = extension.catalogs.choose(request.lang, request.app.locales)
         self.nonce = request.nonce
 
     @property

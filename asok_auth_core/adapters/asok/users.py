@@ -62,7 +62,6 @@ class AsokUsers(UserDirectory):
         on = all(getattr(user, name) for name in _ENABLED if getattr(user, name, None) is not None)
         return on and not off
 
-
     def grants(self) -> Iterator[Grant]:
         role_model = MODELS_REGISTRY.get("Role")
         for role in role_model.all() if role_model is not None else ():
