@@ -129,7 +129,7 @@ class TestOpenRedirect(Suite):
 class TestUnescaped(Suite):
     class method(Pin):
         def login_block(self, request: WebRequest) -> Markup:
-            return Markup(f"<a href='/auth/pin?next={request.query.get('next')}'>Number</a>")  # noqa: S704
+            return Markup(f"<a href='/auth/pin?next={request.query.get('next')}'>Number</a>")
 
 
 class TestWithoutCsrf(Suite):

@@ -16,8 +16,10 @@ MUTANTS = Path(__file__).with_name("login_mutants.py")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
     """``(class, test)`` of everything that went red in one run over all mutants."""
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", str(MUTANTS), "-q", "--tb=no", "-p", "no:cacheprovider", "-rf"]
-        + ["--import-mode=importlib", "--rootdir", str(MUTANTS.parent), "-c", "/dev/null"],
+        [
+            *(sys.executable, "-m", "pytest", str(MUTANTS), "-q", "--tb=no", "-rf", "-p", "no:cacheprovider"),
+            *("--import-mode=importlib", "--rootdir", str(MUTANTS.parent), "-c", "/dev/null"),
+        ],
         cwd=tmp_path_factory.mktemp("mutants"),
         capture_output=True,
         text=True,
