@@ -11,6 +11,7 @@ from ..flows.auth import Auth
 from ..flows.factor_policy import enrolled_factors
 from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
 from ..flows.second_factor import complete_second_factor, enrolling_user
+from ..flows.sessions import end_other_sessions
 from ..http import Route, WebRequest, WebResponse
 from .problems import error_text
 from .render import render
@@ -58,8 +59,20 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         ]
         blocks = [block for part in parts if (block := part.account_block(request)) is not None]
         return render(
-            auth, request, "auth/account.html", blocks=blocks, address=auth.users.email_of(request.user)
+            auth,
+            request,
+            "auth/account.html",
+            blocks=blocks,
+            address=auth.users.email_of(request.user),
+            devices=request.session.elsewhere(),
         )
+
+    def end_sessions(request: WebRequest) -> WebResponse:
+        end_other_sessions(auth, request)
+        return WebResponse.see_other("/auth/account")
+
+    def to_account(request: WebRequest) -> WebResponse:
+        return WebResponse.see_other("/auth/account")
 
     return (
         Route("/auth/login", get=login),
@@ -67,6 +80,7 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         Route(SECOND_FACTOR_PATH, get=challenge, post=check),
         Route(ENROL_PATH, get=enrol),
         Route("/auth/account", get=account),
+        Route("/auth/sessions/end", get=to_account, post=end_sessions),
     )
 
 

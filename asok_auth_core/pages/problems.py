@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import json
 
-from ..errors import AuthError, LoginRequired, MailError, RateLimited, RecentLoginRequired, SecondFactorRequired
+from ..errors import (
+    AuthError,
+    LoginRequired,
+    MailError,
+    RateLimited,
+    RecentLoginRequired,
+    SecondFactorRequired,
+)
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
 from .render import PAGE_HEADERS, render

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..engine.user_agent import browser
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
 from .folders import package_folders
@@ -40,8 +42,15 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["browser"] = browser
+    made.filters["moment"] = moment
     made.globals["stylesheet"] = Stylesheet.read(overrides)
     return made
+
+
+def moment(seconds: float) -> str:
+    """``2026-11-23 20:05 UTC``: read the same way everywhere, without asking where the reader is."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def render(
@@ -65,4 +74,3 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "_": request.translate,
     }
     return Markup(auth.templates.get_template(template).render({**shared, **context}))  # noqa: S704 - autoescaped
-
