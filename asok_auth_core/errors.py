@@ -213,14 +213,18 @@ class LoginRequired(AuthError):
 
 
 class PermissionDenied(AuthError):
-    """Somebody is logged in and may not do this. ``explanation`` is for developers: DEBUG shows it."""
+    """Somebody is logged in and may not do this. ``explanation`` is for developers: DEBUG shows it.
+
+    ``scope`` is the permission, if it is only the request's API token that was not made for it.
+    """
 
     code = "permission_denied"
     status = 403
 
-    def __init__(self, message: str, explanation: str = "") -> None:
+    def __init__(self, message: str, explanation: str = "", scope: str | None = None) -> None:
         super().__init__(message)
         self.explanation = explanation
+        self.scope = scope
 
 
 class RecentLoginRequired(AuthError):

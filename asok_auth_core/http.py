@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .errors import AuthError
 from .types import JSON, User
 
 
@@ -84,6 +85,10 @@ class WebRequest(ABC):
     """The mail address this very request has proved, so that a login that follows can record it."""
     proved_by: str | None = None
     """The login method that proved it."""
+    scopes: tuple[str, ...] | None = None
+    """The permission patterns that the API token this request came with was made for; None: no limit."""
+    proof_error: AuthError | None = None
+    """What was wrong with the proof (a bearer token) that this request brought along."""
     native: object = None
     """The framework's own request, for functions an app wrote."""
 

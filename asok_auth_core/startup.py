@@ -13,7 +13,7 @@ from typing import TypeVar
 from . import builtin
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
-from .errors import MailError, SettingError
+from .errors import MailError, PluginError, SettingError
 from .flows.auth import Auth
 from .flows.limits import Limits
 from .flows.provider_setup import configured_providers
@@ -34,19 +34,23 @@ def start(
     users: UserDirectory,
     credentials: Callable[[Clock, Random], CredentialStore],
     plugins: Sequence[object] = (),
+    roles: object | None = None,
     entry_points: Iterable[metadata.EntryPoint] | None = None,
     clock: Clock = time.time,
     random: Random = system_random.token_bytes,
 ) -> Auth:
     """One app's authentication from its configuration.
 
-    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones.
+    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
+    ``roles`` is the plugin that reads the framework's user model.
     Raises SettingError, PluginError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and two settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
     loaded = Plugins(strict=first.strict, allow=first.plugins)
     loaded.register(builtin, builtin.NAME)
+    if roles is not None:
+        loaded.register(roles, "roles")
     for plugin in plugins:
         loaded.register(plugin)
     loaded.discover(entry_points)
@@ -62,6 +66,8 @@ def start(
     make_transport = _chosen(
         "MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded
     )
+    signers = loaded.signers(settings)
+    _chosen("SIGNER", settings.signer, signers, loaded)
     state = make_store(settings.state_store)
     # Results of mails become events of the Auth that is made from this very outbox.
     holder: list[Auth] = []
@@ -84,10 +90,14 @@ def start(
         templates=environment(_overrides(root)),
         clock=clock,
         random=random,
+        signers=signers,
     )
     holder.append(auth)
     auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
     auth.login_methods.update(loaded.login_methods(auth))
+    for info in loaded.quarantined:
+        if info.name == builtin.NAME:
+            raise PluginError(f"The core itself cannot start: {info.reason}.")
     auth.second_factors.update(loaded.second_factors(auth))
     auth.templates = environment(_overrides(root), template_packages(auth))
     return auth

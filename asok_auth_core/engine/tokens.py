@@ -73,6 +73,7 @@ class TokenCodec(Generic[C]):
                 header = header_segment(name, kid, f"{purpose}+jwt")
                 self._table[header] = signer
                 self._kids[kid] = header
+        self._trusted = {header.decode() for header in self._table}
         self._header, self._signer = next(iter(self._table.items()))
 
     def __repr__(self) -> str:
@@ -107,6 +108,21 @@ class TokenCodec(Generic[C]):
         return claims
 
     # -- keys ------------------------------------------------------------------------------------
+
+    def trusts(self, header: str) -> bool:
+        """True if a token that begins with this header segment may still verify."""
+        return header in self._trusted
+
+    def retire(self, kid: str) -> None:
+        """Trust the key ``kid`` no longer, from the next token on.
+
+        Raises ValueError if it is unknown, or the one that signs.
+        """
+        header = self._kids.get(kid)
+        if header is None or header == self._header:
+            raise ValueError("Only a known key that does not sign can be retired.")
+        del self._kids[kid], self._table[header]
+        self._trusted.discard(header.decode())
 
     @property
     def kids(self) -> tuple[str, ...]:

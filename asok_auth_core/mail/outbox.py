@@ -130,6 +130,11 @@ class Outbox:
     def __repr__(self) -> str:
         return f"<Outbox of {type(self._transport).__name__}, {len(self)} waiting>"
 
+    @property
+    def transport(self) -> MailTransport:
+        """What the mails leave through."""
+        return self._transport
+
     def __len__(self) -> int:
         """Mails that are neither sent nor given up."""
         return len(self._jobs) + self._in_hand

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 
 from .folders import package_folders
 
-
 logger = logging.getLogger("asok_auth")
 
 MAX_TAG = 35

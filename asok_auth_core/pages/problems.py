@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+from ..engine.bearer import bearer_challenge
 from ..errors import (
     AuthError,
     LoginRequired,
     MailError,
+    PermissionDenied,
     RateLimited,
     RecentLoginRequired,
     SecondFactorRequired,
+    TokenError,
 )
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
@@ -24,8 +27,12 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     headers = list(PAGE_HEADERS)
     if isinstance(error, RateLimited):
         headers.append(("Retry-After", str(error.retry_after)))
-    if isinstance(error, LoginRequired):
-        headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
+    if isinstance(error, TokenError):
+        headers.append(("WWW-Authenticate", bearer_challenge(error)))
+    elif isinstance(error, LoginRequired):
+        headers.append(("WWW-Authenticate", bearer_challenge(request.proof_error)))
+    elif isinstance(error, PermissionDenied) and error.scope is not None:
+        headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
     message = error_text(request, error)
     if error.status >= 500 and not auth.settings.debug:
         message = request.translate(
@@ -33,8 +40,10 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
             if isinstance(error, MailError)
             else "This is not possible just now. Please try again in a minute."
         )
+    explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.debug else ""
     if wants_json(request):
-        body = json.dumps({"error": message, "code": error.code, "status": error.status})
+        told = {"error": message, "code": error.code, "status": error.status}
+        body = json.dumps({**told, "explanation": explanation} if explanation else told)
         return WebResponse(body, error.status, "application/json", tuple(headers))
     page = render(
         auth,
@@ -42,6 +51,7 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         "auth/problem.html",
         status=error.status,
         message=message,
+        explanation=explanation,
         code=error.code,
         login_required=isinstance(error, (LoginRequired, RecentLoginRequired)),
         back=request.path if request.method == "GET" else None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ..engine.user_agent import browser
 from ..flows.auth import Auth
+from ..flows.permissions import Held, can, permissions_of
 from ..http import WebRequest, WebResponse
 from .folders import package_folders
 from .stylesheet import Stylesheet
@@ -43,14 +44,14 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
         lstrip_blocks=True,
     )
     made.filters["browser"] = browser
-    made.filters["moment"] = moment
     made.globals["stylesheet"] = Stylesheet.read(overrides)
+    made.filters["day"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d")
+    made.filters["minute"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d %H:%M UTC")
     return made
 
 
-def moment(seconds: float) -> str:
-    """``2026-11-23 20:05 UTC``: read the same way everywhere, without asking where the reader is."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def render(
@@ -66,6 +67,7 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
     shared: dict[str, object] = {
         "request": request,
         "user": request.user,
+        "can": _can(auth, request),
         "app_name": auth.settings.app_name,
         "csrf_field": request.csrf_field,
         "nonce": request.nonce,
@@ -74,3 +76,18 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "_": request.translate,
     }
     return Markup(auth.templates.get_template(template).render({**shared, **context}))  # noqa: S704 - autoescaped
+
+
+def _can(auth: Auth, request: WebRequest) -> Callable[..., bool]:
+    """``can("posts.edit")`` in a template; the plugins are asked when it is first used."""
+    held: list[Held] = []
+
+    def can_here(permission: str, resource: object = None) -> bool:
+        user = request.user
+        if user is None:
+            return False
+        if not held:
+            held.append(permissions_of(auth, user, request.scopes))
+        return can(auth, user, permission, resource, held=held[0])
+
+    return can_here

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import StoreUnavailable
-
 from .bounds import DEADLINE
 
 APPLICATION_ID = 0x41536F6B

@@ -20,8 +20,11 @@ from ...pages.router import Router
 from ...startup import start, template_packages
 from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random, User
+from . import roles
+from .lookup import ATTRIBUTE, remember
+from .permission_seams import install_on_class, install_on_models
 from .request import AsokWebRequest
-from .seams import ATTRIBUTE, extension_of, install_on_app, install_on_request
+from .seams import install_on_app, install_on_request
 from .users import AsokUsers, UsersEngine
 
 _WEB_REQUEST = "asok_auth.request"
@@ -66,12 +69,16 @@ class AuthExtension(AsokExtension):
             users=users,
             credentials=credentials,
             plugins=self._plugins,
+            roles=roles,
         )
         self.catalogs = Catalogs(["asok_auth_core.pages", *template_packages(self.auth)])
         self.router = Router(self.auth)
         app.extensions[type(self).__name__] = self
         setattr(app, ATTRIBUTE, self)
+        remember(self)
         install_on_request()
+        install_on_models()
+        install_on_class(users.model)
         install_on_app(app, self)
         app.on_shutdown(self.close)
 
@@ -93,6 +100,8 @@ class AuthExtension(AsokExtension):
             # First, so that a hook that asks for the user while it is looked up gets None.
             request._user_instance, request._auth_resolved = None, True
             request._user_instance = self._look_up(request)
+        if request._user_instance is not None:
+            install_on_class(type(request._user_instance))
         return request._user_instance
 
     def is_csrf_exempt(self, request: Request) -> bool:
@@ -103,10 +112,24 @@ class AuthExtension(AsokExtension):
         route = self.router.match(request.path)
         if route is not None and not route.csrf:
             return True
-        cookies = request.cookies_dict
-        if "asok_sid" in cookies or "asok_session" in cookies:
+        if self._has_session(request):
             return False
         return self.current_user(request) is not None and bool(request.environ.get(_USER_PROVED))
+
+    def refuse_bad_token(self, request: Request) -> None:
+        """Raise what is wrong with the bearer token, for a request that has nothing else.
+
+        Otherwise its answer would speak of the CSRF token, which it does not need.
+        """
+        if not self._has_session(request) and self.current_user(request) is None:
+            error = self.web_request(request).proof_error
+            if error is not None:
+                raise error
+
+    @staticmethod
+    def _has_session(request: Request) -> bool:
+        cookies = request.cookies_dict
+        return "asok_sid" in cookies or "asok_session" in cookies
 
     def _look_up(self, request: Request) -> User | None:
         web = self.web_request(request)
@@ -114,7 +137,7 @@ class AuthExtension(AsokExtension):
             try:
                 user = method.authenticate(web)
             except AuthError as error:
-                request.environ[_USER_PROVED] = error
+                web.proof_error = error
                 return None
             if user is not None:
                 request.environ[_USER_PROVED] = method.name
@@ -128,4 +151,4 @@ class AuthExtension(AsokExtension):
         return user if user is not None and self.auth.users.is_active(user) else None
 
 
-__all__ = ["AuthExtension", "extension_of"]
+__all__ = ["AuthExtension"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from asok.request import Request
 
-from asok_auth_core.adapters.asok.seams import extension_of, send
+from asok_auth_core.adapters.asok.lookup import extension_of
+from asok_auth_core.adapters.asok.seams import send
 
 
 def get(request: Request) -> object:

@@ -1,4 +1,4 @@
-"""Every place where Asok's own behaviour is changed, and no other file does.
+"""Every place where Asok's own behaviour is changed; models and the Admin are in permission_seams.py.
 
 ``Request`` is changed once for the whole process; each change looks for the app's extension and
 does what Asok does if there is none. The other changes are made to one app object.
@@ -16,6 +16,7 @@ from asok import Asok
 from asok.exceptions import AbortException, RedirectException, SecurityError
 from asok.request import Request
 
+from ...engine.bearer import bearer_challenge
 from ...errors import AuthError, FormExpired
 from ...flows.login import complete_login, log_out
 from ...http import WebResponse
@@ -23,23 +24,19 @@ from ...pages.oauth_method import OAuthMethod
 from ...pages.problems import problem
 from ...types import User
 from .bound import RequestAuth
+from .lookup import extension_of
+from .permissions import template_can
 from .request import ASOK_LOGIN, ASOK_LOGOUT
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
-ATTRIBUTE = "_asok_auth_extension"
 
 _ASOK_AUTH = Request.auth
 _ASOK_USER = Request.user
 _ASOK_VERIFY_CSRF = Request.verify_csrf
 _ASOK_REDIRECT = Request.redirect
-
-
-def extension_of(request: Request) -> AuthExtension | None:
-    """The extension of the app that handles ``request``, or None."""
-    return getattr(request.environ.get("asok.app"), ATTRIBUTE, None)
 
 
 # -- Request, once for the process ---------------------------------------------------------------
@@ -88,8 +85,11 @@ def _logout(request: Request) -> None:
 
 def _verify_csrf(request: Request) -> None:
     extension = extension_of(request)
-    if extension is not None and extension.is_csrf_exempt(request):
-        request._csrf_verified = True
+    if extension is not None:
+        if extension.is_csrf_exempt(request):
+            request._csrf_verified = True
+        else:
+            extension.refuse_bad_token(request)
     _ASOK_VERIFY_CSRF(request)
 
 
@@ -109,8 +109,9 @@ def install_on_app(app: Asok, extension: AuthExtension) -> None:
     """Let ``app`` answer our paths, send our cookies and show our errors."""
     _answer_paths(app, extension)
     _allow_form_action(app, extension)
-    _send_cookies(app)
+    _send_cookies(app, extension)
     _show_errors(app, extension)
+    app.share(can=template_can)
 
 
 def _answer_paths(app: Asok, extension: AuthExtension) -> None:
@@ -141,12 +142,20 @@ def _allow_form_action(app: Asok, extension: AuthExtension) -> None:
         app.config["CSP"] = {**csp, "form-action": [*own, *oauth.origins]}
 
 
-def _send_cookies(app: Asok) -> None:
+def _names(request: Request, header: str) -> bool:
+    return any(name.lower() == header.lower() for name, _ in request.response_headers)
+
+
+def _send_cookies(app: Asok, extension: AuthExtension) -> None:
     asok_headers = app._cookie_headers
 
     def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
         ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
-        return [*asok_headers(request, environ), *ours]
+        found = [*asok_headers(request, environ), *ours]
+        if str(request.status).startswith("401") and not _names(request, "WWW-Authenticate"):
+            # RFC 9110, section 15.5.2: a 401 says how to log in; a page's own may leave it out.
+            found.append(("WWW-Authenticate", bearer_challenge(extension.web_request(request).proof_error)))
+        return found
 
     app._cookie_headers = headers
 

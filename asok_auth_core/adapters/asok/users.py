@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
 
 from ...contracts import UserDirectory
 from ...errors import ConfigurationError
-from ...types import User
+from ...types import Grant, User
 
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
 _ENABLED = ("is_active", "active", "enabled", "is_enabled")
@@ -61,6 +61,13 @@ class AsokUsers(UserDirectory):
         off = any(getattr(user, name, False) for name in _DISABLED)
         on = all(getattr(user, name) for name in _ENABLED if getattr(user, name, None) is not None)
         return on and not off
+
+    def grants(self) -> Iterator[Grant]:
+        role_model = MODELS_REGISTRY.get("Role")
+        for role in role_model.all() if role_model is not None else ():
+            for piece in str(getattr(role, "permissions", "") or "").split(","):
+                if pattern := piece.strip():
+                    yield Grant(pattern, f"role {role.name!r}")
 
 
 class UsersEngine:

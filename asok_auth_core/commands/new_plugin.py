@@ -1,0 +1,5 @@
+"""``asok-auth new-plugin``"""
+
+
+def new_plugin() -> None:
+    """Write a plugin."""
