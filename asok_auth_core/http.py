@@ -92,6 +92,9 @@ class WebRequest(ABC):
     native: object = None
     """The framework's own request, for functions an app wrote."""
 
+    refused: bool = False
+    """True while a second factor's challenge is shown again because its proof was wrong."""
+
     @property
     @abstractmethod
     def session(self) -> Session:

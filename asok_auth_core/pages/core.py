@@ -91,6 +91,7 @@ def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None)
     factor = factors.get(wanted) or next(iter(factors.values()))
     if error is None:
         factor.begin(request, user)
+    request.refused = error is not None
     return render(
         auth,
         request,
