@@ -85,7 +85,7 @@ def address_domain(address: str) -> str:
 
 
 _NOT_AN_ADDRESS = "This is not a complete mail address. It should look like name@example.com."
-_TOO_LONG = f"This mail address is too long; at most {MAX_ADDRESS_BYTES} characters are possible."
+_TOO_LONG = "This mail address is too long; at most 254 characters are possible."
 
 
 def _refuse_what_people_get_wrong(text: str) -> None:
