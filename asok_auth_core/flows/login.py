@@ -13,10 +13,11 @@ from ..errors import (
     SecondFactorRequired,
 )
 from ..http import WebRequest
-from ..types import Identity, LoginAttempt, User
+from ..types import JSON, Identity, LoginAttempt, User
 from .addresses import mark_proved
 from .auth import Auth, logger
 from .factor_policy import enrolled_factors, second_factor_required
+from .generation import GENERATION, generation
 from .trusted_devices import is_trusted
 
 LOGIN_KEY = "asok_auth.login"
@@ -151,9 +152,10 @@ def _begin(
     auth: Auth, request: WebRequest, user: User, method: str, *, factor: str | None, remember: bool
 ) -> None:
     request.session.begin(user, remember=remember)
-    request.session.set(
-        LOGIN_KEY, {"user": str(user.id), "at": auth.clock(), "method": method, "factor": factor}
-    )
+    record: dict[str, JSON] = {"user": str(user.id), "at": auth.clock(), "method": method, "factor": factor}
+    if number := generation(auth, str(user.id)):
+        record[GENERATION] = number
+    request.session.set(LOGIN_KEY, record)
     auth.emit("login.succeeded", user=user, method=method, client=request.client, factor=factor)
 
 

@@ -12,6 +12,7 @@ from ..flows.auth import Auth
 from ..flows.factor_policy import enrolled_factors
 from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
 from ..flows.second_factor import complete_second_factor, enrolling_user
+from ..flows.sessions import end_other_sessions
 from ..http import Route, WebRequest, WebResponse
 from .problems import error_text
 from .render import render
@@ -62,8 +63,20 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         if (devices := devices_block(auth, request)) is not None:
             blocks.append(devices)
         return render(
-            auth, request, "auth/account.html", blocks=blocks, address=auth.users.email_of(request.user)
+            auth,
+            request,
+            "auth/account.html",
+            blocks=blocks,
+            address=auth.users.email_of(request.user),
+            devices=request.session.elsewhere(),
         )
+
+    def end_sessions(request: WebRequest) -> WebResponse:
+        end_other_sessions(auth, request)
+        return WebResponse.see_other("/auth/account")
+
+    def to_account(request: WebRequest) -> WebResponse:
+        return WebResponse.see_other("/auth/account")
 
     return (
         Route("/auth/login", get=login),
@@ -72,6 +85,7 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         Route(ENROL_PATH, get=enrol),
         devices_route(auth),
         Route("/auth/account", get=account),
+        Route("/auth/sessions/end", get=to_account, post=end_sessions),
     )
 
 
@@ -82,6 +96,7 @@ def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None)
     factor = factors.get(wanted) or next(iter(factors.values()))
     if error is None:
         factor.begin(request, user)
+    request.refused = error is not None
     return render(
         auth,
         request,

@@ -14,6 +14,7 @@ from ...contracts import CredentialStore
 from ...errors import AuthError, ConfigurationError
 from ...flows.auth import Auth
 from ...flows.login import LOGIN_KEY
+from ...flows.sessions import is_ended
 from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...startup import start, template_packages
@@ -149,6 +150,8 @@ class AuthExtension(AsokExtension):
                 return user if self.auth.users.is_active(user) else None
         user_id = request.session.get("user_id")
         if user_id is None or (LOGIN_KEY not in request.session and "impersonator_id" not in request.session):
+            return None
+        if is_ended(self.auth, web.session):
             return None
         user = self.auth.users.by_id(str(user_id))
         return user if user is not None and self.auth.users.is_active(user) else None
