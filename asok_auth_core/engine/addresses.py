@@ -79,6 +79,17 @@ def account_key(address: str) -> str:
     return address.lower()
 
 
+def same_account(one: str | None, other: str | None) -> bool:
+    """True if two addresses, as stored or normalised, stand for one account; case is no difference.
+
+    An address with other than ASCII characters, which :func:`parse_address` would not have let
+    through, is the same as none: folding case would make different letters one.
+    """
+    if not one or not other or not one.isascii() or not other.isascii():
+        return False
+    return one.lower() == other.lower()
+
+
 def address_domain(address: str) -> str:
     """The part behind the ``@``: what may be logged of an address."""
     return address.rpartition("@")[2].lower()
