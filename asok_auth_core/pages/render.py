@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..engine.user_agent import browser
 from ..flows.auth import Auth
 from ..flows.permissions import Held, can, permissions_of
 from ..http import WebRequest, WebResponse
@@ -42,6 +43,7 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["browser"] = browser
     made.globals["stylesheet"] = Stylesheet.read(overrides)
     made.filters["day"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d")
     made.filters["minute"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d %H:%M UTC")
