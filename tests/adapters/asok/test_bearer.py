@@ -96,7 +96,11 @@ class Wsgi:
         header = f"Bearer {token}" if token is not None else header
         headers = {} if header is None else {"Authorization": header}
         call = self.client.get if method == "GET" else self.client.post
-        answer = call(path, headers=headers) if method == "GET" else call(path, headers=headers, data=dict(parse_qsl(body)))
+        answer = (
+            call(path, headers=headers)
+            if method == "GET"
+            else call(path, headers=headers, data=dict(parse_qsl(body)))
+        )
         found = {name.lower(): value for name, value in dict(answer.headers).items()}
         return Answer(answer.status_code, found, answer.text)
 
