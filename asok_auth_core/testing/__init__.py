@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .parts import Browser as Browser
     from .parts import TestParts as TestParts
     from .parts import build_auth as build_auth
+    from .second_factor import SecondFactorContract as SecondFactorContract
     from .signer import SignerContract as SignerContract
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "LoginMethodContract": "login_method",
     "MemoryCredentialStore": "fakes",
     "MemoryUsers": "fakes",
+    "SecondFactorContract": "second_factor",
     "SignerContract": "signer",
     "TestParts": "parts",
     "build_auth": "parts",
