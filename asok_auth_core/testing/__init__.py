@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .permission_resolver import PermissionResolverContract as PermissionResolverContract
     from .providers import OAuth2ProviderContract as OAuth2ProviderContract
     from .providers import OpenIDProviderContract as OpenIDProviderContract
+    from .second_factor import SecondFactorContract as SecondFactorContract
     from .signer import SignerContract as SignerContract
     from .state_store import StateStoreContract as StateStoreContract
 
@@ -49,6 +50,7 @@ _HOMES = {
     "MemoryCredentialStore": "fakes",
     "MemoryUsers": "fakes",
     "PermissionResolverContract": "permission_resolver",
+    "SecondFactorContract": "second_factor",
     "SignerContract": "signer",
     "TestParts": "parts",
     "OAuth2ProviderContract": "providers",
