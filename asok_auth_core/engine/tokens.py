@@ -130,8 +130,13 @@ class TokenCodec(Generic[C]):
         return tuple(self._kids)
 
     def public_jwks(self) -> list[dict[str, str]]:
-        """The public keys (RFC 7517, section 5) of all trusted keys that have one."""
-        found = []
+        """The public keys (RFC 7517, section 5) of all trusted keys that have one.
+
+        None while tokens are signed with a symmetric key: nobody else can verify those.
+        """
+        found: list[dict[str, str]] = []
+        if self._signer.public_jwk() is None:
+            return found
         for kid, header in self._kids.items():
             signer = self._table[header]
             if (jwk := signer.public_jwk()) is not None:

@@ -18,6 +18,7 @@ from .addresses import mark_proved
 from .auth import Auth, logger
 from .factor_policy import enrolled_factors, second_factor_required
 from .generation import GENERATION, generation
+from .trusted_devices import is_trusted
 
 LOGIN_KEY = "asok_auth.login"
 """Where the session keeps when and how its user logged in."""
@@ -62,7 +63,8 @@ def complete_login(
     if request.proved_address and request.proved_address == auth.users.email_of(user):
         mark_proved(auth, user, request.proved_address)
     enrolled = bool(enrolled_factors(auth, user))
-    if enrolled or second_factor_required(auth, user):
+    trusted = enrolled and is_trusted(auth, request, user)
+    if not trusted and (enrolled or second_factor_required(auth, user)):
         _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
         auth.emit(
             "login.second_factor_required",
@@ -74,7 +76,8 @@ def complete_login(
         if enrolled:
             raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
         raise SecondFactorRequired("Your account needs a second factor before you can log in.", ENROL_PATH)
-    _begin(auth, request, user, method, factor=None, remember=remember)
+    factor = "trusted_device" if trusted else None
+    _begin(auth, request, user, method, factor=factor, remember=remember)
     return location
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from ..contracts import LoginMethod, SecondFactor
@@ -15,6 +16,7 @@ from ..flows.sessions import end_other_sessions
 from ..http import Route, WebRequest, WebResponse
 from .problems import error_text
 from .render import render
+from .trusted_devices import devices_block, devices_route
 
 
 def core_routes(auth: Auth) -> Iterable[Route]:
@@ -58,6 +60,8 @@ def core_routes(auth: Auth) -> Iterable[Route]:
             *auth.second_factors.values(),
         ]
         blocks = [block for part in parts if (block := part.account_block(request)) is not None]
+        if (devices := devices_block(auth, request)) is not None:
+            blocks.append(devices)
         return render(
             auth,
             request,
@@ -79,6 +83,7 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         Route("/auth/logout", get=logout_page, post=logout),
         Route(SECOND_FACTOR_PATH, get=challenge, post=check),
         Route(ENROL_PATH, get=enrol),
+        devices_route(auth),
         Route("/auth/account", get=account),
         Route("/auth/sessions/end", get=to_account, post=end_sessions),
     )
@@ -100,5 +105,6 @@ def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None)
         factor=factor,
         others=[other for other in factors.values() if other is not factor],
         challenge=factor.challenge(request, user),
+        trust_days=math.ceil(auth.settings.trusted_device / 86_400),
         error=None if error is None else error_text(request, error),
     )

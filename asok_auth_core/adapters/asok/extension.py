@@ -112,9 +112,15 @@ class AuthExtension(AsokExtension):
         route = self.router.match(request.path)
         if route is not None and not route.csrf:
             return True
-        if self._has_session(request):
-            return False
-        return self.current_user(request) is not None and bool(request.environ.get(_USER_PROVED))
+        return self.current_user(request) is not None and self.is_proved_alone(request)
+
+    def is_proved_alone(self, request: Request) -> bool:
+        """True if a token said who this is, no session came along, and none was logged in to since."""
+        return (
+            bool(request.environ.get(_USER_PROVED))
+            and not self._has_session(request)
+            and (request._session is None or "user_id" not in request._session)
+        )
 
     def refuse_bad_token(self, request: Request) -> None:
         """Raise what is wrong with the bearer token, for a request that has nothing else.

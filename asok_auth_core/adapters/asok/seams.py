@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
+SESSION_COOKIES = ("asok_sid=", "asok_csrf=")
 
 _ASOK_AUTH = Request.auth
 _ASOK_USER = Request.user
@@ -85,11 +86,8 @@ def _logout(request: Request) -> None:
 
 def _verify_csrf(request: Request) -> None:
     extension = extension_of(request)
-    if extension is not None:
-        if extension.is_csrf_exempt(request):
-            request._csrf_verified = True
-        else:
-            extension.refuse_bad_token(request)
+    if extension is not None and extension.is_csrf_exempt(request):
+        request._csrf_verified = True
     _ASOK_VERIFY_CSRF(request)
 
 
@@ -110,6 +108,7 @@ def install_on_app(app: Asok, extension: AuthExtension) -> None:
     _answer_paths(app, extension)
     _allow_form_action(app, extension)
     _send_cookies(app, extension)
+    _answer_csrf_failures(app, extension)
     _show_errors(app, extension)
     app.share(can=template_can)
 
@@ -152,12 +151,25 @@ def _send_cookies(app: Asok, extension: AuthExtension) -> None:
     def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
         ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
         found = [*asok_headers(request, environ), *ours]
+        if extension.is_proved_alone(request):
+            # A session that nobody logged in to would make the token's next POST ask for CSRF.
+            found = [(name, value) for name, value in found if not value.startswith(SESSION_COOKIES)]
         if str(request.status).startswith("401") and not _names(request, "WWW-Authenticate"):
             # RFC 9110, section 15.5.2: a 401 says how to log in; a page's own may leave it out.
             found.append(("WWW-Authenticate", bearer_challenge(extension.web_request(request).proof_error)))
         return found
 
     app._cookie_headers = headers
+
+
+def _answer_csrf_failures(app: Asok, extension: AuthExtension) -> None:
+    asok_answer = app._handle_csrf_failure
+
+    def answer(request: Request) -> object:
+        extension.refuse_bad_token(request)
+        return asok_answer(request)
+
+    app._handle_csrf_failure = answer
 
 
 def _show_errors(app: Asok, extension: AuthExtension) -> None:
