@@ -93,7 +93,7 @@ def enrol_in_the_admin(app: Asok, email: str) -> tuple[pyotp.TOTP, list[str]]:
         assert token, path
         return client.post(path, data={"csrf_token": token[1], **data})
 
-    assert send("/admin/login", email=email).status_code in (302, 303)
+    assert send("/admin/login", email=email, password=PASSWORD).status_code in (302, 303)
     page = client.get("/admin/2fa-setup").text
     secret = re.search(r"\b[A-Z2-7]{32}\b", page)
     assert secret, page
