@@ -239,7 +239,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Start the demo: a real server with every plugin, no keys, no internet; it prints where to go."""
-    install_all(session)
+    install_all(session, "demo")
     session.run("python", "examples/demo/serve.py", *session.posargs)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .adapters.asok import AuthExtension as AuthExtension
+    from .adapters.asok.permissions import requires as requires
     from .adapters.asok.recent_login import requires_recent_login as requires_recent_login
     from .contracts import LoginMethod as LoginMethod
     from .contracts import MailTransport as MailTransport
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .contracts import Signer as Signer
     from .contracts import StateStore as StateStore
     from .engine.message import Claims as Claims
+    from .engine.permissions import compile_grants as compile_grants
     from .hookspecs import PluginManifest as PluginManifest
     from .hookspecs import hookimpl as hookimpl
     from .providers import Fetch as Fetch
@@ -48,7 +50,9 @@ _HOMES = {
     "Settings": "settings",
     "Signer": "contracts",
     "StateStore": "contracts",
+    "compile_grants": "engine.permissions",
     "hookimpl": "hookspecs",
+    "requires": "adapters.asok.permissions",
     "requires_recent_login": "adapters.asok.recent_login",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from .checks import findings
 from .contracts import LoginMethod, MailTransport, Signer, StateStore
 from .engine.signers import SIGNERS
 from .flows.auth import Auth
@@ -17,6 +18,7 @@ from .pages.token_method import TokenMethod
 from .settings import Settings
 from .stores.memory import MemoryStateStore
 from .stores.sqlite import SQLiteStateStore
+from .types import Finding
 
 NAME = "asok_auth_core"
 
@@ -42,6 +44,11 @@ def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], M
         "console": lambda: ConsoleTransport(settings.mail, debug=settings.debug),
         "file": lambda: FileTransport(settings.mail, root=Path(settings.root)),
     }
+
+
+@hookimpl
+def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
+    return findings(auth)
 
 
 @hookimpl

@@ -91,4 +91,4 @@ def _app_first(arguments: list[str]) -> list[str]:
 
 
 def _say(message: str) -> None:
-    Console(stderr=True).print(Text("asok-auth: ", style="bold red") + Text(message, style=""))
+    Console(stderr=True).print(Text("asok-auth: ", style="bold red") + Text(message), soft_wrap=True)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from .engine.signer import Signer as Signer
 from .http import Route, WebRequest
-from .types import JSON, Credential, OutgoingMail, User
+from .types import JSON, Credential, Grant, OutgoingMail, User
 
 
 class StateStore(ABC):
@@ -91,6 +91,13 @@ class MailTransport(ABC):
         :class:`~asok_auth_core.errors.MailPermanent`. Must refuse header injection and more than
         one recipient with :class:`~asok_auth_core.errors.AddressInvalid` or ``MailPermanent``."""
 
+    def check(self) -> None:
+        """Find out, without sending a mail, whether one would leave; for ``asok-auth doctor``.
+
+        Raises what :meth:`send` would. A transport that cannot know does nothing.
+        """
+        return
+
     def close(self) -> None:
         """Give back connections."""
 
@@ -113,6 +120,10 @@ class UserDirectory(ABC):
     @abstractmethod
     def is_active(self, user: User) -> bool:
         """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
+
+    def grants(self) -> Iterable[Grant]:
+        """What the app's own roles grant, as it is written there; for ``asok-auth doctor``."""
+        return ()
 
 
 class LoginMethod(ABC):

@@ -7,13 +7,25 @@ Nothing here imports a framework. ``WebRequest`` and ``Session`` are filled in o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from .errors import AuthError
 from .types import JSON, User
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A session of the same user in another browser."""
+
+    client: str
+    """Its address when it was last seen; empty if unknown."""
+    user_agent: str
+    begun: float
+    last_seen: float
+    """Seconds since the epoch."""
 
 
 class Session(ABC):
@@ -38,6 +50,14 @@ class Session(ABC):
     @abstractmethod
     def end(self) -> None:
         """Log out: the session is gone on the server too."""
+
+    def elsewhere(self) -> Sequence[Device]:
+        """The same user's other sessions, last seen first, as far as the framework can list them."""
+        return ()
+
+    def end_elsewhere(self) -> None:
+        """Delete those sessions. They are void without it (:mod:`.flows.sessions`); this tidies up."""
+        return
 
 
 class WebRequest(ABC):
@@ -71,6 +91,9 @@ class WebRequest(ABC):
     """What was wrong with the proof (a bearer token) that this request brought along."""
     native: object = None
     """The framework's own request, for functions an app wrote."""
+
+    refused: bool = False
+    """True while a second factor's challenge is shown again because its proof was wrong."""
 
     @property
     @abstractmethod

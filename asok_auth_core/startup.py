@@ -34,19 +34,23 @@ def start(
     users: UserDirectory,
     credentials: Callable[[Clock, Random], CredentialStore],
     plugins: Sequence[object] = (),
+    roles: object | None = None,
     entry_points: Iterable[metadata.EntryPoint] | None = None,
     clock: Clock = time.time,
     random: Random = system_random.token_bytes,
 ) -> Auth:
     """One app's authentication from its configuration.
 
-    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones.
+    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
+    ``roles`` is the plugin that reads the framework's user model.
     Raises SettingError, PluginError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and two settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
     loaded = Plugins(strict=first.strict, allow=first.plugins)
     loaded.register(builtin, builtin.NAME)
+    if roles is not None:
+        loaded.register(roles, "roles")
     for plugin in plugins:
         loaded.register(plugin)
     loaded.discover(entry_points)
@@ -101,7 +105,7 @@ def start(
 
 def template_packages(auth: Auth) -> tuple[str, ...]:
     """The packages of everything that has pages: where templates and translations are looked for."""
-    parts = [*auth.login_methods.values(), *auth.second_factors.values()]
+    parts = [*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values()]
     return tuple(dict.fromkeys(type(part).__module__.partition(".")[0] for part in parts))
 
 

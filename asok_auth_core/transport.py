@@ -100,7 +100,7 @@ class Transport:
                     raise OAuthReplyTooLarge("The provider's answer is too large.")
                 if time.monotonic() > ends:
                     raise requests.Timeout
-            return Reply(response.status_code, bytes(body))
+            return Reply(response.status_code, bytes(body), response.headers.get("Date", ""))
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -83,4 +83,4 @@ def _show(infos: tuple[PluginInfo, ...], note: str) -> None:
     else:
         console.print("No plugin is installed. Try: pip install asok-magic-link")
     if note:
-        console.print(Text(note, style="dim"))
+        console.print(Text(note, style="dim"), soft_wrap=True)

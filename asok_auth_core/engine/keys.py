@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -29,6 +30,11 @@ class KeyRing:
     def __repr__(self) -> str:
         return f"<KeyRing of {len(self._secrets)} secret(s)>"
 
+    def weak_secrets(self) -> tuple[tuple[int, str], ...]:
+        """``(position, why)`` of each secret that is short or not random, for people to be told."""
+        found = ((i, weakness(secret)) for i, secret in enumerate(self._secrets))
+        return tuple((i, reason) for i, reason in found if reason is not None)
+
     def keys(self, purpose: str) -> tuple[bytes, ...]:
         """The keys for ``purpose``, 32 bytes each, newest first."""
         keys = self._derived.get(purpose)
@@ -48,6 +54,24 @@ class KeyRing:
         """
         message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in (part.encode() for part in parts))
         return tuple(hmac.digest(key, message, "sha256").hex() for key in self.keys(purpose))
+
+
+def weakness(secret: bytes) -> str | None:
+    """Why ``secret`` is easy to guess, or None.
+
+    128 random bits written in any alphabet pass; words, placeholders and repetitions do not.
+    """
+    if len(secret) < KEY_BYTES:
+        return f"has {len(secret)} bytes, fewer than {KEY_BYTES}"
+    lowered = secret.lower()
+    for word in (b"change", b"secret", b"password", b"example", b"placeholder", b"your-", b"insecure"):
+        if word in lowered:
+            return f"contains {word.decode()!r}, so it looks like a placeholder"
+    counts = [secret.count(bytes([value])) for value in set(secret)]
+    bits = -sum(count * math.log2(count / len(secret)) for count in counts)
+    if bits < 80:
+        return "repeats few characters, so it is not random"
+    return None
 
 
 def handle_digest(handle: str) -> str:

@@ -32,6 +32,8 @@ class Reply:
 
     status: int
     body: bytes = field(repr=False)
+    date: str = ""
+    """The Date header as it came."""
 
 
 Send = Callable[[Call], Reply]

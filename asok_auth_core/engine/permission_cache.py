@@ -61,7 +61,7 @@ class PermissionCache:
                     self._sets.move_to_end(key)
             return found[0]
         made = build()
-        size = max(len(made) if isinstance(made, CompiledGrants) else 0, 1) + len(made.malformed)
+        size = max(made.size if isinstance(made, CompiledGrants) else 0, 1) + len(made.malformed)
         if size <= self._max_grants:
             with self._lock:
                 self._keep(key, made, size)

@@ -141,7 +141,9 @@ class CompiledGrants(PermissionSet):
         self._sources = sources
         self.malformed = tuple(malformed)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many patterns it holds. No ``len()``: an empty set must not count as a missing one."""
         return len(self._sources)
 
     def __iter__(self) -> Iterator[Grant]:

@@ -118,6 +118,12 @@ class SmtpTransport(MailTransport):
                 server.login(self._username, self._password)
             server.sendmail(self._sender.address, [recipient_of(message)], message.as_bytes())
 
+    def check(self) -> None:
+        with self._errors(), self._connection() as server:
+            server.ehlo_or_helo_if_needed()
+            if self._username:
+                server.login(self._username, self._password)
+
     @contextmanager
     def _connection(self) -> Iterator[smtplib.SMTP]:
         server = self._connect()

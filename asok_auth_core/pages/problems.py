@@ -8,6 +8,7 @@ from ..engine.bearer import bearer_challenge
 from ..errors import (
     AuthError,
     LoginRequired,
+    MailError,
     PermissionDenied,
     RateLimited,
     RecentLoginRequired,
@@ -32,15 +33,17 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         headers.append(("WWW-Authenticate", bearer_challenge(request.proof_error)))
     elif isinstance(error, PermissionDenied) and error.scope is not None:
         headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
-    message = error.message
-    if (
-        error.status >= 500
-        and not auth.settings.debug
-        and error.code not in ("mail_temporary", "mail_permanent")
-    ):
-        message = request.translate("This is not possible just now. Please try again in a minute.")
+    message = error_text(request, error)
+    if error.status >= 500 and not auth.settings.debug:
+        message = request.translate(
+            "No mail could be sent. Please try again in a few minutes, or log in another way."
+            if isinstance(error, MailError)
+            else "This is not possible just now. Please try again in a minute."
+        )
+    explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.debug else ""
     if wants_json(request):
-        body = json.dumps({"error": message, "code": error.code, "status": error.status})
+        told = {"error": message, "code": error.code, "status": error.status}
+        body = json.dumps({**told, "explanation": explanation} if explanation else told)
         return WebResponse(body, error.status, "application/json", tuple(headers))
     page = render(
         auth,
@@ -48,11 +51,17 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         "auth/problem.html",
         status=error.status,
         message=message,
+        explanation=explanation,
         code=error.code,
         login_required=isinstance(error, (LoginRequired, RecentLoginRequired)),
         back=request.path if request.method == "GET" else None,
     )
     return WebResponse(page.body, page.status, page.content_type, tuple(headers))
+
+
+def error_text(request: WebRequest, error: AuthError) -> str:
+    """What ``error`` says, in the person's language."""
+    return request.translate(error.text, **error.values)
 
 
 def wants_json(request: WebRequest) -> bool:

@@ -1,4 +1,4 @@
-"""What every StateStore accepts, checked in one place so that all stores refuse the same things."""
+"""What every store accepts, checked in one place so that all stores refuse the same things."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ MAX_VALUE = 65_536
 
 MAX_TTL = 2**31 - 1
 """Seconds; 68 years, so that a time to live fits every store's arithmetic."""
+
+CREDENTIAL_BYTES = {"user_id": 255, "kind": 64, "identifier": 1024}
+"""Bytes in UTF-8; what fits into one index entry of every database."""
 
 DEADLINE = 2.0
 """Seconds after which a store that has not answered counts as unavailable."""
@@ -42,3 +45,16 @@ def checked_ttl(ttl: int) -> int:
     if not isinstance(ttl, int) or isinstance(ttl, bool) or not 1 <= ttl <= MAX_TTL:
         raise StoreError(f"A time to live is a whole number of seconds from 1 to {MAX_TTL}, got {ttl!r}.")
     return ttl
+
+
+def credential_problem(**fields: str) -> str | None:
+    """Why a credential with these ``user_id``, ``kind`` or ``identifier`` cannot be stored, or None."""
+    for name, value in fields.items():
+        most = CREDENTIAL_BYTES[name]
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            return f"The {name} of a credential must be text that UTF-8 can encode."
+        if not 1 <= size <= most or "\0" in value:
+            return f"The {name} of a credential has 1 to {most} bytes and no NUL; got {size} bytes."
+    return None

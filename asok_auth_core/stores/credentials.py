@@ -16,14 +16,15 @@ from typing import Protocol, cast
 from ..contracts import CredentialStore
 from ..errors import CredentialExists, StoreError, StoreUnavailable
 from ..types import JSON, Clock, Credential, Random
+from .bounds import credential_problem
 
 TABLE = "auth_credentials"
 COLUMNS = "id, user_id, kind, identifier, data, version, created_at, last_used_at"
-MAX_LENGTHS = {"user_id": 255, "kind": 64, "identifier": 1024}
-"""Bytes in UTF-8; what fits into one index entry on every engine."""
-
-ATTEMPTS = 3
+ATTEMPTS = 6
 """MySQL ends one of two inserts that wait for each other; that one is simply tried again."""
+
+PAUSE = 0.01
+"""Seconds before the second attempt, doubled before each further one."""
 
 # Bytes on MySQL: its text collations take "a" for "A" and for "a ", which would join two people.
 _SCHEMA_MYSQL = (
@@ -70,12 +71,14 @@ class SqlCredentialStore(CredentialStore):
         a table ends the transaction that is open."""
         mysql = self._engine.quote_identifier("x").startswith("`")
         for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:
-            # Of two that make it at once, PostgreSQL refuses the slower in spite of IF NOT EXISTS.
-            self._execute(statement, (), attempts=2)
+            # Of two that make it at once, PostgreSQL refuses the slower in spite of IF NOT EXISTS,
+            # and Asok's SQLite engine finds a file that is being made "locked".
+            self._execute(statement, (), ATTEMPTS)
         self._schema_made = True
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
-        _check(user_id=user_id, kind=kind, identifier=identifier)
+        if problem := credential_problem(user_id=user_id, kind=kind, identifier=identifier):
+            raise StoreError(problem)
         made = Credential(
             id=self._random(16).hex(),
             user_id=user_id,
@@ -95,7 +98,7 @@ class SqlCredentialStore(CredentialStore):
         )
         row = (made.id, user_id, kind, identifier, made.data, made.created_at)
         try:
-            added = self._change(statement, (*row, kind, identifier), attempts=ATTEMPTS)
+            added = self._change(statement, (*row, kind, identifier), ATTEMPTS)
         except StoreUnavailable:
             if self.find(kind, identifier) is None:
                 raise
@@ -105,13 +108,13 @@ class SqlCredentialStore(CredentialStore):
         return made
 
     def find(self, kind: str, identifier: str) -> Credential | None:
-        if _problem(kind=kind, identifier=identifier):
+        if credential_problem(kind=kind, identifier=identifier):
             return None
         rows = self._rows("kind = ? AND identifier = ?", (kind, identifier))
         return rows[0] if rows else None
 
     def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
-        if _problem(user_id=user_id):
+        if credential_problem(user_id=user_id):
             return ()
         if kind is None:
             return self._rows("user_id = ?", (user_id,))
@@ -161,15 +164,17 @@ class SqlCredentialStore(CredentialStore):
     def _execute(
         self, statement: str, args: tuple[object, ...], attempts: int = 1
     ) -> Sequence[Mapping[str, object]] | int:
-        try:
-            return self._engine.execute(statement, args)
-        except Exception as error:
-            if attempts > 1:
-                return self._execute(statement, args, attempts - 1)
-            # Not the driver's text: it may quote values.
-            raise StoreUnavailable(
-                f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."
-            ) from error
+        for attempt in range(attempts):
+            try:
+                return self._engine.execute(statement, args)
+            except Exception as error:
+                if attempt + 1 == attempts:
+                    # Not the driver's text: it may quote values.
+                    raise StoreUnavailable(
+                        f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."
+                    ) from error
+            time.sleep(PAUSE * 2**attempt)
+        raise AssertionError("unreachable")
 
 
 def _credential(row: Mapping[str, object]) -> Credential:
@@ -193,19 +198,3 @@ def _text(value: object) -> str:
 def _dumps(data: JSON) -> str:
     # ASCII only: right in every character set a MySQL column may have.
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-
-
-def _problem(**values: str) -> str | None:
-    for name, value in values.items():
-        try:
-            size = len(value.encode())
-        except UnicodeEncodeError:
-            return f"The {name} of a credential must be text that UTF-8 can encode."
-        if not 1 <= size <= MAX_LENGTHS[name] or "\0" in value:
-            return f"The {name} of a credential has 1 to {MAX_LENGTHS[name]} bytes and no NUL; got {size}."
-    return None
-
-
-def _check(**values: str) -> None:
-    if problem := _problem(**values):
-        raise StoreError(problem)

@@ -7,7 +7,6 @@ import time
 
 from ..contracts import StateStore
 from ..types import Clock
-
 from .bounds import checked_ttl, checked_value, encoded_key
 
 

@@ -12,7 +12,6 @@ from urllib.parse import unquote
 from ..contracts import StateStore
 from ..errors import ConfigurationError
 from ..types import Clock
-
 from .bounds import checked_ttl, checked_value, encoded_key
 from .sqlite_file import SQLiteFile
 

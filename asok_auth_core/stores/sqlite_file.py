@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import StoreUnavailable
-
 from .bounds import DEADLINE
 
 APPLICATION_ID = 0x41536F6B
@@ -175,9 +174,11 @@ class SQLiteFile:
 
     def _version(self, connection: sqlite3.Connection) -> int:
         """The file's schema version. Raises StoreUnavailable if this code must not touch it."""
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        application: int = connection.execute("PRAGMA application_id").fetchone()[0]
-        (objects,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        # One statement, so that a file which another process is setting up is seen before or after.
+        version, application, objects = connection.execute(
+            "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)"
+            " FROM pragma_user_version, pragma_application_id"
+        ).fetchone()
         if application != APPLICATION_ID and (version or objects):
             raise StoreUnavailable(
                 f"The file {self.path} is a database of something else, not a state store of asok-auth. "
@@ -188,7 +189,7 @@ class SQLiteFile:
                 f"The state file {self.path} has schema version {version}; this asok-auth-core knows up to "
                 f"{len(MIGRATIONS)}. Upgrade asok-auth-core, or name another file."
             )
-        return version
+        return int(version)
 
     def _identity(self) -> tuple[int, int] | None:
         """Device and inode the path leads to now, or None."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asok import Asok
-from asok.orm import MODELS_REGISTRY, close_all_db_connections
+from asok.orm import MODELS_REGISTRY, Model, close_all_db_connections
 
 from ..adapters.asok import AuthExtension
 
@@ -52,10 +52,11 @@ def asok_app(
         _write(root / "src" / "models" / name, source)
     for name, source in {"page.py": HOME_PAGE, **(pages or {})}.items():
         _write(root / "src" / "pages" / name, source)
-    kept = dict(os.environ), list(sys.path), dict(MODELS_REGISTRY)
+    kept = dict(os.environ), list(sys.path), dict(MODELS_REGISTRY), Model._db_path
     os.environ.update(
         {"SECRET_KEY": SECRET_KEY, "DEBUG": "true", "DATABASE_URL": database, **(environ or {})}
     )
+    Model._db_path = database
     MODELS_REGISTRY.clear()
     _forget_models()
     app = None
@@ -72,7 +73,6 @@ def asok_app(
             }
         )
         for model in list(MODELS_REGISTRY.values()):
-            model._db_path = database
             model.create_table()
         if extension:
             registered = AuthExtension(plugins=plugins)
@@ -84,7 +84,7 @@ def asok_app(
         if app is not None:
             app._session_store.stop_cleanup_timer()
         close_all_db_connections()
-        environment, sys.path[:], registry = kept
+        environment, sys.path[:], registry, Model._db_path = kept
         os.environ.clear()
         os.environ.update(environment)
         MODELS_REGISTRY.clear()

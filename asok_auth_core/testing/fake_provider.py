@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from typing import cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -155,7 +156,7 @@ def _segment(value: Mapping[str, JSON]) -> str:
 
 
 def _public(key: RSAKey) -> JSON:
-    return {**key.as_dict(private=False), "use": "sig", "alg": "RS256"}
+    return {**cast("dict[str, JSON]", key.as_dict(private=False)), "use": "sig", "alg": "RS256"}
 
 
 def _json(document: JSON, status: int = 200) -> Reply:

@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 from markupsafe import Markup
 
 from ..contracts import CredentialStore, UserDirectory
-from ..errors import CredentialExists
+from ..errors import CredentialExists, StoreError
 from ..http import Session, WebRequest
+from ..stores.bounds import credential_problem
 from ..types import JSON, Clock, Credential, User
 
 
@@ -200,6 +201,8 @@ class MemoryCredentialStore(CredentialStore):
         self._lock = threading.Lock()
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        if problem := credential_problem(user_id=user_id, kind=kind, identifier=identifier):
+            raise StoreError(problem)
         with self._lock:
             if self._find(kind, identifier) is not None:
                 raise CredentialExists(

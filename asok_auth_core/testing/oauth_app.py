@@ -39,11 +39,14 @@ class OAuthApp:
         users: UserDirectory | None = None,
         plugins: tuple[object, ...] = (),
         same_as: OAuthApp | None = None,
+        debug: bool = False,
     ) -> None:
-        self.clock = same_as.clock if same_as else FrozenClock()
-        self.users = same_as.users if same_as else users or MemoryUsers()
-        credentials = same_as.credentials if same_as else MemoryCredentialStore(self.clock)
-        self.credentials = credentials
+        self.clock: FrozenClock = same_as.clock if same_as else FrozenClock()
+        self.users: UserDirectory = same_as.users if same_as else users or MemoryUsers()
+        credentials: MemoryCredentialStore = (
+            same_as.credentials if same_as else MemoryCredentialStore(self.clock)
+        )
+        self.credentials: MemoryCredentialStore = credentials
         self.events: list[str] = []
         settings: dict[str, object] = {
             "STATE_STORE": "memory:",
@@ -54,6 +57,7 @@ class OAuthApp:
             {
                 "SECRET_KEY": "a key for tests only, 32 bytes or more",
                 "APP_URL": BASE_URL,
+                "DEBUG": debug,
                 "AUTH": {**settings, **(config or {})},
             },
             {},
@@ -67,7 +71,7 @@ class OAuthApp:
         self.auth.state = same_as.auth.state if same_as else MemoryStateStore(clock=self.clock)
         self.auth.limits = type(self.auth.limits)(self.auth.state, self.clock)
         self.provider = self.auth.providers[provider.name]
-        self.fake = (
+        self.fake: FakeProvider = (
             same_as.fake if same_as else FakeProvider(self.provider, profile=profile, clock=self.clock)
         )
         self.oauth = OAuthMethod(self.auth, send=lambda call: self.fake(call))

@@ -201,9 +201,7 @@ class TestSecondFactor:
     def test_once(self, make: Make) -> None:
         auth, _, request = self.begin(make)
         complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
-        stolen = FakeRequest(
-            "/x", form={"word": "swordfish"}, cookies=request.follow("/").cookies
-        )
+        stolen = FakeRequest("/x", form={"word": "swordfish"}, cookies=request.follow("/").cookies)
         with pytest.raises(LoginExpired):
             complete_second_factor(auth, stolen, "word")
         assert stolen.user is None

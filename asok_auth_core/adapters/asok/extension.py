@@ -14,13 +14,17 @@ from ...contracts import CredentialStore
 from ...errors import AuthError, ConfigurationError
 from ...flows.auth import Auth
 from ...flows.login import LOGIN_KEY
+from ...flows.sessions import is_ended
 from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...startup import start, template_packages
 from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random, User
+from . import roles
+from .lookup import ATTRIBUTE, remember
+from .permission_seams import install_on_class, install_on_models
 from .request import AsokWebRequest
-from .seams import ATTRIBUTE, extension_of, install_on_app, install_on_request
+from .seams import install_on_app, install_on_request
 from .users import AsokUsers, UsersEngine
 
 _WEB_REQUEST = "asok_auth.request"
@@ -65,12 +69,16 @@ class AuthExtension(AsokExtension):
             users=users,
             credentials=credentials,
             plugins=self._plugins,
+            roles=roles,
         )
         self.catalogs = Catalogs(["asok_auth_core.pages", *template_packages(self.auth)])
         self.router = Router(self.auth)
         app.extensions[type(self).__name__] = self
         setattr(app, ATTRIBUTE, self)
+        remember(self)
         install_on_request()
+        install_on_models()
+        install_on_class(users.model)
         install_on_app(app, self)
         app.on_shutdown(self.close)
 
@@ -92,6 +100,8 @@ class AuthExtension(AsokExtension):
             # First, so that a hook that asks for the user while it is looked up gets None.
             request._user_instance, request._auth_resolved = None, True
             request._user_instance = self._look_up(request)
+        if request._user_instance is not None:
+            install_on_class(type(request._user_instance))
         return request._user_instance
 
     def is_csrf_exempt(self, request: Request) -> bool:
@@ -141,8 +151,10 @@ class AuthExtension(AsokExtension):
         user_id = request.session.get("user_id")
         if user_id is None or (LOGIN_KEY not in request.session and "impersonator_id" not in request.session):
             return None
+        if is_ended(self.auth, web.session):
+            return None
         user = self.auth.users.by_id(str(user_id))
         return user if user is not None and self.auth.users.is_active(user) else None
 
 
-__all__ = ["AuthExtension", "extension_of"]
+__all__ = ["AuthExtension"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from asok.request import Request
 
-from asok_auth_core.adapters.asok.seams import extension_of, send
+from asok_auth_core.adapters.asok.lookup import extension_of
+from asok_auth_core.adapters.asok.seams import send
 
 
 def get(request: Request) -> object:
@@ -13,6 +14,8 @@ def get(request: Request) -> object:
     route = extension.router.match(request.path) if extension else None
     if extension is None or route is None:
         return request.abort(404)
+    # Asok would make it from where this file is installed, and show it in the page.
+    request.page_id = "asok-auth"
     return send(request, extension.router.respond(route, extension.web_request(request)))
 
 

@@ -13,7 +13,7 @@ from asok.request import Request
 
 from ...errors import ConfigurationError
 from ...flows.recent_login import require_recent_login
-from .seams import extension_of
+from .lookup import extension_of
 
 H = TypeVar("H", bound=Callable[..., object])
 

@@ -1,4 +1,4 @@
-"""Every place where Asok's own behaviour is changed, and no other file does.
+"""Every place where Asok's own behaviour is changed; models and the Admin are in permission_seams.py.
 
 ``Request`` is changed once for the whole process; each change looks for the app's extension and
 does what Asok does if there is none. The other changes are made to one app object.
@@ -24,24 +24,20 @@ from ...pages.oauth_method import OAuthMethod
 from ...pages.problems import problem
 from ...types import User
 from .bound import RequestAuth
+from .lookup import extension_of
+from .permissions import template_can
 from .request import ASOK_LOGIN, ASOK_LOGOUT
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
-ATTRIBUTE = "_asok_auth_extension"
 SESSION_COOKIES = ("asok_sid=", "asok_csrf=")
 
 _ASOK_AUTH = Request.auth
 _ASOK_USER = Request.user
 _ASOK_VERIFY_CSRF = Request.verify_csrf
 _ASOK_REDIRECT = Request.redirect
-
-
-def extension_of(request: Request) -> AuthExtension | None:
-    """The extension of the app that handles ``request``, or None."""
-    return getattr(request.environ.get("asok.app"), ATTRIBUTE, None)
 
 
 # -- Request, once for the process ---------------------------------------------------------------
@@ -114,6 +110,7 @@ def install_on_app(app: Asok, extension: AuthExtension) -> None:
     _send_cookies(app, extension)
     _answer_csrf_failures(app, extension)
     _show_errors(app, extension)
+    app.share(can=template_can)
 
 
 def _answer_paths(app: Asok, extension: AuthExtension) -> None:
@@ -219,4 +216,19 @@ def send(request: Request, response: WebResponse) -> object:
     request.status = f"{response.status} {HTTPStatus(response.status).phrase}"
     request.content_type = response.content_type
     request.response_headers.extend(response.headers)
+    _leave_as_it_is(request, response.body)
     return response.body
+
+
+def _leave_as_it_is(request: Request, body: str) -> None:
+    """Keep Asok from adding to our pages what they do not use.
+
+    It puts the page file's path into ``<body>``, which would tell where packages are installed, and
+    its component and widget scripts into every page that has "ws-" or "Asok." in it: an address
+    such as ``news-desk@app.example`` is enough. A template of the app's own that uses them says so.
+    """
+    request.page_id = None
+    if "data-asok-component" not in body:
+        request._asok_alive_done = request._asok_security_utils_done = True
+    if "asok-" not in body.replace("asok-auth", ""):
+        request._asok_widgets_done = True

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
 
 from ...contracts import UserDirectory
 from ...errors import ConfigurationError
-from ...types import User
+from ...types import Grant, User
+from .roles import kept_grants
 
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
 _ENABLED = ("is_active", "active", "enabled", "is_enabled")
@@ -61,6 +62,9 @@ class AsokUsers(UserDirectory):
         off = any(getattr(user, name, False) for name in _DISABLED)
         on = all(getattr(user, name) for name in _ENABLED if getattr(user, name, None) is not None)
         return on and not off
+
+    def grants(self) -> Iterator[Grant]:
+        return kept_grants(self.model)
 
 
 class UsersEngine:

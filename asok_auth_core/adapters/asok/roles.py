@@ -1,0 +1,128 @@
+"""What an Asok user model says about permissions, as grants: a resolver like any plugin's.
+
+Read as Asok's Admin reads them: ``is_admin``; ``roles`` (the Admin's, the app's own, or names), else
+``role``, ``role_id`` or ``role_ids``; a role's ``permissions`` as a list or a comma-separated string.
+A user's own ``permissions`` count too. Anything that goes wrong on the way grants nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from asok.orm import MODELS_REGISTRY, Model
+
+from ...engine.permission_cache import PermissionCache
+from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
+from ...flows.auth import Auth
+from ...hookspecs import hookimpl
+from ...types import Finding, Grant, User
+from .permission_seams import has_own_can
+
+NAME = "roles"
+
+ADMIN_NAMES = ("admin", "administrator")
+"""Asok lets a user whose ``role`` is one of these words, with no such role kept, do everything."""
+
+EVERYTHING = compile_grants([Grant("*", "is_admin")])
+EVERYTHING_BY_NAME = compile_grants([Grant("*", "a role of that name")])
+CHECKED_ROWS = 1000
+CACHE = PermissionCache()
+
+
+@hookimpl
+def asok_auth_permissions(user: User) -> Iterable[str | Grant]:
+    if is_admin(user):
+        return EVERYTHING
+    own = _permissions(user, "the user's own permissions")
+    return union([*(_role_permissions(role) for role in roles_of(user)), own])
+
+
+@hookimpl
+def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
+    model = getattr(auth.users, "model", None)
+    if model is not None and has_own_can(model):
+        yield Finding(
+            NAME,
+            "warning",
+            f"{model.__name__} has its own can(); it is left in place and does not ask the plugins.",
+            "Remove it or give it another name.",
+        )
+
+
+def kept_grants(user_model: type[Model]) -> Iterator[Grant]:
+    """What is written in the app's roles and in its users' own permissions, malformed or not.
+
+    Of either table the first 1,000 rows are read.
+    """
+    role_model = MODELS_REGISTRY.get("Role")
+    if role_model is not None and role_model is not user_model:
+        yield from _kept_in(role_model, "role")
+    if "permissions" in user_model._fields:
+        yield from _kept_in(user_model, "user")
+
+
+def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
+    for row in model.query().order_by("id").limit(CHECKED_ROWS).get():
+        written = _permissions(row, f"{kind} {_label(row)}")
+        yield from written
+        yield from written.malformed
+
+
+def is_admin(user: object) -> bool:
+    """True only for the boolean (or a database's 1): a method or a text of that name is no proof."""
+    flag = getattr(user, "is_admin", False)
+    return flag is True or (isinstance(flag, int) and flag == 1)
+
+
+def roles_of(user: object) -> list[object]:
+    """The user's roles: objects with ``permissions``, or a name that no role has."""
+    for given in (_listed(user, "roles"), _listed(user, "role"), _listed(user, "role_id")):
+        if given:
+            return [_role(item) for item in given]
+    return [_role(item) for item in _listed(user, "role_ids")]
+
+
+def _listed(user: object, attribute: str) -> list[object]:
+    """The attribute as a list; a text is split at its commas."""
+    given = getattr(user, attribute, None)
+    if not given or callable(given):
+        return []
+    if isinstance(given, str):
+        return [name for part in given.split(",") if (name := part.strip())]
+    return list(given) if isinstance(given, Iterable) else [given]
+
+
+def _role(item: object) -> object:
+    """The role that an id or a name stands for, or the item itself."""
+    model = MODELS_REGISTRY.get("Role")
+    if not isinstance(item, str | int) or isinstance(item, bool) or model is None:
+        return item
+    text = str(item)
+    if text.isdecimal():
+        return model.find(id=int(text)) or item
+    for field in ("name", "slug"):
+        if field in model._fields and (found := model.find(**{field: text})):
+            return found
+    return item
+
+
+def _role_permissions(role: object) -> PermissionSet:
+    if isinstance(role, str):
+        named = role.lower() in ADMIN_NAMES
+        return EVERYTHING_BY_NAME if named else NOTHING
+    return _permissions(role, f"role {_label(role)}")
+
+
+def _label(role: object) -> str:
+    names = (getattr(role, name, None) for name in ("name", "slug", "id"))
+    return str(next((name for name in names if name), type(role).__name__))
+
+
+def _permissions(holder: object, source: str) -> PermissionSet:
+    """The attribute ``permissions``, shared while it says the same."""
+    given = getattr(holder, "permissions", None)
+    if isinstance(given, str):
+        return CACHE.text(given, source)
+    if isinstance(given, set | frozenset):
+        given = sorted(given, key=str)
+    return CACHE.patterns(given, source) if isinstance(given, list | tuple) else NOTHING

@@ -1,0 +1,54 @@
+"""Is it the time that this machine thinks it is? Codes, links and tokens depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+
+from ..engine.message import Call
+from ..engine.oidc import discovery_url
+from ..errors import OAuthError
+from ..flows.auth import Auth
+from ..providers import OpenIDProvider
+from ..transport import Transport
+from ..types import Finding
+
+RELEASED = 1_767_225_600.0
+"""No honest clock is before 2026, the year of this release; seconds since the epoch."""
+TOLERATED = 20.0
+"""Seconds; a code of an authenticator app is good for 30."""
+
+REMEDY = "Let the machine set its clock by the network (timedatectl set-ntp true)."
+
+
+def clock(auth: Auth) -> Iterator[Finding]:
+    """Against the day of this release, and against the first OpenID provider that answers."""
+    now = auth.clock()
+    if now < RELEASED:
+        yield Finding("clock", "error", "The clock of this machine is years behind.", REMEDY)
+        return
+    for provider in auth.providers.values():
+        if isinstance(provider, OpenIDProvider) and provider.client_id:
+            theirs = _time_at(provider, debug=auth.settings.debug)
+            if theirs is not None:
+                gap = auth.clock() - theirs
+                if abs(gap) > TOLERATED:
+                    yield Finding(
+                        "clock",
+                        "error",
+                        f"The clock is {abs(gap):.0f} seconds {'ahead of' if gap > 0 else 'behind'} "
+                        f"{provider.label}'s.",
+                        REMEDY,
+                    )
+                return
+
+
+def _time_at(provider: OpenIDProvider, *, debug: bool) -> float | None:
+    """The time in a reply's Date (RFC 9110, section 6.6.1), or None; `providers` reports failures."""
+    transport = Transport(debug=debug)
+    try:
+        return parsedate_to_datetime(transport(Call(discovery_url(provider.issuer))).date).timestamp()
+    except (OAuthError, ValueError):
+        return None
+    finally:
+        transport.close()

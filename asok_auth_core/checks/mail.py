@@ -1,0 +1,32 @@
+"""Would a mail leave?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import MailError
+from ..flows.auth import Auth
+from ..types import Finding
+
+
+def mail(auth: Auth) -> Iterator[Finding]:
+    """Connects and logs in as a mail would, and sends none."""
+    name = auth.settings.mail_transport
+    if name in ("console", "file") and not auth.settings.debug:
+        yield Finding(
+            "mail",
+            "error",
+            f'AUTH["MAIL_TRANSPORT"] is {name!r}: no mail reaches anybody.',
+            'Set AUTH["MAIL_TRANSPORT"] to "smtp" and MAIL_HOST to your mail server.',
+        )
+        return
+    try:
+        auth.outbox.transport.check()
+    except MailError as error:
+        yield Finding(
+            "mail",
+            "error",
+            error.message,
+            "Check MAIL_HOST, MAIL_PORT, MAIL_USERNAME, MAIL_PASSWORD and MAIL_TLS, and that this machine "
+            "may connect to that server.",
+        )

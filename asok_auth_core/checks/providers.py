@@ -1,0 +1,41 @@
+"""Can people log in at the providers that are installed?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import OAuthError
+from ..flows.auth import Auth
+from ..flows.provider_documents import ProviderDocuments
+from ..providers import OpenIDProvider
+from ..transport import Transport
+from ..types import Finding
+
+
+def providers(auth: Auth) -> Iterator[Finding]:
+    """Credentials given; discovery document of each OpenID provider reachable and well formed."""
+    transport = Transport(debug=auth.settings.debug)
+    documents = ProviderDocuments(transport, auth.clock, debug=auth.settings.debug)
+    try:
+        for name, provider in sorted(auth.providers.items()):
+            prefix = name.upper().replace("-", "_")
+            if not provider.client_id:
+                yield Finding(
+                    "providers",
+                    "warning",
+                    f"{provider.label} ({name}) has no client id, so it has no button.",
+                    f"Set {prefix}_CLIENT_ID and {prefix}_CLIENT_SECRET in the environment, or uninstall it.",
+                )
+            elif isinstance(provider, OpenIDProvider):
+                try:
+                    documents.metadata(provider.issuer)
+                except OAuthError as error:
+                    yield Finding(
+                        "providers",
+                        "error",
+                        f"The discovery document of {provider.label} ({name}) at {provider.issuer} "
+                        f"cannot be used: {error.message}",
+                        f'Check AUTH["PROVIDERS"]["{name}"]["issuer"], the network and the proxy.',
+                    )
+    finally:
+        transport.close()

@@ -1,0 +1,23 @@
+"""Is ``SECRET_KEY`` a secret?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..flows.auth import Auth
+from ..types import Finding, Severity
+
+REMEDY = (
+    "Put a random key into SECRET_KEY "
+    '(python -c "import secrets; print(secrets.token_hex(32))") and the old one into SECRET_KEY_FALLBACKS '
+    "until nothing signed with it matters any more."
+)
+
+
+def secrets(auth: Auth) -> Iterator[Finding]:
+    """Secrets that are short, or look typed rather than drawn at random."""
+    for index, reason in auth.keys.weak_secrets():
+        name = "SECRET_KEY" if index == 0 else f"SECRET_KEY_FALLBACKS[{index - 1}]"
+        severity: Severity = "warning" if auth.settings.debug else "error"
+        remedy = REMEDY if index == 0 else f"Take {name} out of the list."
+        yield Finding("secrets", severity, f"{name} {reason}.", remedy)

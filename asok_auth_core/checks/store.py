@@ -1,0 +1,61 @@
+"""Does the state store answer, and do all workers use the same one?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ..errors import StoreError
+from ..flows.auth import Auth
+from ..types import Finding
+
+KEY = "doctor:probe"
+VALUE = b"probe"
+
+
+def store(auth: Auth) -> Iterator[Finding]:
+    """Write, take and count once; then whether it is shared as widely as the app runs."""
+    name = _without_password(auth.settings.state_store)
+    scheme = name.partition(":")[0]
+    if scheme == "memory":
+        workers = _workers()
+        if workers > 1 or not auth.settings.debug:
+            yield Finding(
+                "store",
+                "error" if workers > 1 else "warning",
+                f'AUTH["STATE_STORE"] is memory:, but {workers or "several"} workers may run: each would '
+                "have its own links, limits and revoked tokens.",
+                'Use "sqlite:///.asok/auth-state.sqlite3" on one machine, or install asok-auth-redis or '
+                "asok-auth-postgres for several.",
+            )
+    key = f"{KEY}:{auth.random(8).hex()}"
+    try:
+        auth.state.put(key, VALUE, 60)
+        if auth.state.take(key) != VALUE or auth.state.take(key) is not None:
+            yield Finding(
+                "store",
+                "error",
+                f"{name} did not give back, exactly once, what was put into it.",
+                "Do not use this store: single-use links could be used again. Run its contract suite.",
+            )
+    except StoreError as error:
+        yield Finding(
+            "store",
+            "error",
+            f"{name} does not answer: {error.message}",
+            'Make the store reachable and writable for the app, or change AUTH["STATE_STORE"]. '
+            "Until then every login is refused.",
+        )
+
+
+def _workers() -> int:
+    """How many worker processes servers are told to start; 0 if nobody says."""
+    text = os.environ.get("WEB_CONCURRENCY", "")
+    return int(text) if text.isdigit() else 0
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    host = authority.rpartition("@")[2]
+    return f"{scheme}{separator}{host}{slash}{path.partition('?')[0]}" if separator else url

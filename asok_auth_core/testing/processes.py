@@ -1,0 +1,215 @@
+"""Real processes that do the same thing at the same moment, to find out whether a store is atomic.
+
+Nothing of pytest or hypothesis is imported here: every worker process imports this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import FunctionType, ModuleType, TracebackType
+from typing import IO, Any, Concatenate, Generic, ParamSpec, TypeVar
+
+C = TypeVar("C")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+HEAD_START = 0.02
+"""Seconds between handing out a task and its start, so that every worker has it by then."""
+
+_BOOT = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]);"
+    "from asok_auth_core.testing.processes import serve; serve()"
+)
+
+
+class WorkerFailed(Exception):
+    """A task raised in a worker process (the message is its traceback), or the process ended."""
+
+
+class Workers(Generic[C]):
+    """``count`` fresh processes, each with its own ``context()``; leave with ``with``.
+
+    ``context`` and all tasks are pickled, so they must be functions or classes of a module (a test
+    module will do) or ``functools.partial`` of such, not lambdas. Nothing is inherited by fork.
+    """
+
+    def __init__(self, context: Callable[[], C], count: int) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for _ in range(count):
+                self._processes.append(
+                    subprocess.Popen(  # noqa: S603  # this interpreter, our own code
+                        [sys.executable, "-c", _BOOT, json.dumps(sys.path)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                    )
+                )
+            for process in self._processes:
+                _send(process, context, (), 0.0)
+            for process in self._processes:
+                _receive(process)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Workers[C]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes, in order."""
+        return [process.pid for process in self._processes]
+
+    def run(
+        self, task: Callable[Concatenate[C, P], R], /, *arguments: P.args, **keywords: P.kwargs
+    ) -> list[R]:
+        """``task(context, …)`` in all processes at once; their results, in order.
+
+        Raises WorkerFailed if it raised in one of them.
+        """
+        self.start(task, *arguments, **keywords)
+        return self.results()  # type: ignore[return-value]  # what the workers send back is of type R
+
+    def start(
+        self, task: Callable[Concatenate[C, P], object], /, *arguments: P.args, **keywords: P.kwargs
+    ) -> None:
+        """Like :meth:`run`, but without waiting for the results."""
+        start = time.monotonic() + HEAD_START
+        for process in self._processes:
+            _send(process, task, arguments, start, keywords)
+
+    def results(self) -> list[object]:
+        """What the task that was started gave. Raises WorkerFailed."""
+        return [_receive(process) for process in self._processes]
+
+    def kill(self) -> None:
+        """End all processes at once as ``kill -9`` does, wherever they are."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            if process.stdin:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+        for process in self._processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+def serve() -> None:
+    """What a worker process does until its input ends."""
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a task prints must not get between the answers
+    context: object = None
+    first = True
+    while header := requests.read(8):
+        modules, payload = pickle.loads(requests.read(int.from_bytes(header, "big")))  # noqa: S301
+        try:
+            for name, file in modules:
+                _make_importable(name, file)
+            task, arguments, keywords, start = pickle.loads(payload)  # noqa: S301
+            if first:
+                result, context = None, task()
+                first = False
+            else:
+                time.sleep(max(0.0, start - time.monotonic()))
+                result = task(context, *arguments, **keywords)
+            answer = pickle.dumps((True, result))
+        except Exception:  # noqa: BLE001  # raised again in the parent
+            answer = pickle.dumps((False, traceback.format_exc()))
+        _write(answers, answer)
+
+
+def _send(
+    process: subprocess.Popen[bytes],
+    task: Callable[..., object],
+    arguments: tuple[object, ...],
+    start: float,
+    keywords: dict[str, object] | None = None,
+) -> None:
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer)
+    pickler.dump((task, arguments, keywords or {}, start))
+    modules = [(name, getattr(sys.modules[name], "__file__", None)) for name in sorted(pickler.modules)]
+    if process.stdin is None:
+        raise WorkerFailed("The worker has no input.")
+    try:
+        _write(process.stdin, pickle.dumps((modules, buffer.getvalue())))
+    except BrokenPipeError:
+        raise WorkerFailed(f"Worker {process.pid} ended before it got its task.") from None
+
+
+def _receive(process: subprocess.Popen[bytes]) -> object:
+    if process.stdout is None:
+        raise WorkerFailed("The worker has no output.")
+    header = process.stdout.read(8)
+    payload = process.stdout.read(int.from_bytes(header, "big"))
+    if len(header) < 8 or len(payload) < int.from_bytes(header, "big"):
+        raise WorkerFailed(f"Worker {process.pid} ended with exit code {process.wait()}.")
+    good, result = pickle.loads(payload)  # noqa: S301
+    if not good:
+        raise WorkerFailed(str(result))
+    return result
+
+
+def _write(stream: IO[bytes] | io.BufferedWriter, payload: bytes) -> None:
+    stream.write(len(payload).to_bytes(8, "big") + payload)
+    stream.flush()
+
+
+class _Pickler(pickle.Pickler):
+    """Remembers the modules it refers to: pytest may have imported them under names of its own."""
+
+    def __init__(self, buffer: io.BytesIO) -> None:
+        super().__init__(buffer)
+        self.modules: set[str] = set()
+
+    def reducer_override(self, obj: object) -> Any:
+        if isinstance(obj, (type, FunctionType)) and obj.__module__ in sys.modules:
+            self.modules.add(obj.__module__)
+        return NotImplemented
+
+
+def _make_importable(name: str, file: str | None) -> None:
+    if name in sys.modules:
+        return
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        if file is None:
+            raise
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise
+        parent = name.rpartition(".")[0]
+        while parent:
+            sys.modules.setdefault(parent, ModuleType(parent))  # pickle asks for these too
+            parent = parent.rpartition(".")[0]
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)

@@ -1,0 +1,31 @@
+"""For development only: a mail server with a mailbox page, and providers, all on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from asok_auth_core import LoginMethod, MailTransport, PluginManifest, hookimpl
+
+from .debug_only import require_debug
+from .mailbox import MailboxPages
+from .settings import DevSettings
+from .smtp_server import development_transport
+
+if TYPE_CHECKING:
+    from asok_auth_core.flows.auth import Auth
+    from asok_auth_core.settings import Settings
+
+asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="DEV", settings=DevSettings)
+
+
+@hookimpl
+def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], MailTransport]]:
+    require_debug(settings)
+    return {"dev": lambda: development_transport(settings)}
+
+
+@hookimpl
+def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
+    require_debug(auth.settings)
+    return [MailboxPages(auth)]

@@ -1,0 +1,95 @@
+"""The mailbox in the browser: ``/auth/dev/mailbox``."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from asok_auth_core.contracts import LoginMethod
+from asok_auth_core.errors import PermissionDenied
+from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.pages.render import render
+
+from .settings import DevSettings
+from .smtp_server import Mailbox, StoredMail, mail_server
+
+if TYPE_CHECKING:
+    from asok_auth_core.flows.auth import Auth
+
+MAILBOX = "/auth/dev/mailbox"
+MESSAGE = "/auth/dev/mailbox/message"
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip")
+LINKS_OPEN_A_TAB = '<base target="_blank">'
+
+
+class MailboxPages(LoginMethod):
+    """Pages only; nobody logs in with this. Readable from this machine alone, by anybody on it."""
+
+    name = "dev"
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+        self._port = auth.settings.section(DevSettings, "DEV").smtp_port
+
+    @property
+    def _mailbox(self) -> Mailbox:
+        return mail_server(self._port).mailbox
+
+    def routes(self) -> Iterable[Route]:
+        return (Route(MAILBOX, get=self._list, post=self._clear), Route(MESSAGE, get=self._show))
+
+    def _list(self, request: WebRequest) -> WebResponse:
+        _only_from_this_machine(request)
+        server = mail_server(self._port)
+        return render(
+            self._auth,
+            request,
+            "auth/dev/mailbox.html",
+            mails=server.mailbox.mails(),
+            shown_time=_shown_time,
+            message_path=MESSAGE,
+            address=f"{server.hostname}:{server.port}",
+        )
+
+    def _clear(self, request: WebRequest) -> WebResponse:
+        _only_from_this_machine(request)
+        self._mailbox.clear()
+        return WebResponse.see_other(MAILBOX)
+
+    def _show(self, request: WebRequest) -> WebResponse:
+        _only_from_this_machine(request)
+        mail = self._mailbox.find(request.query.get("number", ""))
+        if mail is None:
+            return render(self._auth, request, "auth/dev/no_message.html", status=404, mailbox_path=MAILBOX)
+        return render(
+            self._auth,
+            request,
+            "auth/dev/message.html",
+            mail=mail,
+            frame=LINKS_OPEN_A_TAB + mail.html if mail.html else "",
+            shown_time=_shown_time,
+            mailbox_path=MAILBOX,
+        )
+
+
+def _shown_time(mail: StoredMail) -> str:
+    return datetime.datetime.fromtimestamp(mail.at).astimezone().strftime("%H:%M:%S")
+
+
+def _only_from_this_machine(request: WebRequest) -> None:
+    """A development server that listens on all interfaces, or stands behind a tunnel or proxy that
+    connects from this machine, still shows its mails to nobody else."""
+    forwarded = any(header in request.headers for header in FORWARDED)
+    if forwarded or not _is_loopback(request.client):
+        raise PermissionDenied("The mailbox can be read only from the machine the app runs on.")
+
+
+def _is_loopback(client: str) -> bool:
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

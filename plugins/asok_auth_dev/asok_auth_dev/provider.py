@@ -1,0 +1,251 @@
+"""Google and GitHub on this machine: a real server on loopback, in a thread of its own.
+
+``/google`` speaks OpenID Connect, ``/github`` OAuth 2.0 the way GitHub does: errors of the token
+endpoint come with status 200, the reply is a form unless JSON is asked for, the address takes a
+second call. Both enforce PKCE. For development and tests only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from authlib.oauth2.rfc6749.errors import OAuth2Error
+
+from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.types import JSON
+
+from .oauth_server import Answer, Client, Request, Server
+from .people import PEOPLE, Person
+
+CLIENT_ID = "dev-client"
+CLIENT_SECRET = "dev-secret"  # noqa: S105 - known to everybody, like the server
+MAX_BODY = 64 * 1024
+JSON_TYPE = "application/json"
+HTML_TYPE = "text/html; charset=utf-8"
+
+
+class DevProvider:
+    """A local provider for the app at ``app_url``.
+
+    ``port`` 0 takes any free one. ``people`` are who can be chosen on its page. ``delay`` (seconds)
+    makes its answers to the app slow, ``down`` makes them 503, :meth:`rotate_keys` changes its
+    signing key. Raises ConfigurationError unless ``debug`` is True.
+    """
+
+    def __init__(
+        self,
+        app_url: str = "http://127.0.0.1:8000",
+        *,
+        debug: bool,
+        port: int = 0,
+        people: Sequence[Person] = PEOPLE,
+    ) -> None:
+        if debug is not True:
+            raise ConfigurationError(
+                "The local provider logs anybody in as anybody. It runs only with DEBUG on; take it out of "
+                "the production configuration."
+            )
+        self.people = {str(person.number): person for person in people}
+        self.delay = 0.0
+        self.down = False
+        self.requests: list[str] = []
+        """Method and path of every request, for tests."""
+        self._http = _HTTPServer(("127.0.0.1", port), _Handler)
+        self._http.provider = self
+        self._thread: threading.Thread | None = None
+        self.servers = {
+            name: Server(self._client(app_url, name), f"{self.url}/{name}", openid=name == "google")
+            for name in ("google", "github")
+        }
+
+    @property
+    def url(self) -> str:
+        """``http://127.0.0.1:<port>``."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def settings(self) -> dict[str, dict[str, JSON]]:
+        """What goes into ``AUTH["PROVIDERS"]``, so that both buttons lead here."""
+        github = f"{self.url}/github"
+        keys: dict[str, JSON] = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        return {
+            "google": {**keys, "issuer": f"{self.url}/google"},
+            "github": {
+                **keys,
+                "issuer": github,
+                "authorization_endpoint": f"{github}/authorize",
+                "token_endpoint": f"{github}/token",
+                "userinfo_endpoint": f"{github}/user",
+                "emails_endpoint": f"{github}/user/emails",
+            },
+        }
+
+    def start(self) -> DevProvider:
+        """Answer requests, until :meth:`close`; also a context manager."""
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop answering and give the port back."""
+        if self._thread is not None:
+            self._http.shutdown()
+            self._thread.join()
+            self._thread = None
+        self._http.server_close()
+
+    def __enter__(self) -> DevProvider:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def rotate_keys(self, *, keep: bool = True) -> None:
+        """Sign with a new key; ``keep`` publishes the old ones beside it."""
+        self.servers["google"].rotate_keys(keep=keep)
+
+    @staticmethod
+    def _client(app_url: str, name: str) -> Client:
+        paths = (f"/auth/{name}/callback", f"/own/{name}/callback")
+        return Client(CLIENT_ID, CLIENT_SECRET, tuple(app_url.rstrip("/") + path for path in paths))
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def answer(self, request: Request, path: str) -> Answer:
+        """The answer to ``request`` for ``path``."""
+        name, _, rest = path.strip("/").partition("/")
+        server = self.servers.get(name)
+        if server is None:
+            return _html(404, "<h1>Not found</h1>")
+        if rest == "authorize":
+            return self._authorize(server, name, request)
+        if self.delay:
+            time.sleep(self.delay)
+        if self.down:
+            return _html(503, "<h1>Service unavailable</h1>")
+        if rest == "token":
+            return self._token(server, name, request)
+        if name == "google" and rest == ".well-known/openid-configuration":
+            return _json(200, self._discovery(server))
+        if name == "google" and rest == "jwks":
+            return _json(200, {"keys": [key.as_dict(private=False) for key in server.keys]})
+        return self._resource(server, name, rest, request)
+
+    def _authorize(self, server: Server, name: str, request: Request) -> Answer:
+        """The page where somebody chooses who to be, and what follows from the choice."""
+        grant = server.get_authorization_grant(request)
+        try:
+            redirect_uri = grant.validate_authorization_request()
+        except OAuth2Error as error:
+            return _html(400, f"<h1>Refused</h1><p>{escape(str(error.description or error.error))}</p>")
+        if request.method != "POST":
+            return _html(200, self._page(name, redirect_uri))
+        person = self.people.get(request.form.get("person", ""))
+        return cast("Answer", server.create_authorization_response(request, grant_user=person, grant=grant))
+
+    def _token(self, server: Server, name: str, request: Request) -> Answer:
+        answer = cast("Answer", server.create_token_response(request))
+        body = cast("dict[str, JSON]", answer.body)
+        if name == "google":
+            return _json(answer.status, body)
+        if request.headers.get("Accept") != JSON_TYPE:
+            return Answer(200, urlencode(body), [("Content-Type", "application/x-www-form-urlencoded")])
+        return _json(200, body)
+
+    def _resource(self, server: Server, name: str, rest: str, request: Request) -> Answer:
+        person = server.person_of(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        if person is None:
+            return _json(401, {"message": "Bad credentials"})
+        known: dict[tuple[str, str], object] = {
+            ("google", "userinfo"): person.claims(),
+            ("github", "user"): person.profile(),
+            ("github", "user/emails"): person.addresses(),
+        }
+        found = known.get((name, rest))
+        return _json(404, {"message": "Not Found"}) if found is None else _json(200, found)
+
+    def _discovery(self, server: Server) -> dict[str, JSON]:
+        base = server.issuer
+        return {
+            "issuer": base,
+            "authorization_endpoint": f"{base}/authorize",
+            "token_endpoint": f"{base}/token",
+            "userinfo_endpoint": f"{base}/userinfo",
+            "jwks_uri": f"{base}/jwks",
+            "response_types_supported": ["code"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+        }
+
+    def _page(self, name: str, redirect_uri: str) -> str:
+        choices = "".join(
+            f'<p><button name="person" value="{number}">{escape(person.name)}</button> '
+            f"{escape(person.email or '')} ({escape(person.note)})</p>"
+            for number, person in self.people.items()
+        )
+        label = {"google": "Google", "github": "GitHub"}[name]
+        return (
+            f"<!doctype html><html lang=en><meta charset=utf-8><title>Local {label}</title>"
+            "<style>body{font:1rem/1.5 system-ui;max-width:34rem;margin:3rem auto;padding:0 1rem}"
+            "button{font:inherit;padding:.4rem .8rem}</style>"
+            f"<h1>Local {label}</h1><p>This stands in for {label} during development. Who are you?</p>"
+            f"<form method=post>{choices}<p><button name=person value=''>Cancel</button></p></form>"
+            f"<p>You will return to {escape(redirect_uri)}</p></html>"
+        )
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+    provider: DevProvider
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """An app that gave up waiting is what ``delay`` is for; anything else is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 10
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def do_POST(self) -> None:
+        length = min(int(self.headers.get("Content-Length") or 0), MAX_BODY)
+        self._answer(dict(parse_qsl(self.rfile.read(length).decode(), keep_blank_values=True)))
+
+    def _answer(self, form: Mapping[str, str]) -> None:
+        provider = cast("_HTTPServer", self.server).provider
+        parts = urlsplit(self.path)
+        provider.requests.append(f"{self.command} {parts.path}")
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        request = Request(self.command, provider.url + self.path, query, form, dict(self.headers.items()))
+        answer = provider.answer(request, parts.path)
+        body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        self.send_response(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body.encode())))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet: the app's own log says what matters."""
+
+
+def _json(status: int, body: object) -> Answer:
+    return Answer(status, json.dumps(body), [("Content-Type", JSON_TYPE), ("Cache-Control", "no-store")])
+
+
+def _html(status: int, body: str) -> Answer:
+    return Answer(status, body, [("Content-Type", HTML_TYPE), ("Cache-Control", "no-store")])

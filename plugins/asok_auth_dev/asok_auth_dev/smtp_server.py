@@ -1,0 +1,150 @@
+"""A real SMTP server on loopback that keeps the latest mails in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from functools import cache
+from typing import TYPE_CHECKING
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.mail.smtp import SmtpTransport
+from asok_auth_core.settings import MailSettings
+
+from .settings import DevSettings
+
+if TYPE_CHECKING:
+    from asok_auth_core.settings import Settings
+
+HOST = "127.0.0.1"
+DEFAULT_SENDER = "auth@localhost"
+MAX_MAILS = 200
+MAX_MAIL_BYTES = 5_000_000
+MAX_ALL_BYTES = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMail:
+    """One mail as it came over the wire. ``number`` counts from 1, ``at`` is seconds since the epoch."""
+
+    number: int
+    at: float
+    recipients: tuple[str, ...]
+    message: EmailMessage
+    size: int
+
+    @property
+    def subject(self) -> str:
+        return str(self.message["Subject"] or "")
+
+    @property
+    def sender(self) -> str:
+        return str(self.message["From"] or "")
+
+    @property
+    def text(self) -> str:
+        """The text part, or nothing."""
+        return self._body("plain")
+
+    @property
+    def html(self) -> str:
+        """The HTML part, or nothing."""
+        return self._body("html")
+
+    def _body(self, kind: str) -> str:
+        part = self.message.get_body((kind,))
+        return "" if part is None else str(part.get_content())
+
+
+class Mailbox:
+    """The latest mails; the oldest go when there are more than 200 or 20 MB of them."""
+
+    def __init__(self) -> None:
+        self._mails: deque[StoredMail] = deque()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        """Called by aiosmtpd with a mail that came in."""
+        self.add(tuple(envelope.rcpt_tos), envelope.original_content or b"")
+        return "250 Message accepted for delivery"
+
+    def add(self, recipients: tuple[str, ...], raw: bytes) -> StoredMail:
+        """Keep one mail."""
+        message = message_from_bytes(raw, _class=EmailMessage, policy=default)
+        with self._lock:
+            self._count += 1
+            mail = StoredMail(self._count, time.time(), recipients, message, len(raw))
+            self._mails.append(mail)
+            while len(self._mails) > MAX_MAILS or sum(kept.size for kept in self._mails) > MAX_ALL_BYTES:
+                self._mails.popleft()
+            return mail
+
+    def mails(self) -> Sequence[StoredMail]:
+        """What is kept, newest first."""
+        with self._lock:
+            return tuple(reversed(self._mails))
+
+    def find(self, number: str) -> StoredMail | None:
+        """The mail of this number as the page wrote it, or None."""
+        return next((mail for mail in self.mails() if str(mail.number) == number), None)
+
+    def clear(self) -> None:
+        """Forget all mails."""
+        with self._lock:
+            self._mails.clear()
+
+
+class MailServer(Controller):
+    """Listens on ``127.0.0.1`` in a thread of its own; port 0 lets the system choose one.
+
+    Raises OSError if the port is taken.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._listener = socket.create_server((HOST, port))
+        self.mailbox = Mailbox()
+        super().__init__(
+            self.mailbox,
+            hostname=HOST,
+            port=self._listener.getsockname()[1],
+            server_hostname="localhost",
+            data_size_limit=MAX_MAIL_BYTES,
+        )
+
+    def _create_server(self) -> Awaitable[asyncio.AbstractServer]:
+        return self.loop.create_server(self._factory_invoker, sock=self._listener)
+
+
+@cache
+def mail_server(port: int) -> MailServer:
+    """The one server of this process for this configured port, started.
+
+    Raises ConfigurationError if the port is taken.
+    """
+    try:
+        server = MailServer(port)
+    except OSError as error:
+        raise ConfigurationError(
+            f'AUTH["DEV"]["SMTP_PORT"]: no mail server on {HOST}:{port}: {error.strerror or error}.'
+        ) from None
+    server.start()
+    return server
+
+
+def development_transport(settings: Settings) -> SmtpTransport:
+    """SMTP, through the same code as in production, to our own server."""
+    server = mail_server(settings.section(DevSettings, "DEV").smtp_port)
+    sender = settings.mail.sender or DEFAULT_SENDER
+    return SmtpTransport(MailSettings(host=HOST, port=server.port, sender=sender, security="none"))

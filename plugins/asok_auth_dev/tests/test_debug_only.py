@@ -1,0 +1,82 @@
+"""Without DEBUG, nothing of this distribution is there."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import asok_auth_dev
+import pytest
+from asok.testing import TestClient
+from asok_auth_dev.smtp_server import mail_server
+
+from asok_auth_core.errors import PluginError, SettingError
+from asok_auth_core.plugins import Plugins
+from asok_auth_core.settings import MailSettings, Settings
+from asok_auth_core.testing.asok_app import asok_app
+
+PRODUCTION = Settings(mail=MailSettings())
+
+
+def test_the_plugin_is_kept_out_with_the_reason() -> None:
+    plugins = Plugins()
+    plugins.register(asok_auth_dev, "dev")
+    assert "dev" not in plugins.mail_transports(PRODUCTION)
+    (info,) = plugins.quarantined
+    assert info.name == "dev"
+    assert "only with DEBUG on" in info.reason
+
+
+def test_strict_mode_stops_with_the_same_reason() -> None:
+    plugins = Plugins(strict=True)
+    plugins.register(asok_auth_dev, "dev")
+    with pytest.raises(PluginError, match="only with DEBUG on"):
+        plugins.mail_transports(PRODUCTION)
+
+
+def test_with_debug_it_loads() -> None:
+    plugins = Plugins(strict=True)
+    plugins.register(asok_auth_dev, "dev")
+    assert "dev" in plugins.mail_transports(Settings(debug=True))
+
+
+def test_the_hooks_refuse_each_on_its_own() -> None:
+    class ProductionAuth:
+        settings = PRODUCTION
+
+    with pytest.raises(PluginError):
+        asok_auth_dev.asok_auth_login_methods(ProductionAuth())  # type: ignore[arg-type]
+    with pytest.raises(PluginError):
+        asok_auth_dev.asok_auth_mail_transports(PRODUCTION)
+
+
+def test_an_app_in_production_has_no_mailbox_and_no_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mail_server.cache_clear()
+    with caplog.at_level(logging.ERROR), asok_app(tmp_path, environ={"DEBUG": "false"}) as app:
+        assert TestClient(app).get("/auth/dev/mailbox").status_code == 404
+        assert TestClient(app).get("/auth/login").status_code == 200
+    assert "only with DEBUG on" in caplog.text
+    assert mail_server.cache_info().currsize == 0
+
+
+def test_an_app_in_production_that_asks_for_the_dev_transport_does_not_start(tmp_path: Path) -> None:
+    with (
+        pytest.raises(SettingError, match="only with DEBUG on"),
+        asok_app(tmp_path, environ={"DEBUG": "false"}, auth={"MAIL_TRANSPORT": "dev"}),
+    ):
+        raise AssertionError("the app has started")
+
+
+def test_an_app_with_debug_that_sends_mail_another_way_starts_no_server(tmp_path: Path) -> None:
+    mail_server.cache_clear()
+    with asok_app(tmp_path):
+        assert mail_server.cache_info().currsize == 0
+
+
+def test_it_is_found_by_its_entry_point() -> None:
+    (entry,) = [entry for entry in metadata.entry_points(group="asok_auth") if entry.name == "dev"]
+    assert entry.load() is sys.modules["asok_auth_dev"]

@@ -1,0 +1,220 @@
+"""Logins at the local provider, over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from asok_auth_dev.provider import DevProvider
+from asok_oauth_github import GitHub
+from asok_oauth_google import Google
+
+from asok_auth_core import hookimpl
+from asok_auth_core.engine.message import Call
+from asok_auth_core.engine.oauth2 import code_challenge
+from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.oauth_errors import OAuthUnavailable
+from asok_auth_core.pages.oauth_method import OAuthMethod
+from asok_auth_core.pages.router import Router
+from asok_auth_core.providers import OAuth2Provider
+from asok_auth_core.testing.fakes import FakeRequest
+from asok_auth_core.testing.oauth_app import BASE_URL, OAuthApp, error_code, location
+from asok_auth_core.transport import Transport
+
+VERIFIER = "v" * 43
+
+
+@pytest.fixture
+def local() -> Iterator[DevProvider]:
+    with DevProvider(BASE_URL, debug=True) as provider:
+        yield provider
+
+
+class LocalApp:
+    """An app whose calls go over the network to the local provider."""
+
+    def __init__(self, provider: OAuth2Provider, local: DevProvider, root: Path) -> None:
+        settings = {provider.name: local.settings()[provider.name]}
+        self.app = OAuthApp(provider, root, config={"PROVIDERS": settings}, debug=True)
+        self.transport = Transport(debug=True, read_timeout=0.5, deadline=2)
+        self.app.oauth = OAuthMethod(self.app.auth, send=self.transport)
+        self.app.auth.login_methods["oauth"] = self.app.oauth
+        self.app.router = Router(self.app.auth)
+        self.app.clock.now = time.time()
+
+    def log_in(self, person: str, browser: FakeRequest | None = None) -> tuple[FakeRequest, str]:
+        """Choose ``person`` at the provider; the browser's request, and where it leads or its error."""
+        request, url = self.app.begin(browser or FakeRequest())
+        page = requests.get(url, timeout=5)
+        assert page.status_code == 200
+        assert "Who are you?" in page.text
+        answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+        request, response = self.app.finish(request, answer.headers["Location"])
+        return request, location(response) if response.status == 303 else error_code(response)
+
+
+@pytest.fixture(params=[Google, GitHub], ids=["google", "github"])
+def app(request: pytest.FixtureRequest, local: DevProvider, tmp_path: Path) -> Iterator[LocalApp]:
+    made = LocalApp(request.param(), local, tmp_path)
+    yield made
+    made.transport.close()
+
+
+@pytest.fixture
+def google(local: DevProvider, tmp_path: Path) -> Iterator[LocalApp]:
+    made = LocalApp(Google(), local, tmp_path)
+    yield made
+    made.transport.close()
+
+
+@pytest.fixture
+def github(local: DevProvider, tmp_path: Path) -> Iterator[LocalApp]:
+    made = LocalApp(GitHub(), local, tmp_path)
+    yield made
+    made.transport.close()
+
+
+def test_a_verified_person_logs_in(app: LocalApp) -> None:
+    browser, place = app.log_in("1001")
+    assert place == "/"
+    assert browser.session.user is not None
+    assert app.app.users.email_of(browser.session.user) == "ada@example.com"
+
+
+@pytest.mark.parametrize("person", ["1002", "1003"])
+def test_15_an_address_that_is_unverified_or_missing_is_refused(app: LocalApp, person: str) -> None:
+    assert app.log_in(person)[1] == "oauth_address_unproved"
+    assert len(app.app.users) == 0  # type: ignore[arg-type]
+
+
+def test_the_persons_no_is_said(app: LocalApp) -> None:
+    assert app.log_in("")[1] == "oauth_denied"
+
+
+def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -> None:
+    request, url = app.app.begin(FakeRequest())
+    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    local.down = True
+    _, response = app.app.finish(request, answer.headers["Location"])
+    assert error_code(response) == "oauth_unavailable"
+
+
+def test_13_a_provider_that_is_slow_is_given_up(app: LocalApp, local: DevProvider) -> None:
+    request, url = app.app.begin(FakeRequest())
+    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    local.delay = 1
+    _, response = app.app.finish(request, answer.headers["Location"])
+    assert error_code(response) == "oauth_unavailable"
+
+
+def test_13_rotated_keys_are_followed(google: LocalApp, local: DevProvider) -> None:
+    assert google.log_in("1001")[1] == "/"
+    local.rotate_keys(keep=False)
+    assert google.log_in("1001")[1] == "/"
+    assert local.requests.count("GET /google/jwks") == 2
+
+
+def test_13_logins_under_known_keys_survive_a_key_outage(google: LocalApp, local: DevProvider) -> None:
+    assert google.log_in("1001")[1] == "/"
+    google.app.clock.advance(3605)  # keys are an hour old, tokens not yet over
+    send = google.transport
+
+    def no_keys(call: Call) -> object:
+        if call.url.endswith("/jwks"):
+            raise OAuthUnavailable("down")
+        return send(call)
+
+    google.app.oauth.flow._documents._send = no_keys  # type: ignore[assignment]
+    assert google.log_in("1001")[1] == "/"
+
+
+def test_googles_workspace_domain_is_in_raw(google: LocalApp) -> None:
+    seen: list[object] = []
+    google.app.auth.plugins.register(_Attempts(seen), "attempts")
+    google.log_in("1001")
+    (attempt,) = seen
+    assert attempt.identity.raw["hd"] == "example.com"  # type: ignore[attr-defined]
+    assert attempt.method == "google"  # type: ignore[attr-defined]
+
+
+def test_githubs_address_is_the_primary_one(github: LocalApp, local: DevProvider) -> None:
+    github.log_in("1001")
+    assert "GET /github/user/emails" in local.requests
+
+
+def test_githubs_token_errors_come_with_status_200(local: DevProvider) -> None:
+    url, headers = f"{local.url}/github/token", {"Accept": "application/json"}
+    body = {"grant_type": "authorization_code", "code": "no"}
+    body |= {"client_id": "dev-client", "client_secret": "dev-secret"}
+    reply = requests.post(url, data=body, headers=headers, timeout=5)
+    assert reply.status_code == 200
+    assert reply.json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    "change", ["no challenge", "plain", "another verifier", "no verifier", "another client"]
+)
+def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
+    asked = {
+        "response_type": "code", "client_id": "dev-client",
+        "redirect_uri": f"{BASE_URL}/auth/google/callback", "scope": "openid", "state": "s", "nonce": "n",
+        "code_challenge": code_challenge(VERIFIER), "code_challenge_method": "S256",
+    }  # fmt: skip
+    if change == "no challenge":
+        del asked["code_challenge"]
+    if change == "plain":
+        asked["code_challenge_method"] = "plain"
+    answer = requests.post(
+        f"{local.url}/google/authorize",
+        params=asked,
+        data={"person": "1001"},
+        allow_redirects=False,
+        timeout=5,
+    )
+    if change in ("no challenge", "plain"):
+        assert answer.status_code == 400
+        return
+    code = answer.headers["Location"].split("code=")[1].split("&")[0]
+    form = {
+        "grant_type": "authorization_code", "code": code, "redirect_uri": asked["redirect_uri"],
+        "client_id": "dev-client", "client_secret": "dev-secret", "code_verifier": VERIFIER,
+    }  # fmt: skip
+    if change == "another verifier":
+        form["code_verifier"] = "w" * 43
+    if change == "no verifier":
+        del form["code_verifier"]
+    if change == "another client":
+        form["client_secret"] = "wrong"
+    reply = requests.post(f"{local.url}/google/token", data=form, timeout=5)
+    assert reply.status_code in (400, 401)
+    assert "access_token" not in reply.text
+
+
+def test_another_redirect_address_is_refused_on_the_page(local: DevProvider) -> None:
+    asked = {"response_type": "code", "client_id": "dev-client", "redirect_uri": "https://evil.example/"}
+    answer = requests.post(
+        f"{local.url}/google/authorize",
+        params=asked,
+        data={"person": "1001"},
+        allow_redirects=False,
+        timeout=5,
+    )
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("debug", [False, None, "true", 1])
+def test_it_refuses_to_run_outside_debug(debug: object) -> None:
+    with pytest.raises(ConfigurationError, match="DEBUG"):
+        DevProvider(debug=debug)  # type: ignore[arg-type]
+
+
+class _Attempts:
+    def __init__(self, seen: list[object]) -> None:
+        self._seen = seen
+
+    @hookimpl
+    def asok_auth_before_login(self, attempt: object) -> None:
+        self._seen.append(attempt)

@@ -1,0 +1,143 @@
+"""The mailbox pages in a real Asok app."""
+
+from __future__ import annotations
+
+import html
+import re
+import smtplib
+from collections.abc import Callable
+from email.message import EmailMessage
+from urllib.parse import quote, urlsplit
+
+import pytest
+from asok.testing import TestClient
+from asok_auth_dev.smtp_server import MailServer
+
+Browser = Callable[..., TestClient]
+EVIL = "<script>alert(1)</script>"
+
+
+def deliver(server: MailServer, text: str, html_part: str | None = None, subject: str = "Hello") -> None:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "app@app.example", "ann@app.example", subject
+    message.set_content(text)
+    if html_part is not None:
+        message.add_alternative(html_part, subtype="html")
+    with smtplib.SMTP(server.hostname, server.port) as connection:
+        connection.send_message(message)
+
+
+def csrf(page: str) -> dict[str, str]:
+    found = re.search(r'<input[^>]*name="csrf_token"[^>]*value="([^"]+)"', page)
+    assert found is not None
+    return {"csrf_token": found[1]}
+
+
+def test_somebody_logs_in_with_the_link_from_the_mailbox(browser_at: Browser) -> None:
+    browser = browser_at()
+    login = browser.get("/auth/login").body.decode()
+    asked = browser.post("/auth/magic/send", data={"email": "ann@app.example", **csrf(login)})
+    assert asked.status_code == 303
+    listed = browser.get("/auth/dev/mailbox").body.decode()
+    assert "ann@app.example" in listed
+    [message] = re.findall(r'href="(/auth/dev/mailbox/message\?number=\d+)"', listed)
+    shown = browser.get(message).body.decode()
+    link = html.unescape(re.findall(r'<a href="(https?://[^"]+/auth/magic/callback[^"]+)"', shown)[0])
+    parts = urlsplit(link)
+    confirm = browser.get(f"{parts.path}?{parts.query}").body.decode()
+    token = re.search(r'name="token" value="([^"]+)"', confirm)
+    assert token is not None
+    browser.post("/auth/magic/callback", data={"token": token[1], **csrf(confirm)})
+    assert "ann@app.example" in browser.get("/").body.decode()
+
+
+def test_an_empty_mailbox_says_so_and_where_mail_goes(browser_at: Browser, server: MailServer) -> None:
+    page = browser_at().get("/auth/dev/mailbox").body.decode()
+    assert "No mail yet" in page
+    assert f"127.0.0.1:{server.port}" in page
+
+
+def test_the_newest_mail_is_first(browser_at: Browser, server: MailServer) -> None:
+    deliver(server, "one", subject="First")
+    deliver(server, "two", subject="Second")
+    page = browser_at().get("/auth/dev/mailbox").body.decode()
+    assert page.index("Second") < page.index("First")
+
+
+def test_what_is_in_a_mail_is_text_to_the_page(browser_at: Browser, server: MailServer) -> None:
+    deliver(
+        server, f"{EVIL} https://app.example/link?a=1&b=2", f"<p>{EVIL}</p>\"><b onclick='x'>", subject=EVIL
+    )
+    browser = browser_at()
+    listed = browser.get("/auth/dev/mailbox").body.decode()
+    shown = browser.get("/auth/dev/mailbox/message?number=1").body.decode()
+    assert EVIL not in listed
+    assert EVIL not in shown
+    assert html.escape(EVIL) in listed
+    assert '<a href="https://app.example/link?a=1&amp;b=2" rel="noopener' in shown
+
+
+def test_the_html_part_is_shut_into_a_frame_without_scripts_or_our_origin(
+    browser_at: Browser, server: MailServer
+) -> None:
+    deliver(server, "text", f'<a href="https://app.example/x">go</a>{EVIL}')
+    shown = browser_at().get("/auth/dev/mailbox/message?number=1").body.decode()
+    frame = re.search(r'<iframe[^>]*\bsandbox="([^"]*)"[^>]*\bsrcdoc="([^"]*)"', shown)
+    assert frame is not None
+    assert not {"allow-scripts", "allow-same-origin", "allow-forms", "allow-top-navigation"} & set(
+        frame[1].split()
+    )
+    content = html.unescape(frame[2])
+    assert content.startswith('<base target="_blank">')
+    assert '<a href="https://app.example/x">go</a>' in content
+
+
+def test_a_mail_without_html_has_no_frame(browser_at: Browser, server: MailServer) -> None:
+    deliver(server, "text")
+    assert "<iframe" not in browser_at().get("/auth/dev/mailbox/message?number=1").body.decode()
+
+
+@pytest.mark.parametrize("number", ["", "0", "2", "x", "-1", "1.0", "\uff19", "1" * 5000])
+def test_a_mail_that_is_not_there_is_not_found(browser_at: Browser, server: MailServer, number: str) -> None:
+    deliver(server, "text")
+    answer = browser_at().get(f"/auth/dev/mailbox/message?number={quote(number)}")
+    assert answer.status_code == 404
+    assert "No such mail" in answer.body.decode()
+
+
+def test_all_mails_are_deleted_only_with_the_csrf_token(browser_at: Browser, server: MailServer) -> None:
+    deliver(server, "text")
+    browser = browser_at()
+    page = browser.get("/auth/dev/mailbox").body.decode()
+    assert browser.post("/auth/dev/mailbox", data={}).status_code == 403
+    assert len(server.mailbox.mails()) == 1
+    assert browser.post("/auth/dev/mailbox", data=csrf(page)).status_code == 303
+    assert server.mailbox.mails() == ()
+
+
+@pytest.mark.parametrize(
+    "client", ["192.0.2.1", "10.0.0.1", "", "2001:db8::1", "::ffff:192.0.2.1", "localhost"]
+)
+@pytest.mark.parametrize("path", ["/auth/dev/mailbox", "/auth/dev/mailbox/message?number=1"])
+def test_nobody_on_another_machine_reads_it(
+    browser_at: Browser, server: MailServer, client: str, path: str
+) -> None:
+    deliver(server, "CANARY-LINK", subject="CANARY")
+    answer = browser_at(client).get(path)
+    assert answer.status_code == 403
+    assert "CANARY" not in answer.body.decode()
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+def test_nobody_reads_it_through_a_tunnel_or_proxy_on_this_machine(browser_at: Browser, header: str) -> None:
+    answer = browser_at().get("/auth/dev/mailbox", headers={header: "127.0.0.1"})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
+def test_everybody_on_this_machine_reads_it(browser_at: Browser, client: str) -> None:
+    assert browser_at(client).get("/auth/dev/mailbox").status_code == 200
+
+
+def test_it_is_no_way_to_log_in(browser_at: Browser) -> None:
+    assert "/auth/dev" not in browser_at().get("/auth/login").body.decode()

@@ -1,0 +1,123 @@
+"""The six operations, each one atomic command (or one script) on one key."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import redis
+from redis.sentinel import MasterNotFoundError
+
+from asok_auth_core.contracts import StateStore
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.stores.bounds import checked_ttl, checked_value, encoded_key
+
+from .address import parse
+from .connect import Client, connect
+
+COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return count
+"""
+"""A counter never exists without its end: INCR followed by EXPIRE could be cut in two."""
+
+
+class RedisStateStore(StateStore):
+    """``redis://…`` and the other URLs of the README. Time is the server's.
+
+    Raises ConfigurationError for a wrong URL. The server is first asked at the first call.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._address = parse(url)
+        self._prefix = self._address.prefix.encode()
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._pid = 0
+
+    def put(self, key: str, value: bytes, ttl: int) -> None:
+        self.command("SET", self._key(key), checked_value(value), "PX", checked_ttl(ttl) * 1000)
+
+    def get(self, key: str) -> bytes | None:
+        return cast("bytes | None", self.command("GET", self._key(key)))
+
+    def take(self, key: str) -> bytes | None:
+        return cast("bytes | None", self.command("GETDEL", self._key(key)))
+
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        name, value, life = self._key(key), checked_value(value), checked_ttl(ttl) * 1000
+        return bool(self.command("SET", name, value, "NX", "PX", life))
+
+    def incr(self, key: str, ttl: int) -> int:
+        return cast("int", self.command("EVAL", COUNT, 1, self._key(key), checked_ttl(ttl) * 1000))
+
+    def delete(self, key: str) -> None:
+        self.command("DEL", self._key(key))
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None and self._pid == os.getpid():
+            client.close()
+
+    def command(self, *command: str | bytes | int) -> object:
+        """Send one command. Raises StoreUnavailable within two seconds."""
+        try:
+            return self._connected().execute_command(*command)  # type: ignore[no-untyped-call]
+        except _FAILURES as error:
+            raise StoreUnavailable(self._explain(error)) from error
+
+    def info(self) -> Sequence[Mapping[str, object]]:
+        """INFO of the server, or of each primary of a cluster. Raises StoreUnavailable."""
+        try:
+            client = self._connected()
+            if isinstance(client, redis.RedisCluster):
+                return list(client.info(target_nodes=redis.RedisCluster.PRIMARIES).values())
+            return [client.info()]
+        except _FAILURES as error:
+            raise StoreUnavailable(self._explain(error)) from error
+
+    def _connected(self) -> Client:
+        if self._client is None or self._pid != os.getpid():
+            with self._lock:
+                if self._client is None or self._pid != os.getpid():
+                    self._client, self._pid = connect(self._address), os.getpid()
+        return self._client
+
+    def _key(self, key: str) -> bytes:
+        return self._prefix + encoded_key(key)
+
+    def _explain(self, error: Exception) -> str:
+        """What went wrong, for the person who runs the app; never the password or a value."""
+        text = str(error)
+        for kind, sign, meaning in _MEANINGS:
+            if isinstance(error, kind) and sign in text:
+                return f"The Redis server {self._address.shown} {meaning}"
+        return f"The Redis server {self._address.shown} refused the command ({type(error).__name__})."
+
+
+# The cluster client's own exception does not belong to redis-py's tree.
+_FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+
+_MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
+    (redis.AuthenticationError, "Authentication required", "wants a user name or password."),
+    (redis.AuthenticationError, "", "refused the user name or password."),
+    (redis.exceptions.NoPermissionError, "", "does not let this user run GET, SET, GETDEL, DEL and EVAL."),
+    (redis.exceptions.OutOfMemoryError, "", "is out of memory (maxmemory). Give it more."),
+    (redis.ResponseError, "OOM", "is out of memory (maxmemory). Give it more."),
+    (redis.ResponseError, "MISCONF", "cannot write to its disk."),
+    (redis.ReadOnlyError, "", "is a replica and cannot be written."),
+    (redis.BusyLoadingError, "", "is still loading its data."),
+    (redis.ResponseError, "unknown command", "is too old: version 6.2 or newer is needed."),
+    (redis.TimeoutError, "", "did not answer in time."),
+    (redis.exceptions.MaxConnectionsError, "", "has no free connection (max_connections in the URL)."),
+    (MasterNotFoundError, "", "(Sentinel) knows no primary that answers."),
+    (redis.exceptions.ClusterDownError, "", "says that the cluster is down."),
+    (redis.exceptions.RedisClusterException, "", "is not a cluster that answers."),
+    (redis.ConnectionError, "CERTIFICATE_VERIFY_FAILED", "has a certificate that is not to be trusted."),
+    (redis.ConnectionError, "", "cannot be reached."),
+    (OSError, "", "cannot be reached."),
+)

@@ -1,0 +1,210 @@
+"""SECURITY 32: whatever happens to the server is a refusal within two seconds, and passes by itself."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import pytest
+from asok_auth_redis import RedisStateStore
+
+from asok_auth_core.errors import StoreUnavailable
+
+
+class Server(Protocol):
+    """The fixture ``server`` of conftest.py."""
+
+    port: int
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def ask(self, *command: str) -> bytes: ...
+
+
+@contextmanager
+def opened(url: str) -> Iterator[RedisStateStore]:
+    store = RedisStateStore(url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[RedisStateStore]:
+    with opened(server.url) as store:
+        yield store
+
+
+OPERATIONS: list[tuple[str, Callable[[RedisStateStore], object]]] = [
+    ("put", lambda store: store.put("k", b"v", 60)),
+    ("get", lambda store: store.get("k")),
+    ("take", lambda store: store.take("k")),
+    ("add", lambda store: store.add("new", b"v", 60)),
+    ("incr", lambda store: store.incr("counter", 60)),
+    ("delete", lambda store: store.delete("k")),
+]
+
+
+def refused(call: Callable[[], object], told: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=told):
+        call()
+    assert time.monotonic() - begin < 2.0
+
+
+def recovers(store: RedisStateStore) -> None:
+    """The very next call works."""
+    assert store.add(f"after{time.monotonic()}", b"v", 60) is True
+
+
+def test_restarted(server: Server, store: RedisStateStore) -> None:
+    store.put("taken", b"v", 60)
+    store.put("left", b"v", 60)
+    assert store.take("taken") == b"v"
+    server.stop()
+    for _, call in OPERATIONS:
+        refused(lambda call=call: call(store), "cannot be reached")
+    server.start()
+    recovers(store)
+    assert (store.take("taken"), store.take("left")) == (None, b"v")
+
+
+def test_restarted_while_many_connections_were_idle(server: Server, store: RedisStateStore) -> None:
+    def at_once() -> None:
+        threads = [threading.Thread(target=store.get, args=("k",)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    at_once()
+    server.stop()
+    server.start()
+    for _ in range(10):
+        recovers(store)
+
+
+def test_paused(server: Server, store: RedisStateStore) -> None:
+    store.put("k", b"v", 60)
+    server.pause()
+    refused(lambda: store.take("k"), "did not answer in time")
+    refused(lambda: store.take("k"), "did not answer in time")  # now on a new connection
+    server.resume()
+    recovers(store)
+
+
+def test_never_there() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        with opened(f"redis://127.0.0.1:{reserved.getsockname()[1]}") as store:
+            refused(lambda: store.get("k"), "cannot be reached")
+
+
+def test_something_else_listens() -> None:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        for scheme in ("redis", "redis+cluster", "rediss"):
+            with opened(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}") as store:
+                refused(lambda store=store: store.get("k"), "in time|not a cluster")
+        with opened(f"redis+sentinel://127.0.0.1:{mute.getsockname()[1]}/primary") as store:
+            refused(lambda: store.get("k"), "no primary")
+
+
+def test_out_of_memory(server: Server, store: RedisStateStore) -> None:
+    store.put("k", b"v", 60)
+    store.incr("counter", 60)
+    assert server.ask("CONFIG", "SET", "maxmemory", "1").startswith(b"+OK")
+    for call in (
+        lambda: store.put("new", b"v", 60),
+        lambda: store.add("new", b"v", 60),
+        lambda: store.incr("counter", 60),
+        lambda: store.incr("new counter", 60),
+    ):
+        refused(call, "out of memory")
+    # Taking needs no memory: who has a link can still log in.
+    assert store.take("k") == b"v"
+    assert server.ask("CONFIG", "SET", "maxmemory", "0").startswith(b"+OK")
+    recovers(store)
+    assert store.incr("counter", 60) == 2
+    assert store.incr("new counter", 60) == 1
+
+
+def test_a_replica_is_refused(server: Server, store: RedisStateStore) -> None:
+    server.ask("REPLICAOF", "127.0.0.1", "1")
+    refused(lambda: store.put("k", b"v", 60), "is a replica")
+    server.ask("REPLICAOF", "NO", "ONE")
+    recovers(store)
+
+
+def test_password(server: Server) -> None:
+    """SECURITY 30: the message does not hold it."""
+    server.ask("CONFIG", "SET", "requirepass", "right")
+    with opened(server.url.replace("//", "//:right@")) as store:
+        recovers(store)
+    with opened(server.url.replace("//", "//:canary@")) as store:
+        refused(lambda: store.get("k"), "refused the user name or password")
+        with pytest.raises(StoreUnavailable) as caught:
+            store.get("k")
+        assert "canary" not in str(caught.value)
+    with opened(server.url) as store:
+        refused(lambda: store.get("k"), "wants a user name or password")
+
+
+def test_a_command_that_is_not_allowed(server: Server) -> None:
+    server.ask("ACL", "SETUSER", "weak", "on", ">pw", "~*", "+get")
+    with opened(server.url.replace("//", "//weak:pw@")) as store:
+        refused(lambda: store.take("k"), "does not let this user")
+
+
+def test_no_free_connection(server: Server) -> None:
+    with opened(f"{server.url}?max_connections=1") as store:
+        store.get("k")
+        server.pause()
+        outcome: list[float] = []
+
+        def call() -> None:
+            begin = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                store.get("k")
+            outcome.append(time.monotonic() - begin)
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        server.resume()
+        assert len(outcome) == 4
+        assert max(outcome) < 2.0
+        recovers(store)
+
+
+def test_a_forked_process_uses_connections_of_its_own(server: Server) -> None:
+    """Run apart, because this process has threads."""
+    code = (
+        "import os, sys; from asok_auth_redis import RedisStateStore\n"
+        "store = RedisStateStore(sys.argv[1]); store.put('k', b'v', 60)\n"
+        "children = []\n"
+        "for _ in range(4):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        got = [store.incr('fork', 60) for _ in range(200)]\n"
+        "        os._exit(0 if got == sorted(set(got)) else 1)\n"
+        "    children.append(pid)\n"
+        "mine = [store.get('k') for _ in range(200)]\n"
+        "codes = [os.waitpid(pid, 0)[1] for pid in children]\n"
+        "assert codes == [0] * 4 and set(mine) == {b'v'}, codes\n"
+        "assert store.incr('fork', 60) == 801\n"
+        "store.close()\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code, server.url], check=True, timeout=30)

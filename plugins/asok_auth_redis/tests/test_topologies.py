@@ -1,0 +1,253 @@
+"""TLS, a Unix socket, Sentinel and a cluster, each with real servers."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from asok_auth_redis import RedisStateStore
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from asok_auth_core.errors import StoreUnavailable
+
+
+class Server(Protocol):
+    """What conftest.py's servers can do."""
+
+    port: int
+    folder: Path
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def ask(self, *command: str) -> bytes: ...
+
+
+MakeServer = Callable[..., Server]
+
+
+def works(store: RedisStateStore) -> None:
+    for number in range(20):
+        key = f"{{tag}}:{number}"
+        assert store.add(key, b"\0v", 60) is True
+        assert store.add(key, b"w", 60) is False
+        assert store.get(key) == b"\0v"
+        assert store.take(key) == b"\0v"
+        assert store.take(key) is None
+        assert [store.incr(f"c{number}", 60), store.incr(f"c{number}", 60)] == [1, 2]
+        store.put(key, b"x", 60)
+        store.delete(key)
+        assert store.get(key) is None
+
+
+def eventually(check: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.05)
+
+
+def test_unix_socket(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server("--unixsocket", str(tmp_path / "s"))
+    server.start()
+    store = RedisStateStore(f"unix://{tmp_path}/s?db=1")
+    try:
+        works(store)
+    finally:
+        store.close()
+
+
+# -- TLS ------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate for 127.0.0.1, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([loopback]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + built.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def tls_port(make_server: MakeServer, tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """A port that speaks TLS in front of a server (the wheel's is built without), and its certificate."""
+    server = make_server()
+    server.start()
+    pem = certificate(tmp_path, "server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    threads: list[threading.Thread] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def serve(raw: socket.socket) -> None:
+        with (
+            raw,
+            suppress(OSError),
+            context.wrap_socket(raw, server_side=True) as client,
+            socket.create_connection(("127.0.0.1", server.port)) as upstream,
+        ):
+            back = threading.Thread(target=pump, args=(upstream, client))
+            back.start()
+            pump(client, upstream)
+            back.join()
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(threading.Thread(target=serve, args=(connection,)))
+                threads[-1].start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    yield listener.getsockname()[1], pem
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    acceptor.join()
+    for thread in threads:
+        thread.join()
+
+
+def test_tls(tls_port: tuple[int, Path]) -> None:
+    port, pem = tls_port
+    store = RedisStateStore(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={pem}")
+    try:
+        works(store)
+    finally:
+        store.close()
+
+
+def test_tls_with_a_certificate_of_nobody_we_trust(tls_port: tuple[int, Path], tmp_path: Path) -> None:
+    port, _ = tls_port
+    other = certificate(tmp_path, "other")
+    for options in ("", f"?ssl_ca_certs={other}"):
+        store = RedisStateStore(f"rediss://127.0.0.1:{port}/0{options}")
+        with pytest.raises(StoreUnavailable, match="certificate"):
+            store.get("k")
+        store.close()
+
+
+def test_tls_with_a_certificate_for_another_name(tls_port: tuple[int, Path]) -> None:
+    port, pem = tls_port
+    store = RedisStateStore(f"rediss://localhost:{port}/0?ssl_ca_certs={pem}")
+    with pytest.raises(StoreUnavailable, match="certificate"):
+        store.get("k")
+    store.close()
+
+
+# -- Sentinel -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_sentinel_follows_a_failover(make_server: MakeServer, make_sentinel: MakeServer) -> None:
+    primary, replica = make_server(), make_server()
+    primary.start()
+    replica.start()
+    replica.ask("REPLICAOF", "127.0.0.1", str(primary.port))
+    eventually(lambda: b"master_link_status:up" in replica.ask("INFO", "replication"), 10)
+    sentinel = make_sentinel(primary.port)
+    sentinel.start()
+    eventually(lambda: b"slaves=1" in sentinel.ask("INFO", "sentinel"), 15)
+    store = RedisStateStore(f"redis+sentinel://127.0.0.1:{sentinel.port}/primary/0")
+    try:
+        works(store)
+        primary.stop()
+        begin = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.add("k", b"v", 60)
+        assert time.monotonic() - begin < 2.0
+
+        def back() -> bool:
+            begin = time.monotonic()
+            try:
+                return store.add(f"k{begin}", b"v", 60)
+            except StoreUnavailable:
+                return False
+            finally:
+                assert time.monotonic() - begin < 2.0
+
+        eventually(back, 20)
+        works_after = store.incr("after failover", 60)
+        assert works_after == 1
+    finally:
+        store.close()
+
+
+# -- cluster --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_cluster(make_server: MakeServer) -> None:
+    nodes = [make_server("--cluster-enabled", "yes", "--cluster-node-timeout", "1000") for _ in range(3)]
+    bounds = [(0, 5460), (5461, 10922), (10923, 16383)]
+    for node, (low, high) in zip(nodes, bounds, strict=True):
+        node.start()
+        assert node.ask("CLUSTER", "ADDSLOTSRANGE", str(low), str(high)).startswith(b"+OK")
+    for node in nodes[1:]:
+        assert node.ask("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port)).startswith(b"+OK")
+    for node in nodes:
+        eventually(lambda node=node: b"cluster_state:ok" in node.ask("CLUSTER", "INFO"), 15)
+        eventually(lambda node=node: b"cluster_known_nodes:3" in node.ask("CLUSTER", "INFO"), 15)
+    store = RedisStateStore(f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}")
+    try:
+        works(store)
+        for number in range(50):
+            store.put(f"spread{number}", b"v", 60)
+        sizes = [int(node.ask("DBSIZE").strip().lstrip(b":")) for node in nodes]
+        assert min(sizes) > 0, "all three nodes hold keys"
+        assert len(store.info()) == 3
+        nodes[2].stop()
+        refusals = 0
+        for number in range(50):
+            begin = time.monotonic()
+            try:
+                store.get(f"spread{number}")
+            except StoreUnavailable:
+                refusals += 1
+            assert time.monotonic() - begin < 2.0
+            if refusals > 3:
+                break
+        assert refusals > 0
+        nodes[2].start()
+        eventually(lambda: b"cluster_state:ok" in nodes[0].ask("CLUSTER", "INFO"), 15)
+        eventually(lambda: b"cluster_state:ok" in nodes[2].ask("CLUSTER", "INFO"), 15)
+        for number in range(50):
+            assert store.add(f"after{number}", b"v", 60)
+    finally:
+        store.close()

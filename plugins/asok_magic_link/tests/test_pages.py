@@ -1,0 +1,452 @@
+"""Magic links in a real Asok app: our pages, and the documented calls in an app's own page."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+import re
+import time
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from asok import Asok
+from asok.orm import MODELS_REGISTRY
+from asok.testing import TestClient, TestResponse
+from asok_magic_link.method import MagicLinkMethod
+
+from asok_auth_core import Event, hookimpl
+from asok_auth_core.errors import MailPermanent
+from asok_auth_core.testing.asok_app import asok_app
+
+DOCUMENTED = {
+    "login.py": """
+from asok import Request
+
+def post(request: Request):
+    email = request.form.get("email")
+    if email:
+        request.auth.magic.send(request, email)
+        return "Check your email!"
+
+def get(request):
+    return request.csrf_input()
+""",
+    "auth/magic/callback.py": """
+from asok import Request
+from models.user import User
+
+def get(request: Request):
+    token = request.query.get("token")
+    email = request.auth.magic.verify_token(request, token)
+
+    if email:
+        user = User.find(email=email)
+        if not user:
+            user = User.create(email=email)
+        request.login(user)
+        return request.redirect("/")
+
+    return "Invalid or expired token."
+""",
+    "token.py": """
+def get(request):
+    return request.auth.magic.create_token(request, "ada@example.org", expires_in=60)
+""",
+    "twin.py": """
+async def get(request):
+    await request.auth.magic.asend(request, "ada@example.org")
+    return "sent"
+""",
+}
+
+
+class Watching:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def watching() -> Watching:
+    return Watching()
+
+
+@pytest.fixture
+def app(tmp_path: Path, watching: Watching) -> Iterator[Asok]:
+    with asok_app(tmp_path, plugins=[watching]) as made:
+        yield made
+
+
+class Browser(TestClient):
+    """A TestClient that fills in forms."""
+
+    def send_form(self, path: str, page: str | None = None, **fields: str) -> TestResponse:
+        shown = self.get(page or path)
+        hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', shown.text))
+        return self.post(path, data={**hidden, **fields})
+
+    def head(self, path: str) -> TestResponse:
+        return self._request("HEAD", path)
+
+    @property
+    def user(self) -> str:
+        return self.get("/").text.splitlines()[0]
+
+
+@pytest.fixture
+def browser(app: Asok) -> Browser:
+    return Browser(app)
+
+
+def mails(app: Asok) -> list[EmailMessage]:
+    app.extensions["AuthExtension"].auth.outbox.flush(5)
+    paths = sorted(Path(app.root_dir, ".asok", "mail").glob("*.eml"), key=lambda p: p.stat().st_mtime_ns)
+    parsed = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
+    return [mail for mail in parsed if isinstance(mail, EmailMessage)]
+
+
+def text(mail: EmailMessage, kind: str = "plain") -> str:
+    body = mail.get_body((kind,))
+    assert body is not None
+    return str(body.get_content())
+
+
+def link(mail: EmailMessage) -> str:
+    parts = urlsplit(re.search(r"http://localhost\S+", text(mail))[0])
+    return f"{parts.path}?{parts.query}"
+
+
+def code(mail: EmailMessage) -> str:
+    return re.search(r"^    (\w{4}-\w{4})\s*$", text(mail), re.MULTILINE)[1]
+
+
+def ask(browser: Browser, address: str = "ada@example.org", **more: str) -> TestResponse:
+    return browser.send_form("/auth/magic/send", page="/auth/login", email=address, **more)
+
+
+def sent(app: Asok) -> EmailMessage:
+    return mails(app)[-1]
+
+
+def test_link_three_gets_a_head_and_the_button(app: Asok, browser: Browser, watching: Watching) -> None:
+    """Field report 26: scanners follow links; only the button consumes."""
+    assert ask(browser).headers["Location"] == "/auth/magic/code"
+    page = browser.get("/auth/magic/code").text
+    assert "ada@example.org" in page
+    path = link(sent(app))
+    for _ in range(3):
+        response = browser.get(path)
+        assert response.status_code == 200
+        assert browser.user == "nobody"
+    assert browser.head(path).status_code == 200
+    before = dict(browser.cookies)
+    response = browser.send_form("/auth/magic/callback", page=path)
+    assert (response.status_code, response.headers["Location"]) == (303, "/")
+    assert browser.user == "ada@example.org"
+    assert browser.cookies["asok_sid"] != before["asok_sid"], "A7.2.4"
+    again = browser.get(path)
+    assert again.status_code == 400
+    assert "used already" in again.text
+    assert browser.user == "ada@example.org", "a refusal takes nothing away"
+    names = [event.name for event in watching.events]
+    assert names == ["mail.sent", "magic.sent", "account.created", "login.succeeded"] or names == [
+        "magic.sent",
+        "mail.sent",
+        "account.created",
+        "login.succeeded",
+    ]
+
+
+def test_pressing_the_button_twice_in_two_tabs(app: Asok, browser: Browser) -> None:
+    ask(browser)
+    path = link(sent(app))
+    first = browser.send_form("/auth/magic/callback", page=path)
+    token = path.partition("token=")[2]
+    browser.get("/auth/login")
+    second = browser.post(
+        "/auth/magic/callback", data={"csrf_token": browser.cookies["asok_csrf"], "token": token}
+    )
+    assert (first.status_code, second.status_code) == (303, 400)
+    assert "Ask for a new one" in second.text
+
+
+def test_the_code_in_another_browser(app: Asok, browser: Browser) -> None:
+    ask(browser)
+    other = Browser(app)
+    response = other.send_form(
+        "/auth/magic/code", email="Ada@Example.org".lower(), code=code(sent(app)).lower()
+    )
+    assert response.status_code == 303
+    assert other.user == "ada@example.org"
+    assert browser.user == "nobody"
+    refused = Browser(app).send_form("/auth/magic/code", email="ada@example.org", code=code(sent(app)))
+    assert refused.status_code == 400
+    assert Browser(app).get(link(sent(app))).status_code == 400, "one use voids the other"
+
+
+def test_next_is_kept_and_checked(app: Asok, browser: Browser) -> None:
+    """RFC 9700 4.11"""
+    for wanted, location in (
+        ("/inbox?a=1", "/inbox?a=1"),
+        ("//evil.example", "/"),
+        ("https://evil.example", "/"),
+    ):
+        ask(browser, next=wanted)
+        response = browser.send_form("/auth/magic/callback", page=link(sent(app)))
+        assert response.headers["Location"] == location
+
+
+def test_the_mail(app: Asok, browser: Browser) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    browser.get("/auth/login")
+    browser.post(
+        "/auth/magic/send",
+        data={"csrf_token": browser.cookies["asok_csrf"], "email": "ada@example.org"},
+        headers={"User-Agent": agent},
+    )
+    mail = sent(app)
+    assert mail["To"] == "ada@example.org"
+    assert mail["Subject"] == "Log in to this app"
+    for body in (text(mail), text(mail, "html")):
+        assert code(mail) in body
+        assert link(mail).split("token=")[1] in body
+        assert "60 minutes" in body
+        assert "Firefox · Linux" in body
+        assert "If it wasn" in body
+
+
+def test_pages_are_never_stored_and_never_leak_the_token(app: Asok, browser: Browser) -> None:
+    ask(browser)
+    response = browser.get(link(sent(app)))
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert "http://" not in response.text.replace("http://localhost", "")
+
+
+def test_a_form_without_csrf_token(app: Asok, browser: Browser) -> None:
+    browser.get("/auth/login")
+    response = browser.post("/auth/magic/send", data={"email": "ada@example.org"})
+    assert response.status_code == 403
+    assert "form_expired" in response.text
+    assert mails(app) == []
+
+
+BAD_ADDRESSES = [
+    "",
+    "ada",
+    "ada@",
+    "@example.org",
+    "ada@example.org, eve@example.org",
+    "ada@example.org;eve@example.org",
+    "ada@example.org\r\nBcc: eve@example.org",
+    "ada@example.org\0",
+    "Ada <ada@example.org>",
+    "аda@example.org",
+    "ada@exa mple.org",
+    "a" * 10_000 + "@example.org",
+]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES, ids=range(len(BAD_ADDRESSES)))
+def test_a_bad_address(app: Asok, browser: Browser, address: str) -> None:
+    response = ask(browser, address)
+    assert response.status_code == 400
+    assert 'role="alert"' in response.text
+    assert 'aria-invalid="true"' in response.text
+    assert mails(app) == []
+
+
+def test_known_and_unknown_addresses_get_the_same_answer(tmp_path: Path) -> None:
+    """A6.3.8, with sign-up off: same status, page and number of mails; only the mail differs."""
+    with asok_app(tmp_path, auth={"MAGIC_LINK": {"SIGNUP": False}}) as app:
+        MODELS_REGISTRY["User"].create(email="ada@example.org")
+        pages = []
+        for address in ("ada@example.org", "eve@example.org"):
+            browser = Browser(app)
+            response = ask(browser, address)
+            page = browser.get("/auth/magic/code")
+            shown = page.text.replace(address, "ADDRESS")
+            shown = re.sub(r'"[0-9a-f]{64}"|nonce="[^"]+"', "", shown)
+            pages.append((response.status_code, response.headers["Location"], page.status_code, shown))
+        assert pages[0] == pages[1]
+        known, unknown = mails(app)
+        assert code(known)
+        assert "there is no account" in text(unknown)
+        assert "token=" not in text(unknown) + text(unknown, "html")
+        assert MODELS_REGISTRY["User"].find(email="eve@example.org") is None
+
+
+@pytest.mark.slow
+def test_known_and_unknown_addresses_take_the_same_time(tmp_path: Path) -> None:
+    """A6.3.8: medians no more than 1 ms apart."""
+    limits = {"SIGNUP": False, "SENDS_PER_CLIENT": 10_000, "SENDS_PER_ADDRESS": 10_000}
+    with asok_app(tmp_path, auth={"MAGIC_LINK": limits, "STATE_STORE": "memory:"}) as app:
+        MODELS_REGISTRY["User"].create(email="ada@example.org")
+        browser = Browser(app)
+        browser.get("/auth/login")
+        times: dict[str, list[float]] = {"ada@example.org": [], "eve@example.org": []}
+        for _ in range(150):
+            for address, measured in times.items():
+                start = time.perf_counter()
+                browser.post(
+                    "/auth/magic/send", data={"csrf_token": browser.cookies["asok_csrf"], "email": address}
+                )
+                measured.append(time.perf_counter() - start)
+        known, unknown = (sorted(measured)[75] for measured in times.values())
+        assert abs(known - unknown) <= 0.001, (known, unknown)
+
+
+def test_sends_are_limited_per_address_and_per_client(tmp_path: Path) -> None:
+    limits = {"SENDS_PER_ADDRESS": 2, "SENDS_PER_CLIENT": 4}
+    with asok_app(tmp_path, auth={"MAGIC_LINK": limits}) as app:
+        answers = [ask(Browser(app)) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [303, 303, 429]
+        assert int(answers[-1].headers["Retry-After"]) > 0
+        assert "Try again in" in answers[-1].text
+        assert ask(Browser(app), "ADA@example.org").status_code == 429, "case is no way round"
+        assert ask(Browser(app), "bob@example.org").status_code == 429, "the client's limit"
+        assert len(mails(app)) == 2
+
+
+def test_wrong_codes_are_limited_and_the_link_still_works(tmp_path: Path) -> None:
+    """RFC 4226 7.3"""
+    with asok_app(tmp_path, auth={"MAGIC_LINK": {"CODE_ATTEMPTS": 3}}) as app:
+        browser = Browser(app)
+        ask(browser)
+        right = code(sent(app))
+        answers = [
+            Browser(app).send_form("/auth/magic/code", email="ada@example.org", code=wrong)
+            for wrong in ("AAAA-AAAA", "BBBB-BBBB", "", right)
+        ]
+        assert [answer.status_code for answer in answers] == [400, 400, 400, 429]
+        assert browser.send_form("/auth/magic/callback", page=link(sent(app))).status_code == 303
+
+
+def test_mail_that_cannot_be_sent_is_said(
+    app: Asok, browser: Browser, monkeypatch: pytest.MonkeyPatch, watching: Watching
+) -> None:
+    auth = app.extensions["AuthExtension"].auth
+
+    def refuse(mail: object) -> None:
+        raise MailPermanent("The mail server refused our name and password.")
+
+    monkeypatch.setattr(auth.outbox._transport, "send", refuse)
+    response = ask(browser)
+    assert response.status_code == 503
+    assert "No mail could be sent" in response.text
+    assert "mail_permanent" in response.text
+    [event] = [event for event in watching.events if event.name == "mail.failed"]
+    assert event.detail == {"domain": "example.org", "error": "mail_permanent"}
+
+
+def test_a_disabled_account(app: Asok, browser: Browser) -> None:
+    """A7.4.1"""
+    MODELS_REGISTRY["User"].create(email="ada@example.org", is_active=False)
+    ask(browser)
+    response = browser.send_form("/auth/magic/callback", page=link(sent(app)))
+    assert response.status_code == 403
+    assert "disabled" in response.text
+    assert browser.user == "nobody"
+
+
+def test_an_account_disabled_while_logged_in(app: Asok, browser: Browser) -> None:
+    """A7.4.1: effective on the next request."""
+    ask(browser)
+    browser.send_form("/auth/magic/callback", page=link(sent(app)))
+    user = MODELS_REGISTRY["User"].find(email="ada@example.org")
+    user.is_active = False
+    user.save()
+    assert browser.user == "nobody"
+
+
+class TestDocumentedCalls:
+    @pytest.fixture
+    def app(self, tmp_path: Path, watching: Watching) -> Iterator[Asok]:
+        with asok_app(tmp_path, pages=DOCUMENTED, plugins=[watching]) as made:
+            yield made
+
+    def test_as_on_the_page(self, app: Asok, browser: Browser, watching: Watching) -> None:
+        response = browser.send_form("/login", email="ada@example.org")
+        assert response.text.startswith("Check your email!")
+        path = link(sent(app))
+        assert path.startswith("/auth/magic/callback?token=")
+        response = browser.get(path)
+        assert (response.status_code, response.headers["Location"]) == (302, "/")
+        assert browser.user == "ada@example.org"
+        assert watching.events[-1].method == "magic"
+        assert Browser(app).get(path).text.startswith("Invalid or expired token.")
+
+    def test_a_bad_token_is_none(self, app: Asok, browser: Browser) -> None:
+        for query in ("", "?token=", "?token=x", "?token=" + "x" * 100_000):
+            assert browser.get("/auth/magic/callback" + query).text.startswith("Invalid or expired token.")
+
+    def test_a_token_of_asoks_own_making_is_refused(self, app: Asok, browser: Browser) -> None:
+        """A9.2.2: in Asok 0.8 the bearer token "7|exp" logs in as the address "7"."""
+        for payload in ("ada@example.org|9999999999", "7|9999999999"):
+            forged = app._sign(payload)
+            assert browser.get(f"/auth/magic/callback?token={forged}").text.startswith("Invalid")
+
+    def test_create_token(self, app: Asok, browser: Browser) -> None:
+        token = browser.get("/token").text.splitlines()[0]
+        assert browser.get(f"/auth/magic/callback?token={token}").status_code == 302
+        assert browser.user == "ada@example.org"
+        assert mails(app) == []
+
+    def test_a_bad_address_is_a_page_and_no_traceback(self, app: Asok, browser: Browser) -> None:
+        response = browser.send_form("/login", email="a@b@c")
+        assert response.status_code == 400
+        assert "address_invalid" in response.text
+        assert "Traceback" not in response.text
+
+    def test_the_awaitable_twin(self, app: Asok) -> None:
+        async def call() -> list[dict[str, object]]:
+            answers: list[dict[str, object]] = []
+
+            async def receive() -> dict[str, object]:
+                return {"type": "http.request", "body": b"", "more_body": False}
+
+            async def send(message: dict[str, object]) -> None:
+                answers.append(message)
+
+            scope = {"type": "http", "method": "GET", "path": "/twin", "headers": [(b"host", b"localhost")]}
+            await app({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
+            return answers
+
+        start, body, *_ = asyncio.run(call())
+        assert start["status"] == 200
+        assert bytes(body["body"]).startswith(b"sent")  # type: ignore[arg-type]
+        assert len(mails(app)) == 1
+
+
+def test_without_app_url_outside_debug(tmp_path: Path) -> None:
+    """Links are never made from the Host header."""
+    with asok_app(tmp_path, environ={"DEBUG": "false"}) as app:
+        browser = Browser(app)
+        response = ask(browser)
+        assert response.status_code == 500
+        assert mails(app) == []
+
+
+def test_app_url_and_host(tmp_path: Path) -> None:
+    with asok_app(tmp_path, config={"APP_URL": "https://app.example/"}, environ={"DEBUG": "false"}) as app:
+        browser = Browser(app)
+        browser.get("/auth/login")
+        browser.post(
+            "/auth/magic/send",
+            data={"csrf_token": browser.cookies["asok_csrf"], "email": "ada@example.org"},
+            headers={"Host": "evil.example"},
+        )
+        assert "https://app.example/auth/magic/callback?token=" in text(sent(app))
+        assert "evil" not in text(sent(app))
+
+
+def test_the_method_is_a_plugin_like_any_other(app: Asok) -> None:
+    methods = app.extensions["AuthExtension"].auth.login_methods
+    assert isinstance(methods["magic"], MagicLinkMethod)

@@ -1,0 +1,169 @@
+"""Eight processes at once: one proof, one winner (SECURITY 1, 20, 21, 22).
+
+The processes share the app's database through Asok's own engine, and the SQLite state store.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from asok.orm import close_all_db_connections
+from asok.orm.engines import get_engine
+from asok_totp.authenticator import Authenticators
+from asok_totp.recovery import RecoveryCodes
+from asok_totp.settings import TotpSettings
+from asok_totp.totp import Parameters, code_at
+
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.stores.credentials import SqlCredentialStore
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+from asok_auth_core.testing.fakes import FrozenClock
+
+PROCESSES = 8
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+AT = 1_790_000_010
+KEY = b"k" * 32
+
+WORKER = """
+import os, sys
+from asok.orm.engines import get_engine
+from asok_totp.authenticator import Authenticators
+from asok_totp.recovery import RecoveryCodes
+from asok_totp.settings import TotpSettings
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.errors import AuthError
+from asok_auth_core.flows.limits import Limits
+from asok_auth_core.stores.credentials import SqlCredentialStore
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+
+database, state_path = sys.argv[1:3]
+clock = lambda: 1790000010.0
+store = SqlCredentialStore(get_engine(database), clock=clock, random=os.urandom)
+state = SQLiteStateStore(state_path, clock=clock)
+keys = KeyRing([b"k" * 32])
+authenticators = Authenticators(
+    TotpSettings(), credentials=store, state=state, keys=keys, clock=clock, random=os.urandom
+)
+codes = RecoveryCodes(store, keys, os.urandom)
+limits = Limits(state, clock)
+store.find("totp", "1")
+
+def guess(user, code):
+    limits.hit("second-factor", f"totp:{user}", limit=10, window=900)
+    return authenticators.verify(user, code)
+
+def confirm(user, code):
+    authenticators.confirm(user, code)
+    return True
+
+attempts = {"verify": authenticators.verify, "recovery": codes.claim, "confirm": confirm, "guess": guess}
+print("ready", flush=True)
+for line in sys.stdin:
+    what, user, *given = line.split()
+    outcome = []
+    for code in given:
+        try:
+            outcome.append("yes" if attempts[what](user, code) else "no")
+        except AuthError as error:
+            outcome.append(error.code)
+    print(*outcome, flush=True)
+"""
+
+
+class Fleet:
+    """Processes that wait for a line and then all do the same, and what they share."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        database, path = f"sqlite://{folder / 'db.sqlite3'}", folder / "state.sqlite3"
+        clock, keys = FrozenClock(AT), KeyRing([KEY])
+        store = SqlCredentialStore(get_engine(database), clock=clock, random=os.urandom)
+        state = SQLiteStateStore(path, clock=clock)
+        stack.callback(close_all_db_connections)
+        stack.callback(state.close)
+        self.codes = RecoveryCodes(store, keys, os.urandom)
+        self.authenticators = Authenticators(
+            TotpSettings(), credentials=store, state=state, keys=keys, clock=clock, random=os.urandom
+        )
+        self.authenticators.enrolled("1")  # makes the table
+        self._workers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", WORKER, database, str(path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(PROCESSES)
+        ]
+        for worker in self._workers:
+            assert worker.stdout.readline() == "ready\n"
+
+    def all_do(self, what: str, user: str, *codes: str) -> list[str]:
+        for worker in self._workers:
+            worker.stdin.write(" ".join((what, user, *codes)) + "\n")
+        for worker in self._workers:
+            worker.stdin.flush()
+        return [outcome for worker in self._workers for outcome in worker.stdout.readline().split()]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        yield Fleet(stack, tmp_path_factory.mktemp("races"))
+
+
+def test_one_code_sent_by_eight_processes_is_accepted_once(fleet) -> None:
+    """SECURITY 1, 20"""
+    code = code_at(SECRET, Parameters(), AT // 30)
+    for _ in range(20):
+        fleet.authenticators.store("code", SECRET, Parameters())
+        assert sorted(fleet.all_do("verify", "code", code)) == ["no"] * 7 + ["yes"]
+
+
+def test_no_step_of_the_window_is_accepted_twice(fleet) -> None:
+    """SECURITY 20"""
+    window = [code_at(SECRET, Parameters(), AT // 30 + off) for off in (-1, 0, 1)]
+    for _ in range(10):
+        fleet.authenticators.store("window", SECRET, Parameters())
+        assert 1 <= fleet.all_do("verify", "window", *window).count("yes") <= 3
+        assert fleet.all_do("verify", "window", *window).count("yes") == 0
+
+
+def test_one_recovery_code_used_by_eight_processes_is_accepted_once(fleet) -> None:
+    """SECURITY 1 (Parse Server CVE-2026-33624)"""
+    for code in fleet.codes.issue("recovery"):
+        assert sorted(fleet.all_do("recovery", "recovery", code)) == ["no"] * 7 + ["yes"]
+    assert fleet.codes.remaining("recovery") == 0
+
+
+def test_all_recovery_codes_at_once_are_each_accepted_once(fleet) -> None:
+    """SECURITY 1: parallel claims of different codes lose none of each other's writes."""
+    issued = fleet.codes.issue("ten")
+    assert fleet.all_do("recovery", "ten", *issued).count("yes") == len(issued)
+    assert fleet.codes.remaining("ten") == 0
+
+
+def test_an_enrolment_is_confirmed_once(fleet) -> None:
+    """SECURITY 1"""
+    for _ in range(10):
+        secret, parameters = fleet.authenticators.begin("enrol")
+        code = code_at(secret, parameters, AT // 30)
+        assert fleet.all_do("confirm", "enrol", code).count("yes") == 1
+
+
+def test_200_wrong_codes_from_eight_processes_evaluate_ten(fleet) -> None:
+    """SECURITY 21"""
+    fleet.authenticators.store("guess", SECRET, Parameters())
+    right = {code_at(SECRET, Parameters(), AT // 30 + off) for off in (-1, 0, 1)}
+    wrong = [f"{number:06}" for number in range(30) if f"{number:06}" not in right][:25]
+    outcomes = fleet.all_do("guess", "guess", *wrong)
+    assert len(outcomes) == 200
+    assert outcomes.count("no") == 10
+    assert outcomes.count("rate_limited") == 190

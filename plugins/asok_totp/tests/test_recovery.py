@@ -1,0 +1,176 @@
+"""Recovery codes: strength, one hash per attempt, codes taken over from Asok's Admin (SECURITY 22)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+
+import pytest
+from asok.admin.utils import _generate_backup_codes, _hash_backup_code
+from asok_totp.recovery import ALPHABET, CODE_BYTES, COUNT, KIND, RecoveryCodes, read, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.errors import SealKeyRetired
+from asok_auth_core.testing.fakes import FrozenClock, MemoryCredentialStore
+
+OLD, NEW = b"o" * 32, b"n" * 32
+ASOK_SECONDS = 1.1
+"""CPU of one wrong code with the ten slow hashes that Asok 0.8 tries in turn."""
+
+
+@pytest.fixture
+def store() -> MemoryCredentialStore:
+    return MemoryCredentialStore(FrozenClock())
+
+
+@pytest.fixture
+def codes(store) -> RecoveryCodes:
+    return RecoveryCodes(store, KeyRing([NEW]), os.urandom)
+
+
+def test_ten_codes_of_eighty_bits(codes) -> None:
+    issued = codes.issue("1")
+    assert len(set(issued)) == COUNT == 10
+    assert CODE_BYTES * 8 >= 80
+    assert all(re.fullmatch(rf"[{ALPHABET}]{{4}}(-[{ALPHABET}]{{4}}){{3}}", code) for code in issued)
+    assert codes.remaining("1") == 10
+
+
+@given(st.binary(min_size=CODE_BYTES, max_size=CODE_BYTES))
+@settings(max_examples=100, deadline=None)
+def test_writing_loses_no_bit(raw: bytes) -> None:
+    bare = write(raw).replace("-", "")
+    number = 0
+    for symbol in bare:
+        number = number * 32 + ALPHABET.index(symbol)
+    assert number.to_bytes(CODE_BYTES, "big") == raw
+    assert read(write(raw)) == bare
+
+
+@pytest.mark.parametrize(
+    "change",
+    [str.lower, lambda c: c.replace("-", ""), lambda c: f" {c}\n", lambda c: c.replace("-", " \u2013 ")],
+)
+def test_typing_does_not_matter(codes, change) -> None:
+    issued = codes.issue("1")
+    assert codes.claim("1", change(issued[0]))
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "A" * 15, "A" * 17, "A" * 10_000, "🔑" * 16, "U" * 16, "0000-0000-0000-000!", "\x00" * 16]
+)
+def test_what_is_no_code_is_refused(codes, typed) -> None:
+    codes.issue("1")
+    assert codes.claim("1", typed) is False
+
+
+@given(st.text(max_size=100))
+@settings(max_examples=200, deadline=None)
+def test_reading_never_fails(typed: str) -> None:
+    code = read(typed)
+    assert code is None or len(code) in (8, 16)
+
+
+def test_a_code_is_used_up_and_belongs_to_its_user(codes) -> None:
+    """SECURITY 1"""
+    mine, _ = codes.issue("1"), codes.issue("2")
+    assert codes.claim("2", mine[0]) is False
+    assert codes.claim("1", mine[0]) is True
+    assert codes.claim("1", mine[0]) is False
+    assert codes.remaining("1") == 9
+    assert codes.claim("3", mine[1]) is False
+
+
+def test_issuing_again_voids_the_old(codes) -> None:
+    old, new = codes.issue("1"), codes.issue("1")
+    assert not any(codes.claim("1", code) for code in old)
+    assert codes.claim("1", new[9])
+
+
+def test_the_store_holds_keyed_hashes_only(codes, store) -> None:
+    """SECURITY 22: 80 bits are under 112, so a plain hash would not do."""
+    import hashlib
+
+    issued = codes.issue("1")
+    dump = store.find(KIND, "1").data
+    for code in issued:
+        bare = code.replace("-", "")
+        assert bare not in dump
+        for form in (code, bare, f"1{bare}"):
+            assert hashlib.sha256(form.encode()).hexdigest() not in dump
+
+
+def test_a_rotated_key_keeps_codes_good_until_it_is_retired(store) -> None:
+    """SECURITY 29"""
+    issued = RecoveryCodes(store, KeyRing([OLD]), os.urandom).issue("1")
+    assert RecoveryCodes(store, KeyRing([NEW, OLD]), os.urandom).claim("1", issued[0])
+    assert not RecoveryCodes(store, KeyRing([NEW]), os.urandom).claim("1", issued[1])
+
+
+def cost(codes: RecoveryCodes, user: str, times: int = 300) -> float:
+    """CPU seconds of one wrong code, the best of five runs."""
+    best = float("inf")
+    for _ in range(5):
+        start = time.process_time()
+        for _ in range(times):
+            assert not codes.claim(user, "0000-0000-0000-0000")
+        best = min(best, (time.process_time() - start) / times)
+    return best
+
+
+def test_a_wrong_code_costs_one_hash_however_many_are_left(codes) -> None:
+    """SECURITY 22: at most a hundredth of Asok's, and the same with ten left as with one."""
+    issued = codes.issue("ten")
+    last = codes.issue("one")
+    for code in last[1:]:
+        assert codes.claim("one", code)
+    assert issued
+    with_ten, with_one = cost(codes, "ten"), cost(codes, "one")
+    assert with_ten <= ASOK_SECONDS / 100
+    assert with_ten <= with_one * 2 + 0.000_1
+
+
+def test_one_hash_is_computed_for_a_wrong_code(codes, store, monkeypatch) -> None:
+    """SECURITY 22"""
+    codes.issue("1")
+    counted = []
+    digests = KeyRing.digests
+    monkeypatch.setattr(KeyRing, "digests", lambda self, *parts: counted.append(1) or digests(self, *parts))
+    assert not codes.claim("1", "0000-0000-0000-0000")
+    assert len(counted) == 1
+
+
+# -- taken over from Asok's Admin --------------------------------------------------------------------
+
+
+def test_backup_codes_of_asok_keep_working(codes) -> None:
+    plain = _generate_backup_codes(3)
+    codes.adopt("1", [_hash_backup_code(code) for code in plain])
+    assert codes.remaining("1") == 3
+    assert codes.claim("1", plain[2].lower())
+    assert not codes.claim("1", plain[2])
+    assert codes.claim("1", plain[0].replace("-", ""))
+    assert codes.remaining("1") == 1
+    fresh = codes.issue("1")
+    assert not codes.claim("1", plain[1])
+    assert codes.claim("1", fresh[0])
+
+
+def test_adopted_hashes_are_sealed_and_cost_nothing_for_codes_of_ours(codes, store) -> None:
+    hashed = _hash_backup_code("ABCD-EFGH")
+    codes.adopt("1", [hashed])
+    salt, _, digest = hashed.partition("$")
+    dump = json.dumps(store.find(KIND, "1").data)
+    assert salt not in dump
+    assert digest not in dump
+    assert cost(codes, "1", 50) <= ASOK_SECONDS / 100
+
+
+def test_adopted_codes_under_a_retired_key_say_so(store) -> None:
+    RecoveryCodes(store, KeyRing([OLD]), os.urandom).adopt("1", [_hash_backup_code("ABCD-EFGH")])
+    with pytest.raises(SealKeyRetired):
+        RecoveryCodes(store, KeyRing([NEW]), os.urandom).claim("1", "ABCD-EFGH")

@@ -1,0 +1,615 @@
+"""The Asok adapter in real apps: its seams, and what happens without it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asok import Asok
+from asok.auth import MagicLink
+from asok.orm import MODELS_REGISTRY
+from asok.testing import TestClient
+from markupsafe import Markup
+
+from asok_auth_core import AuthExtension, Event, LoginMethod, SecondFactor, hookimpl
+from asok_auth_core.adapters.asok.users import AsokUsers
+from asok_auth_core.errors import (
+    ConfigurationError,
+    PluginError,
+    SettingError,
+    StoreUnavailable,
+    TokenExpired,
+)
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.types import User
+
+PAGES = {
+    "enter.py": """
+from models.user import User
+
+def get(request):
+    request.login(User.find(email=request.query.get("as")))
+    return request.redirect("/")
+""",
+    "leave.py": """
+def get(request):
+    request.logout()
+    return request.redirect("/")
+""",
+    "fail.py": """
+from asok_auth_core.errors import RateLimited
+
+def get(request):
+    raise RateLimited("Slow down.", retry_after=7)
+""",
+    "api/fail.py": """
+from asok_auth_core.errors import LoginRequired
+
+def get(request):
+    raise LoginRequired("Please log in first.")
+""",
+    "go.py": """
+def get(request):
+    return request.redirect("/elsewhere")
+""",
+    "stop.py": """
+def get(request):
+    request.abort(404, "gone")
+""",
+    "boom.py": """
+def get(request):
+    raise RuntimeError("boom")
+""",
+    "nothing.py": """
+def get(request):
+    try:
+        request.auth.telepathy
+    except AttributeError as error:
+        return str(error)
+""",
+    "posted.py": """
+def post(request):
+    return "done " + (request.user.email if request.user else "nobody")
+""",
+}
+
+
+class Badge(LoginMethod):
+    """Authenticates each request by a header; has a page, an api, and a form for other sites."""
+
+    name = "badge"
+
+    def __init__(self, auth: Auth) -> None:
+        self.auth = auth
+
+    def authenticate(self, request: WebRequest) -> User | None:
+        badge = request.headers.get("X-Badge")
+        if badge is None:
+            return None
+        if badge == "old":
+            raise TokenExpired("This badge has expired.")
+        return self.auth.users.by_email(badge)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/auth/badge/echo", get=self.echo, post=self.echo),
+            Route("/auth/badge/foreign", post=self.echo, csrf=False),
+        ]
+
+    def echo(self, request: WebRequest) -> WebResponse:
+        request.set_cookie("badge", "1", max_age=60)
+        body = f"{request.method} {sorted(request.form)} {request.client} {request.base_url}"
+        return WebResponse(body, content_type="text/plain")
+
+    def login_block(self, request: WebRequest) -> Markup:
+        return Markup("<p>badge here</p>")
+
+    @property
+    def api(self) -> Badge:
+        return self
+
+
+class Word(SecondFactor):
+    name = "word"
+    label = "Secret word"
+
+    def is_enrolled(self, user: User) -> bool:
+        return getattr(user, "name", None) == "two"
+
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        return Markup('<input name="word">')
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return request.form.get("word") == "swordfish"
+
+
+class Plugin:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    @hookimpl
+    def asok_auth_login_methods(self, auth: Auth) -> list[LoginMethod]:
+        return [Badge(auth)]
+
+    @hookimpl
+    def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
+        return [Word()]
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def plugin() -> Plugin:
+    return Plugin()
+
+
+@pytest.fixture
+def app(tmp_path: Path, plugin: Plugin) -> Iterator[Asok]:
+    with asok_app(tmp_path, pages=PAGES, plugins=[plugin]) as made:
+        user = MODELS_REGISTRY["User"]
+        user.create(email="ada@example.org")
+        user.create(email="two@example.org", name="two")
+        yield made
+
+
+@pytest.fixture
+def client(app: Asok) -> TestClient:
+    return TestClient(app)
+
+
+def home(client: TestClient, **arguments: object) -> str:
+    return client.get("/", **arguments).text.splitlines()[0]
+
+
+class TestLogin:
+    def test_an_apps_own_login(self, client: TestClient, plugin: Plugin) -> None:
+        client.get("/")
+        before = client.cookies["asok_sid"]
+        response = client.get("/enter?as=ada@example.org")
+        assert (response.status_code, response.headers["Location"]) == (302, "/")
+        assert home(client) == "ada@example.org"
+        assert client.cookies["asok_sid"] != before
+        assert [(e.name, e.method) for e in plugin.events] == [("login.succeeded", "app")]
+
+    def test_logging_out(self, client: TestClient, plugin: Plugin) -> None:
+        client.get("/enter?as=ada@example.org")
+        old = dict(client.cookies)
+        client.get("/leave")
+        assert home(client) == "nobody"
+        assert plugin.events[-1].name == "logout"
+        client.cookies = old
+        assert home(client) == "nobody", "the old cookies are worth nothing"
+
+    def test_an_apps_own_login_asks_for_the_second_factor(self, client: TestClient) -> None:
+        """A6.3.4"""
+        response = client.get("/enter?as=two@example.org")
+        assert (response.status_code, response.headers["Location"]) == (303, "/auth/second-factor")
+        assert home(client) == "nobody"
+        page = client.get("/auth/second-factor").text
+        assert 'name="word"' in page
+        data = {"csrf_token": client.cookies["asok_csrf"], "factor": "word", "word": "trout"}
+        refused = client.post("/auth/second-factor", data=data)
+        assert refused.status_code == 400
+        assert 'role="alert"' in refused.text
+        assert home(client) == "nobody"
+        response = client.post("/auth/second-factor", data={**data, "word": "swordfish"})
+        assert (response.status_code, response.headers["Location"]) == (303, "/")
+        assert home(client) == "two@example.org"
+
+    def test_a_session_that_was_not_begun_by_the_pipeline_is_nobodys(
+        self, app: Asok, client: TestClient
+    ) -> None:
+        client.get("/enter?as=ada@example.org")
+        sid = app._unsign(client.cookies["asok_sid"])
+        data = app._session_store.load(sid)
+        del data["asok_auth.login"]
+        app._session_store.save(sid, data)
+        assert home(client) == "nobody"
+
+    def test_a_signed_number_is_no_session(self, app: Asok, client: TestClient) -> None:
+        """In DEBUG, Asok 0.8 takes any signed user id for a session."""
+        client.cookies["asok_session"] = app._sign("1")
+        assert home(client) == "nobody"
+
+    def test_a_deleted_user(self, client: TestClient) -> None:
+        client.get("/enter?as=ada@example.org")
+        MODELS_REGISTRY["User"].find(email="ada@example.org").delete()
+        assert home(client) == "nobody"
+
+
+class TestAuthenticatedRequests:
+    def test_a_method_that_proves_the_request_itself(self, client: TestClient) -> None:
+        assert home(client, headers={"X-Badge": "ada@example.org"}) == "ada@example.org"
+        assert home(client) == "nobody"
+
+    def test_a_bad_proof_counts_more_than_a_session(self, client: TestClient) -> None:
+        client.get("/enter?as=ada@example.org")
+        assert home(client, headers={"X-Badge": "old"}) == "nobody"
+        assert home(client) == "ada@example.org"
+
+    def test_it_needs_no_csrf_token_without_cookies(self, app: Asok) -> None:
+        response = TestClient(app).post("/posted", headers={"X-Badge": "ada@example.org"})
+        assert response.status_code == 200
+        assert response.text.startswith("done ada@example.org")
+
+    def test_it_needs_one_with_a_session_cookie(self, client: TestClient) -> None:
+        """CSRF is for cookies: with one, the browser may have been made to send this."""
+        client.get("/")
+        assert client.post("/posted", headers={"X-Badge": "ada@example.org"}).status_code == 403
+
+    def test_nobody_needs_one(self, app: Asok) -> None:
+        assert TestClient(app).post("/posted").status_code == 403
+        assert TestClient(app).post("/posted", headers={"X-Badge": "old"}).status_code == 403
+        assert TestClient(app).post("/posted", headers={"X-Badge": "eve@example.org"}).status_code == 403
+
+
+class TestPages:
+    def test_a_plugins_route(self, client: TestClient) -> None:
+        response = client.get("/auth/badge/echo")
+        assert (response.status_code, response.text) == (200, "GET []  http://localhost")
+        assert response.headers["Content-Type"] == "text/plain"
+        assert client.cookies["badge"] == "1"
+
+    def test_head_is_head(self, client: TestClient) -> None:
+        response = client._request("HEAD", "/auth/badge/echo")
+        assert (response.status_code, response.body) == (200, b"")
+
+    def test_form_fields_come_from_the_body_only(self, client: TestClient) -> None:
+        client.get("/")
+        data = {"csrf_token": client.cookies["asok_csrf"], "b": "1"}
+        response = client.post("/auth/badge/echo?a=1", data=data)
+        assert response.text.startswith("POST ['b', 'csrf_token']")
+
+    def test_a_route_that_proves_its_caller_in_another_way(self, app: Asok) -> None:
+        assert TestClient(app).post("/auth/badge/foreign").status_code == 200
+        assert TestClient(app).post("/auth/badge/echo").status_code == 403
+
+    def test_methods_that_are_not_answered(self, client: TestClient) -> None:
+        response = client.get("/auth/badge/foreign")
+        assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+        client.get("/")
+        headers = {"X-CSRF-Token": client.cookies["asok_csrf"]}
+        for send in (client.put, client.patch, client.delete):
+            assert send("/auth/login", headers=headers).status_code == 405
+
+    def test_the_login_page_shows_every_methods_block(self, client: TestClient) -> None:
+        page = client.get("/auth/login").text
+        assert "badge here" in page
+        assert 'name="email"' in page
+
+    def test_paths_that_are_nobodys(self, client: TestClient) -> None:
+        for path in (
+            "/auth",
+            "/auth/x",
+            "/auth/login/x",
+            "/auth/static/x.css",
+            "/auth/../x",
+            "/auth//login/y",
+        ):
+            assert client.get(path).status_code == 404, path
+
+    def test_the_stylesheet_is_kept(self, client: TestClient) -> None:
+        path = re.search(r'href="(/auth/static/[0-9a-f]+\.css)"', client.get("/auth/login").text)[1]
+        response = client.get(path)
+        assert response.headers["Content-Type"].startswith("text/css")
+        assert "immutable" in response.headers["Cache-Control"]
+
+    def test_the_account_page(self, client: TestClient) -> None:
+        response = client.get("/auth/account")
+        assert response.status_code == 401
+        assert "log in" in response.text
+        client.get("/enter?as=ada@example.org")
+        assert "ada@example.org" in client.get("/auth/account").text
+
+    def test_the_log_out_page(self, client: TestClient) -> None:
+        client.get("/enter?as=ada@example.org")
+        assert client.get("/auth/logout").status_code == 200
+        assert home(client) == "ada@example.org", "GET logs nobody out"
+        response = client.post("/auth/logout", data={"csrf_token": client.cookies["asok_csrf"]})
+        assert response.headers["Location"] == "/"
+        assert home(client) == "nobody"
+
+    def test_no_page_tells_where_it_is_installed(self, client: TestClient) -> None:
+        page = client.get("/auth/login").text
+        assert "site-packages" not in page
+        assert "adapters" not in page
+
+    def test_an_apps_own_page_comes_first_and_its_pattern_last(self, tmp_path: Path) -> None:
+        pages = {
+            "auth/login.py": "def get(request):\n    return 'my own'\n",
+            "auth/[anything].py": "def get(request):\n    return 'pattern'\n",
+        }
+        with asok_app(tmp_path, pages=pages) as app:
+            client = TestClient(app)
+            assert client.get("/auth/login").text.startswith("my own")
+            assert client.get("/auth/other").text.startswith("pattern")
+            assert "Log out" in client.get("/auth/logout").text
+
+    def test_an_apps_own_template_comes_first(self, tmp_path: Path) -> None:
+        own = tmp_path / "src" / "partials" / "auth"
+        own.mkdir(parents=True)
+        (own / "logout.html").write_text(
+            '{% extends "auth/base.html" %}{% block content %}Bye?{% endblock %}'
+        )
+        with asok_app(tmp_path) as app:
+            assert "Bye?" in TestClient(app).get("/auth/logout").text
+
+
+class TestErrors:
+    def test_an_error_in_an_apps_page(self, client: TestClient) -> None:
+        response = client.get("/fail")
+        assert response.status_code == 429
+        assert response.headers["Retry-After"] == "7"
+        assert "Slow down." in response.text
+        assert "Traceback" not in response.text
+
+    def test_json_where_a_program_asked(self, client: TestClient) -> None:
+        response = client.get("/api/fail")
+        assert response.status_code == 401
+        assert response.json == {"error": "Please log in first.", "code": "login_required", "status": 401}
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        response = client.get("/fail", headers={"Accept": "application/json"})
+        assert response.json["code"] == "rate_limited"
+
+    def test_other_errors_stay_asoks(self, client: TestClient) -> None:
+        assert client.get("/boom").status_code == 500
+        assert client.get("/stop").status_code == 404
+
+    def test_an_inner_error_says_nothing_of_the_inside(self, tmp_path: Path) -> None:
+        page = """
+from asok_auth_core.errors import StoreUnavailable
+
+def get(request):
+    raise StoreUnavailable("/var/lib/secret/place is locked")
+"""
+        with asok_app(tmp_path, pages={"down.py": page}, environ={"DEBUG": "false"}) as app:
+            response = TestClient(app).get("/down")
+            assert response.status_code == 503
+            assert "/var/lib" not in response.text
+            assert "try again" in response.text
+
+    def test_a_method_that_is_not_installed(self, client: TestClient) -> None:
+        assert "request.auth has no 'telepathy'. Installed: " in client.get("/nothing").text
+
+    def test_query(self, app: Asok, client: TestClient) -> None:
+        """request.query does not exist in Asok 0.8."""
+        assert client.get("/enter?as=ada@example.org").status_code == 302
+
+
+class TestASGI:
+    def call(
+        self, app: Asok, path: str, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], str]:
+        async def run() -> list[dict[str, object]]:
+            sent: list[dict[str, object]] = []
+
+            async def receive() -> dict[str, object]:
+                return {"type": "http.request", "body": b"", "more_body": False}
+
+            async def send(message: dict[str, object]) -> None:
+                sent.append(message)
+
+            target, _, query = path.partition("?")
+            raw = [
+                (k.lower().encode(), v.encode()) for k, v in {"host": "localhost", **(headers or {})}.items()
+            ]
+            scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
+            await app({**scope, "headers": raw, "client": ("127.0.0.1", 1)}, receive, send)
+            return sent
+
+        start, *bodies = asyncio.run(run())
+        pairs = [(k.decode(), v.decode()) for k, v in start["headers"]]  # type: ignore[attr-defined]
+        cookies = "; ".join(v.split(";")[0] for k, v in pairs if k == "set-cookie")
+        body = b"".join(message["body"] for message in bodies)  # type: ignore[misc]
+        return start["status"], {**dict(pairs), "cookies": cookies}, body.decode()  # type: ignore[return-value]
+
+    def test_pages(self, app: Asok) -> None:
+        status, _, body = self.call(app, "/auth/login")
+        assert status == 200
+        assert "badge here" in body
+
+    def test_login(self, app: Asok) -> None:
+        """Asok 0.8 answers 500 to any request.redirect() under ASGI."""
+        status, headers, _ = self.call(app, "/enter?as=ada@example.org")
+        assert (status, headers["location"]) == (302, "/")
+        _, _, body = self.call(app, "/", {"cookie": headers["cookies"]})
+        assert body.startswith("ada@example.org")
+
+    def test_second_factor(self, app: Asok) -> None:
+        status, headers, _ = self.call(app, "/enter?as=two@example.org")
+        assert (status, headers["location"]) == (303, "/auth/second-factor")
+        _, _, body = self.call(app, "/", {"cookie": headers["cookies"]})
+        assert body.startswith("nobody")
+        status, _, body = self.call(app, "/auth/second-factor", {"cookie": headers["cookies"]})
+        assert status == 200
+        assert 'name="word"' in body
+
+    def test_errors(self, app: Asok) -> None:
+        assert self.call(app, "/fail")[0] == 429
+        assert self.call(app, "/stop")[0] == 404
+        assert self.call(app, "/boom")[0] == 500
+        assert self.call(app, "/go")[1]["location"] == "/elsewhere"
+
+
+class TestStarting:
+    def test_registered_twice(self, tmp_path: Path) -> None:
+        with asok_app(tmp_path, extension=False) as app:
+            extension = AuthExtension(app)
+            app.register_extension(extension)
+            app.register_extension(AuthExtension())
+            assert app.extensions["AuthExtension"] is extension
+            assert TestClient(app).get("/auth/login").status_code == 200
+            extension.close()
+
+    def test_two_extensions(self, tmp_path: Path) -> None:
+        class Mine(AuthExtension):
+            pass
+
+        with asok_app(tmp_path) as app, pytest.raises(ConfigurationError, match="Two AuthExtensions"):
+            app.register_extension(Mine())
+
+    def test_two_apps_in_one_process(self, tmp_path: Path) -> None:
+        """Each has its own; an app without the extension is as it was."""
+        with (
+            asok_app(tmp_path / "a", pages=PAGES, plugins=[Plugin()]) as first,
+            asok_app(tmp_path / "b", plugins=[]) as second,
+            asok_app(
+                tmp_path / "c",
+                extension=False,
+                pages={
+                    "kind.py": "def get(request):\n    return request.auth.magic.__module__\n",
+                    "enter.py": PAGES["enter.py"].replace("request.query", "request.args"),
+                    "posted.py": PAGES["posted.py"],
+                },
+            ) as plain,
+        ):
+            assert "badge here" in TestClient(first).get("/auth/login").text
+            assert "badge here" not in TestClient(second).get("/auth/login").text
+            client = TestClient(plain)
+            assert client.get("/auth/login").status_code == 404
+            assert client.get("/kind").text.startswith(MagicLink.__module__)
+            assert home(client) == "nobody"
+            MODELS_REGISTRY["User"].create(email="ada@example.org")
+            client.get("/enter?as=ada@example.org")
+            assert home(client) == "ada@example.org"
+            assert client.post("/posted").status_code == 403
+
+    def test_no_user_model(self, tmp_path: Path) -> None:
+        with asok_app(tmp_path, extension=False) as app:
+            app.config["AUTH_MODEL"] = "Person"
+            with pytest.raises(
+                ConfigurationError, match=r"no user model 'Person'. Create src/models/person.py"
+            ):
+                app.register_extension(AuthExtension())
+
+    @pytest.mark.parametrize(
+        ("auth", "message"),
+        [
+            (
+                {"STATE_STORE": "sqlight:///x"},
+                "asks for 'sqlight', which no plugin gives; there is: .*Did you mean 'sqlite'",
+            ),
+            ({"MAIL_TRANSPORT": "pigeon"}, "asks for 'pigeon', which no plugin gives"),
+            ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean LIFETIME"),
+        ],
+    )
+    def test_a_setting_that_is_wrong(self, tmp_path: Path, auth: dict[str, object], message: str) -> None:
+        with pytest.raises(SettingError, match=message), asok_app(tmp_path, auth=auth):
+            pass
+
+    def test_a_short_key_outside_debug(self, tmp_path: Path) -> None:
+        with asok_app(tmp_path, extension=False, environ={"DEBUG": "false"}) as app:
+            app.config["SECRET_KEY"] = "short"
+            with pytest.raises(SettingError, match="SECRET_KEY has 5 bytes; at least 32"):
+                app.register_extension(AuthExtension())
+
+    def test_a_path_that_two_parts_want(self, tmp_path: Path) -> None:
+        class Clashing(Badge):
+            name = "clash"
+
+        class Two(Plugin):
+            @hookimpl
+            def asok_auth_login_methods(self, auth: Auth) -> list[LoginMethod]:
+                return [Badge(auth), Clashing(auth)]
+
+        with (
+            pytest.raises(PluginError, match="Two parts want the path /auth/badge/echo"),
+            asok_app(tmp_path, plugins=[Two()]),
+        ):
+            pass
+
+    def test_broken_plugins_and_a_working_app(self, tmp_path: Path) -> None:
+        class Broken:
+            @hookimpl
+            def asok_auth_login_methods(self, auth: Auth) -> list[LoginMethod]:
+                raise RuntimeError("broken inside")
+
+        with asok_app(tmp_path, plugins=[Broken(), Plugin()]) as app:
+            assert "badge here" in TestClient(app).get("/auth/login").text
+            [info] = app.extensions["AuthExtension"].auth.plugins.quarantined
+            assert "RuntimeError: broken inside" in info.reason
+        with (
+            pytest.raises(PluginError, match="broken inside"),
+            asok_app(tmp_path, auth={"STRICT": True}, plugins=[Broken()]),
+        ):
+            pass
+
+
+class TestStoreTrouble:
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        return tmp_path / "state" / "auth.sqlite3"
+
+    def test_a_store_that_cannot_be_opened_denies_quickly(self, tmp_path: Path, place: Path) -> None:
+        """A16.5.2"""
+        place.parent.write_text("a file where a folder should be")
+        with asok_app(
+            tmp_path, auth={"STATE_STORE": f"sqlite:///{place}"}, environ={"DEBUG": "false"}
+        ) as app:
+            client = TestClient(app)
+            client.get("/auth/login")
+            data = {"csrf_token": client.cookies["asok_csrf"], "email": "ada@example.org"}
+            response = client.post("/auth/magic/send", data=data)
+            assert response.status_code == 503
+            assert str(place) not in response.text
+            with pytest.raises(StoreUnavailable, match="auth.sqlite3"):
+                app.extensions["AuthExtension"].auth.state.get("x")
+
+
+class TestUsers:
+    def test_fields_that_disable(self, app: Asok) -> None:
+        users = AsokUsers(app)
+        user = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        assert users.is_active(user)
+        user.is_active = False
+        assert not users.is_active(user)
+        user.is_active = True
+        user.is_banned = True
+        assert not users.is_active(user)
+
+    @pytest.mark.parametrize("user_id", ["", "x", "-1", "1e3", str(2**63), "1 OR 1=1", "٣"])
+    def test_odd_ids_are_nobody(self, app: Asok, user_id: str) -> None:
+        assert AsokUsers(app).by_id(user_id) is None
+
+    def test_addresses(self, app: Asok) -> None:
+        users = AsokUsers(app)
+        ada = users.by_email("Ada@Example.org")
+        assert ada is not None
+        assert users.email_of(ada) == "ada@example.org"
+        created = users.create("bob@example.org", "Bob")
+        assert users.by_id(str(created.id)).name == "Bob"  # type: ignore[union-attr]
+
+
+def test_installed_below_root(tmp_path: Path) -> None:
+    """Asok refuses extension pages below /root; ours need no folder of pages."""
+    with asok_app(tmp_path) as app:
+        assert app._is_safe_extension_path("/root/x") is False
+        extension = app.extensions["AuthExtension"]
+        assert extension.get_pages_path() is None
+        assert extension.get_templates_path() is None
+        assert extension.get_static_path() is None
+
+
+def test_the_engine_needs_no_framework() -> None:
+    """Importing every engine module leaves asok, pluggy and requests out."""
+    program = """
+    import importlib, pkgutil, sys
+    import asok_auth_core.engine as engine
+    for module in pkgutil.walk_packages(engine.__path__, "asok_auth_core.engine."):
+        importlib.import_module(module.name)
+    sys.exit(", ".join(sorted({"asok", "pluggy", "requests", "jinja2", "sqlite3"} & set(sys.modules))) or None)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

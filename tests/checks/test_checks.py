@@ -1,0 +1,292 @@
+"""Each broken set-up is found, with the remedy; a sound one gets no finding."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from asok_auth_core import checks, hookimpl
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.providers import OpenIDProvider
+from asok_auth_core.startup import start
+from asok_auth_core.testing.fakes import MemoryCredentialStore, MemoryUsers
+from asok_auth_core.types import Finding, Grant
+
+SOUND = {
+    "SECRET_KEY": secrets.token_hex(32),
+    "APP_URL": "https://app.example",
+    "MAIL_FROM": "auth@app.example",
+}
+
+
+class SmtpServer(threading.Thread):
+    """Speaks enough SMTP for a log-in, and remembers the commands."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.commands: list[str] = []
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rw", newline="\r\n") as lines:
+                lines.write("220 ready\n")
+                lines.flush()
+                for line in lines:
+                    self.commands.append(line.split()[0].upper())
+                    lines.write("221 bye\n" if self.commands[-1] == "QUIT" else "250 ok\n")
+                    lines.flush()
+                    if self.commands[-1] == "QUIT":
+                        break
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.join(5)
+
+
+@pytest.fixture
+def smtp() -> Iterator[SmtpServer]:
+    server = SmtpServer()
+    server.start()
+    yield server
+    server.close()
+
+
+def build(
+    tmp_path: Path,
+    config: dict[str, object],
+    *,
+    users: MemoryUsers | None = None,
+    plugins: tuple[object, ...] = (),
+) -> Auth:
+    return start(
+        config,
+        {},
+        root=tmp_path,
+        users=MemoryUsers() if users is None else users,
+        credentials=lambda clock, random: MemoryCredentialStore(clock),
+        plugins=plugins,
+        entry_points=[],
+    )
+
+
+def examine(auth: Auth) -> list[Finding]:
+    try:
+        return list(auth.plugins.checks(auth))
+    finally:
+        auth.outbox.close()
+        auth.state.close()
+
+
+def only(findings: list[Finding], check: str) -> Finding:
+    [finding] = [finding for finding in findings if finding.check == check]
+    assert finding.remedy, "a finding says what to do"
+    return finding
+
+
+@pytest.fixture
+def sound(smtp: SmtpServer) -> dict[str, object]:
+    return {**SOUND, "MAIL_HOST": "127.0.0.1", "MAIL_PORT": smtp.port}
+
+
+def test_a_sound_app_gets_no_finding_and_no_mail_is_sent(
+    tmp_path: Path, sound: dict[str, object], smtp: SmtpServer
+) -> None:
+    assert examine(build(tmp_path, sound)) == []
+    assert smtp.commands[0] == "EHLO"
+    assert not {"MAIL", "RCPT", "DATA"} & set(smtp.commands)
+
+
+@pytest.mark.parametrize(
+    "secret", ["change-me-change-me-change-me-change-me", "a" * 64, "correct-password-of-our-app-2024"]
+)
+def test_a_guessable_secret(tmp_path: Path, sound: dict[str, object], secret: str) -> None:
+    found = only(examine(build(tmp_path, {**sound, "SECRET_KEY": secret})), "secrets")
+    assert found.severity == "error"
+    assert "SECRET_KEY" in found.message
+    assert secret not in found.message
+    assert "secrets.token_hex(32)" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [(None, "not set"), ("http://app.example", "in clear"), ("app.example", "no web address")],
+)
+def test_an_app_url_that_endangers_links(
+    tmp_path: Path, sound: dict[str, object], url: str | None, said: str
+) -> None:
+    found = only(examine(build(tmp_path, {**sound, "APP_URL": url})), "transport")
+    assert found.severity == "error"
+    assert said in found.message
+    assert "https://" in found.remedy
+
+
+def test_debug_before_the_world(tmp_path: Path, sound: dict[str, object]) -> None:
+    found = only(examine(build(tmp_path, {**sound, "DEBUG": True})), "transport")
+    assert "DEBUG is on" in found.message
+
+
+def test_a_store_in_memory_with_several_workers(
+    tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    found = only(examine(build(tmp_path, {**sound, "AUTH": {"STATE_STORE": "memory:"}})), "store")
+    assert found.severity == "error"
+    assert "4 workers" in found.message
+    assert "asok-auth-redis" in found.remedy
+
+
+def test_a_store_that_does_not_answer(
+    tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth = build(tmp_path, sound)
+
+    def put(key: str, value: bytes, ttl: int) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    monkeypatch.setattr(auth.state, "put", put)
+    found = only(examine(auth), "store")
+    assert found.severity == "error"
+    assert "The disk is full." in found.message
+
+
+def test_a_mail_server_that_refuses(tmp_path: Path, sound: dict[str, object]) -> None:
+    found = only(examine(build(tmp_path, {**sound, "MAIL_PORT": 9})), "mail")
+    assert found.severity == "error"
+    assert "127.0.0.1:9" in found.message
+    assert "MAIL_HOST" in found.remedy
+
+
+def test_mail_that_goes_to_the_console_only(tmp_path: Path, sound: dict[str, object]) -> None:
+    found = only(examine(build(tmp_path, {**sound, "AUTH": {"MAIL_TRANSPORT": "file"}})), "mail")
+    assert "no mail reaches anybody" in found.message
+
+
+class Somewhere(OpenIDProvider):
+    name = "somewhere"
+    label = "Somewhere"
+    issuer = "https://127.0.0.1:9"
+
+
+def provider_plugin(issuer: str) -> ModuleType:
+    module = ModuleType("somewhere")
+    provider = Somewhere()
+    provider.issuer = issuer
+
+    @hookimpl
+    def asok_auth_providers() -> list[OpenIDProvider]:
+        return [provider]
+
+    module.asok_auth_providers = asok_auth_providers  # type: ignore[attr-defined]
+    return module
+
+
+def test_a_provider_without_credentials_and_one_that_does_not_answer(
+    tmp_path: Path, sound: dict[str, object]
+) -> None:
+    plugin = provider_plugin("https://127.0.0.1:9")
+    found = only(examine(build(tmp_path, sound, plugins=(plugin,))), "providers")
+    assert found.severity == "warning"
+    assert "SOMEWHERE_CLIENT_ID" in found.remedy
+    given = {"PROVIDERS": {"somewhere": {"client_id": "app", "client_secret": "s3"}}}
+    found = only(examine(build(tmp_path, {**sound, "AUTH": given}, plugins=(plugin,))), "providers")
+    assert found.severity == "error"
+    assert "https://127.0.0.1:9" in found.message
+    assert "s3" not in str(found)
+
+
+def test_a_plugin_in_quarantine(tmp_path: Path, sound: dict[str, object]) -> None:
+    broken = ModuleType("broken")
+
+    @hookimpl
+    def asok_auth_provider() -> list[OpenIDProvider]:
+        return []
+
+    broken.asok_auth_provider = asok_auth_provider  # type: ignore[attr-defined]
+    found = only(examine(build(tmp_path, sound, plugins=(broken,))), "plugins")
+    assert "did you mean 'asok_auth_providers'" in found.message
+    assert "'broken'" in found.message
+
+
+class UsersWithRoles(MemoryUsers):
+    def grants(self) -> list[Grant]:
+        return [Grant("posts.edit", "role 'editor'"), Grant("*.edit", "role 'editor'")]
+
+
+def test_a_grant_that_is_not_well_formed(tmp_path: Path, sound: dict[str, object]) -> None:
+    found = only(examine(build(tmp_path, sound, users=UsersWithRoles())), "grants")
+    assert "'*.edit' of role 'editor'" in found.message
+    assert "posts.*" in found.remedy
+
+
+class LateProvider(BaseHTTPRequestHandler):
+    """A provider whose clock is ten minutes ahead of ours."""
+
+    def do_GET(self) -> None:
+        port = self.server.server_address[1]
+        issuer = f"http://127.0.0.1:{port}"
+        names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        document = {"issuer": issuer, **{name: f"{issuer}/{name}" for name in names}}
+        document["id_token_signing_alg_values_supported"] = ["RS256"]  # type: ignore[assignment]
+        body = json.dumps(document).encode()
+        self.send_response_only(200)
+        self.send_header("Date", self.date_time_string(int(time.time()) + 600))
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        return
+
+
+def test_a_clock_that_is_late(tmp_path: Path, sound: dict[str, object]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), LateProvider) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        plugin = provider_plugin(f"http://127.0.0.1:{server.server_address[1]}")
+        config = {
+            **sound,
+            "DEBUG": True,
+            "APP_URL": "http://127.0.0.1:8000",
+            "AUTH": {"PROVIDERS": {"somewhere": {"client_id": "app", "client_secret": "x"}}},
+        }
+        found = examine(build(tmp_path, config, plugins=(plugin,)))
+        server.shutdown()
+        thread.join(5)
+    assert [finding.check for finding in found] == ["clock"]
+    assert "seconds behind Somewhere's" in found[0].message
+    assert "set-ntp" in found[0].remedy
+
+
+def test_a_clock_of_another_decade(tmp_path: Path, sound: dict[str, object]) -> None:
+    auth = build(tmp_path, sound)
+    auth.clock = lambda: 0.0
+    assert "years behind" in only(examine(auth), "clock").message
+
+
+def test_a_check_that_fails_itself_is_a_finding(
+    tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(auth: Auth) -> Iterator[Finding]:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(checks, "CHECKS", (*checks.CHECKS, odd))
+    found = only(examine(build(tmp_path, sound)), "odd")
+    assert "RuntimeError: out of order" in found.message

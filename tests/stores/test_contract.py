@@ -1,0 +1,152 @@
+"""Our own stores keep the contract, and the contract finds stores that do not."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from asok_auth_core.stores.memory import MemoryStateStore
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
+from asok_auth_core.types import Clock
+
+
+class TestMemory(StateStoreContract):
+    shared = False
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        return MemoryStateStore
+
+
+class TestSQLite(StateStoreContract):
+    processes = 8
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return partial(SQLiteStateStore, tmp_path / "state.sqlite3")
+
+
+@pytest.mark.slow
+class TestSQLiteAtLength(StateStoreContract):
+    """The same with 8 processes and 2,000 secrets of each kind, and 200 kills."""
+
+    processes = 8
+    secrets = 2000
+    kills = 200
+    examples = 200
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return partial(SQLiteStateStore, tmp_path / "state.sqlite3")
+
+
+class RacyStateStore(SQLiteStateStore):
+    """Looks, then acts: right for one caller, wrong for two. So did the framework's magic links."""
+
+    def take(self, key: str) -> bytes | None:
+        value = self.get(key)
+        time.sleep(0.001)
+        self.delete(key)
+        return value
+
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        if self.get(key) is not None:
+            return False
+        time.sleep(0.001)
+        self.put(key, value, ttl)
+        return True
+
+    def incr(self, key: str, ttl: int) -> int:
+        number = int(self.get(key) or b"0") + 1
+        self.put(key, b"%d" % number, ttl)
+        return number
+
+
+class TestRacyStore:
+    """SECURITY 1: the suite is worth something."""
+
+    @pytest.fixture
+    def suite(self) -> StateStoreContract:
+        return StateStoreContract()
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return partial(RacyStateStore, tmp_path / "state.sqlite3")
+
+    def test_fails_with_processes(self, suite: StateStoreContract, open_store: OpenStore) -> None:
+        with pytest.raises(AssertionError, match="won by more than one caller"):
+            suite.test_of_many_processes_exactly_one_wins(open_store, "race:")
+
+    def test_fails_with_threads(self, suite: StateStoreContract, open_store: OpenStore) -> None:
+        store = open_store()
+        try:
+            with pytest.raises(AssertionError, match="won by more than one caller"):
+                suite.test_of_many_threads_exactly_one_wins(store, "race:")
+        finally:
+            store.close()
+
+
+class ProlongingStore(MemoryStateStore):
+    def incr(self, key: str, ttl: int) -> int:
+        number = super().incr(key, ttl)
+        self.put(key, b"%d" % number, ttl)
+        return number
+
+
+class UndyingStore(MemoryStateStore):
+    def __init__(self, clock: Clock = time.time) -> None:
+        super().__init__(lambda: 0.0)
+
+
+class OverwritingStore(MemoryStateStore):
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        free = self.get(key) is None
+        self.put(key, value, ttl)
+        return free
+
+
+class CaseFoldingStore(MemoryStateStore):
+    def put(self, key: str, value: bytes, ttl: int) -> None:
+        super().put(key.lower(), value, ttl)
+
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        return super().add(key.lower(), value, ttl)
+
+
+class TextStore(MemoryStateStore):
+    def put(self, key: str, value: bytes, ttl: int) -> None:
+        super().put(key, value.decode("utf-8", "replace").encode(), ttl)
+
+
+class TestWrongForOneCaller:
+    """One plausible mistake each, and the test of the suite that finds it."""
+
+    suite = StateStoreContract()
+
+    @pytest.mark.parametrize("kind", [ProlongingStore, UndyingStore])
+    def test_time(self, kind: type[MemoryStateStore]) -> None:
+        clock = FrozenClock()
+        with pytest.raises(AssertionError):
+            self.suite.test_time(kind(clock), clock, "u:")
+
+    def test_add(self) -> None:
+        with pytest.raises(AssertionError):
+            self.suite.test_add_keeps_the_first(OverwritingStore(), "u:")
+
+    def test_keys(self) -> None:
+        with pytest.raises(AssertionError):
+            self.suite.test_keys_are_any_text(CaseFoldingStore(), "u:")
+
+    def test_values(self) -> None:
+        with pytest.raises(AssertionError):
+            self.suite.test_values_are_any_bytes(TextStore(), "u:", bytes(range(256)))
+
+    def test_random_histories(self) -> None:
+        clock = FrozenClock()
+        with pytest.raises(AssertionError):
+            self.suite.test_any_history_agrees_with_a_model(OverwritingStore(clock), clock)

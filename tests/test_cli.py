@@ -1,0 +1,193 @@
+"""``asok-auth``: finding the app, listing plugins, doctor's exit code, commands of plugins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import typer
+
+from asok_auth_core import cli, hookimpl
+from asok_auth_core.commands import plugins as plugins_command
+from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import HOOKS
+
+APP = """
+from asok import Asok
+from asok_auth_core import AuthExtension
+
+app = Asok()
+app.config.update({config})
+app.register_extension(AuthExtension({arguments}))
+empty = Asok()
+"""
+MODEL = """
+from asok.orm import Field, Model
+
+class User(Model):
+    email = Field.String(unique=True)
+"""
+SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f00123456789abcdef0f1e2d3c4b5a6978"
+
+
+def write_app(folder: Path, config: dict[str, object], arguments: str = "", before: str = "") -> None:
+    (folder / "src" / "models").mkdir(parents=True)
+    (folder / "src" / "pages").mkdir()
+    (folder / "src" / "models" / "user.py").write_text(MODEL)
+    (folder / "wsgi.py").write_text(before + APP.format(config=repr(config), arguments=arguments))
+
+
+def asok_auth(folder: Path, *arguments: str, secret: str = SECRET) -> subprocess.CompletedProcess[str]:
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("ASOK", "MAIL", "SECRET", "APP_"))
+    }
+    return subprocess.run(
+        [sys.executable, "-c", "from asok_auth_core.cli import main; main()", *arguments],
+        cwd=folder,
+        env={**environment, "SECRET_KEY": secret, "COLUMNS": "200", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_doctor_stops_a_deploy_and_says_what_to_do(tmp_path: Path) -> None:
+    write_app(
+        tmp_path,
+        {
+            "APP_URL": "http://app.example",
+            "MAIL_HOST": "127.0.0.1",
+            "MAIL_PORT": 9,
+            "MAIL_FROM": "a@app.example",
+        },
+    )
+    run = asok_auth(tmp_path, "doctor", "--json")
+    found = {finding["check"]: finding for finding in json.loads(run.stdout)}
+    assert run.returncode == 1, run.stderr
+    assert found["transport"]["severity"] == "error"
+    assert all(finding["remedy"] for finding in found.values())
+    read = asok_auth(tmp_path, "doctor")
+    assert read.returncode == 1
+    assert "APP_URL is http://app.example" in read.stdout
+    assert "Serve the app over https" in read.stdout
+
+
+def test_doctor_reports_an_app_that_cannot_start(tmp_path: Path) -> None:
+    write_app(tmp_path, {"AUTH": {"LOGIN_REDIRECT": "//evil.example"}})
+    run = asok_auth(tmp_path, "doctor", "--app", "wsgi:app")
+    assert run.returncode == 1
+    assert 'AUTH["LOGIN_REDIRECT"] must be a path' in run.stdout
+    run = asok_auth(tmp_path, "doctor", "--json", secret="short")
+    assert run.returncode == 1
+    [found] = json.loads(run.stdout)
+    assert found["check"] == "start"
+    assert "SECRET_KEY must be at least 32 characters" in found["message"]
+    assert "Traceback" not in run.stderr
+
+
+def test_plugins_of_an_app_with_a_broken_one(tmp_path: Path) -> None:
+    before = (
+        "import types\nfrom asok_auth_core import hookimpl\n"
+        "odd = types.ModuleType('odd')\n"
+        "@hookimpl\ndef asok_auth_evnt(event): ...\nodd.asok_auth_evnt = asok_auth_evnt\n"
+    )
+    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}}, "plugins=[odd]", before)
+    run = asok_auth(tmp_path, "--app=wsgi:app", "plugins", "--json")
+    assert run.returncode == 1, run.stderr
+    listed = {info["name"]: info for info in json.loads(run.stdout)}
+    assert listed["odd"]["state"] == "quarantined"
+    assert "asok_auth_event" in listed["odd"]["reason"]
+    assert {"mail", "store", "checks"} <= set(listed["asok_auth_core"]["kinds"])
+    read = asok_auth(tmp_path, "plugins")
+    assert "quarantined: there is no hook 'asok_auth_evnt'" in read.stdout
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("nowhere:app", "There is no module 'nowhere'"),
+        ("wsgi:nothing", "has no 'nothing'"),
+        ("wsgi:empty", "register_extension(AuthExtension())"),
+        ("wsgi", "module:attribute"),
+    ],
+)
+def test_an_app_that_is_not_there_is_said_plainly(tmp_path: Path, app: str, said: str) -> None:
+    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}})
+    run = asok_auth(tmp_path, "plugins", "--app", app)
+    assert run.returncode == 1
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_missing_import_inside_the_app_is_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "wsgi.py").write_text("import a_library_that_is_not_there")
+    run = asok_auth(tmp_path, "--app", "wsgi:app", "plugins")
+    assert run.returncode != 0
+    assert "a_library_that_is_not_there" in run.stderr
+
+
+def test_without_an_app_it_lists_what_is_installed(tmp_path: Path) -> None:
+    run = asok_auth(tmp_path, "plugins")
+    assert run.returncode == 0, run.stderr
+    assert "No app was looked at" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "ordered"),
+    [
+        (["doctor", "--app", "a:b"], ["--app", "a:b", "doctor"]),
+        (["doctor", "--app=a:b", "--json"], ["--app=a:b", "doctor", "--json"]),
+        (["x", "--", "--app", "y"], ["x", "--", "--app", "y"]),
+        (["doctor", "--app"], ["--app", "doctor"]),
+    ],
+)
+def test_the_app_may_be_named_anywhere(given: list[str], ordered: list[str]) -> None:
+    assert cli._app_first(given) == ordered
+
+
+class Greeter:
+    @staticmethod
+    @hookimpl
+    def asok_auth_commands(cli: typer.Typer) -> None:
+        @cli.command()
+        def greet() -> None:
+            """Say hello."""
+            typer.echo("hello")
+
+
+class Clumsy:
+    @staticmethod
+    @hookimpl
+    def asok_auth_commands(cli: typer.Typer) -> None:
+        raise RuntimeError("no command today")
+
+
+def test_commands_of_plugins_are_mounted_and_a_failing_one_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = Plugins()
+    found.register(Greeter(), "greeter")
+    found.register(Clumsy(), "clumsy")
+    cli.build(found)(["greet"], standalone_mode=False)
+    captured = capsys.readouterr()
+    assert captured.out == "hello\n"
+    assert "'clumsy'" in captured.err
+    assert "no command today" in captured.err
+
+
+def test_every_hook_has_a_kind() -> None:
+    assert sorted(plugins_command.KINDS) == sorted(HOOKS)
+
+
+def test_a_listing_never_stops_at_a_broken_plugin() -> None:
+    found = Plugins(strict=True, inventory=True)
+    found.discover([EntryPoint("gone", "no_such_module_anywhere", "asok_auth")])
+    [info] = found.infos
+    assert (info.name, info.state) == ("gone", "quarantined")
+    assert "no_such_module_anywhere" in info.reason
