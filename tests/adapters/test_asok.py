@@ -249,7 +249,7 @@ class TestAuthenticatedRequests:
 
     def test_nobody_needs_one(self, app: Asok) -> None:
         assert TestClient(app).post("/posted").status_code == 403
-        assert TestClient(app).post("/posted", headers={"X-Badge": "old"}).status_code == 403
+        assert TestClient(app).post("/posted", headers={"X-Badge": "old"}).status_code == 401
         assert TestClient(app).post("/posted", headers={"X-Badge": "eve@example.org"}).status_code == 403
 
 
