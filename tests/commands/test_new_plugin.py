@@ -55,6 +55,7 @@ def green(written: dict[str, Path]) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_passes_its_suite(green: str, written: dict[str, Path], kind: str) -> None:
     passed = re.findall(rf"{written[kind].name}/tests/\S+ PASSED", green)
