@@ -143,7 +143,7 @@ class TestSecrets:
 
     @pytest.mark.parametrize("key", [None, "", 7])
     def test_missing(self, key: object) -> None:
-        with pytest.raises(SettingError, match="SECRET_KEY is missing. Make one with"):
+        with pytest.raises(SettingError, match=r"SECRET_KEY is missing\. Make one with"):
             secrets({"SECRET_KEY": key}, debug=True)
 
     def test_short(self) -> None:

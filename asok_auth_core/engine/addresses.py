@@ -79,13 +79,24 @@ def account_key(address: str) -> str:
     return address.lower()
 
 
+def same_account(one: str | None, other: str | None) -> bool:
+    """True if two addresses, as stored or normalised, stand for one account; case is no difference.
+
+    An address with other than ASCII characters, which :func:`parse_address` would not have let
+    through, is the same as none: folding case would make different letters one.
+    """
+    if not one or not other or not one.isascii() or not other.isascii():
+        return False
+    return one.lower() == other.lower()
+
+
 def address_domain(address: str) -> str:
     """The part behind the ``@``: what may be logged of an address."""
     return address.rpartition("@")[2].lower()
 
 
 _NOT_AN_ADDRESS = "This is not a complete mail address. It should look like name@example.com."
-_TOO_LONG = f"This mail address is too long; at most {MAX_ADDRESS_BYTES} characters are possible."
+_TOO_LONG = "This mail address is too long; at most 254 characters are possible."
 
 
 def _refuse_what_people_get_wrong(text: str) -> None:

@@ -6,6 +6,7 @@ import base64
 
 import msgspec
 
+from ..engine.addresses import same_account
 from ..engine.keys import handle_digest
 from ..errors import (
     LoginExpired,
@@ -60,8 +61,9 @@ def complete_login(
     """
     location = next_url or auth.settings.login_redirect
     _admit(auth, request, user, method, identity)
-    if request.proved_address and request.proved_address == auth.users.email_of(user):
-        mark_proved(auth, user, request.proved_address)
+    own = auth.users.email_of(user)
+    if own is not None and same_account(request.proved_address, own):
+        mark_proved(auth, user, own)
     enrolled = bool(enrolled_factors(auth, user))
     trusted = enrolled and is_trusted(auth, request, user)
     if not trusted and (enrolled or second_factor_required(auth, user)):

@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .credential_store import CredentialStoreContract as CredentialStoreContract
     from .event_observer import EventObserverContract as EventObserverContract
     from .fakes import FakeRequest as FakeRequest
     from .fakes import FakeSession as FakeSession
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
     from .fakes import MemoryCredentialStore as MemoryCredentialStore
     from .fakes import MemoryUsers as MemoryUsers
     from .login_method import LoginMethodContract as LoginMethodContract
+    from .mail_transport import MailTransportContract as MailTransportContract
     from .parts import Browser as Browser
     from .parts import TestParts as TestParts
     from .parts import build_auth as build_auth
+    from .permission_resolver import PermissionResolverContract as PermissionResolverContract
+    from .providers import OAuth2ProviderContract as OAuth2ProviderContract
+    from .providers import OpenIDProviderContract as OpenIDProviderContract
+    from .second_factor import SecondFactorContract as SecondFactorContract
     from .signer import SignerContract as SignerContract
+    from .state_store import StateStoreContract as StateStoreContract
 
 _HOMES = {
     "Browser": "parts",
@@ -42,8 +49,15 @@ _HOMES = {
     "LoginMethodContract": "login_method",
     "MemoryCredentialStore": "fakes",
     "MemoryUsers": "fakes",
+    "PermissionResolverContract": "permission_resolver",
+    "SecondFactorContract": "second_factor",
     "SignerContract": "signer",
     "TestParts": "parts",
+    "OAuth2ProviderContract": "providers",
+    "OpenIDProviderContract": "providers",
+    "MailTransportContract": "mail_transport",
+    "StateStoreContract": "state_store",
+    "CredentialStoreContract": "credential_store",
     "build_auth": "parts",
 }
 

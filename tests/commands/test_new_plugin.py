@@ -55,6 +55,7 @@ def green(written: dict[str, Path]) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_passes_its_suite(green: str, written: dict[str, Path], kind: str) -> None:
     passed = re.findall(rf"{written[kind].name}/tests/\S+ PASSED", green)
@@ -89,7 +90,9 @@ def test_the_command_writes_and_says_the_next_step(
     assert "pip install -e ." in out
     source = (tmp_path / "asok-oauth-gitlab" / "asok_oauth_gitlab" / "__init__.py").read_text()
     assert 'issuer = "https://gitlab.com"' in source
-    code_lines = [line for line in source.splitlines() if line.strip() and not line.startswith(('"""', "from"))]
+    code_lines = [
+        line for line in source.splitlines() if line.strip() and not line.startswith(('"""', "from"))
+    ]
     assert len(code_lines) <= 12, "an OpenID provider costs at most twelve lines of code"
     code, _, err = run(capsys, *arguments, "--into", str(tmp_path))
     assert code == 1

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
-SESSION_COOKIES = ("asok_sid=", "asok_csrf=")
+CSRF_COOKIE = "asok_csrf="
 
 _ASOK_AUTH = Request.auth
 _ASOK_USER = Request.user
@@ -150,10 +150,13 @@ def _send_cookies(app: Asok, extension: AuthExtension) -> None:
 
     def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
         ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
-        found = [*asok_headers(request, environ), *ours]
         if extension.is_proved_alone(request):
             # A session that nobody logged in to would make the token's next POST ask for CSRF.
-            found = [(name, value) for name, value in found if not value.startswith(SESSION_COOKIES)]
+            request._session = None
+            found = [pair for pair in asok_headers(request, environ) if not pair[1].startswith(CSRF_COOKIE)]
+        else:
+            found = asok_headers(request, environ)
+        found.extend(ours)
         if str(request.status).startswith("401") and not _names(request, "WWW-Authenticate"):
             # RFC 9110, section 15.5.2: a 401 says how to log in; a page's own may leave it out.
             found.append(("WWW-Authenticate", bearer_challenge(extension.web_request(request).proof_error)))

@@ -12,7 +12,7 @@ from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 
 class TestRedis(StateStoreContract):
     takes_clock = False
-    processes = 8
+    processes = 4
 
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenStore:
@@ -23,6 +23,7 @@ class TestRedis(StateStoreContract):
 class TestRedisAtLength(TestRedis):
     """The same with 2,000 secrets of each kind, and 200 kills."""
 
+    processes = 8
     secrets = 2000
     kills = 200
     examples = 200

@@ -195,7 +195,7 @@ class MagicLinkMethod(LoginMethod):
         if user is None:
             if not self._settings.signup:
                 raise LoginRejected("There is no account for this address.")
-            user = self._auth.users.create(email)
+            user = self._auth.users.create(account_key(email))
             self._auth.emit("account.created", user=user, method=self.name, client=request.client)
         request.session.pop(EMAIL_KEY)
         return WebResponse.see_other(

@@ -1,0 +1,7 @@
+"""Print the statements that make the tables, for a database administrator."""
+
+from __future__ import annotations
+
+from .schema import STATEMENTS
+
+print(";\n".join(STATEMENTS) + ";")

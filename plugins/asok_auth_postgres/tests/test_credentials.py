@@ -1,0 +1,46 @@
+"""The core's SqlCredentialStore on PostgreSQL, through Asok's own engine."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from asok.orm.engines.postgres import PostgresEngine
+
+from asok_auth_core.contracts import CredentialStore
+from asok_auth_core.errors import CredentialExists
+from asok_auth_core.stores.credentials import SqlCredentialStore
+from asok_auth_core.testing.credential_store import CredentialStoreContract, OpenCredentialStore
+
+
+class EngineStore(SqlCredentialStore):
+    """Knows its engine, so that a test can give back its connections."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = PostgresEngine(url)
+        super().__init__(self.engine)
+
+
+class TestPostgres(CredentialStoreContract):
+    @pytest.fixture
+    def open_store(self, contract_url: str) -> OpenCredentialStore:
+        return partial(EngineStore, contract_url)
+
+    def close(self, store: CredentialStore) -> None:
+        assert isinstance(store, EngineStore)
+        store.engine.close_connections()
+        pool = store.engine._pool
+        if pool is not None and pool.get_stats().get("requests_waiting", 0) == 0:
+            store.engine._pool = None
+            del store.engine._pool_initialized
+            pool.close()
+
+    def test_a_clash_inside_the_apps_transaction(self, store: CredentialStore, user: str) -> None:
+        """A statement that fails would make PostgreSQL refuse the rest of the app's transaction."""
+        assert isinstance(store, EngineStore)
+        store.add(user, "kind", user, 1)
+        with store.engine.transaction():
+            with pytest.raises(CredentialExists):
+                store.add(user, "kind", user, 2)
+            made = store.add(user, "kind", user + "other", 3)
+        assert store.find("kind", user + "other") == made

@@ -1,0 +1,269 @@
+"""Tables, sweeping, URLs, and SECURITY 32: a fault is a refusal in two seconds and passes by itself."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
+
+import pytest
+from asok_auth_postgres import PostgresStateStore
+from asok_auth_postgres.schema import STATEMENTS
+
+from asok_auth_core.errors import ConfigurationError, StoreUnavailable
+from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.testing.processes import Workers
+from asok_auth_core.testing.races import add_each, exactly_once
+
+
+class Server(Protocol):
+    """The fixture ``server`` of conftest.py."""
+
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self, mode: str = ...) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def ask(self, statement: str) -> list[tuple[object, ...]]: ...
+
+
+@contextmanager
+def opened(url: str) -> Iterator[PostgresStateStore]:
+    store = PostgresStateStore(url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[PostgresStateStore]:
+    with opened(server.url) as store:
+        yield store
+
+
+def refused(call: Callable[[], object], told: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=told):
+        call()
+    assert time.monotonic() - begin < 2.0
+
+
+def recovers(store: PostgresStateStore, within: float = 0.0) -> None:
+    """A call works, at the latest after so many seconds; each that does not is refused in time."""
+    end = time.monotonic() + within
+    while True:
+        begin = time.monotonic()
+        try:
+            assert store.add(f"after{begin}", b"v", 60) is True
+            return
+        except StoreUnavailable:
+            assert time.monotonic() - begin < 2.0
+            if time.monotonic() > end:
+                raise
+
+
+class TestURL:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://h/db?nonsense=canary",
+            "postgresql://user:canary@h:port/db",
+            "postgresql://h/db?max_connections=many",
+        ],
+    )
+    def test_wrong(self, url: str) -> None:
+        """SECURITY 30: the message does not hold the password."""
+        with pytest.raises(ConfigurationError) as caught:
+            PostgresStateStore(url)
+        assert "canary" not in str(caught.value)
+
+    def test_unreachable(self) -> None:
+        with socket.socket() as reserved:
+            reserved.bind(("127.0.0.1", 0))
+            port = reserved.getsockname()[1]
+            with opened(f"postgresql://me:canary@127.0.0.1:{port}/db") as store:
+                refused(lambda: store.get("k"), rf"127.0.0.1:{port} gives no connection.*refused")
+                with pytest.raises(StoreUnavailable) as caught:
+                    store.get("k")
+                assert "canary" not in str(caught.value)
+
+    def test_something_else_listens(self) -> None:
+        """Takes connections and never says a word."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as mute,
+            opened(f"postgresql://127.0.0.1:{mute.getsockname()[1]}/db") as store,
+        ):
+            refused(lambda: store.get("k"), "no connection in time")
+
+    def test_no_such_database(self, server: Server) -> None:
+        with opened(server.url.replace("/postgres?", "/missing?")) as store:
+            refused(lambda: store.get("k"), 'database "missing" does not exist')
+
+
+class TestTables:
+    def test_version_is_kept(self, server: Server, store: PostgresStateStore) -> None:
+        store.get("k")
+        assert server.ask("SELECT * FROM asok_auth_schema") == [("state", 1)]
+
+    def test_many_processes_make_them_at_once(self, server: Server) -> None:
+        keys = [f"k{n}" for n in range(10)]
+        with Workers(partial(PostgresStateStore, server.url), 4) as workers:
+            exactly_once(workers.run(add_each, keys, 60), keys)
+
+    def test_a_newer_version_is_left_alone(self, server: Server, store: PostgresStateStore) -> None:
+        for statement in STATEMENTS:
+            server.ask(statement)
+        server.ask("UPDATE asok_auth_schema SET version = 2")
+        refused(lambda: store.put("k", b"v", 60), "version 2.*Upgrade")
+        server.ask("UPDATE asok_auth_schema SET version = 1")
+        recovers(store)
+
+    def test_dropped_under_way(self, server: Server, store: PostgresStateStore) -> None:
+        store.put("k", b"v", 60)
+        server.ask("DROP TABLE asok_auth_state, asok_auth_schema")
+        refused(lambda: store.take("k"), "lost its tables")
+        recovers(store)
+
+    def test_a_user_who_may_not_make_tables(self, server: Server) -> None:
+        server.ask("DROP ROLE IF EXISTS weak")
+        server.ask("CREATE ROLE weak LOGIN")
+        server.ask("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        with opened(server.url.replace("postgres:@", "weak@").replace("postgres@", "weak@")) as store:
+            refused(lambda: store.get("k"), "does not let this user")
+            for statement in STATEMENTS:
+                server.ask(statement)
+            server.ask("GRANT SELECT, INSERT, UPDATE, DELETE ON asok_auth_state, asok_auth_schema TO weak")
+            recovers(store)
+            assert store.incr("counter", 60) == 1
+        server.ask("DROP OWNED BY weak")
+        server.ask("DROP ROLE weak")
+
+    def test_python_m_prints_the_statements(self) -> None:
+        printed = subprocess.run(
+            [sys.executable, "-m", "asok_auth_postgres"], check=True, capture_output=True, text=True
+        ).stdout
+        assert printed.count(";\n") == len(STATEMENTS)
+        assert "CREATE TABLE IF NOT EXISTS asok_auth_state" in printed
+
+    def test_expired_rows_are_removed_as_new_ones_come(self, server: Server) -> None:
+        clock = FrozenClock()
+        store = PostgresStateStore(server.url, clock)
+        try:
+            for number in range(150):
+                store.put(f"old{number}", b"v", 10)
+            clock.advance(11)
+            for number in range(64):
+                store.put(f"new{number}", b"v", 10)
+        finally:
+            store.close()
+        assert server.ask(
+            "SELECT count(*) FROM asok_auth_state WHERE convert_from(key, 'UTF8') LIKE 'old%'"
+        ) == [(0,)]
+
+
+class TestFaults:
+    def test_restarted_as_after_a_power_cut(self, server: Server, store: PostgresStateStore) -> None:
+        store.put("taken", b"v", 60)
+        store.put("left", b"v", 60)
+        assert store.take("taken") == b"v"
+        assert store.incr("counter", 60) == 1
+        server.stop("immediate")
+        for call in (
+            lambda: store.take("left"),
+            lambda: store.add("new", b"v", 60),
+            lambda: store.incr("counter", 60),
+        ):
+            refused(call, "no connection|hung up|shutting down")
+        server.start()
+        recovers(store, within=2)
+        assert (store.take("taken"), store.take("left")) == (None, b"v")
+        assert store.incr("counter", 60) == 2
+
+    def test_restarted_while_many_connections_were_idle(
+        self, server: Server, store: PostgresStateStore
+    ) -> None:
+        """Not one call fails: a connection that the server has left is seen before it is used."""
+        threads = [threading.Thread(target=store.incr, args=("k", 60)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        server.stop("fast")
+        server.start()
+        for _ in range(8):
+            recovers(store)
+
+    def test_paused(self, server: Server, store: PostgresStateStore) -> None:
+        store.put("k", b"v", 60)
+        server.pause()
+        refused(lambda: store.take("k"), "did not answer in time")
+        refused(lambda: store.take("k"), "no connection in time")  # now on a new connection
+        server.resume()
+        recovers(store, within=3)
+
+    def test_a_row_locked_by_somebody_else(self, server: Server, store: PostgresStateStore) -> None:
+        import psycopg
+
+        store.put("k", b"v", 60)
+        with psycopg.connect(server.url) as other:
+            other.execute("SELECT 1 FROM asok_auth_state FOR UPDATE")
+            refused(lambda: store.take("k"), "did not answer in time")
+            other.rollback()
+        recovers(store)
+
+    def test_read_only(self, server: Server, store: PostgresStateStore) -> None:
+        store.put("k", b"v", 60)
+        with opened(server.url + "&options=-cdefault_transaction_read_only%3Don") as other:
+            assert other.get("k") == b"v"
+            refused(lambda: other.take("k"), "is read-only")
+        assert store.take("k") == b"v"
+
+    def test_no_free_connection(self, server: Server) -> None:
+        with opened(server.url + "&max_connections=1") as store:
+            store.get("k")
+            server.pause()
+            took: list[float] = []
+
+            def call() -> None:
+                begin = time.monotonic()
+                with pytest.raises(StoreUnavailable):
+                    store.get("k")
+                took.append(time.monotonic() - begin)
+
+            threads = [threading.Thread(target=call) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            server.resume()
+            assert len(took) == 4
+            assert max(took) < 2.0
+            recovers(store, within=3)
+
+    def test_a_forked_process_uses_connections_of_its_own(self, server: Server) -> None:
+        """Run apart, because this process has threads."""
+        code = (
+            "import os, sys; from asok_auth_postgres import PostgresStateStore\n"
+            "store = PostgresStateStore(sys.argv[1]); store.put('k', b'v', 60)\n"
+            "children = []\n"
+            "for _ in range(3):\n"
+            "    pid = os.fork()\n"
+            "    if pid == 0:\n"
+            "        got = [store.incr('fork', 60) for _ in range(50)]\n"
+            "        os._exit(0 if got == sorted(set(got)) else 1)\n"
+            "    children.append(pid)\n"
+            "mine = [store.get('k') for _ in range(50)]\n"
+            "codes = [os.waitpid(pid, 0)[1] for pid in children]\n"
+            "assert codes == [0] * 3 and set(mine) == {b'v'}, codes\n"
+            "assert store.incr('fork', 60) == 151\n"
+            "store.close()\n"
+        )
+        subprocess.run([sys.executable, "-c", code, server.url], check=True, timeout=30)
