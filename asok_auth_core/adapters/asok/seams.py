@@ -28,6 +28,7 @@ from ...settings import secrets
 from ...types import User
 from .bound import RequestAuth
 from .lookup import extension_of
+from .oauth import template_oauth_buttons
 from .permissions import template_can
 from .request import ASOK_LOGIN, ASOK_LOGOUT
 
@@ -114,7 +115,7 @@ def install_on_app(app: Asok, extension: AuthExtension) -> None:
     _answer_csrf_failures(app, extension)
     _accept_older_secrets(app)
     _show_errors(app, extension)
-    app.share(can=template_can)
+    app.share(can=template_can, oauth_buttons=template_oauth_buttons)
 
 
 def _answer_paths(app: Asok, extension: AuthExtension) -> None:
