@@ -95,12 +95,10 @@ class Wsgi:
     ) -> Answer:
         header = f"Bearer {token}" if token is not None else header
         headers = {} if header is None else {"Authorization": header}
-        call = self.client.get if method == "GET" else self.client.post
-        answer = (
-            call(path, headers=headers)
-            if method == "GET"
-            else call(path, headers=headers, data=dict(parse_qsl(body)))
-        )
+        if method == "GET":
+            answer = self.client.get(path, headers=headers)
+        else:
+            answer = self.client.post(path, headers=headers, data=dict(parse_qsl(body)))
         found = {name.lower(): value for name, value in dict(answer.headers).items()}
         return Answer(answer.status_code, found, answer.text)
 
