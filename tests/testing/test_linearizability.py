@@ -68,12 +68,12 @@ def test_unexplained(history: list[Operation]) -> None:
 
 def test_a_racy_store_is_found(tmp_path: Path) -> None:
     store = partial(RacyStateStore, tmp_path / "state.sqlite3")
-    assert unexplained(record_together(store, tmp_path / "log", 240, keys=30))
+    assert unexplained(record_together(store, tmp_path / "log", 240, keys=20, processes=3))
 
 
 def test_sqlite(tmp_path: Path) -> None:
     store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
-    history = record_together(store, tmp_path / "log", 480, keys=30)
+    history = record_together(store, tmp_path / "log", 480, keys=30, processes=4)
     assert len(history) == 480
     assert unexplained(history) == []
 
