@@ -239,8 +239,37 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Start the demo: a real server with every plugin, no keys, no internet; it prints where to go."""
-    install_all(session)
+    install_all(session, "demo")
     session.run("python", "examples/demo/serve.py", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Every journey of the demo in headless Chromium: mouse, keyboard alone, no JavaScript; axe-core."""
+    chromium = _chromium(session)
+    install_all(session, "browser", "demo")
+    session.run("pytest", "tests/browser", *session.posargs, env={"CHROMIUM": chromium})
+
+
+@nox.session
+def screenshots(session: nox.Session) -> None:
+    """Take the pictures of docs/images from the demo, light and dark, in headless Chromium."""
+    chromium = _chromium(session)
+    install_all(session, "browser", "demo")
+    folder = str(ROOT / "docs" / "images")
+    session.run("pytest", "tests/browser/pictures.py", env={"CHROMIUM": chromium, "PICTURES": folder})
+
+
+def _chromium(session: nox.Session) -> str:
+    """A Chromium on PATH or in CHROMIUM; on Debian as root, installed if it is missing."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+        session.run("apt-get", "update", "-qq", external=True, silent=True)
+        session.run("apt-get", "install", "-y", "-qq", "chromium", external=True, silent=True)
+        found = shutil.which("chromium")
+    if found is None:
+        session.error("There is no chromium on PATH. Install it, or name one in the variable CHROMIUM.")
+    return found
 
 
 @nox.session

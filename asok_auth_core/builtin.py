@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from .checks import findings
-from .contracts import LoginMethod, MailTransport, StateStore
+from .contracts import LoginMethod, MailTransport, Signer, StateStore
+from .engine.signers import SIGNERS
 from .flows.auth import Auth
 from .hookspecs import hookimpl
 from .mail.console import ConsoleTransport
 from .mail.file import FileTransport
 from .mail.smtp import SmtpTransport
 from .pages.oauth_method import OAuthMethod
+from .pages.token_method import TokenMethod
 from .settings import Settings
 from .stores.memory import MemoryStateStore
 from .stores.sqlite import SQLiteStateStore
@@ -31,6 +33,11 @@ def asok_auth_state_stores(settings: Settings) -> Mapping[str, Callable[[str], S
 
 
 @hookimpl
+def asok_auth_signers(settings: Settings) -> Mapping[str, Callable[[bytes], Signer]]:
+    return SIGNERS
+
+
+@hookimpl
 def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], MailTransport]]:
     return {
         "smtp": lambda: SmtpTransport(settings.mail),
@@ -46,4 +53,4 @@ def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
 
 @hookimpl
 def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
-    return (OAuthMethod(auth),)
+    return (TokenMethod(auth), OAuthMethod(auth))

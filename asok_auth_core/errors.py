@@ -11,14 +11,19 @@ from typing import ClassVar
 
 
 class AuthError(Exception):
-    """Base of all errors of asok-auth-core and its plugins."""
+    """Base of all errors of asok-auth-core and its plugins.
+
+    ``values`` fill the ``{name}`` placeholders of ``message``; a page translates the text first.
+    """
 
     code: ClassVar[str] = "auth_error"
     status: ClassVar[int] = 400
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str, **values: str | int) -> None:
+        self.text = message
+        self.values = values
+        self.message = message.format(**values) if values else message
+        super().__init__(self.message)
 
 
 # -- start-up -----------------------------------------------------------------------------------
@@ -195,8 +200,8 @@ class RateLimited(LoginError):
     code = "rate_limited"
     status = 429
 
-    def __init__(self, message: str, retry_after: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, retry_after: int, **values: str | int) -> None:
+        super().__init__(message, **values)
         self.retry_after = retry_after
 
 
@@ -208,14 +213,18 @@ class LoginRequired(AuthError):
 
 
 class PermissionDenied(AuthError):
-    """Somebody is logged in and may not do this. ``explanation`` is for developers: DEBUG shows it."""
+    """Somebody is logged in and may not do this. ``explanation`` is for developers: DEBUG shows it.
+
+    ``scope`` is the permission, if it is only the request's API token that was not made for it.
+    """
 
     code = "permission_denied"
     status = 403
 
-    def __init__(self, message: str, explanation: str = "") -> None:
+    def __init__(self, message: str, explanation: str = "", scope: str | None = None) -> None:
         super().__init__(message)
         self.explanation = explanation
+        self.scope = scope
 
 
 class RecentLoginRequired(AuthError):

@@ -7,12 +7,25 @@ Nothing here imports a framework. ``WebRequest`` and ``Session`` are filled in o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from .errors import AuthError
 from .types import JSON, User
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A session of the same user in another browser."""
+
+    client: str
+    """Its address when it was last seen; empty if unknown."""
+    user_agent: str
+    begun: float
+    last_seen: float
+    """Seconds since the epoch."""
 
 
 class Session(ABC):
@@ -37,6 +50,14 @@ class Session(ABC):
     @abstractmethod
     def end(self) -> None:
         """Log out: the session is gone on the server too."""
+
+    def elsewhere(self) -> Sequence[Device]:
+        """The same user's other sessions, last seen first, as far as the framework can list them."""
+        return ()
+
+    def end_elsewhere(self) -> None:
+        """Delete those sessions. They are void without it (:mod:`.flows.sessions`); this tidies up."""
+        return
 
 
 class WebRequest(ABC):
@@ -64,10 +85,15 @@ class WebRequest(ABC):
     """The mail address this very request has proved, so that a login that follows can record it."""
     proved_by: str | None = None
     """The login method that proved it."""
-    scopes: Collection[str] | None = None
-    """The permissions that the API token was made for with which this request came; None: no limit."""
+    scopes: tuple[str, ...] | None = None
+    """The permission patterns that the API token this request came with was made for; None: no limit."""
+    proof_error: AuthError | None = None
+    """What was wrong with the proof (a bearer token) that this request brought along."""
     native: object = None
     """The framework's own request, for functions an app wrote."""
+
+    refused: bool = False
+    """True while a second factor's challenge is shown again because its proof was wrong."""
 
     @property
     @abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeGuard, TypeVar, cast
 
 import msgspec
 
@@ -29,19 +29,22 @@ class MailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How mail leaves. Defaults come from Asok's own ``MAIL_*`` settings."""
 
     host: str | None = None
-    port: int = 587
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 587
     username: str | None = None
     password: str | None = None
     sender: str | None = None
     """The From address, as ``auth@app.example`` or ``App <auth@app.example>``."""
     security: str | None = None
     """``starttls``, ``tls`` (implicit) or ``none``; None: as Asok's MAIL_TLS says."""
-    timeout: float = 10.0
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
     """Seconds for each step of the SMTP conversation."""
-    retry_for: int = 600
+    retry_for: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 600
     """Seconds for which a temporary failure is tried again in the background."""
     directory: str = ".asok/mail"
     """Where the ``file`` transport writes, relative to the app."""
+
+    def __repr__(self) -> str:
+        return f"MailSettings(host={self.host!r}, port={self.port}, sender={self.sender!r}, …)"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str.upper):
@@ -66,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How old a login may be for changing factors, addresses and tokens."""
     require_2fa: str | bool = False
     """False: optional. True: for everybody. A pattern: for users whose permissions match it."""
+    trusted_device: int = 0
+    """Seconds for which a browser is not asked for the second factor again, if the person wants it
+    so; 0: always asked."""
     token_revocation: str = "checked"  # noqa: S105 - not a password
     """``checked`` or ``stateless``."""
     providers: dict[str, dict[str, object]] = {}
@@ -186,6 +192,10 @@ def _check(settings: Settings) -> None:
         )
     if settings.on_login is not None and not callable(settings.on_login):
         raise SettingError('AUTH["ON_LOGIN"] must be a function of (request, user_info).')
+    if settings.trusted_device < 0:
+        raise SettingError(
+            f'AUTH["TRUSTED_DEVICE"] must be 0 or more seconds, got {settings.trusted_device}.'
+        )
     if settings.recent_login < 1:
         raise SettingError(f'AUTH["RECENT_LOGIN"] must be at least 1 second, got {settings.recent_login}.')
 
@@ -201,7 +211,8 @@ def _asok_mail(config: Mapping[str, object], environ: Mapping[str, str]) -> dict
     }
     given = {**environ, **{key: value for key, value in config.items() if value not in (None, "")}}
     found = {ours: given[theirs] for ours, theirs in names.items() if given.get(theirs)}
-    if tls := given.get("MAIL_TLS"):
+    tls = given.get("MAIL_TLS")
+    if tls not in (None, ""):
         on = str(tls).lower() in ("true", "1", "yes", "on")
         found["SECURITY"] = "starttls" if on else "none"
     return found

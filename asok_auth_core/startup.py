@@ -13,7 +13,7 @@ from typing import TypeVar
 from . import builtin
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
-from .errors import MailError, SettingError
+from .errors import MailError, PluginError, SettingError
 from .flows.auth import Auth
 from .flows.limits import Limits
 from .flows.provider_setup import configured_providers
@@ -66,6 +66,8 @@ def start(
     make_transport = _chosen(
         "MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded
     )
+    signers = loaded.signers(settings)
+    _chosen("SIGNER", settings.signer, signers, loaded)
     state = make_store(settings.state_store)
     # Results of mails become events of the Auth that is made from this very outbox.
     holder: list[Auth] = []
@@ -88,10 +90,14 @@ def start(
         templates=environment(_overrides(root)),
         clock=clock,
         random=random,
+        signers=signers,
     )
     holder.append(auth)
     auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
     auth.login_methods.update(loaded.login_methods(auth))
+    for info in loaded.quarantined:
+        if info.name == builtin.NAME:
+            raise PluginError(f"The core itself cannot start: {info.reason}.")
     auth.second_factors.update(loaded.second_factors(auth))
     auth.templates = environment(_overrides(root), template_packages(auth))
     return auth
@@ -99,7 +105,7 @@ def start(
 
 def template_packages(auth: Auth) -> tuple[str, ...]:
     """The packages of everything that has pages: where templates and translations are looked for."""
-    parts = [*auth.login_methods.values(), *auth.second_factors.values()]
+    parts = [*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values()]
     return tuple(dict.fromkeys(type(part).__module__.partition(".")[0] for part in parts))
 
 

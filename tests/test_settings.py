@@ -111,7 +111,25 @@ def test_asoks_own_mail_settings_are_the_defaults() -> None:
     mail = settings.mail
     assert (mail.host, mail.port, mail.sender, mail.security) == ("smtp.example", 2525, "a@b.example", "none")
     assert read({"MAIL_TLS": True}, {}).mail.security == "starttls"
+    assert read({"MAIL_TLS": False}, {}).mail.security == "none"
     assert read({**config, "AUTH": {"MAIL": {"HOST": "ours"}}}, {}).mail.host == "ours"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("PORT", 0), ("PORT", 65_536), ("TIMEOUT", 0), ("TIMEOUT", -1), ("RETRY_FOR", -1)]
+)
+def test_mail_numbers_that_cannot_work_are_refused_by_name(key: str, value: int) -> None:
+    with pytest.raises(SettingError, match=re.escape(f'AUTH["MAIL"]["{key}"]: expected')):
+        read({"AUTH": {"MAIL": {key: value}}}, {})
+
+
+def test_a_mail_number_can_come_from_the_environment() -> None:
+    assert read({}, {"ASOK_AUTH_MAIL__TIMEOUT": "2.5"}).mail.timeout == 2.5
+
+
+def test_the_mail_password_is_in_no_repr() -> None:
+    settings = read({"AUTH": {"MAIL": {"USERNAME": "CANARY-NAME", "PASSWORD": "CANARY-PASSWORD"}}}, {})
+    assert "CANARY" not in repr(settings.mail) + repr(settings)
 
 
 class TestSecrets:
@@ -125,7 +143,7 @@ class TestSecrets:
 
     @pytest.mark.parametrize("key", [None, "", 7])
     def test_missing(self, key: object) -> None:
-        with pytest.raises(SettingError, match="SECRET_KEY is missing. Make one with"):
+        with pytest.raises(SettingError, match=r"SECRET_KEY is missing\. Make one with"):
             secrets({"SECRET_KEY": key}, debug=True)
 
     def test_short(self) -> None:

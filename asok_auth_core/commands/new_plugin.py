@@ -1,5 +1,183 @@
-"""``asok-auth new-plugin``"""
+"""``asok-auth new-plugin``: a package that installs and passes its contract suite as it is."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+
+import typer
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from packaging.version import Version
+from rich.console import Console
+from rich.text import Text
+
+from .. import __version__
+from ..errors import ConfigurationError
 
 
-def new_plugin() -> None:
-    """Write a plugin."""
+class Kind(str, Enum):
+    """What a plugin plugs in."""
+
+    provider = "provider"
+    oidc = "oidc"
+    signer = "signer"
+    mail = "mail"
+    permissions = "permissions"
+    store = "store"
+    login = "login"
+    factor = "factor"
+    events = "events"
+
+
+PREFIXES = {Kind.provider: "asok-oauth-", Kind.oidc: "asok-oauth-", Kind.login: "asok-", Kind.factor: "asok-"}
+SUMMARIES = {
+    Kind.provider: "Log in with {label}",
+    Kind.oidc: "Log in with {label}",
+    Kind.signer: "The token signer {label}",
+    Kind.mail: "The mail transport {label}",
+    Kind.permissions: "Permissions from {label}",
+    Kind.store: "The state store {label}",
+    Kind.login: "The login method {label}",
+    Kind.factor: "The second factor {label}",
+    Kind.events: "The event observer {label}",
+}
+USAGES = {
+    Kind.provider: "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET`; the button appears on the login page.",
+    Kind.oidc: "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET`; the button appears on the login page.",
+    Kind.signer: 'Set `AUTH["SIGNER"]` to its algorithm.',
+    Kind.mail: 'Set `AUTH["MAIL_TRANSPORT"]` to `"{short}"`.',
+    Kind.permissions: "What it grants is merged with what other plugins grant.",
+    Kind.store: 'Set `AUTH["STATE_STORE"]` to `"{short}:///state.sqlite3"`.',
+    Kind.login: "It appears on the login page.",
+    Kind.factor: "It is asked for after the first factor.",
+    Kind.events: "It is called after the fact for every event.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every name that a new plugin needs, derived from one."""
+
+    kind: Kind
+    name: str
+    label: str
+    issuer: str
+
+    @property
+    def distribution(self) -> str:
+        return PREFIXES.get(self.kind, "asok-auth-") + self.name.replace("_", "-")
+
+    @property
+    def module(self) -> str:
+        return self.distribution.replace("-", "_")
+
+    def context(self) -> dict[str, str]:
+        """What the templates are filled with."""
+        core = Version(__version__)
+        words = {"label": self.label, "env": self.name.upper(), "short": self.name.replace("_", "-")}
+        return {
+            **words,
+            "name": self.name,
+            "cls": "".join(part.capitalize() for part in self.name.split("_")),
+            "distribution": self.distribution,
+            "module": self.module,
+            "issuer": self.issuer,
+            "core": f"{core.major}.{core.minor}",
+            "core_next": f"{core.major}.{core.minor + 1}",
+            "summary": SUMMARIES[self.kind].format(**words),
+            "usage": USAGES[self.kind].format(**words),
+        }
+
+
+def new_plugin(
+    name: str = typer.Argument(help="What it is called, such as gitlab; the package's name follows from it."),
+    kind: Kind | None = typer.Option(None, help="What it plugs in."),
+    label: str | None = typer.Option(None, help='For people, as in "Continue with GitLab".'),
+    issuer: str | None = typer.Option(None, help="For providers: the https address that vouches."),
+    into: Path = typer.Option(Path(), help="The folder to put the package's folder into."),
+) -> None:
+    """Write a plugin that installs and passes its contract suite at once; asks for what is missing.
+
+    Without a terminal nothing is asked: --kind is needed, the rest has defaults.
+    """
+    short = plain_name(name)
+    asks = sys.stdin.isatty()
+    if kind is None:
+        if not asks:
+            raise ConfigurationError(f"Say what it plugs in: --kind {'|'.join(kind.value for kind in Kind)}.")
+        kind = Kind(typer.prompt("What does it plug in? " + ", ".join(kind.value for kind in Kind)))
+    if label is None:
+        usual = short.replace("_", " ").capitalize()
+        label = typer.prompt("What do people call it?", default=usual) if asks else usual
+    if issuer is None and kind in (Kind.provider, Kind.oidc):
+        usual = f"https://{short.replace('_', '-')}.example"
+        issuer = typer.prompt("Its address (issuer)", default=usual) if asks else usual
+    if issuer is not None and not re.fullmatch(r"https://[a-z0-9.-]+(:\d+)?(/[\w./-]*)?", issuer):
+        raise ConfigurationError(f"The issuer must be an https address without a query, got {issuer!r}.")
+    if not label.isprintable() or set(label) & set("\"'\\{}<>"):
+        raise ConfigurationError("The label may not contain quotes, braces, backslashes or < and >.")
+    plan = Plan(kind, short, label, (issuer or "").rstrip("/"))
+    _show(plan, write(plan, into))
+
+
+def plain_name(name: str) -> str:
+    """``name`` without the usual prefixes, fit for Python and for paths. Raises ConfigurationError."""
+    short = re.sub(r"^asok[-_](oauth[-_]|auth[-_])?", "", name.lower()).replace("-", "_")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,29}", short) or keyword.iskeyword(short):
+        raise ConfigurationError(
+            f"{name!r} is no name for a plugin: up to 30 lower-case letters, digits and -, a letter first."
+        )
+    return short
+
+
+def write(plan: Plan, into: Path) -> list[Path]:
+    """The package's files below ``into``. Raises ConfigurationError if its folder exists."""
+    root = into / plan.distribution
+    if root.exists():
+        raise ConfigurationError(f"{root} exists already. Nothing was written.")
+    environment = Environment(
+        loader=PackageLoader("asok_auth_core", "scaffold"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Python and TOML; what goes in is checked above
+    )
+    context = plan.context()
+    targets = {
+        "common/pyproject.toml.j2": root / "pyproject.toml",
+        "common/README.md.j2": root / "README.md",
+        f"{plan.kind.value}/plugin.py.j2": root / plan.module / "__init__.py",
+        f"{plan.kind.value}/test_plugin.py.j2": root / "tests" / f"test_{plan.module}.py",
+    }
+    for template, target in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(environment.get_template(template).render(context), "utf-8")
+    marker = root / plan.module / "py.typed"
+    marker.touch()
+    return [*targets.values(), marker]
+
+
+def templates() -> frozenset[str]:
+    """The kinds that there are templates for."""
+    folder = resources.files("asok_auth_core") / "scaffold"
+    return frozenset(entry.name for entry in folder.iterdir() if entry.name != "common")
+
+
+def _show(plan: Plan, written: list[Path]) -> None:
+    console = Console()
+    for path in written:
+        console.print(Text(f"wrote {path}"), soft_wrap=True)
+    folder = written[0].parent
+    console.print(
+        Text.assemble(
+            "\nNext:\n",
+            (f"  cd {folder}\n  pip install -e . pytest hypothesis\n  pytest\n", "bold"),
+            f"All of it is green now. Then change {plan.module}/__init__.py, keep pytest green, "
+            "and see it with: asok-auth plugins",
+        ),
+        soft_wrap=True,
+    )

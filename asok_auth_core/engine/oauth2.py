@@ -110,15 +110,19 @@ def read_authorization_response(
     """
     sent = parameters.get("iss")
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
-        raise OAuthResponseIssuer(f"This answer does not come from {provider}. Please start again.")
+        raise OAuthResponseIssuer(
+            "This answer does not come from {provider}. Please start again.", provider=provider
+        )
     error = parameters.get("error")
     if error == "access_denied":
-        raise OAuthDenied(f"You chose not to log in with {provider}. Nothing was changed.")
+        raise OAuthDenied("You chose not to log in with {provider}. Nothing was changed.", provider=provider)
     if error is not None:
-        raise OAuthRefused(f"{provider} could not log you in. Please try again, or choose another way.")
+        raise OAuthRefused(
+            "{provider} could not log you in. Please try again, or choose another way.", provider=provider
+        )
     code = parameters.get("code")
     if not code:
-        raise OAuthRefused(f"{provider} sent no code. Please start again.")
+        raise OAuthRefused("{provider} sent no code. Please start again.", provider=provider)
     return code
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .permissions import CompiledGrants, PermissionSet, compile_grants, compile_text
 
 MAX_SETS = 1024
 MAX_GRANTS = 500_000
+
+
+_Key = tuple[str, str, int]
+"""Source, text, and the number of patterns in a list, or -1 for a text that is yet to be split."""
 
 
 class PermissionCache:
@@ -23,7 +27,7 @@ class PermissionCache:
         self._max_sets = max_sets
         self._max_grants = max_grants
         self._held = 0
-        self._sets: OrderedDict[tuple[str, str, bool], tuple[PermissionSet, int]] = OrderedDict()
+        self._sets: OrderedDict[_Key, tuple[PermissionSet, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -36,7 +40,12 @@ class PermissionCache:
 
     def text(self, text: str, source: str = "") -> PermissionSet:
         """As :func:`~asok_auth_core.engine.permissions.compile_text`."""
-        return self._get((source, text, False), lambda: compile_text(text, source))
+        key = source, text, -1
+        found = self._find(key)
+        if found is None:
+            found = compile_text(text, source)
+            self._keep(key, found)
+        return found
 
     def patterns(self, patterns: Sequence[str], source: str = "") -> PermissionSet:
         """As :func:`~asok_auth_core.engine.permissions.compile_grants`, for plain strings.
@@ -49,29 +58,32 @@ class PermissionCache:
             joined = "\n".join(patterns)
         except TypeError:
             return compile_grants(patterns, source)
-        if joined.count("\n") != max(len(patterns) - 1, 0):  # two lists could read the same
-            return compile_grants(patterns, source)
-        return self._get((source, joined, True), lambda: compile_grants(patterns, source))
-
-    def _get(self, key: tuple[str, str, bool], build: Callable[[], PermissionSet]) -> PermissionSet:
-        found = self._sets.get(key)
+        # A list with a line break inside a pattern is never kept, so one that reads the same as a
+        # kept one and has as many patterns has none either: it is the same list.
+        found = self._find((source, joined, len(patterns)))
         if found is not None:
-            with self._lock:
-                if key in self._sets:
-                    self._sets.move_to_end(key)
-            return found[0]
-        made = build()
-        size = max(len(made) if isinstance(made, CompiledGrants) else 0, 1) + len(made.malformed)
-        if size <= self._max_grants:
-            with self._lock:
-                self._keep(key, made, size)
+            return found
+        made = compile_grants(patterns, source)
+        if joined.count("\n") == max(len(patterns) - 1, 0):
+            self._keep((source, joined, len(patterns)), made)
         return made
 
-    def _keep(self, key: tuple[str, str, bool], made: PermissionSet, size: int) -> None:
-        if key in self._sets:
-            return
-        self._sets[key] = (made, size)
-        self._held += size
-        while len(self._sets) > self._max_sets or self._held > self._max_grants:
-            _, (_, dropped) = self._sets.popitem(last=False)
-            self._held -= dropped
+    def _find(self, key: _Key) -> PermissionSet | None:
+        found = self._sets.get(key)
+        if found is None:
+            return None
+        with self._lock:
+            if key in self._sets:
+                self._sets.move_to_end(key)
+        return found[0]
+
+    def _keep(self, key: _Key, made: PermissionSet) -> None:
+        size = max(made.size if isinstance(made, CompiledGrants) else 0, 1) + len(made.malformed)
+        with self._lock:
+            if key in self._sets or size > self._max_grants:
+                return
+            self._sets[key] = (made, size)
+            self._held += size
+            while len(self._sets) > self._max_sets or self._held > self._max_grants:
+                _, (_, dropped) = self._sets.popitem(last=False)
+                self._held -= dropped

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 from ..types import Grant
@@ -65,13 +65,16 @@ class PermissionSet(ABC):
     """Grants that are not well formed; they grant nothing."""
 
     def __init__(self) -> None:
-        self._verdicts = _Verdicts(self._decide)
+        # A plain dict and not one with __missing__: the interpreter has a shorter way through it.
+        self._verdicts: dict[str, bool] = {}
         self._sorted: tuple[str, ...] | None = None
 
     def allows(self, permission: str) -> bool:
         """True if a grant matches. Whatever is not a well-formed permission is denied."""
         try:
             return self._verdicts[permission]
+        except KeyError:
+            return self._answer(permission)
         except TypeError:  # unhashable, so not a string
             return False
 
@@ -99,8 +102,20 @@ class PermissionSet(ABC):
         at = bisect_left(self._sorted, prefix)
         return at < len(self._sorted) and self._sorted[at].startswith(prefix)
 
+    def _answer(self, permission: object) -> bool:
+        """Decide, and remember answers to well-formed questions, at most :data:`MAX_VERDICTS`."""
+        if not isinstance(permission, str) or not is_well_formed(permission):
+            return False
+        plain = str.__str__(permission)  # a member of a str enumeration hashes by its name
+        verdict = self._decide(plain)
+        if len(self._verdicts) >= MAX_VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[plain] = verdict
+        return verdict
+
+    @abstractmethod
     def _decide(self, permission: str) -> bool:
-        return self._find(candidates(permission)) is not None
+        """True if a grant matches the well-formed ``permission``."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Grant]: ...
@@ -108,26 +123,6 @@ class PermissionSet(ABC):
     @abstractmethod
     def _find(self, patterns: Sequence[str]) -> Grant | None:
         """The grant for the first of ``patterns`` that is held; they are a permission's candidates."""
-
-
-class _Verdicts(dict[str, bool]):
-    """Answers already given, at most :data:`MAX_VERDICTS`; only to well-formed questions."""
-
-    __slots__ = ("_decide",)
-
-    def __init__(self, decide: Callable[[str], bool]) -> None:
-        super().__init__()
-        self._decide = decide
-
-    def __missing__(self, permission: object) -> bool:
-        if not isinstance(permission, str) or not is_well_formed(permission):
-            return False
-        plain = str.__str__(permission)  # a member of a str enumeration hashes by its name
-        verdict = self._decide(plain)
-        if len(self) >= MAX_VERDICTS:
-            self.clear()
-        self[plain] = verdict
-        return verdict
 
 
 class CompiledGrants(PermissionSet):
@@ -141,7 +136,9 @@ class CompiledGrants(PermissionSet):
         self._sources = sources
         self.malformed = tuple(malformed)
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many patterns it holds. No ``len()``: an empty set must not count as a missing one."""
         return len(self._sources)
 
     def __iter__(self) -> Iterator[Grant]:

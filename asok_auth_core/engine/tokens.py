@@ -73,6 +73,7 @@ class TokenCodec(Generic[C]):
                 header = header_segment(name, kid, f"{purpose}+jwt")
                 self._table[header] = signer
                 self._kids[kid] = header
+        self._trusted = {header.decode() for header in self._table}
         self._header, self._signer = next(iter(self._table.items()))
 
     def __repr__(self) -> str:
@@ -93,7 +94,7 @@ class TokenCodec(Generic[C]):
         payload = verify_compact(token, self._table, self._max_bytes)
         try:
             claims = self._decode(payload)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             _malformed("The token's claims are not those of its purpose.")
         # What we encode ourselves comes out the same; only another writer's JSON is searched for
         # members that are there twice (RFC 7519, section 4).
@@ -108,14 +109,34 @@ class TokenCodec(Generic[C]):
 
     # -- keys ------------------------------------------------------------------------------------
 
+    def trusts(self, header: str) -> bool:
+        """True if a token that begins with this header segment may still verify."""
+        return header in self._trusted
+
+    def retire(self, kid: str) -> None:
+        """Trust the key ``kid`` no longer, from the next token on.
+
+        Raises ValueError if it is unknown, or the one that signs.
+        """
+        header = self._kids.get(kid)
+        if header is None or header == self._header:
+            raise ValueError("Only a known key that does not sign can be retired.")
+        del self._kids[kid], self._table[header]
+        self._trusted.discard(header.decode())
+
     @property
     def kids(self) -> tuple[str, ...]:
         """The ids of the keys that are trusted; the one that signs comes first."""
         return tuple(self._kids)
 
     def public_jwks(self) -> list[dict[str, str]]:
-        """The public keys (RFC 7517, section 5) of all trusted keys that have one."""
-        found = []
+        """The public keys (RFC 7517, section 5) of all trusted keys that have one.
+
+        None while tokens are signed with a symmetric key: nobody else can verify those.
+        """
+        found: list[dict[str, str]] = []
+        if self._signer.public_jwk() is None:
+            return found
         for kid, header in self._kids.items():
             signer = self._table[header]
             if (jwk := signer.public_jwk()) is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import secrets as system_random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
 from ..engine.keys import KeyRing
+from ..engine.signers import SIGNERS, SignerFactory
 from ..mail.outbox import Outbox
 from ..plugins import Plugins
 from ..settings import Settings
@@ -39,6 +41,8 @@ class Auth:
     templates: Environment
     clock: Clock = time.time
     random: Random = system_random.token_bytes
+    signers: Mapping[str, SignerFactory] = field(default_factory=lambda: SIGNERS)
+    """Token signers by algorithm name, from all plugins."""
     providers: dict[str, OAuth2Provider] = field(default_factory=dict)
     login_methods: dict[str, LoginMethod] = field(default_factory=dict)
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)

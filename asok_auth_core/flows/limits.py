@@ -30,14 +30,11 @@ class Limits:
         key = f"limit:{name}:{handle_digest(subject)}:{int(now // window)}"
         if self._state.incr(key, window) > limit:
             wait = max(1, int(window - now % window))
-            raise RateLimited(f"Too many attempts. Try again in {_duration(wait)}.", retry_after=wait)
+            if wait < 90:
+                raise RateLimited("Too many attempts. Try again in {seconds} seconds.", wait, seconds=wait)
+            minutes = round(wait / 60)
+            raise RateLimited("Too many attempts. Try again in {minutes} minutes.", wait, minutes=minutes)
 
     def hit_client(self, name: str, address: str, *, limit: int, window: int) -> None:
         """Count one attempt of a client's address; IPv6 addresses are counted by their /64."""
         self.hit(f"{name}:client", client_network(address), limit=limit, window=window)
-
-
-def _duration(seconds: int) -> str:
-    if seconds < 90:
-        return f"{seconds} seconds"
-    return f"{round(seconds / 60)} minutes"

@@ -6,6 +6,7 @@ import base64
 
 import msgspec
 
+from ..engine.addresses import same_account
 from ..engine.keys import handle_digest
 from ..errors import (
     LoginExpired,
@@ -13,10 +14,12 @@ from ..errors import (
     SecondFactorRequired,
 )
 from ..http import WebRequest
-from ..types import Identity, LoginAttempt, User
+from ..types import JSON, Identity, LoginAttempt, User
 from .addresses import mark_proved
 from .auth import Auth, logger
 from .factor_policy import enrolled_factors, second_factor_required
+from .generation import GENERATION, generation
+from .trusted_devices import is_trusted
 
 LOGIN_KEY = "asok_auth.login"
 """Where the session keeps when and how its user logged in."""
@@ -58,10 +61,12 @@ def complete_login(
     """
     location = next_url or auth.settings.login_redirect
     _admit(auth, request, user, method, identity)
-    if request.proved_address and request.proved_address == auth.users.email_of(user):
-        mark_proved(auth, user, request.proved_address)
+    own = auth.users.email_of(user)
+    if own is not None and same_account(request.proved_address, own):
+        mark_proved(auth, user, own)
     enrolled = bool(enrolled_factors(auth, user))
-    if enrolled or second_factor_required(auth, user):
+    trusted = enrolled and is_trusted(auth, request, user)
+    if not trusted and (enrolled or second_factor_required(auth, user)):
         _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
         auth.emit(
             "login.second_factor_required",
@@ -73,7 +78,8 @@ def complete_login(
         if enrolled:
             raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
         raise SecondFactorRequired("Your account needs a second factor before you can log in.", ENROL_PATH)
-    _begin(auth, request, user, method, factor=None, remember=remember)
+    factor = "trusted_device" if trusted else None
+    _begin(auth, request, user, method, factor=factor, remember=remember)
     return location
 
 
@@ -148,9 +154,10 @@ def _begin(
     auth: Auth, request: WebRequest, user: User, method: str, *, factor: str | None, remember: bool
 ) -> None:
     request.session.begin(user, remember=remember)
-    request.session.set(
-        LOGIN_KEY, {"user": str(user.id), "at": auth.clock(), "method": method, "factor": factor}
-    )
+    record: dict[str, JSON] = {"user": str(user.id), "at": auth.clock(), "method": method, "factor": factor}
+    if number := generation(auth, str(user.id)):
+        record[GENERATION] = number
+    request.session.set(LOGIN_KEY, record)
     auth.emit("login.succeeded", user=user, method=method, client=request.client, factor=factor)
 
 

@@ -61,7 +61,8 @@ class OAuthFlow:
             provider = provider.configured(options, debug=self._auth.settings.debug)
         if not provider.client_id:
             raise OAuthNotConfigured(
-                f"Logging in with {provider.label} is not set up: the client id is missing."
+                "Logging in with {provider} is not set up: the client id is missing.",
+                provider=provider.label,
             )
         return provider
 
@@ -181,7 +182,8 @@ class OAuthFlow:
             client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
         if not client.secret and client.auth != "none":
             raise OAuthNotConfigured(
-                f"Logging in with {provider.label} is not set up: the client secret is missing."
+                "Logging in with {provider} is not set up: the client secret is missing.",
+                provider=provider.label,
             )
         call = oauth2.token_request(
             provider.token_endpoint or (metadata.token_endpoint if metadata else ""),

@@ -177,7 +177,11 @@ def require(
         in_scope=reason.in_scope,
         refused_by=reason.refused_by or None,
     )
-    raise PermissionDenied("You do not have permission to do this.", explanation=str(reason))
+    raise PermissionDenied(
+        "You do not have permission to do this.",
+        explanation=str(reason),
+        scope=None if reason.in_scope else reason.permission,
+    )
 
 
 def _refusal(auth: Auth, user: User, permission: str, resource: object) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ from .auth import Auth
 from .factor_policy import enrolled_factors
 from .login import SECOND_FACTOR_PATH, finish_login, pending_login
 from .recent_login import require_recent_login
+from .trusted_devices import FIELD, forget_devices, trust_device
 
 ACCOUNT_PATH = "/auth/account"
 
@@ -34,7 +35,10 @@ def complete_second_factor(auth: Auth, request: WebRequest, name: str, proof: Pr
     """
     pending, user = pending_login(auth, request)
     check_second_factor(auth, request, user, name, proof)
-    return finish_login(auth, request, pending, user, name)
+    location = finish_login(auth, request, pending, user, name)
+    if request.form.get(FIELD) == "1":
+        trust_device(auth, request, user)
+    return location
 
 
 def check_second_factor(
@@ -88,12 +92,20 @@ def enrolling_user(auth: Auth, request: WebRequest) -> User:
 def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -> str:
     """``user`` has just proved the new factor ``name``: finish the login that waited for it, if any.
 
-    Returns where to go next. Raises LoginExpired, LoginRejected.
+    Browsers that were trusted with another factor are not any more. Returns where to go next.
+    Raises LoginExpired, LoginRejected.
     """
     auth.emit("second_factor.enrolled", user=user, method=name, client=request.client)
+    forget_devices(auth, request, user)
     if request.user is not None:
         return ACCOUNT_PATH
     pending, waiting = pending_login(auth, request)
     if str(waiting.id) != str(user.id):
         raise LoginExpired("This login has expired. Please start again.")
     return finish_login(auth, request, pending, user, name)
+
+
+def factor_removed(auth: Auth, request: WebRequest, user: User, name: str) -> None:
+    """``user`` has given up the factor ``name``; browsers that were trusted with it are not any more."""
+    auth.emit("second_factor.disabled", user=user, method=name, client=request.client)
+    forget_devices(auth, request, user)

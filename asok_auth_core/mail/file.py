@@ -56,8 +56,6 @@ class FileTransport(MailTransport):
         try:
             with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
             unfinished.replace(finished)
         except OSError:
             unfinished.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import heapq
 import logging
+import math
 import os
 import random as ordinary_random
 import threading
@@ -126,6 +127,7 @@ class Outbox:
         self._in_hand = 0
         self._workers = 0
         self._closed = False
+        self._flushed_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<Outbox of {type(self._transport).__name__}, {len(self)} waiting>"
@@ -164,7 +166,7 @@ class Outbox:
         Returns when all are sent, given up or put off again, at the latest after ``timeout`` seconds.
         """
         with self._wakeup:
-            now = self._clock()
+            now = self._flushed_at = self._clock()
             for job in self._jobs:
                 job.due = min(job.due, now)
             heapq.heapify(self._jobs)
@@ -230,6 +232,7 @@ class Outbox:
 
     def _attempt(self, job: _Job) -> None:
         job.attempts += 1
+        began = self._clock()
         error = self._send(job.mail)
         pause = min(self._longest_retry, self._first_retry * 2 ** (job.attempts - 1))
         due = self._clock() + pause * (0.5 + self._jitter() / 2)
@@ -237,7 +240,8 @@ class Outbox:
         self._settle(job, error, final=not again)
         if again:
             with self._wakeup:
-                job.due = due
+                # Flushed in the meantime: what flush could not see is due at once all the same.
+                job.due = self._clock() if began <= self._flushed_at else due
                 heapq.heappush(self._jobs, job)
 
     def _send(self, mail: OutgoingMail) -> MailError | None:

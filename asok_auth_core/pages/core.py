@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from ..contracts import LoginMethod, SecondFactor
@@ -11,8 +12,11 @@ from ..flows.auth import Auth
 from ..flows.factor_policy import enrolled_factors
 from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
 from ..flows.second_factor import complete_second_factor, enrolling_user
+from ..flows.sessions import end_other_sessions
 from ..http import Route, WebRequest, WebResponse
+from .problems import error_text
 from .render import render
+from .trusted_devices import devices_block, devices_route
 
 
 def core_routes(auth: Auth) -> Iterable[Route]:
@@ -50,22 +54,38 @@ def core_routes(auth: Auth) -> Iterable[Route]:
 
     def account(request: WebRequest) -> WebResponse:
         if request.user is None:
-            raise LoginRequired(request.translate("Please log in first."))
+            raise LoginRequired("Please log in first.")
         parts: list[LoginMethod | SecondFactor] = [
             *auth.login_methods.values(),
             *auth.second_factors.values(),
         ]
         blocks = [block for part in parts if (block := part.account_block(request)) is not None]
+        if (devices := devices_block(auth, request)) is not None:
+            blocks.append(devices)
         return render(
-            auth, request, "auth/account.html", blocks=blocks, address=auth.users.email_of(request.user)
+            auth,
+            request,
+            "auth/account.html",
+            blocks=blocks,
+            address=auth.users.email_of(request.user),
+            devices=request.session.elsewhere(),
         )
+
+    def end_sessions(request: WebRequest) -> WebResponse:
+        end_other_sessions(auth, request)
+        return WebResponse.see_other("/auth/account")
+
+    def to_account(request: WebRequest) -> WebResponse:
+        return WebResponse.see_other("/auth/account")
 
     return (
         Route("/auth/login", get=login),
         Route("/auth/logout", get=logout_page, post=logout),
         Route(SECOND_FACTOR_PATH, get=challenge, post=check),
         Route(ENROL_PATH, get=enrol),
+        devices_route(auth),
         Route("/auth/account", get=account),
+        Route("/auth/sessions/end", get=to_account, post=end_sessions),
     )
 
 
@@ -76,6 +96,7 @@ def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None)
     factor = factors.get(wanted) or next(iter(factors.values()))
     if error is None:
         factor.begin(request, user)
+    request.refused = error is not None
     return render(
         auth,
         request,
@@ -84,5 +105,6 @@ def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None)
         factor=factor,
         others=[other for other in factors.values() if other is not factor],
         challenge=factor.challenge(request, user),
-        error=None if error is None else error.message,
+        trust_days=math.ceil(auth.settings.trusted_device / 86_400),
+        error=None if error is None else error_text(request, error),
     )

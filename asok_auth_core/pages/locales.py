@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Iterable, Mapping
-from importlib import resources
+
+from .folders import package_folders
+
+logger = logging.getLogger("asok_auth")
+
+MAX_TAG = 35
+"""RFC 5646 section 4.4.1: what an implementation must be able to hold."""
+TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
 class Catalogs:
@@ -13,17 +22,33 @@ class Catalogs:
     def __init__(self, packages: Iterable[str]) -> None:
         self._texts: dict[str, dict[str, str]] = {}
         for package in dict.fromkeys(packages):
-            folder = resources.files(package) / "locales"
-            if folder.is_dir():
-                for file in folder.iterdir():
-                    if file.name.endswith(".json"):
-                        texts = json.loads(file.read_text("utf-8"))
-                        self._texts.setdefault(file.name.removesuffix(".json"), {}).update(texts)
+            for folder in package_folders(package, "locales"):
+                for file in sorted(folder.glob("*.json")):
+                    self._texts.setdefault(file.stem, {}).update(json.loads(file.read_text("utf-8")))
+        self._messages = frozenset(message for texts in self._texts.values() for message in texts)
 
     @property
     def languages(self) -> frozenset[str]:
         """The languages there are texts in, besides English."""
         return frozenset(self._texts)
+
+    @property
+    def messages(self) -> frozenset[str]:
+        """Every text of ours that some language has."""
+        return self._messages
+
+    def choose(self, wanted: object, own: Mapping[str, Mapping[str, str]]) -> str:
+        """The language to answer in: ``wanted``, as ``fr`` or ``fr-CA``, if there are texts in it.
+
+        ``wanted`` comes from a cookie, a header or the address bar, so it may be anything; ``own``
+        are the app's own texts by language. Else English, which every text is written in.
+        """
+        if not isinstance(wanted, str) or len(wanted) > MAX_TAG or not TAG.fullmatch(wanted):
+            return "en"
+        for tag in (wanted, wanted.lower(), wanted.lower().partition("-")[0]):
+            if tag in self._texts or not self.messages.isdisjoint(own.get(tag, {})):
+                return tag
+        return "en"
 
     def translate(
         self,
@@ -32,6 +57,15 @@ class Catalogs:
         values: Mapping[str, str | int],
         own: Mapping[str, str] | None = None,
     ) -> str:
-        """``message`` in ``language``, with ``{name}`` filled in; ``own`` are the app's texts."""
+        """``message`` in ``language``, with ``{name}`` filled in; ``own`` are the app's texts.
+
+        A translation whose placeholders do not fit is passed over, never an error.
+        """
         text = (own or {}).get(message) or self._texts.get(language, {}).get(message) or message
-        return text.format(**values) if values else text
+        if not values:
+            return text
+        try:
+            return text.format(**values)
+        except (LookupError, ValueError, AttributeError):
+            logger.warning("The %r translation of %r has placeholders that do not fit.", language, message)
+            return message.format(**values)

@@ -248,7 +248,7 @@ def prove(request: WebRequest, identity: Identity) -> None:
     """Record that this request proved the identity's address. Raises OAuthAddressUnproved."""
     if not identity.email or not identity.email_verified:
         raise OAuthAddressUnproved(
-            "The provider did not give us a mail address that it has verified. Verify it there, or "
+            "The provider did not give us an email address that it has verified. Verify it there, or "
             "log in another way."
         )
     request.proved_address, request.proved_by = identity.email, identity.provider

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+from ..engine.bearer import bearer_challenge
 from ..errors import (
     AuthError,
     LoginRequired,
+    MailError,
     PermissionDenied,
     RateLimited,
     RecentLoginRequired,
     SecondFactorRequired,
+    TokenError,
 )
 from ..flows.auth import Auth
 from ..http import WebRequest, WebResponse
@@ -24,15 +27,19 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     headers = list(PAGE_HEADERS)
     if isinstance(error, RateLimited):
         headers.append(("Retry-After", str(error.retry_after)))
-    if isinstance(error, LoginRequired):
-        headers.append(("WWW-Authenticate", 'Bearer realm="api"'))
-    message = error.message
-    if (
-        error.status >= 500
-        and not auth.settings.debug
-        and error.code not in ("mail_temporary", "mail_permanent")
-    ):
-        message = request.translate("This is not possible just now. Please try again in a minute.")
+    if isinstance(error, TokenError):
+        headers.append(("WWW-Authenticate", bearer_challenge(error)))
+    elif isinstance(error, LoginRequired):
+        headers.append(("WWW-Authenticate", bearer_challenge(request.proof_error)))
+    elif isinstance(error, PermissionDenied) and error.scope is not None:
+        headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
+    message = error_text(request, error)
+    if error.status >= 500 and not auth.settings.debug:
+        message = request.translate(
+            "No mail could be sent. Please try again in a few minutes, or log in another way."
+            if isinstance(error, MailError)
+            else "This is not possible just now. Please try again in a minute."
+        )
     explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.debug else ""
     if wants_json(request):
         told = {"error": message, "code": error.code, "status": error.status}
@@ -50,6 +57,11 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         back=request.path if request.method == "GET" else None,
     )
     return WebResponse(page.body, page.status, page.content_type, tuple(headers))
+
+
+def error_text(request: WebRequest, error: AuthError) -> str:
+    """What ``error`` says, in the person's language."""
+    return request.translate(error.text, **error.values)
 
 
 def wants_json(request: WebRequest) -> bool:

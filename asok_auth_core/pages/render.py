@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
-from importlib import resources
+from datetime import datetime, timezone
 from pathlib import Path
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..engine.user_agent import browser
 from ..flows.auth import Auth
 from ..flows.permissions import Held, can, permissions_of
-from ..http import Route, WebRequest, WebResponse
+from ..http import WebRequest, WebResponse
+from .folders import package_folders
+from .stylesheet import Stylesheet
 
 PAGE_HEADERS = (
     ("Cache-Control", "no-store"),
@@ -20,9 +22,6 @@ PAGE_HEADERS = (
     # framework's origin check; "same-origin" keeps a token in our address from leaving the site.
     ("Referrer-Policy", "same-origin"),
 )
-
-STYLESHEET = (resources.files("asok_auth_core") / "pages" / "static" / "auth.css").read_text("utf-8")
-STYLESHEET_PATH = f"/auth/static/{hashlib.sha256(STYLESHEET.encode()).hexdigest()[:12]}.css"
 
 RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "ur", "yi"})
 
@@ -35,15 +34,24 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
     """
     loaders: list[BaseLoader] = [FileSystemLoader(overrides), PackageLoader("asok_auth_core.pages")]
     for package in dict.fromkeys(packages):
-        if package != "asok_auth_core" and (resources.files(package) / "templates").is_dir():
-            loaders.append(PackageLoader(package))
-    return Environment(
+        if package != "asok_auth_core":
+            loaders += map(FileSystemLoader, package_folders(package, "templates"))
+    made = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["browser"] = browser
+    made.globals["stylesheet"] = Stylesheet.read(overrides)
+    made.filters["day"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d")
+    made.filters["minute"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d %H:%M UTC")
+    return made
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def render(
@@ -63,7 +71,6 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "app_name": auth.settings.app_name,
         "csrf_field": request.csrf_field,
         "nonce": request.nonce,
-        "stylesheet": STYLESHEET_PATH,
         "language": language,
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
         "_": request.translate,
@@ -84,16 +91,3 @@ def _can(auth: Auth, request: WebRequest) -> Callable[..., bool]:
         return can(auth, user, permission, resource, held=held[0])
 
     return can_here
-
-
-def stylesheet_route() -> Route:
-    """The one stylesheet, under a name that changes with its content, so it is kept for a year."""
-
-    def get(request: WebRequest) -> WebResponse:
-        return WebResponse(
-            STYLESHEET,
-            content_type="text/css; charset=utf-8",
-            headers=(("Cache-Control", "public, max-age=31536000, immutable"),),
-        )
-
-    return Route(STYLESHEET_PATH, get=get)

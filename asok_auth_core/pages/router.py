@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from ..errors import AuthError, PluginError
 from ..flows.auth import Auth
 from ..http import Route, WebRequest, WebResponse
 from .core import core_routes
 from .problems import problem
-from .render import stylesheet_route
+from .stylesheet import Stylesheet
 
 
 class Router:
@@ -19,7 +20,8 @@ class Router:
         self._auth = auth
         self._routes: dict[str, Route] = {}
         self._owners: dict[str, str] = {}
-        self._add("the core", [stylesheet_route(), *core_routes(auth)])
+        stylesheet = cast("Stylesheet", auth.templates.globals["stylesheet"])
+        self._add("the core", [stylesheet.route(), *core_routes(auth)])
         for method in auth.login_methods.values():
             self._add(f"login method {method.name!r}", method.routes())
         for factor in auth.second_factors.values():

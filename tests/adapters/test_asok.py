@@ -249,7 +249,7 @@ class TestAuthenticatedRequests:
 
     def test_nobody_needs_one(self, app: Asok) -> None:
         assert TestClient(app).post("/posted").status_code == 403
-        assert TestClient(app).post("/posted", headers={"X-Badge": "old"}).status_code == 403
+        assert TestClient(app).post("/posted", headers={"X-Badge": "old"}).status_code == 401
         assert TestClient(app).post("/posted", headers={"X-Badge": "eve@example.org"}).status_code == 403
 
 
@@ -562,7 +562,7 @@ class TestStoreTrouble:
             response = client.post("/auth/magic/send", data=data)
             assert response.status_code == 503
             assert str(place) not in response.text
-            with pytest.raises(StoreUnavailable, match="auth.sqlite3"):
+            with pytest.raises(StoreUnavailable, match=r"auth\.sqlite3"):
                 app.extensions["AuthExtension"].auth.state.get("x")
 
 
@@ -607,7 +607,8 @@ def test_the_engine_needs_no_framework() -> None:
     import asok_auth_core.engine as engine
     for module in pkgutil.walk_packages(engine.__path__, "asok_auth_core.engine."):
         importlib.import_module(module.name)
-    sys.exit(", ".join(sorted({"asok", "pluggy", "requests", "jinja2", "sqlite3"} & set(sys.modules))) or None)
+    unwanted = {"asok", "pluggy", "requests", "jinja2", "sqlite3", "smtplib"}
+    sys.exit(", ".join(sorted(unwanted & set(sys.modules))) or None)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False

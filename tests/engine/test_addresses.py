@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.provisional import domains
 
-from asok_auth_core.engine.addresses import account_key, address_domain, parse_address
+from asok_auth_core.engine.addresses import account_key, address_domain, parse_address, same_account
 from asok_auth_core.errors import AddressInvalid
 
 
@@ -127,13 +127,13 @@ def test_anything_but_one_plain_address_is_refused_without_repeating_it(text: st
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("ann@app.example, eve@app.example", "one mail address"),
+        ("ann@app.example, eve@app.example", "one email address"),
         ("Ann <ann@app.example>", "without a name"),
         ("ann@app.exa mple", "no spaces"),
         ("änn@app.example", "Before the @"),
         ("ann@app", "name@example.com"),
         ("x" * 300 + "@app.example", "at most 254"),
-        ("", "enter a mail address"),
+        ("", "enter an email address"),
     ],
 )
 def test_each_common_mistake_has_its_own_message(text: str, part: str) -> None:
@@ -169,6 +169,16 @@ def test_account_key_folds_case_and_nothing_else() -> None:
     assert account_key("annlee@app.example") != account_key("ann.lee@app.example")
     with pytest.raises(AddressInvalid):
         account_key("\u212aate@app.example")
+
+
+def test_two_spellings_of_one_address_are_the_same_account_and_look_alikes_are_not() -> None:
+    assert same_account("Ann@app.example", "ann@app.example")
+    assert not same_account("ann@app.example", "ann+tag@app.example")
+    assert not same_account("\u212aate@app.example", "kate@app.example")
+    assert not same_account("\u212aate@app.example", "\u212aate@app.example")
+    assert not same_account(None, None)
+    assert not same_account("", "")
+    assert not same_account("ann@app.example", None)
 
 
 def test_address_domain_is_what_follows_the_at() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
@@ -55,12 +54,12 @@ def test_a_folder_that_is_a_file_is_final(tmp_path: Path) -> None:
 def test_a_full_disk_is_temporary_and_leaves_no_half_mail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
+    def full(unfinished: Path, finished: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     transport = FileTransport(MailSettings(directory="mail"), root=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(Path, "replace", full)
         with pytest.raises(MailTemporary):
             transport.send(MAIL)
     assert list(transport.directory.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -195,10 +196,15 @@ def test_a_subject_arrives_as_it_was_given(subject: str) -> None:
     assert build(OutgoingMail("ann@app.example", subject, "t"))["Subject"].split() == subject.split()
 
 
-def test_a_header_that_would_become_two_is_refused_whatever_let_it_through(
+def test_no_second_header_comes_out_even_if_the_check_of_the_subject_had_a_gap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The check of the subject taken away, as if it had a gap."""
+    """A Python before the repair of CVE-2024-6923 would write it: then the mail is refused."""
     monkeypatch.setattr("asok_auth_core.mail.message.ENCODED_WORD", "never")
-    with pytest.raises(MailPermanent):
-        build(OutgoingMail("ann@app.example", "=?utf-8?q?=0D=0ABcc:_eve@evil.example?=", "t"))
+    headers: set[str] = set()
+    with suppress(MailPermanent):
+        headers = {
+            name.lower()
+            for name in build(OutgoingMail("ann@app.example", "=?utf-8?q?=0D=0ABcc:_eve@evil.example?=", "t"))
+        }
+    assert headers - MIME_HEADERS in (set(), HEADERS)

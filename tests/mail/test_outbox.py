@@ -317,6 +317,19 @@ def test_close_gives_one_last_attempt_and_reports_what_is_left(
     outbox.close(2)
 
 
+def test_a_mail_whose_attempt_ends_during_the_flush_gets_its_turn_too(
+    make_outbox: Callable[..., Outbox],
+) -> None:
+    gate = threading.Event()
+    transport = Scripted(BUSY, gate=gate)
+    outbox = make_outbox(transport, first_retry=60, retry_for=600)
+    delivery = outbox.post(MAIL)
+    threading.Timer(0.1, gate.set).start()
+    assert outbox.flush(5) == 0
+    assert delivery.state == "sent"
+    assert transport.attempts == 2
+
+
 def test_close_does_not_wait_longer_than_it_may(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:

@@ -304,3 +304,18 @@ def test_the_password_is_not_in_the_log_even_at_debug_level(
 
 def _to(port: int, timeout: float = 2.0) -> MailSettings:
     return MailSettings(host="127.0.0.1", port=port, sender="auth@app.example", timeout=timeout)
+
+
+def test_a_check_logs_in_and_sends_nothing(start_server: Callable[..., SimpleNamespace]) -> None:
+    inbox = _inbox(start_server)
+    server = start_server(inbox, authenticator=inbox.authenticate, auth_require_tls=False)
+    SmtpTransport(server.settings(username=USERNAME, password=PASSWORD)).check()
+    assert len(inbox.logins) == 1
+    with pytest.raises(MailPermanent, match="535"):
+        SmtpTransport(server.settings(username=USERNAME, password="wrong")).check()
+    assert inbox.envelopes == []
+
+
+def test_a_check_of_a_server_that_is_down_says_so(unused_port: int) -> None:
+    with pytest.raises(MailTemporary, match="refused the connection"):
+        SmtpTransport(_to(unused_port)).check()

@@ -44,7 +44,7 @@ def recent(
 ) -> FakeRequest:
     """A browser whose user logged in just now."""
     request = FakeRequest(url, user=user, form=form)
-    request.session.set(LOGIN_KEY, {"at": app.clock(), "method": "app", "factor": None})
+    request.session.set(LOGIN_KEY, {"user": str(user.id), "at": app.clock(), "method": "app", "factor": None})
     return request
 
 

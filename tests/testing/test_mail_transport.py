@@ -135,8 +135,13 @@ def test_unsafe_transports_fail_where_they_are_unsafe(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
     run = subprocess.run(
         [*arguments, f"--rootdir={tmp_path}", "test_unsafe.py"],
-        cwd=tmp_path, env={**os.environ, "COLUMNS": "300"}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     failed = {
         tuple(line.split()[1].split("::")[1:])
         for line in run.stdout.splitlines()

@@ -14,6 +14,7 @@ from ...contracts import CredentialStore
 from ...errors import AuthError, ConfigurationError
 from ...flows.auth import Auth
 from ...flows.login import LOGIN_KEY
+from ...flows.sessions import is_ended
 from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...startup import start, template_packages
@@ -111,10 +112,30 @@ class AuthExtension(AsokExtension):
         route = self.router.match(request.path)
         if route is not None and not route.csrf:
             return True
+        return self.current_user(request) is not None and self.is_proved_alone(request)
+
+    def is_proved_alone(self, request: Request) -> bool:
+        """True if a token said who this is, no session came along, and none was logged in to since."""
+        return (
+            bool(request.environ.get(_USER_PROVED))
+            and not self._has_session(request)
+            and (request._session is None or "user_id" not in request._session)
+        )
+
+    def refuse_bad_token(self, request: Request) -> None:
+        """Raise what is wrong with the bearer token, for a request that has nothing else.
+
+        Otherwise its answer would speak of the CSRF token, which it does not need.
+        """
+        if not self._has_session(request) and self.current_user(request) is None:
+            error = self.web_request(request).proof_error
+            if error is not None:
+                raise error
+
+    @staticmethod
+    def _has_session(request: Request) -> bool:
         cookies = request.cookies_dict
-        if "asok_sid" in cookies or "asok_session" in cookies:
-            return False
-        return self.current_user(request) is not None and bool(request.environ.get(_USER_PROVED))
+        return "asok_sid" in cookies or "asok_session" in cookies
 
     def _look_up(self, request: Request) -> User | None:
         web = self.web_request(request)
@@ -122,13 +143,15 @@ class AuthExtension(AsokExtension):
             try:
                 user = method.authenticate(web)
             except AuthError as error:
-                request.environ[_USER_PROVED] = error
+                web.proof_error = error
                 return None
             if user is not None:
                 request.environ[_USER_PROVED] = method.name
                 return user if self.auth.users.is_active(user) else None
         user_id = request.session.get("user_id")
         if user_id is None or (LOGIN_KEY not in request.session and "impersonator_id" not in request.session):
+            return None
+        if is_ended(self.auth, web.session):
             return None
         user = self.auth.users.by_id(str(user_id))
         return user if user is not None and self.auth.users.is_active(user) else None

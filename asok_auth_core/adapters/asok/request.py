@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ...engine.client import client_address
 from ...errors import ConfigurationError
-from ...http import Session, WebRequest
+from ...http import Device, Session, WebRequest
 from ...types import JSON, User
 
 if TYPE_CHECKING:
@@ -47,6 +47,27 @@ class AsokSession(Session):
         # Asok leaves the user to be looked up again, from cookies this answer deletes.
         self._request._auth_resolved = True
 
+    def elsewhere(self) -> Sequence[Device]:
+        """See Session. With Asok's ``memory`` back end: those of this worker process."""
+        return [
+            Device(
+                client="" if entry["ip"] == "Unknown" else str(entry["ip"]),
+                user_agent=str(entry["user_agent"]),
+                begun=float(entry["created_at"]),
+                last_seen=float(entry["last_seen"]),
+            )
+            for entry in self._others()
+        ]
+
+    def end_elsewhere(self) -> None:
+        for entry in self._others():
+            self._request.app._session_store.delete(entry["sid"])
+
+    def _others(self) -> list[dict[str, str | float]]:
+        session = self._request.session
+        found = self._request.app._session_store.get_user_sessions(session.get("user_id"))
+        return [entry for entry in found if entry["sid"] != session.sid]
+
 
 class AsokWebRequest(WebRequest):
     """One Asok request; made once for each and kept with it."""
@@ -70,7 +91,7 @@ class AsokWebRequest(WebRequest):
         )
         app_url = extension.auth.settings.app_url
         self.secure = app_url.startswith("https:") if app_url else request.scheme == "https"
-        self.locale = str(request.lang or "en")
+        self.locale = extension.catalogs.choose(request.lang, request.app.locales)
         self.nonce = request.nonce
 
     @property

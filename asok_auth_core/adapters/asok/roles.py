@@ -7,12 +7,12 @@ A user's own ``permissions`` count too. Anything that goes wrong on the way gran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from asok.orm import MODELS_REGISTRY, Model
 
 from ...engine.permission_cache import PermissionCache
-from ...engine.permissions import PermissionSet, compile_grants, union
+from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
 from ...flows.auth import Auth
 from ...hookspecs import hookimpl
 from ...types import Finding, Grant, User
@@ -34,40 +34,38 @@ def asok_auth_permissions(user: User) -> Iterable[str | Grant]:
     if is_admin(user):
         return EVERYTHING
     own = _permissions(user, "the user's own permissions")
-    return union([*(_role_permissions(role) for role in roles_of(user)), *([own] if own else [])])
+    return union([*(_role_permissions(role) for role in roles_of(user)), own])
 
 
 @hookimpl
 def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
-    role_model = MODELS_REGISTRY.get("Role")
-    if role_model is not None:
-        yield from _findings(role_model, lambda role: _role_permissions(role).malformed)
-    user_model = getattr(auth.users, "model", None)
-    if user_model is not None and "permissions" in user_model._fields:
-        yield from _findings(user_model, lambda user: getattr(_permissions(user, ""), "malformed", ()))
-    if user_model is not None and has_own_can(user_model):
+    model = getattr(auth.users, "model", None)
+    if model is not None and has_own_can(model):
         yield Finding(
             NAME,
             "warning",
-            f"{user_model.__name__} has its own can(), which is left in place: user.can() and the Admin "
-            "do not ask the plugins.",
+            f"{model.__name__} has its own can(); it is left in place and does not ask the plugins.",
             "Remove it or give it another name.",
         )
 
 
-def _findings(model: type[Model], malformed: Callable[[object], Sequence[Grant]]) -> Iterator[Finding]:
-    """One for each row with grants that are not well formed, among the first rows."""
+def kept_grants(user_model: type[Model]) -> Iterator[Grant]:
+    """What is written in the app's roles and in its users' own permissions, malformed or not.
+
+    Of either table the first 1,000 rows are read.
+    """
+    role_model = MODELS_REGISTRY.get("Role")
+    if role_model is not None and role_model is not user_model:
+        yield from _kept_in(role_model, "role")
+    if "permissions" in user_model._fields:
+        yield from _kept_in(user_model, "user")
+
+
+def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
     for row in model.query().order_by("id").limit(CHECKED_ROWS).get():
-        bad = malformed(row)
-        if bad:
-            shown = ", ".join(repr(grant.pattern[:80]) for grant in bad[:5])
-            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-            yield Finding(
-                NAME,
-                "warning",
-                f"{model.__name__} {_label(row)} has permissions that grant nothing: {shown}{more}.",
-                'Write permissions like "posts.edit", "posts.*" or "*", separated by commas.',
-            )
+        written = _permissions(row, f"{kind} {_label(row)}")
+        yield from written
+        yield from written.malformed
 
 
 def is_admin(user: object) -> bool:
@@ -111,8 +109,8 @@ def _role(item: object) -> object:
 def _role_permissions(role: object) -> PermissionSet:
     if isinstance(role, str):
         named = role.lower() in ADMIN_NAMES
-        return EVERYTHING_BY_NAME if named else compile_grants([])
-    return _permissions(role, f"role {_label(role)}") or compile_grants([])
+        return EVERYTHING_BY_NAME if named else NOTHING
+    return _permissions(role, f"role {_label(role)}")
 
 
 def _label(role: object) -> str:
@@ -120,11 +118,11 @@ def _label(role: object) -> str:
     return str(next((name for name in names if name), type(role).__name__))
 
 
-def _permissions(holder: object, source: str) -> PermissionSet | None:
-    """The attribute ``permissions``, shared while it says the same; None if there is nothing."""
+def _permissions(holder: object, source: str) -> PermissionSet:
+    """The attribute ``permissions``, shared while it says the same."""
     given = getattr(holder, "permissions", None)
     if isinstance(given, str):
-        return CACHE.text(given, source) if given else None
+        return CACHE.text(given, source)
     if isinstance(given, set | frozenset):
         given = sorted(given, key=str)
-    return CACHE.patterns(given, source) if isinstance(given, list | tuple) and given else None
+    return CACHE.patterns(given, source) if isinstance(given, list | tuple) else NOTHING

@@ -16,6 +16,7 @@ from asok import Asok
 from asok.exceptions import AbortException, RedirectException, SecurityError
 from asok.request import Request
 
+from ...engine.bearer import bearer_challenge
 from ...errors import AuthError, FormExpired
 from ...flows.login import complete_login, log_out
 from ...http import WebResponse
@@ -24,6 +25,7 @@ from ...pages.problems import problem
 from ...types import User
 from .bound import RequestAuth
 from .lookup import extension_of
+from .oauth import template_oauth_buttons
 from .permissions import template_can
 from .request import ASOK_LOGIN, ASOK_LOGOUT
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
+SESSION_COOKIES = ("asok_sid=", "asok_csrf=")
 
 _ASOK_AUTH = Request.auth
 _ASOK_USER = Request.user
@@ -105,9 +108,10 @@ def install_on_app(app: Asok, extension: AuthExtension) -> None:
     """Let ``app`` answer our paths, send our cookies and show our errors."""
     _answer_paths(app, extension)
     _allow_form_action(app, extension)
-    _send_cookies(app)
+    _send_cookies(app, extension)
+    _answer_csrf_failures(app, extension)
     _show_errors(app, extension)
-    app.share(can=template_can)
+    app.share(can=template_can, oauth_buttons=template_oauth_buttons)
 
 
 def _answer_paths(app: Asok, extension: AuthExtension) -> None:
@@ -138,14 +142,35 @@ def _allow_form_action(app: Asok, extension: AuthExtension) -> None:
         app.config["CSP"] = {**csp, "form-action": [*own, *oauth.origins]}
 
 
-def _send_cookies(app: Asok) -> None:
+def _names(request: Request, header: str) -> bool:
+    return any(name.lower() == header.lower() for name, _ in request.response_headers)
+
+
+def _send_cookies(app: Asok, extension: AuthExtension) -> None:
     asok_headers = app._cookie_headers
 
     def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
         ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
-        return [*asok_headers(request, environ), *ours]
+        found = [*asok_headers(request, environ), *ours]
+        if extension.is_proved_alone(request):
+            # A session that nobody logged in to would make the token's next POST ask for CSRF.
+            found = [(name, value) for name, value in found if not value.startswith(SESSION_COOKIES)]
+        if str(request.status).startswith("401") and not _names(request, "WWW-Authenticate"):
+            # RFC 9110, section 15.5.2: a 401 says how to log in; a page's own may leave it out.
+            found.append(("WWW-Authenticate", bearer_challenge(extension.web_request(request).proof_error)))
+        return found
 
     app._cookie_headers = headers
+
+
+def _answer_csrf_failures(app: Asok, extension: AuthExtension) -> None:
+    asok_answer = app._handle_csrf_failure
+
+    def answer(request: Request) -> object:
+        extension.refuse_bad_token(request)
+        return asok_answer(request)
+
+    app._handle_csrf_failure = answer
 
 
 def _show_errors(app: Asok, extension: AuthExtension) -> None:
@@ -192,4 +217,19 @@ def send(request: Request, response: WebResponse) -> object:
     request.status = f"{response.status} {HTTPStatus(response.status).phrase}"
     request.content_type = response.content_type
     request.response_headers.extend(response.headers)
+    _leave_as_it_is(request, response.body)
     return response.body
+
+
+def _leave_as_it_is(request: Request, body: str) -> None:
+    """Keep Asok from adding to our pages what they do not use.
+
+    It puts the page file's path into ``<body>``, which would tell where packages are installed, and
+    its component and widget scripts into every page that has "ws-" or "Asok." in it: an address
+    such as ``news-desk@app.example`` is enough. A template of the app's own that uses them says so.
+    """
+    request.page_id = None
+    if "data-asok-component" not in body:
+        request._asok_alive_done = request._asok_security_utils_done = True
+    if "asok-" not in body.replace("asok-auth", ""):
+        request._asok_widgets_done = True

@@ -10,6 +10,7 @@ from asok.orm import MODELS_REGISTRY, Model
 from ...contracts import UserDirectory
 from ...errors import ConfigurationError
 from ...types import Grant, User
+from .roles import kept_grants
 
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
 _ENABLED = ("is_active", "active", "enabled", "is_enabled")
@@ -62,13 +63,8 @@ class AsokUsers(UserDirectory):
         on = all(getattr(user, name) for name in _ENABLED if getattr(user, name, None) is not None)
         return on and not off
 
-
     def grants(self) -> Iterator[Grant]:
-        role_model = MODELS_REGISTRY.get("Role")
-        for role in role_model.all() if role_model is not None else ():
-            for piece in str(getattr(role, "permissions", "") or "").split(","):
-                if pattern := piece.strip():
-                    yield Grant(pattern, f"role {role.name!r}")
+        return kept_grants(self.model)
 
 
 class UsersEngine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ class Server(AuthorizationServer):
         self.issuer = issuer
         self.codes: dict[str, Code] = {}
         self.people: dict[str, Person] = {}
-        self.keys: list[RSAKey] = [_new_key()]
+        self.keys: list[RSAKey] = [_first_key()] if openid else []
         self.register_token_generator("default", BearerTokenGenerator(lambda **_: generate_token(42)))
         extensions: list[object] = [StrictCodeChallenge(required=True)]
         if openid:
@@ -245,6 +246,12 @@ class Issuer(IssuerParameter):
 
     def get_issuer(self) -> str:
         return self._issuer
+
+
+@functools.cache
+def _first_key() -> RSAKey:
+    """One for the process: making a key takes a tenth of a second and more."""
+    return _new_key()
 
 
 def _new_key() -> RSAKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -113,7 +114,7 @@ class MailServer(Controller):
     """
 
     def __init__(self, port: int = 0) -> None:
-        self._listener = socket.create_server((HOST, port))
+        self._listener = _listen(port)
         self.mailbox = Mailbox()
         super().__init__(
             self.mailbox,
@@ -125,6 +126,20 @@ class MailServer(Controller):
 
     def _create_server(self) -> Awaitable[asyncio.AbstractServer]:
         return self.loop.create_server(self._factory_invoker, sock=self._listener)
+
+
+def _listen(port: int) -> socket.socket:
+    # The protocol is named so that asyncio sends each reply at once: left to Nagle, EHLO takes 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(100)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 @cache

@@ -159,8 +159,8 @@ def test_githubs_token_errors_come_with_status_200(local: DevProvider) -> None:
 )
 def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
     asked = {
-        "response_type": "code", "client_id": "dev-client", "redirect_uri": f"{BASE_URL}/auth/google/callback",
-        "scope": "openid", "state": "s", "nonce": "n",
+        "response_type": "code", "client_id": "dev-client",
+        "redirect_uri": f"{BASE_URL}/auth/google/callback", "scope": "openid", "state": "s", "nonce": "n",
         "code_challenge": code_challenge(VERIFIER), "code_challenge_method": "S256",
     }  # fmt: skip
     if change == "no challenge":

@@ -5,28 +5,13 @@ from __future__ import annotations
 import re
 import time
 
+from asok_auth_core.engine.user_agent import browser
 from asok_auth_core.flows.auth import Auth
 from asok_auth_core.http import WebRequest
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.types import OutgoingMail
 
 from .grants import Issued
-
-_BROWSERS = (
-    ("Edg/", "Edge"),
-    ("OPR/", "Opera"),
-    ("Firefox/", "Firefox"),
-    ("Chrome/", "Chrome"),
-    ("Safari/", "Safari"),
-)
-_SYSTEMS = (
-    ("Windows", "Windows"),
-    ("Android", "Android"),
-    ("iPhone", "iPhone"),
-    ("iPad", "iPad"),
-    ("Mac OS", "macOS"),
-    ("Linux", "Linux"),
-)
 
 
 def compose(
@@ -58,13 +43,6 @@ def compose(
         ),
         html=str(fragment(auth, request, template or f"auth/magic/{kind}.html", **context)),
     )
-
-
-def browser(user_agent: str) -> str:
-    """``Firefox on Linux``, as far as the browser says so; empty if it says nothing known."""
-    name = next((shown for mark, shown in _BROWSERS if mark in user_agent), "")
-    system = next((shown for mark, shown in _SYSTEMS if mark in user_agent), "")
-    return " · ".join(part for part in (name, system) if part)
 
 
 def _words(auth: Auth, request: WebRequest) -> dict[str, object]:

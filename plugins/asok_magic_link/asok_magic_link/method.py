@@ -10,10 +10,11 @@ from markupsafe import Markup
 from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.engine.addresses import account_key, parse_address
 from asok_auth_core.engine.urls import safe_next
-from asok_auth_core.errors import AddressInvalid, CredentialRefused, LoginRejected, MailError
+from asok_auth_core.errors import AddressInvalid, AuthError, CredentialRefused, LoginRejected, MailError
 from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import fragment, render
 
 from .grants import Grants, Issued
@@ -135,7 +136,7 @@ class MagicLinkMethod(LoginMethod):
                 "auth/magic/again.html",
                 status=error.status,
                 email=email[:254],
-                error=error.message,
+                error=error_text(request, error),
                 next_url=next_url,
             )
         except MailError as error:
@@ -146,7 +147,7 @@ class MagicLinkMethod(LoginMethod):
     def _code_page(self, request: WebRequest) -> WebResponse:
         return self._show_code_page(request, None)
 
-    def _show_code_page(self, request: WebRequest, error: CredentialRefused | None) -> WebResponse:
+    def _show_code_page(self, request: WebRequest, error: AuthError | None) -> WebResponse:
         email = request.form.get("email") or request.session.get(EMAIL_KEY) or ""
         return render(
             self._auth,
@@ -156,7 +157,8 @@ class MagicLinkMethod(LoginMethod):
             email=email,
             sent=request.session.get(EMAIL_KEY) is not None,
             minutes=max(1, self._settings.lifetime // 60),
-            error=None if error is None else error.message,
+            error=None if error is None else error_text(request, error),
+            address_refused=isinstance(error, AddressInvalid),
         )
 
     def _enter_code(self, request: WebRequest) -> WebResponse:
@@ -170,7 +172,7 @@ class MagicLinkMethod(LoginMethod):
             grant = self._grants.take_code(email, request.form.get("code", ""))
         except (CredentialRefused, AddressInvalid) as error:
             self._auth.emit("magic.refused", method=self.name, client=request.client, way="code")
-            return self._show_code_page(request, CredentialRefused(error.message))
+            return self._show_code_page(request, error)
         return self._finish(request, grant.email, grant.next_url)
 
     def _confirm_page(self, request: WebRequest) -> WebResponse:
@@ -193,7 +195,7 @@ class MagicLinkMethod(LoginMethod):
         if user is None:
             if not self._settings.signup:
                 raise LoginRejected("There is no account for this address.")
-            user = self._auth.users.create(email)
+            user = self._auth.users.create(account_key(email))
             self._auth.emit("account.created", user=user, method=self.name, client=request.client)
         request.session.pop(EMAIL_KEY)
         return WebResponse.see_other(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import secrets
+import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -218,6 +221,40 @@ def take_codes(grants: Grants, codes: list[str]) -> list[str]:
             continue
         won.append(code)
     return won
+
+
+def take_and_record(grants: Grants, tokens: list[str], record: str) -> None:
+    """Consume what can be consumed, in an order of its own, and write down each success at once."""
+    order = list(tokens)
+    secrets.SystemRandom().shuffle(order)
+    with open(record, "ab", buffering=0) as written:
+        for token in order:
+            for won in take_links(grants, [token]):
+                written.write(won.encode() + b"\n")
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_point_leaves_no_link_usable_twice(tmp_path: Path) -> None:
+    """A6.5.1: 32 processes killed while they consume; nobody gets a link twice, new links work."""
+    path = tmp_path / "state.sqlite3"
+    issuer = open_grants(path)
+    tokens = [issuer.issue(ADA, 3600).token for _ in range(3000)]
+    record = tmp_path / "won"
+    killed = 0
+    for _ in range(8):
+        with Workers(functools.partial(open_grants, path), 4) as workers:
+            workers.start(take_and_record, tokens, str(record))
+            time.sleep(secrets.randbelow(150) / 1000)
+            for pid in workers.pids:
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+    written = record.read_bytes().split(b"\n")[:-1]
+    assert killed == 32
+    assert len(written) > 0, "somebody got that far"
+    assert len(set(written)) == len(written), "a link was consumed twice"
+    again = take_links(open_grants(path), tokens)
+    assert not {token.encode() for token in again} & set(written)
+    assert open_grants(path).take_link(issuer.issue(ADA, 60).token).email == ADA
 
 
 def test_4_processes_given_each_of_300_links_at_once(tmp_path: Path) -> None:

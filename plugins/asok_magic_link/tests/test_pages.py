@@ -248,7 +248,7 @@ BAD_ADDRESSES = [
     "ada@example.org\r\nBcc: eve@example.org",
     "ada@example.org\0",
     "Ada <ada@example.org>",
-    "аda@example.org",
+    "\u0430da@example.org",
     "ada@exa mple.org",
     "a" * 10_000 + "@example.org",
 ]

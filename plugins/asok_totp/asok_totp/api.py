@@ -16,6 +16,7 @@ from asok_auth_core.flows.second_factor import (
     complete_second_factor,
     count_factor_attempt,
     enrolling_user,
+    factor_removed,
 )
 from asok_auth_core.http import WebRequest
 from asok_auth_core.types import User
@@ -128,7 +129,7 @@ class TotpApi:
         removed = self._authenticators.remove(str(user.id))
         self._codes.void(str(user.id))
         if removed:
-            self._auth.emit("second_factor.disabled", user=user, method=NAME, client=request.client)
+            factor_removed(self._auth, request, user, NAME)
         return removed
 
     def recovery_codes(self, request: WebRequest) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from asok_auth_core.errors import CredentialRefused
 from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.second_factor import ACCOUNT_PATH, enrolling_user
 from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import render
 
 from .api import TotpApi
@@ -57,7 +58,7 @@ class TotpPages:
                 "auth/totp/enrol.html",
                 status=error.status,
                 enrolment=None,
-                error=error.message,
+                error=error_text(request, error),
             )
         return self._show_codes(request, codes, location)
 

@@ -7,7 +7,10 @@ a test plugin: the pipeline knows neither by name.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -564,7 +567,7 @@ def test_the_whole_flow_in_the_browser(world, client) -> None:
             page="/auth/second-factor?factor=recovery",
         )
         assert browser.who == ADDRESS
-        assert "9 recovery codes left" in browser.get("/auth/account").text
+        assert "Recovery codes left: 9" in browser.get("/auth/account").text
         browser.post("/auth/totp/disable", {}, page="/auth/totp")
         assert Browser(client(here.app)).get("/own").status_code == 200
 
@@ -582,3 +585,40 @@ def test_forms_need_the_csrf_token(world, client) -> None:
             "/auth/totp/recovery-codes",
         ):
             assert browser.post(path, data={"code": "1"}).status_code == 403
+
+
+SECOND_WORKER = """
+import json, re, sys
+from pathlib import Path
+from asok.testing import TestClient
+from asok_auth_core.testing.asok_app import asok_app
+
+root, cookies, code = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+user = (root / "src/models/user.py").read_text()
+auth = {"PLUGINS": ["totp", "magic-link"]}
+with asok_app(root, models={"user.py": user}, auth=auth) as app:
+    client = TestClient(app)
+    client.cookies = cookies
+    before = client.get("/").text.partition("\\n")[0]
+    page = client.get("/auth/second-factor")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]
+    data = {"csrf_token": token, "factor": "totp", "code": code}
+    status = client.post("/auth/second-factor", data=data).status_code
+    after = client.get("/").text.partition("\\n")[0]
+print(json.dumps([before, page.status_code, status, after]))
+"""
+
+
+def test_two_workers_share_half_a_login_and_it_is_finished_once(world) -> None:
+    """SECURITY 1, 19: begun at one worker, finished at another process."""
+    with world() as here:
+        app = here.enrol_totp()
+        browser = TestClient(here.app)
+        browser.get("/own")
+        cookies = dict(browser.cookies)
+        code = app.now()
+        command = [sys.executable, "-c", SECOND_WORKER, here.app.root_dir, json.dumps(cookies), code]
+        other = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert json.loads(other.stdout.splitlines()[-1]) == ["nobody", 200, 303, ADDRESS]
+        assert browser.get("/").text.startswith("nobody")
+        assert browser.get("/auth/second-factor").status_code == 400  # finished, so not here again

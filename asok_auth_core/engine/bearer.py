@@ -1,0 +1,43 @@
+"""The Authorization header of a bearer token, and the answer to a bad one (RFC 6750)."""
+
+from __future__ import annotations
+
+from ..errors import AuthError, TokenError, TokenMalformed
+
+REALM = "api"
+
+
+def bearer_token(header: str | None) -> str | None:
+    """The token of an ``Authorization`` header; None if it is missing or of another scheme.
+
+    Raises TokenMalformed if the scheme is Bearer (in any case) and what follows is not one token:
+    nothing, two of them, or two headers that a server joined with a comma.
+    """
+    if header is None or header[:6].lower() != "bearer":
+        return None
+    rest = header[6:]
+    if rest[:1] not in ("", " ", "\t", ","):
+        return None
+    token = rest.strip(" \t")
+    if not token or " " in token or "\t" in token or "," in token:
+        raise TokenMalformed("The Authorization header does not hold one bearer token.")
+    return token
+
+
+def bearer_challenge(error: AuthError | None = None, scope: str | None = None) -> str:
+    """The value of ``WWW-Authenticate`` (RFC 6750, section 3).
+
+    ``error`` is what was wrong with the token that came, None if none came. ``scope`` is the
+    permission that the token was not made for.
+    """
+    parts = [f'realm="{REALM}"']
+    if scope is not None:
+        parts += ['error="insufficient_scope"', f'scope="{_quoted(scope)}"']
+    elif isinstance(error, TokenError):
+        parts += ['error="invalid_token"', f'error_description="{_quoted(error.message)}"']
+    return "Bearer " + ", ".join(parts)
+
+
+def _quoted(text: str) -> str:
+    """``text`` in the characters RFC 6750 allows between the quotes."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "'" for c in text)

@@ -1,0 +1,267 @@
+"""API tokens: made for a user, scoped, listed, revoked, and verified on every request."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from ..engine.permissions import is_well_formed
+from ..engine.tokens import Claims, TokenCodec
+from ..errors import ConfigurationError, StoreUnavailable, TokenExpired, TokenMalformed, TokenRevoked
+from ..types import Credential
+from .auth import Auth, logger
+from .revocation import revocation_mark
+
+KIND = "api_token"
+PURPOSE = "asok-api"
+MAX_CACHED = 4096
+RECHECK = 60
+"""Seconds after which a record is read again, whatever the mark says; and the precision of "last used"."""
+
+MAX_SCOPES = 64
+MAX_NAME = 100
+
+
+class ApiClaims(Claims, frozen=True, kw_only=True):
+    """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2)."""
+
+    sub: str
+    jti: str
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """What is known of a token; never the token itself. Times are seconds since the epoch.
+
+    ``scopes`` None: everything its owner may do. ``expires_at`` None: permanent.
+    """
+
+    id: str
+    user_id: str
+    name: str | None
+    scopes: tuple[str, ...] | None
+    created_at: int
+    expires_at: int | None
+    last_used_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """A token that is in force."""
+
+    id: str
+    user_id: str
+    scopes: tuple[str, ...] | None
+    expires_at: int | None
+
+
+class ApiTokens:
+    """The API tokens of one app.
+
+    With ``AUTH["TOKEN_REVOCATION"] = "checked"`` a token counts only as long as its record exists;
+    with ``"stateless"`` no store is asked, and a token counts until it expires.
+    """
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+        self._clock = auth.clock
+        self.checked = auth.settings.token_revocation == "checked"  # noqa: S105 - not a password
+        self.codec: TokenCodec[ApiClaims] = TokenCodec(
+            purpose=PURPOSE,
+            claims=ApiClaims,
+            keys=auth.keys,
+            clock=auth.clock,
+            algorithm=auth.settings.signer,
+            signers=auth.signers,
+            accept=tuple(auth.signers),
+        )
+        self._mark = revocation_mark(auth.state, auth.random)
+        self._trusts = self.codec.trusts
+        # token: (what it says, its header, end of its time, when to read its record again, mark)
+        self._cache: dict[str, tuple[VerifiedToken, str, float, float, bytes | None]] = {}
+
+    # -- making ----------------------------------------------------------------------------------
+
+    def create(
+        self,
+        user_id: int | str,
+        expires_in: int | None = None,
+        scopes: Iterable[str] | None = None,
+        name: str | None = None,
+    ) -> tuple[str, ApiToken]:
+        """A new token, shown this once, and its record.
+
+        ``expires_in`` is in seconds; None makes a permanent token. ``scopes`` are permission
+        patterns; None means all of the owner's. Raises ValueError for what cannot be meant.
+        """
+        owner = self._auth.users.by_id(str(user_id))
+        if owner is None:
+            raise ValueError("There is no user with this id.")
+        if expires_in is not None and (isinstance(expires_in, bool) or int(expires_in) < 1):
+            raise ValueError(f"expires_in is a number of seconds from 1, or None; got {expires_in!r}.")
+        patterns = None if scopes is None else checked_scopes(scopes)
+        if name is not None and not 1 <= len(name) <= MAX_NAME:
+            raise ValueError(f"A token's name has 1 to {MAX_NAME} characters.")
+        now = int(self._clock())
+        claims = ApiClaims(
+            iat=now,
+            exp=None if expires_in is None else now + int(expires_in),
+            sub=str(user_id),
+            jti=base64.urlsafe_b64encode(self._auth.random(15)).decode(),
+            scope=None if patterns is None else " ".join(patterns),
+        )
+        token = self.codec.sign(claims)
+        made = ApiToken(claims.jti, claims.sub, name, patterns, now, claims.exp)
+        self._auth.credentials.add(
+            made.user_id,
+            KIND,
+            made.id,
+            {
+                "name": name,
+                "scopes": None if patterns is None else list(patterns),
+                "exp": claims.exp,
+                "iat": now,
+            },
+        )
+        if claims.exp is None and not self.checked:
+            logger.warning("A permanent API token was made that cannot be revoked; give expires_in.")
+        self._auth.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
+        return token, made
+
+    # -- verifying -------------------------------------------------------------------------------
+
+    def verify(self, token: str) -> VerifiedToken:
+        """What ``token`` proves. Whether its owner may still log in is the caller's to ask.
+
+        Raises TokenMalformed, TokenSignatureInvalid, TokenExpired, TokenRevoked, StoreUnavailable.
+        """
+        known = self._cache.get(token) if type(token) is str else None
+        if known is not None:
+            verified, header, ends, recheck, mark = known
+            now = self._clock()
+            if (
+                now < ends
+                and now < recheck
+                and self._trusts(header)
+                and (mark is None or mark == self._mark.current())
+            ):
+                return verified
+            self._cache.pop(token, None)
+        return self._verify(token)
+
+    def _verify(self, token: str) -> VerifiedToken:
+        claims = self.codec.verify(token)
+        now = self._clock()
+        # The mark is read before the record: a revocation in between changes it.
+        mark = self._mark.current() if self.checked else None
+        if self.checked:
+            record = self._auth.credentials.find(KIND, claims.jti)
+            if record is None or record.user_id != claims.sub:
+                raise TokenRevoked("The token has been revoked.")
+            self._note_use(record, now)
+        scopes = None if claims.scope is None else tuple(claims.scope.split())
+        verified = VerifiedToken(claims.jti, claims.sub, scopes, claims.exp)
+        if len(self._cache) >= MAX_CACHED:
+            # All at once: keeping an order would cost every request more than this costs one in 4,096.
+            self._cache.clear()
+        ends = float("inf") if claims.exp is None else float(claims.exp)
+        self._cache[token] = (verified, token.partition(".")[0], ends, now + RECHECK, mark)
+        return verified
+
+    def _note_use(self, record: Credential, now: float) -> None:
+        minute = now - now % RECHECK
+        if record.last_used_at is None or record.last_used_at < minute:
+            try:
+                self._auth.credentials.touch(record, minute)
+            except StoreUnavailable:
+                # The record was read, so the token is good; only "last used" is late.
+                logger.warning("The last use of an API token could not be written down.", exc_info=True)
+
+    # -- revoking and listing --------------------------------------------------------------------
+
+    def revoke(self, token: str) -> bool:
+        """Revoke ``token``. False if it was not in force any more."""
+        try:
+            claims = self.codec.verify(token)
+        except TokenExpired:
+            return False
+        return self.revoke_id(claims.sub, claims.jti)
+
+    def revoke_id(self, user_id: int | str, token_id: str) -> bool:
+        """Revoke the token of ``user_id`` with this id. False if there is none."""
+        self._refuse_stateless()
+        record = self._auth.credentials.find(KIND, token_id)
+        if record is None or record.user_id != str(user_id):
+            return False
+        return self._remove([record]) == 1
+
+    def revoke_all(self, user_id: int | str) -> int:
+        """Revoke all tokens of a user; how many there were."""
+        self._refuse_stateless()
+        return self._remove(self._auth.credentials.list(str(user_id), KIND))
+
+    def list(self, user_id: int | str) -> list[ApiToken]:
+        """A user's tokens that are in force, oldest first. Records of expired ones are removed."""
+        now = self._clock()
+        found = []
+        for record in self._auth.credentials.list(str(user_id), KIND):
+            token = _described(record)
+            if token.expires_at is not None and token.expires_at <= now:
+                self._auth.credentials.remove(record)
+            else:
+                found.append(token)
+        return found
+
+    def _remove(self, records: Iterable[Credential]) -> int:
+        # Before, so that nothing is removed while other workers cannot be told; after, because one
+        # of them may have read a record in between.
+        self._mark.advance()
+        removed = 0
+        for record in records:
+            if self._auth.credentials.remove(record):
+                removed += 1
+                owner = self._auth.users.by_id(record.user_id)
+                self._auth.emit("token.revoked", user=owner, token=record.identifier)
+        self._mark.advance()
+        return removed
+
+    def _refuse_stateless(self) -> None:
+        if not self.checked:
+            raise ConfigurationError(
+                'A token cannot be revoked while AUTH["TOKEN_REVOCATION"] is "stateless": it counts until '
+                'it expires or its key is retired. Set it to "checked".'
+            )
+
+
+def checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """``scopes`` without repetitions. Raises ValueError for what is not a permission pattern."""
+    if isinstance(scopes, str):
+        raise ValueError(f"scopes is a list of patterns, not one text; write [{scopes!r}].")
+    patterns = tuple(dict.fromkeys(scopes))
+    for pattern in patterns:
+        if not is_well_formed(pattern):
+            raise ValueError(f'{pattern!r} is not a permission pattern such as "posts.view" or "posts.*".')
+    if len(patterns) > MAX_SCOPES:
+        raise ValueError(f"A token has at most {MAX_SCOPES} scopes.")
+    return patterns
+
+
+def _described(record: Credential) -> ApiToken:
+    try:
+        data = cast("dict[str, object]", json.loads(record.data))
+        scopes = data["scopes"]
+        return ApiToken(
+            id=record.identifier,
+            user_id=record.user_id,
+            name=cast("str | None", data["name"]),
+            scopes=None if scopes is None else tuple(cast("list[str]", scopes)),
+            created_at=cast("int", data["iat"]),
+            expires_at=cast("int | None", data["exp"]),
+            last_used_at=record.last_used_at,
+        )
+    except (ValueError, KeyError, TypeError):
+        raise TokenMalformed("The record of an API token cannot be read.") from None

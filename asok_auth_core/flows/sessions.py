@@ -1,0 +1,38 @@
+"""Logging out on other devices, for every worker at once and from the next request on.
+
+Each login writes the user's session generation into its session. Ending the other sessions raises
+the generation in the app's database: from then on they are void, wherever the framework keeps them
+and whatever request of theirs is still running, and the one that asked for it gets the new number.
+"""
+
+from __future__ import annotations
+
+from ..http import Session, WebRequest
+from ..types import User
+from .auth import Auth
+from .generation import GENERATION, generation, raise_generation
+from .login import LOGIN_KEY
+from .recent_login import require_recent_login
+
+
+def is_ended(auth: Auth, session: Session) -> bool:
+    """True if ``session`` was logged in before its user ended the other sessions."""
+    record = session.get(LOGIN_KEY)
+    if not isinstance(record, dict):
+        return False
+    return record.get(GENERATION, 0) != generation(auth, str(record.get("user")))
+
+
+def end_other_sessions(auth: Auth, request: WebRequest) -> User:
+    """Log who is logged in out everywhere but here.
+
+    Raises LoginRequired, RecentLoginRequired (OWASP ASVS 5.0, 7.5.2), StoreUnavailable.
+    """
+    user = require_recent_login(auth, request)
+    record = request.session.get(LOGIN_KEY)
+    number = raise_generation(auth, str(user.id))
+    if isinstance(record, dict):
+        request.session.set(LOGIN_KEY, {**record, GENERATION: number})
+    request.session.end_elsewhere()
+    auth.emit("sessions.ended", user=user, client=request.client)
+    return user

@@ -1,0 +1,134 @@
+"""The contract of a plugin that observes events: it sees each, breaks on none, and stays out of the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ..hookspecs import hookimpl
+from ..plugins import Plugins
+from ..types import Event
+
+NAMES = (
+    "login.succeeded",
+    "login.rejected",
+    "login.second_factor_required",
+    "second_factor.failed",
+    "second_factor.succeeded",
+    "logout",
+    "magic.sent",
+    "magic.refused",
+    "mail.sent",
+    "mail.failed",
+    "oauth.failed",
+    "token.created",
+    "token.revoked",
+    "an.event.of.tomorrow",
+)
+LONG = "x" * 10_000
+FORGERY = "ada\r\n2038-01-19 login.succeeded user=admin"
+BUDGET = 0.05
+"""Seconds that one event may cost; it is paid by the person who logs in."""
+
+
+class EventObserverContract:
+    """Inherit, name the class ``Test…`` and write :meth:`observer` and :meth:`written`."""
+
+    def observer(self) -> object:
+        """The plugin: a module or object with ``asok_auth_event``."""
+        raise NotImplementedError("Write observer(): return your plugin.")
+
+    def written(self) -> str | None:
+        """What the observer has written as text so far; None if it writes none (counters, alerts)."""
+        raise NotImplementedError("Write written(): the text your plugin wrote, or None if it writes none.")
+
+    def _plugins(self) -> Plugins:
+        plugins = Plugins(strict=True)
+        plugins.register(self.observer(), "observer")
+        return plugins
+
+    def test_it_is_a_plugin_with_the_event_hook(self) -> None:
+        [info] = self._plugins().infos
+        assert info.state == "loaded"
+        assert "asok_auth_event" in info.hooks
+
+    def test_no_event_breaks_it(self) -> None:
+        plugins = self._plugins()
+        for name in NAMES:
+            for event in (
+                Event(name, 0.0),
+                Event(name, 4e9, "7", "magic", "2001:db8::1", {"factor": None, "count": 3, "ok": True}),
+                Event(name, 1.5, LONG, LONG, LONG, {"reason": LONG, "text": "🗝 ключ \x00"}),
+            ):
+                # The manager would log an error and go on; here it must not come to that.
+                plugins.manager.hook.asok_auth_event(event=event)
+
+    def test_each_event_is_noted(self) -> None:
+        plugins = self._plugins()
+        before = self.written()
+        if before is None:
+            return
+        for number in range(20):
+            plugins.manager.hook.asok_auth_event(event=Event(f"contract.number{number}", float(number)))
+        after = self.written()
+        assert after is not None
+        for number in range(20):
+            assert f"contract.number{number}" in after[len(before) :]
+
+    def test_nobody_forges_a_line(self) -> None:
+        plugins = self._plugins()
+        before = self.written()
+        if before is None:
+            return
+        event = Event("login.rejected", 0.0, FORGERY, FORGERY, FORGERY, {"reason": FORGERY})
+        plugins.manager.hook.asok_auth_event(event=event)
+        after = self.written()
+        assert after is not None
+        lines = after[len(before) :].splitlines()
+        assert not [line for line in lines if line.lstrip().startswith("2038-01-19")], "a line was forged"
+
+    def test_many_threads_at_once_lose_nothing(self) -> None:
+        plugins = self._plugins()
+        before = self.written()
+        failures: list[Exception] = []
+
+        def observe(thread: int) -> None:
+            try:
+                for number in range(20):
+                    plugins.manager.hook.asok_auth_event(event=Event(f"thread.t{thread}n{number}.", 0.0))
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails the test
+                failures.append(error)
+
+        threads = [threading.Thread(target=observe, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert failures == []
+        after = self.written()
+        if before is not None and after is not None:
+            new = after[len(before) :]
+            lost = [(t, n) for t in range(8) for n in range(20) if f"thread.t{t}n{n}." not in new]
+            assert lost == []
+
+    def test_a_login_does_not_wait_for_it(self) -> None:
+        plugins = self._plugins()
+        costs = []
+        for _ in range(9):
+            start = time.perf_counter()
+            plugins.manager.hook.asok_auth_event(event=Event("login.succeeded", 0.0, "7"))
+            costs.append(time.perf_counter() - start)
+        assert sorted(costs)[4] < BUDGET, f"one event costs {sorted(costs)[4]:.3f} s"
+
+    def test_it_leaves_other_observers_alone(self) -> None:
+        plugins = self._plugins()
+        seen: list[str] = []
+
+        class Other:
+            @hookimpl
+            def asok_auth_event(self, event: Event) -> None:
+                seen.append(event.name)
+
+        plugins.register(Other(), "other")
+        plugins.event(Event("login.succeeded", 0.0))
+        assert seen == ["login.succeeded"]

@@ -1,0 +1,212 @@
+"""The contract of a :class:`~asok_auth_core.contracts.LoginMethod`: one way in, and no way around."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
+
+import pytest
+from markupsafe import Markup
+
+from ..contracts import LoginMethod, SecondFactor
+from ..flows.auth import Auth
+from ..hookspecs import hookimpl
+from ..http import WebRequest, WebResponse
+from ..types import LoginAttempt, User
+from .fakes import FakeRequest, FakeUser, MemoryUsers
+from .parts import Browser, TestParts
+
+HOSTILE = '"><script>alert(1)</script>'
+GARBAGE = ("", " ", "\x00", "\r\nSet-Cookie: a=b", "😀" * 50, "' OR 1=1 --", HOSTILE, "a" * 10_000)
+
+
+class RejectEverybody:
+    """A policy that refuses every login."""
+
+    @hookimpl
+    def asok_auth_before_login(self, attempt: LoginAttempt) -> str:
+        return "Not today."
+
+
+class EnrolledFactor(SecondFactor):
+    """A second factor that everybody has and nobody can give."""
+
+    name = "contract"
+    label = "Contract"
+
+    def is_enrolled(self, user: User) -> bool:
+        return True
+
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        return Markup("")
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return False
+
+
+class FactorForEverybody:
+    """Gives :class:`EnrolledFactor`."""
+
+    @hookimpl
+    def asok_auth_second_factors(self, auth: Auth) -> Iterable[SecondFactor]:
+        return [EnrolledFactor()]
+
+
+class LoginMethodContract:
+    """Inherit, name the class ``Test…``, write :meth:`plugin` and :meth:`log_in`."""
+
+    settings: ClassVar[Mapping[str, object]] = {}
+    """``AUTH``, if the method needs settings."""
+    single_use: ClassVar[bool] = True
+    """False for a method whose proof lasts, such as a password."""
+    without_csrf: ClassVar[frozenset[str]] = frozenset()
+    """Paths whose POST proves its caller in another way than by the browser's session."""
+
+    def plugin(self) -> object:
+        """The plugin: a module or object with ``asok_auth_login_methods``."""
+        raise NotImplementedError("Write plugin(): return your plugin.")
+
+    def log_in(self, auth: Auth, parts: TestParts, browser: Browser) -> WebResponse:
+        """Log Ada (ada@example.com, id 1) in with ``browser``; return the last answer.
+
+        ``parts.mail.sent`` holds mails that were sent.
+        """
+        raise NotImplementedError(
+            "Write log_in(): the steps a person takes, with browser.get and browser.post."
+        )
+
+    @pytest.fixture
+    def build(self, make_auth: Callable[..., Auth]) -> Callable[..., Auth]:
+        """Makes an app with the plugin under test and others."""
+
+        def build(*others: object) -> Auth:
+            return make_auth(plugins=(self.plugin(), *others), settings=dict(self.settings))
+
+        return build
+
+    def _own(self, auth: Auth) -> list[LoginMethod]:
+        core = {"token", "oauth"}
+        own = [method for name, method in auth.login_methods.items() if name not in core]
+        return own or list(auth.login_methods.values())
+
+    def test_its_name_fits_paths_and_python(self, build: Callable[..., Auth]) -> None:
+        for method in self._own(build()):
+            assert re.fullmatch(r"[a-z][a-z0-9_]{1,30}", method.name), method.name
+
+    def test_a_right_login_renews_the_session_and_is_an_event(
+        self, build: Callable[..., Auth], auth_parts: TestParts
+    ) -> None:
+        auth = build()
+        browser = Browser(auth)
+        before = browser.request.session.id
+        self.log_in(auth, auth_parts, browser)
+        assert browser.request.user is auth.users.by_id("1"), "log_in() did not log Ada in"
+        assert browser.request.session.id != before, "session fixation: the session id must change"
+        names = [event.name for event in auth_parts.events]
+        assert names.count("login.succeeded") == 1
+
+    def test_a_proof_is_good_once(
+        self, build: Callable[..., Auth], auth_parts: TestParts, fake_users: MemoryUsers
+    ) -> None:
+        if not self.single_use:
+            return
+        auth = build()
+        browser = Browser(auth)
+        self.log_in(auth, auth_parts, browser)
+        last = browser.request
+        query = "&".join(f"{name}={value}" for name, value in last.query.items())
+        again = last.follow(f"{last.path}?{query}", method=last.method, form=last.form or None)
+        again.session.end()
+        browser.request = again
+        if last.method == "POST":
+            browser.post(f"{last.path}?{query}", last.form)
+        else:
+            browser.get(f"{last.path}?{query}")
+        assert browser.request.user is None, "the same request logged in twice"
+
+    def test_a_disabled_account_stays_out(
+        self, build: Callable[..., Auth], auth_parts: TestParts, fake_users: MemoryUsers
+    ) -> None:
+        ada = fake_users.by_id("1")
+        assert isinstance(ada, FakeUser)
+        ada.is_active = False
+        auth = build()
+        browser = Browser(auth)
+        self.log_in(auth, auth_parts, browser)
+        assert browser.request.user is None
+
+    def test_a_policy_that_says_no_is_obeyed(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
+        auth = build(RejectEverybody())
+        browser = Browser(auth)
+        self.log_in(auth, auth_parts, browser)
+        assert browser.request.user is None
+        assert "login.rejected" in [event.name for event in auth_parts.events]
+
+    def test_the_second_factor_is_not_walked_around(
+        self, build: Callable[..., Auth], auth_parts: TestParts
+    ) -> None:
+        auth = build(FactorForEverybody())
+        browser = Browser(auth)
+        self.log_in(auth, auth_parts, browser)
+        assert browser.request.user is None, "half a login has no authority"
+        assert "login.second_factor_required" in [event.name for event in auth_parts.events]
+
+    def test_opening_a_page_logs_nobody_in(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
+        auth = build()
+        for path in Browser(auth).paths:
+            for method in ("GET", "HEAD"):
+                for query in ("", "?token=x&code=x&state=x", f"?token={'a' * 5000}", "?next=//evil.example"):
+                    browser = Browser(auth)
+                    answer = browser.get(path + query, method=method)
+                    assert browser.request.user is None, path
+                    assert answer.status < 500, f"{method} {path}{query[:30]} answers {answer.status}"
+                    location = dict(answer.headers).get("Location", "/")
+                    assert not location.startswith(("//", "/\\", "http://evil", "https://evil")), path
+
+    def test_garbage_logs_nobody_in_and_breaks_nothing(self, build: Callable[..., Auth]) -> None:
+        auth = build()
+        names = ("email", "code", "token", "password", "username", "next", "state")
+        for method in self._own(auth):
+            for route in method.routes():
+                if route.post is None:
+                    continue
+                for value in GARBAGE:
+                    browser = Browser(auth)
+                    answer = browser.post(route.path, dict.fromkeys(names, value))
+                    assert browser.request.user is None, route.path
+                    assert answer.status < 500, f"POST {route.path} with {value[:20]!r}: {answer.status}"
+                    assert "<script>alert(1)" not in answer.body, f"{route.path} repeats input unescaped"
+
+    def test_every_form_carries_the_csrf_field(self, build: Callable[..., Auth]) -> None:
+        auth = build()
+        for method in self._own(auth):
+            exempt = {route.path for route in method.routes() if route.post and not route.csrf}
+            assert exempt <= self.without_csrf, f"CSRF is off for {sorted(exempt - self.without_csrf)}"
+            bodies = [str(method.login_block(FakeRequest("/auth/login")) or "")]
+            bodies += [Browser(auth).get(route.path).body for route in method.routes() if route.get]
+            for body in bodies:
+                for form in re.findall(r"<form\b.*?</form>", body, re.DOTALL | re.IGNORECASE):
+                    if re.search(r"method\s*=\s*[\"']?post", form, re.IGNORECASE):
+                        assert 'name="csrf_token"' in form, "a form without {{ csrf_field }}"
+
+    def test_its_block_is_safe_on_the_login_page(self, build: Callable[..., Auth]) -> None:
+        for method in self._own(build()):
+            block = method.login_block(FakeRequest("/auth/login", query={"next": f"/{HOSTILE}"}))
+            if block is None:
+                continue
+            assert isinstance(block, Markup), "return Markup, so that the page need not trust a str"
+            assert "<script>alert(1)" not in block
+            assert not re.search(r"\son\w+\s*=|javascript:", str(block), re.IGNORECASE), "inline script"
+
+    def test_no_proof_is_in_events_or_logs(
+        self, build: Callable[..., Auth], auth_parts: TestParts, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        auth = build()
+        browser = Browser(auth)
+        with caplog.at_level("DEBUG"):
+            self.log_in(auth, auth_parts, browser)
+        given = {*browser.request.form.values(), *browser.request.query.values()}
+        proofs = {value for value in given if len(value) >= 6 and value != "ada@example.com"}
+        noted = repr(auth_parts.events) + caplog.text
+        assert not [value for value in proofs if value in noted], "a proof was logged"

@@ -1,0 +1,112 @@
+"""An :class:`~asok_auth_core.flows.auth.Auth` with everything in memory, started as an app starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..contracts import MailTransport, StateStore
+from ..flows.auth import Auth
+from ..hookspecs import hookimpl
+from ..http import WebResponse
+from ..pages.router import Router
+from ..startup import start
+from ..stores.memory import MemoryStateStore
+from ..types import Clock, Event, OutgoingMail
+from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
+
+SECRET_KEY = "2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"  # noqa: S105 - for tests
+
+
+class RecordedMail(MailTransport):
+    """Keeps mails instead of sending them."""
+
+    def __init__(self) -> None:
+        self.sent: list[OutgoingMail] = []
+
+    def send(self, mail: OutgoingMail) -> None:
+        self.sent.append(mail)
+
+
+class TestParts:
+    """A plugin with a state store and a mail transport in memory, which notes every event."""
+
+    __test__ = False
+    __name__ = "asok_auth_core.testing"
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.mail = RecordedMail()
+        self.events: list[Event] = []
+
+    @hookimpl
+    def asok_auth_state_stores(self) -> Mapping[str, Callable[[str], StateStore]]:
+        return {"test": lambda url: MemoryStateStore(clock=self.clock)}
+
+    @hookimpl
+    def asok_auth_mail_transports(self) -> Mapping[str, Callable[[], MailTransport]]:
+        return {"test": lambda: self.mail}
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def build_auth(
+    root: Path,
+    *,
+    plugins: Sequence[object] = (),
+    settings: Mapping[str, object] | None = None,
+    users: MemoryUsers | None = None,
+    clock: Clock | None = None,
+    parts: TestParts | None = None,
+) -> Auth:
+    """An Auth with ``plugins`` and nothing that is installed; ``settings`` is ``AUTH``.
+
+    Broken plugins raise PluginError. Close ``auth.outbox`` and ``auth.state`` when done.
+    """
+    clock = clock or FrozenClock()
+    parts = parts or TestParts(clock)
+    return start(
+        {
+            "SECRET_KEY": SECRET_KEY,
+            "APP_URL": "https://app.example",
+            "AUTH": {"STATE_STORE": "test:", "MAIL_TRANSPORT": "test", "STRICT": True, **(settings or {})},
+        },
+        {},
+        root=root,
+        users=MemoryUsers() if users is None else users,
+        credentials=lambda clock, random: MemoryCredentialStore(clock),
+        plugins=(parts, *plugins),
+        entry_points=(),
+        clock=clock,
+    )
+
+
+class Browser:
+    """One person's browser: keeps cookies and session from page to page of one app."""
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+        self._router = Router(auth)
+        self.request = FakeRequest("/")
+
+    @property
+    def paths(self) -> Iterable[str]:
+        """Every path of the app's authentication."""
+        return self._router.paths
+
+    def get(self, url: str, *, method: str = "GET") -> WebResponse:
+        """Open a page."""
+        return self._send(self.request.follow(url, method=method))
+
+    def post(self, url: str, form: Mapping[str, str] | None = None) -> WebResponse:
+        """Send a form."""
+        return self._send(self.request.follow(url, method="POST", form=form or {}))
+
+    def _send(self, request: FakeRequest) -> WebResponse:
+        self.request = request
+        route = self._router.match(request.path)
+        if route is None:
+            return WebResponse("Not found", 404, "text/plain; charset=utf-8")
+        return self._router.respond(route, request)

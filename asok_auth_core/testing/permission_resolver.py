@@ -1,0 +1,152 @@
+"""The contract of a plugin that grants permissions, as tests to inherit.
+
+::
+
+    class TestMyResolver(PermissionResolverContract):
+        def resolver(self):
+            return my_plugin
+
+        def granted(self):
+            store.grant("7", "posts.edit")
+            return FakeUser("7"), "posts.edit"
+
+        def take_away(self, user, permission):
+            store.revoke(user.id, permission)
+
+        def unavailable(self):
+            return my_plugin_with_its_store_gone
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ..engine.permissions import PermissionSet, union
+from ..plugins import Plugins
+from ..types import User
+from .fakes import FakeUser
+
+BUDGET = 0.05
+"""Seconds that asking once may cost; every request of a logged-in person pays it."""
+GIVE_UP = 2.0
+"""Seconds after which a resolver whose store is gone must have said so."""
+
+
+class PermissionResolverContract:
+    """Inherit, name the class ``Test…`` and write the four methods."""
+
+    def resolver(self) -> object:
+        """The plugin: a module or object with ``asok_auth_permissions``."""
+        raise NotImplementedError("Write resolver(): return your plugin.")
+
+    def granted(self) -> tuple[User, str]:
+        """A user, and a permission such as ``"posts.edit"`` that the resolver grants this user and
+        not everybody. Called once for each test; each time the grant must be there."""
+        raise NotImplementedError("Write granted(): return a user and a permission of theirs.")
+
+    def take_away(self, user: User, permission: str) -> None:
+        """Take ``permission`` away from ``user`` where your resolver looks it up."""
+        raise NotImplementedError("Write take_away(): remove what granted() gave.")
+
+    def unavailable(self) -> object | None:
+        """The plugin while what it reads from (a database, a service) is gone; None if it reads from
+        nothing that can be gone."""
+        raise NotImplementedError("Write unavailable(): your plugin with its store gone, or None.")
+
+    def test_it_is_a_plugin_with_the_permissions_hook(self) -> None:
+        plugins = Plugins(strict=True)
+        plugins.register(self.resolver(), "resolver")
+        [info] = plugins.infos
+        assert info.state == "loaded"
+        assert "asok_auth_permissions" in info.hooks
+
+    def test_it_grants_what_it_should(self) -> None:
+        user, permission = self.granted()
+        assert _asked(self.resolver(), user).allows(permission)
+
+    def test_every_grant_is_well_formed(self) -> None:
+        """What is not well formed grants nothing, so its author meant something else."""
+        user, _ = self.granted()
+        assert _asked(self.resolver(), user).malformed == ()
+
+    def test_row28_others_are_not_granted_it(self) -> None:
+        """Nor users whose id only resembles, or is a pattern or a piece of SQL."""
+        user, permission = self.granted()
+        resolver = self.resolver()
+        for other in _look_alikes(str(user.id)):
+            assert not _asked(resolver, FakeUser(other)).allows(permission), f"granted to id {other!r}"
+        nobody = FakeUser(None)  # type: ignore[arg-type]
+        assert not _asked(resolver, nobody).allows(permission), "granted to a user without an id"
+
+    def test_row23_what_was_taken_away_is_gone_at_once(self) -> None:
+        user, permission = self.granted()
+        resolver = self.resolver()
+        assert _asked(resolver, user).allows(permission)
+        self.take_away(user, permission)
+        assert not _asked(resolver, user).allows(permission), "it was remembered from one request to the next"
+
+    def test_users_do_not_get_each_others_grants(self) -> None:
+        user, permission = self.granted()
+        resolver = self.resolver()
+        other = FakeUser("another-user-of-the-contract")
+        wrong: list[str] = []
+
+        def ask(mine: User, expected: bool) -> None:
+            for _ in range(25):
+                try:
+                    if _asked(resolver, mine).allows(permission) is not expected:
+                        wrong.append(f"user {mine.id} was answered as somebody else")
+                except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails the test
+                    wrong.append(repr(error))
+
+        threads = [
+            threading.Thread(target=ask, args=given)
+            for given in [(user, True), (other, False), (user, True), (other, False)]
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert wrong == []
+
+    def test_row32_it_grants_nothing_while_its_store_is_gone(self) -> None:
+        user, permission = self.granted()
+        resolver = self.unavailable()
+        if resolver is None:
+            return
+        plugins = Plugins(strict=True)
+        plugins.register(resolver, "resolver")
+        start = time.monotonic()
+        held = union(part for _, part in plugins.permissions(user, lambda plugin, error: None))
+        assert not held.allows(permission)
+        assert time.monotonic() - start < GIVE_UP, f"it took longer than {GIVE_UP} s to give up"
+
+    def test_a_request_does_not_wait_for_it(self) -> None:
+        user, _ = self.granted()
+        resolver = self.resolver()
+        costs = []
+        for _ in range(9):
+            start = time.perf_counter()
+            _asked(resolver, user)
+            costs.append(time.perf_counter() - start)
+        assert sorted(costs)[4] < BUDGET, f"asking once costs {sorted(costs)[4]:.3f} s"
+
+
+def _asked(resolver: object, user: User) -> PermissionSet:
+    """What ``resolver`` grants ``user``. An answer that is no list of grants, or an error, is raised."""
+    plugins = Plugins(strict=True)
+    plugins.register(resolver, "resolver")
+
+    def on_error(plugin: str, error: Exception) -> None:
+        raise error
+
+    return union(part for _, part in plugins.permissions(user, on_error))
+
+
+def _look_alikes(user_id: str) -> list[str]:
+    wide = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in user_id)
+    return [
+        *(f"{user_id} ", f" {user_id}", f"{user_id}\x00", f"{user_id}x", f"0{user_id}x", wide),
+        *("", "%", "_", "*", f"{user_id}%", "x' OR '1'='1", f"x') OR id=('{user_id}", "../" + user_id),
+    ]

@@ -1,0 +1,229 @@
+"""The contract of a :class:`~asok_auth_core.contracts.SecondFactor`: each proof once, its owner's only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import pytest
+from markupsafe import Markup
+
+from ..contracts import SecondFactor
+from ..errors import CredentialRefused, SecondFactorRequired
+from ..flows.auth import Auth
+from ..flows.login import SECOND_FACTOR_PATH, complete_login
+from ..types import User
+from .fakes import FakeRequest, MemoryUsers
+from .parts import Browser, TestParts
+from .races import in_threads
+
+HOSTILE = '"><script>alert(1)</script>'
+GARBAGE = ("", " ", "0", "000000", "\x00", "\uff11" * 6, "😀" * 50, "' OR 1=1 --", HOSTILE, "9" * 10_000)
+
+
+class SecondFactorContract:
+    """Inherit, name the class ``Test…``, write :meth:`plugin`, :meth:`enrol` and :meth:`proof`."""
+
+    settings: ClassVar[Mapping[str, object]] = {}
+    """``AUTH``, if the factor needs settings."""
+    name: ClassVar[str] = ""
+    """Which factor is tested, if the plugin gives several."""
+    threads: ClassVar[int] = 8
+
+    def plugin(self) -> object:
+        """The plugin: a module or object with ``asok_auth_second_factors``."""
+        raise NotImplementedError("Write plugin(): return your plugin.")
+
+    def enrol(self, auth: Auth, parts: TestParts, user: User) -> None:
+        """Set the factor up for ``user``, as if that had been some time ago."""
+        raise NotImplementedError("Write enrol(): after it, is_enrolled(user) is True.")
+
+    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
+        """The fields of a form that proves the factor now; called after the challenge was shown.
+
+        ``parts.mail.sent`` holds mails that were sent. May advance ``parts.clock``.
+        """
+        raise NotImplementedError("Write proof(): the form a person who has the factor would send.")
+
+    # -- what the tests stand on -------------------------------------------------------------------
+
+    @pytest.fixture
+    def auth(self, make_auth: Callable[..., Auth]) -> Auth:
+        return make_auth(plugins=(self.plugin(),), settings=dict(self.settings))
+
+    @pytest.fixture
+    def factor(self, auth: Auth) -> SecondFactor:
+        return auth.second_factors[self.name] if self.name else next(iter(auth.second_factors.values()))
+
+    @pytest.fixture
+    def ada(self, auth: Auth, auth_parts: TestParts, fake_users: MemoryUsers) -> User:
+        user = fake_users.by_id("1")
+        assert user is not None
+        self.enrol(auth, auth_parts, user)
+        return user
+
+    @pytest.fixture
+    def challenged(self, factor: SecondFactor, ada: User) -> FakeRequest:
+        """A browser in which Ada was asked for the factor."""
+        return _challenged(factor, ada)
+
+    # -- shape -------------------------------------------------------------------------------------
+
+    def test_its_name_fits_paths_and_its_label_is_read(self, factor: SecondFactor) -> None:
+        assert re.fullmatch(r"[a-z][a-z0-9_]{1,30}", factor.name), factor.name
+        assert factor.label.strip(), "people choose between factors by the label"
+
+    def test_its_pages_are_its_own(self, factor: SecondFactor) -> None:
+        paths = [route.path for route in factor.routes()]
+        assert all(f"{path}/".startswith(f"/auth/{factor.name}/") for path in paths), paths
+        if factor.enrol_path is not None:
+            pages = [route.path for route in factor.routes() if route.get is not None]
+            assert factor.enrol_path in pages, "who must enrol is sent to enrol_path with GET"
+
+    def test_the_challenge_is_fields_without_form_or_button(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest
+    ) -> None:
+        shown = factor.challenge(challenged.follow(SECOND_FACTOR_PATH, form={"code": HOSTILE}), ada)
+        assert isinstance(shown, Markup), "challenge() gives markupsafe.Markup"
+        assert "<form" not in shown
+        assert "<button" not in shown
+        assert HOSTILE not in shown, "input is repeated unescaped"
+
+    # -- who has it ----------------------------------------------------------------------------------
+
+    def test_only_who_enrolled_has_it(self, factor: SecondFactor, ada: User, fake_users: MemoryUsers) -> None:
+        assert factor.is_enrolled(ada), "enrol() did not enrol Ada"
+        assert not factor.is_enrolled(fake_users.create("bob@example.com")), "everybody is enrolled"
+
+    def test_who_has_none_proves_nothing(
+        self, factor: SecondFactor, ada: User, fake_users: MemoryUsers, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        bob = fake_users.create("bob@example.com")
+        _challenged(factor, ada)
+        form = self.proof(auth, auth_parts, ada)
+        assert not _proves(factor, FakeRequest(SECOND_FACTOR_PATH, form=form), bob), (
+            "Ada's proof passed for Bob"
+        )
+
+    def test_anothers_proof_is_refused(
+        self, factor: SecondFactor, ada: User, fake_users: MemoryUsers, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        bob = fake_users.create("bob@example.com")
+        self.enrol(auth, auth_parts, bob)
+        _challenged(factor, bob)
+        browser = _challenged(factor, ada)
+        form = self.proof(auth, auth_parts, ada)
+        assert not _proves(factor, browser.follow(SECOND_FACTOR_PATH, form=form), bob), (
+            "Ada's proof passed for Bob"
+        )
+
+    # -- proofs --------------------------------------------------------------------------------------
+
+    def test_a_right_proof_is_accepted(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        form = self.proof(auth, auth_parts, ada)
+        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
+
+    def test_a_proof_is_accepted_once(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        form = self.proof(auth, auth_parts, ada)
+        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
+        for _ in range(3):
+            again = _challenged(factor, ada)
+            assert not _proves(factor, again.follow(SECOND_FACTOR_PATH, form=form), ada), (
+                "replay: a proof passed twice"
+            )
+
+    def test_of_many_who_send_one_proof_at_once_one_passes(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        form = self.proof(auth, auth_parts, ada)
+
+        def attempt() -> list[bool]:
+            return [_proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)]
+
+        passed = [outcome for part in in_threads(attempt, self.threads) for outcome in part]
+        assert passed.count(True) == 1, f"{passed.count(True)} of {self.threads} passed with one proof"
+
+    def test_a_used_proof_stays_used_and_a_new_one_passes(
+        self, factor: SecondFactor, ada: User, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        used = []
+        for _ in range(3):
+            browser = _challenged(factor, ada)
+            form = self.proof(auth, auth_parts, ada)
+            assert form not in used, "proof() gave the same one again"
+            assert _proves(factor, browser.follow(SECOND_FACTOR_PATH, form=form), ada)
+            used.append(form)
+            for old in used:
+                again = _challenged(factor, ada)
+                assert not _proves(factor, again.follow(SECOND_FACTOR_PATH, form=old), ada), (
+                    "an old proof passed again"
+                )
+
+    def test_garbage_is_refused_and_breaks_nothing(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        fields = list(self.proof(auth, auth_parts, ada))
+        assert not _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form={}), ada), (
+            "an empty form passed"
+        )
+        for value in GARBAGE:
+            request = challenged.follow(SECOND_FACTOR_PATH, form=dict.fromkeys(fields, value))
+            assert not _proves(factor, request, ada), f"{value[:20]!r} passed"
+
+    def test_a_proof_in_the_address_does_not_count(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        """Addresses end up in logs and histories."""
+        form = self.proof(auth, auth_parts, ada)
+        query = "&".join(f"{name}={value}" for name, value in form.items())
+        request = challenged.follow(f"{SECOND_FACTOR_PATH}?{query}", method="POST", form={})
+        assert not _proves(factor, request, ada)
+
+    # -- in the pipeline -----------------------------------------------------------------------------
+
+    def test_it_completes_a_login_and_nothing_less_does(
+        self, factor: SecondFactor, ada: User, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        browser = Browser(auth)
+        with pytest.raises(SecondFactorRequired):
+            complete_login(auth, browser.request, ada, method="app", next_url="/start")
+        assert browser.request.user is None
+        assert browser.get(f"{SECOND_FACTOR_PATH}?factor={factor.name}").status == 200
+        assert browser.post(SECOND_FACTOR_PATH, {"factor": factor.name}).status == CredentialRefused.status
+        assert browser.request.user is None
+        form = self.proof(auth, auth_parts, ada)
+        done = browser.post(SECOND_FACTOR_PATH, {**form, "factor": factor.name})
+        assert done.status == 303, done.body
+        assert browser.request.user is ada
+        names = [event.name for event in auth_parts.events]
+        assert names.count("second_factor.succeeded") == 1
+        assert names.count("second_factor.failed") == 1
+
+    def test_lasting_credentials_hold_no_proof_in_clear(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        form = self.proof(auth, auth_parts, ada)
+        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
+        rows = auth.credentials.list(str(ada.id))
+        for value in form.values():
+            held = [row.kind for row in rows if len(value) >= 4 and value in (row.data + row.identifier)]
+            assert held == [], f"the proof itself is stored in a credential of kind {held}"
+
+
+def _challenged(factor: SecondFactor, user: User) -> FakeRequest:
+    request = FakeRequest(SECOND_FACTOR_PATH)
+    factor.begin(request, user)
+    factor.challenge(request, user)
+    return request
+
+
+def _proves(factor: SecondFactor, request: FakeRequest, user: User) -> bool:
+    try:
+        return factor.verify(request, user) is True
+    except CredentialRefused:
+        return False

@@ -1,0 +1,50 @@
+"""Both factors of this plugin pass the contract that every second factor must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import asok_totp
+from asok_totp.api import TotpApi
+from asok_totp.totp import Parameters, code_at
+
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.testing import SecondFactorContract, TestParts
+from asok_auth_core.types import User
+
+
+def api(auth: Auth) -> TotpApi:
+    found = auth.second_factors["totp"].api
+    assert isinstance(found, TotpApi)
+    return found
+
+
+class TestAuthenticatorApp(SecondFactorContract):
+    name: ClassVar[str] = "totp"
+
+    def plugin(self) -> object:
+        return asok_totp
+
+    def enrol(self, auth: Auth, parts: TestParts, user: User) -> None:
+        self.secrets = getattr(self, "secrets", {})
+        self.secrets[str(user.id)] = ("A" if str(user.id) == "1" else "B") * 32
+        api(auth)._authenticators.store(str(user.id), self.secrets[str(user.id)], Parameters())
+
+    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
+        parts.clock.advance(30)
+        return {"code": code_at(self.secrets[str(user.id)], Parameters(), int(parts.clock() // 30))}
+
+
+class TestRecoveryCode(SecondFactorContract):
+    name: ClassVar[str] = "recovery"
+
+    def plugin(self) -> object:
+        return asok_totp
+
+    def enrol(self, auth: Auth, parts: TestParts, user: User) -> None:
+        api(auth)._authenticators.store(str(user.id), "A" * 32, Parameters())
+        self.codes = {**getattr(self, "codes", {}), str(user.id): list(api(auth)._codes.issue(str(user.id)))}
+
+    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
+        return {"code": self.codes[str(user.id)].pop()}

@@ -1,0 +1,380 @@
+"""Bearer tokens in real Asok apps, driven through WSGI and ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import pytest
+from asok import Asok
+from asok.orm import MODELS_REGISTRY
+from asok.testing import TestClient
+
+from asok_auth_core import hookimpl
+from asok_auth_core.contracts import StateStore
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.testing.asok_app import asok_app
+
+ME = """
+def get(request):
+    if not request.user:
+        return request.api_error("Unauthorized", status=401)
+    return request.api({"email": request.user.email})
+
+
+def post(request):
+    return request.api({"posted by": request.user.email if request.user else None})
+"""
+
+TOKENS = """
+def get(request):
+    call = request.args["call"]
+    token = request.auth.token
+    if call == "permanent":
+        return request.api({"token": token.create(request, 1)})
+    if call == "temporary":
+        return request.api({"token": token.create(request, 1, expires_in=86400)})
+    if call == "scoped":
+        return request.api({"token": token.create(request, 1, scopes=["posts.view"], name="reader")})
+    if call == "wider":
+        return request.api({"token": token.create(request, 1, scopes=["posts.*"])})
+    if call == "verify":
+        return request.api({"user": token.verify(request, request.args.get("token"))})
+    if call == "revoke":
+        return request.api({"revoked": token.revoke(request, request.args["token"])})
+    if call == "revoke_all":
+        return request.api({"revoked": token.revoke_all(request, 1)})
+    return request.api({"names": [one.name for one in token.list(request, 1)]})
+"""
+
+ASYNC = """
+async def get(request):
+    token = await request.auth.token.acreate(request, 1, expires_in=60)
+    return request.api({"user": await request.auth.token.averify(request, token)})
+"""
+
+LOGIN = """
+def get(request):
+    from asok.orm import MODELS_REGISTRY
+
+    request.login(MODELS_REGISTRY["User"].find(id=1))
+    return request.api({"csrf": request.csrf_token_value})
+"""
+
+PAGES = {"api/me.py": ME, "api/tokens.py": TOKENS, "api/async.py": ASYNC, "api/login.py": LOGIN}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    def json(self) -> dict[str, object]:
+        """What the page gave to ``request.api``, or the whole document."""
+        document = json.loads(self.text)
+        return document.get("data", document)
+
+
+@dataclass
+class Wsgi:
+    """A browser or program that keeps cookies."""
+
+    app: Asok
+    client: TestClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = TestClient(self.app)
+
+    def send(
+        self, method: str, path: str, token: str | None = None, header: str | None = None, body: str = ""
+    ) -> Answer:
+        header = f"Bearer {token}" if token is not None else header
+        headers = {} if header is None else {"Authorization": header}
+        if method == "GET":
+            answer = self.client.get(path, headers=headers)
+        else:
+            answer = self.client.post(path, headers=headers, data=dict(parse_qsl(body)))
+        found = {name.lower(): value for name, value in dict(answer.headers).items()}
+        return Answer(answer.status_code, found, answer.text)
+
+
+@dataclass
+class Asgi:
+    """The same through the app as an ASGI callable."""
+
+    app: Asok
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def send(
+        self, method: str, path: str, token: str | None = None, header: str | None = None, body: str = ""
+    ) -> Answer:
+        header = f"Bearer {token}" if token is not None else header
+        path, _, query = path.partition("?")
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/x-www-form-urlencoded")]
+        headers.append((b"content-length", str(len(body)).encode()))
+        if header is not None:
+            headers.append((b"authorization", header.encode("latin-1")))
+        if self.cookies:
+            text = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            headers.append((b"cookie", text.encode()))
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": headers,
+            "client": ("127.0.0.1", 1234),
+            "server": ("localhost", 80),
+        }
+        sent: list[dict[str, object]] = []
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": body.encode(), "more_body": False}
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        asyncio.run(self.app(scope, receive, send))
+        found = {}
+        for name, value in sent[0]["headers"]:
+            found[name.decode().lower()] = value.decode()
+            if name.lower() == b"set-cookie":
+                key, _, rest = value.decode().partition("=")
+                self.cookies[key] = rest.partition(";")[0]
+        content = b"".join(message.get("body", b"") for message in sent[1:])
+        return Answer(sent[0]["status"], found, content.decode())
+
+
+Client = Wsgi | Asgi
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Asok]:
+    with asok_app(
+        tmp_path, pages=PAGES, environ={"DEBUG": ""}, config={"APP_URL": "https://app.example"}
+    ) as app:
+        MODELS_REGISTRY["User"].create(email="ann@app.example")
+        MODELS_REGISTRY["User"].create(email="bob@app.example")
+        yield app
+
+
+@pytest.fixture(params=[Wsgi, Asgi])
+def client(app: Asok, request: pytest.FixtureRequest) -> Callable[[], Client]:
+    return lambda: request.param(app)
+
+
+def made(client: Callable[[], Client], call: str = "temporary") -> str:
+    answer = client().send("GET", f"/api/tokens?call={call}")
+    assert answer.status == 200, answer.text
+    return str(answer.json()["token"])
+
+
+@pytest.mark.parametrize("call", ["permanent", "temporary", "scoped"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+def test_a_token_is_its_owner(client: Callable[[], Client], call: str, scheme: str) -> None:
+    token = made(client, call)
+    answer = client().send("GET", "/api/me", header=f"{scheme} {token}")
+    assert (answer.status, answer.json()) == (200, {"email": "ann@app.example"})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer",
+        "Bearer ",
+        "bearer\t",
+        "Bearer ,",
+        "Bearer a b",
+        "Bearer {token} {token}",
+        "Bearer {token},Bearer {token}",
+        "Bearer {token}, {token}",
+        "Bearer {token}x",
+        "Bearer {token}=",
+        "Bearer .",
+        "Bearer ..",
+        "Bearer \xe9\xff",
+        "Bearer " + "a" * 1_000_000,
+        "Bearer " + "." * 1_000_000,
+        "Bearer eyJhbGciOiJub25lIn0.e30.",
+        "Bearer 1|0.deadbeef",
+    ],
+    ids=lambda header: header[:24],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_8_a_bad_header_is_401_and_says_so(client: Callable[[], Client], header: str, method: str) -> None:
+    """GHSA-xmf8-cvqr-rfgj: a malformed header must not crash."""
+    header = header.replace("{token}", made(client))
+    answer = client().send(method, "/api/me", header=header)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith('Bearer realm="api", error="invalid_token"')
+
+
+@pytest.mark.parametrize("header", [None, "", "Basic YTpi", "Digest x", "Bearerx y", "tokenbearer abc"])
+def test_no_bearer_token_is_nobody(client: Callable[[], Client], header: str | None) -> None:
+    answer = client().send("GET", "/api/me", header=header)
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="api"')
+
+
+def test_a_post_by_token_alone_needs_no_csrf_token(client: Callable[[], Client]) -> None:
+    token, browser = made(client), client()
+    for _ in range(2):  # a program that keeps cookies must not be given one that then asks for CSRF
+        answer = browser.send("POST", "/api/me", token)
+        assert (answer.status, answer.json()) == (200, {"posted by": "ann@app.example"})
+
+
+def test_a_post_with_a_session_cookie_too_needs_a_csrf_token(client: Callable[[], Client]) -> None:
+    token, browser = made(client), client()
+    csrf = browser.send("GET", "/api/login").json()["csrf"]
+    assert browser.send("POST", "/api/me", token).status == 403
+    answer = browser.send("POST", "/api/me", token, body=f"csrf_token={csrf}")
+    assert (answer.status, answer.json()) == (200, {"posted by": "ann@app.example"})
+
+
+def test_a_bad_token_beside_a_good_session_is_nobody(client: Callable[[], Client]) -> None:
+    browser = client()
+    browser.send("GET", "/api/login")
+    assert browser.send("GET", "/api/me").status == 200
+    assert browser.send("GET", "/api/me", token="nonsense").status == 401
+
+
+def test_23_a_revoked_token_is_refused_on_the_next_request(client: Callable[[], Client]) -> None:
+    token, other = made(client), made(client)
+    assert client().send("GET", "/api/me", token).status == 200
+    assert client().send("GET", f"/api/tokens?call=revoke&token={token}").json() == {"revoked": True}
+    assert client().send("GET", "/api/me", token).status == 401
+    assert client().send("GET", "/api/me", other).status == 200
+    assert client().send("GET", "/api/tokens?call=revoke_all").json() == {"revoked": 1}
+    assert client().send("GET", "/api/me", other).status == 401
+
+
+def test_23_a_disabled_user_s_token_is_refused_on_the_next_request(client: Callable[[], Client]) -> None:
+    """django-allauth 2025-65431: tokens survived a disabled user."""
+    token = made(client)
+    assert client().send("GET", "/api/me", token).status == 200
+    user = MODELS_REGISTRY["User"].find(id=1)
+    user.is_active = False
+    user.save()
+    assert client().send("GET", "/api/me", token).status == 401
+    user.is_active = True
+    user.save()
+    assert client().send("GET", "/api/me", token).status == 200
+
+
+def test_a_deleted_user_s_token_is_refused(client: Callable[[], Client]) -> None:
+    token = made(client)
+    MODELS_REGISTRY["User"].find(id=1).delete()
+    assert client().send("GET", "/api/me", token).status == 401
+
+
+def test_verify_gives_the_user_id_or_none(client: Callable[[], Client]) -> None:
+    token = made(client)
+    assert client().send("GET", f"/api/tokens?call=verify&token={token}").json() == {"user": "1"}
+    assert client().send("GET", f"/api/tokens?call=verify&token={token}x").json() == {"user": None}
+    assert client().send("GET", "/api/tokens?call=verify").json() == {"user": None}
+
+
+def test_a_token_with_scopes_cannot_make_a_wider_one(client: Callable[[], Client]) -> None:
+    token = made(client, "scoped")
+    assert client().send("GET", "/api/tokens?call=wider", token).status == 403
+    narrow = str(client().send("GET", "/api/tokens?call=permanent", token).json()["token"])
+    assert client().send("GET", "/api/tokens?call=wider", narrow).status == 403
+
+
+def test_awaitable_twins(app: Asok) -> None:
+    assert Asgi(app).send("GET", "/api/async").json() == {"user": "1"}
+
+
+def test_the_account_page_lists_and_revokes(app: Asok) -> None:
+    browser = Wsgi(app)
+    csrf = browser.send("GET", "/api/login").json()["csrf"]
+    token = made(lambda: Wsgi(app), "scoped")
+    made(lambda: Wsgi(app), "permanent")
+    page = browser.send("GET", "/auth/account").text
+    assert "reader" in page
+    assert "posts.view" in page
+    assert "permanent: it never expires" in page
+    assert token not in page
+    token_id = page.split('name="token" value="')[1].split('"')[0]
+    answer = browser.send("POST", "/auth/token/revoke", body=f"csrf_token={csrf}&token={token_id}")
+    assert answer.status == 303
+    assert browser.send("POST", "/auth/token/revoke", body=f"token={token_id}").status == 403
+    assert Wsgi(app).send("GET", "/api/me", token).status == 401
+    assert "reader" not in browser.send("GET", "/auth/account").text
+
+
+def test_nobody_revokes_a_stranger_s_token(app: Asok) -> None:
+    tokens = app._asok_auth_extension.auth.login_methods["token"].tokens
+    token, record = tokens.create(2, name="bob's")
+    browser = Wsgi(app)
+    csrf = browser.send("GET", "/api/login").json()["csrf"]
+    browser.send("POST", "/auth/token/revoke", body=f"csrf_token={csrf}&token={record.id}")
+    assert Wsgi(app).send("GET", "/api/me", token).json() == {"email": "bob@app.example"}
+
+
+def test_jwks_is_empty_for_a_symmetric_signer(app: Asok) -> None:
+    answer = Wsgi(app).send("GET", "/.well-known/jwks.json")
+    assert (answer.status, answer.json()) == (200, {"keys": []})
+    assert answer.headers["content-type"] == "application/jwk-set+json"
+
+
+def test_32_a_store_that_does_not_answer_grants_nothing(tmp_path: Path) -> None:
+    class Failing(StateStore):
+        up = True
+
+        def put(self, key: str, value: bytes, ttl: int) -> None:
+            self._ask()
+
+        def get(self, key: str) -> bytes | None:
+            self._ask()
+            return b"mark"
+
+        def take(self, key: str) -> bytes | None:
+            self._ask()
+            return None
+
+        def add(self, key: str, value: bytes, ttl: int) -> bool:
+            self._ask()
+            return True
+
+        def incr(self, key: str, ttl: int) -> int:
+            self._ask()
+            return 1
+
+        def delete(self, key: str) -> None:
+            self._ask()
+
+        def _ask(self) -> None:
+            if not self.up:
+                raise StoreUnavailable("The store is down.")
+
+    store = Failing()
+
+    class Plugin:
+        @hookimpl
+        def asok_auth_state_stores(self) -> dict[str, Callable[[str], StateStore]]:
+            return {"failing": lambda url: store}
+
+    with asok_app(
+        tmp_path,
+        pages=PAGES,
+        auth={"STATE_STORE": "failing:"},
+        plugins=[Plugin()],
+        environ={"DEBUG": ""},
+        config={"APP_URL": "https://app.example"},
+    ) as app:
+        MODELS_REGISTRY["User"].create(email="ann@app.example")
+        token = made(lambda: Wsgi(app))
+        assert Wsgi(app).send("GET", "/api/me", token).status == 200
+        store.up = False
+        assert Wsgi(app).send("GET", "/api/me", token).status == 401
+        store.up = True
+        assert Wsgi(app).send("GET", "/api/me", token).status == 200

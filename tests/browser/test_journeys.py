@@ -1,0 +1,252 @@
+"""Every journey of the demo in a real browser: mouse, keyboard alone, and without JavaScript."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture
+def address() -> str:
+    return f"person-{next(numbers)}@example.org"
+
+
+def test_link(visitor, address):
+    visitor.goto("/auth/login")
+    visitor.look("login")
+    visitor.log_in_by_link(address)
+    assert visitor.page.url == f"{visitor.demo}/"
+    assert address in visitor.page.inner_text("body")
+
+
+def test_code_in_another_browser(visitor, another, address):
+    other = another()
+    other.goto("/auth/login")
+    other.fill("Email address", address)
+    other.press("Send me a link and a code")
+    visitor.goto("/auth/login")
+    visitor.press("I have a code")
+    visitor.look("code without a mail")
+    visitor.fill("Email address", address)
+    visitor.fill("Code from the mail", "2222-2222")
+    visitor.press("Log in")
+    visitor.look("wrong code")
+    field = visitor.page.get_by_label("Code from the mail")
+    assert field.get_attribute("aria-invalid") == "true"
+    described = field.get_attribute("aria-describedby").split()
+    assert "used already" in visitor.page.locator(f"#{described[0]}").inner_text()
+    visitor.fill("Email address", address)
+    visitor.fill("Code from the mail", visitor.mail(address)[1].lower().replace("-", " "))
+    visitor.press("Log in")
+    assert address in visitor.page.inner_text("body")
+
+
+def test_wrong_address(visitor):
+    visitor.goto("/auth/login")
+    visitor.fill("Email address", "ada@example")
+    visitor.press("Send me a link and a code")
+    visitor.look("wrong address")
+    field = visitor.page.get_by_label("Email address")
+    assert field.get_attribute("aria-invalid") == "true"
+    assert field.evaluate("one => one === document.activeElement")
+
+
+@pytest.mark.parametrize(
+    ("label", "domain"), [("Google", "example.com"), ("GitHub", "example.com"), ("Harbour ID", "example.com")]
+)
+def test_provider(visitor, label, domain):
+    visitor.goto("/auth/login")
+    visitor.press(f"Continue with {label}")
+    assert visitor.page.url.startswith("http://127.0.0.1")
+    assert not visitor.page.url.startswith(visitor.demo)
+    visitor.press("Ada Example")
+    body = visitor.page.inner_text("body")
+    assert f"ada@{domain}" in body or "already" in body, body
+    visitor.look(f"after {label}")
+
+
+def test_provider_cancelled(visitor):
+    visitor.goto("/auth/login")
+    visitor.press("Continue with Google")
+    visitor.press("Cancel")
+    assert visitor.heading == "That did not work"
+    visitor.look("cancelled")
+    visitor.press("Back to log in")
+    assert visitor.page.url.startswith(f"{visitor.demo}/auth/login")
+
+
+def test_second_factor(visitor, another, address, totp):
+    visitor.log_in_by_link(address)
+    visitor.goto("/auth/account")
+    visitor.look("account")
+    visitor.press(re.compile("Set up.*Two-factor authentication", re.DOTALL))
+    visitor.look("second factor off")
+    visitor.press("Set up")
+    visitor.look("enrol")
+    secret = visitor.page.locator(".asok-auth-secret").text_content()
+    visitor.fill("Code that the app shows", "000000")
+    visitor.press("Turn on")
+    visitor.look("wrong enrolment code")
+    visitor.fill("Code that the app shows", totp(secret, -1))
+    visitor.press("Turn on")
+    visitor.look("recovery codes")
+    assert visitor.heading == "Your recovery codes"
+    codes = visitor.page.locator("#asok-auth-codes li").all_inner_texts()
+    assert len(set(codes)) == 10
+    for button in ("Copy", "Print"):
+        shown = visitor.page.get_by_role("button", name=button).is_visible()
+        assert shown == (visitor.mode != "no-javascript")
+    with visitor.page.expect_download() as download:
+        visitor.page.get_by_role("link", name="Download").click()
+    assert all(code in download.value.path().read_text() for code in codes)
+    visitor.press("I have kept them, continue")
+    visitor.goto("/auth/totp")
+    visitor.look("second factor on")
+
+    again = another(visitor.mode)
+    again.log_in_by_link(address)
+    again.look("second factor")
+    assert again.heading == "One more step"
+    again.goto("/auth/account")
+    assert again.heading == "That did not work"
+    again.look("log in first")
+    again.goto("/auth/second-factor")
+    again.fill("Code from your authenticator app", "123456")
+    again.press("Continue")
+    again.look("second factor wrong")
+    field = again.page.get_by_label("Code from your authenticator app")
+    assert "asok-auth-refusal" in field.get_attribute("aria-describedby")
+    again.fill("Code from your authenticator app", totp(secret))
+    again.press("Continue")
+    assert address in again.page.inner_text("body")
+
+    third = another(visitor.mode)
+    third.log_in_by_link(address)
+    third.press("Use another way: Recovery code")
+    third.look("recovery code")
+    third.fill("One of your recovery codes", codes[3])
+    third.press("Continue")
+    assert address in third.page.inner_text("body")
+    third.goto("/auth/account")
+    assert "9 recovery codes left" in third.page.inner_text("main")
+    third.look("account with second factor")
+
+
+def test_token(visitor, address):
+    visitor.log_in_by_link(address)
+    visitor.goto("/make-token")
+    visitor.press("Make a token")
+    token = visitor.page.inner_text("code")
+    assert profile(visitor.demo, token) == (200, address)
+    visitor.goto("/auth/account")
+    visitor.look("account with a token")
+    visitor.press("Revoke Backup")
+    assert "Backup" not in visitor.page.inner_text("main")
+    assert profile(visitor.demo, token)[0] == 401
+
+
+def profile(demo: str, token: str) -> tuple[int, str | None]:
+    call = urllib.request.Request(f"{demo}/api/profile", headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(call) as answer:
+            return answer.status, re.search(r"[\w-]+@example\.org", json.dumps(json.load(answer)))[0]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, None
+
+
+def test_link_and_unlink(visitor, address):
+    visitor.log_in_by_link(address)
+    visitor.goto("/auth/account")
+    visitor.press("Link GitHub")
+    visitor.press("Cleo Example")
+    body = visitor.page.inner_text("main")
+    assert "Unlink GitHub" in body, body
+    visitor.look("account with a linked login")
+    visitor.press("Unlink GitHub")
+    assert "Unlink GitHub" not in visitor.page.inner_text("main")
+
+
+def test_log_out_everywhere_else(visitor, another, address):
+    """A7.4.1: effective on the next request."""
+    other = another()
+    other.log_in_by_link(address)
+    visitor.log_in_by_link(address)
+    visitor.goto("/auth/account")
+    assert visitor.page.locator("text=Last seen").count() == 1
+    visitor.look("account with another device")
+    visitor.press("Log out everywhere else")
+    assert visitor.page.locator("text=Last seen").count() == 0
+    other.goto("/")
+    assert "Nobody is logged in" in other.page.inner_text("body")
+    visitor.goto("/")
+    assert address in visitor.page.inner_text("body")
+
+
+def test_log_out(visitor, address):
+    visitor.log_in_by_link(address)
+    visitor.press("Log out")
+    visitor.look("log out")
+    visitor.press("Log out")
+    visitor.goto("/")
+    assert "Nobody is logged in" in visitor.page.inner_text("body")
+
+
+def test_error_pages(visitor, address):
+    visitor.goto("/editors")
+    assert visitor.heading == "That did not work"
+    visitor.look("log in to see this")
+    visitor.log_in_by_link(address)
+    visitor.goto("/editors")
+    visitor.look("no permission")
+    link = visitor.mail(address)[0]
+    visitor.goto(link)
+    visitor.look("used link")
+    assert "used already" in visitor.page.inner_text("main")
+    visitor.goto("/auth/google/callback?state=x&code=y")
+    visitor.look("stale answer of a provider")
+    assert visitor.heading == "That did not work"
+    visitor.goto("/auth/login")
+    visitor.look("login while logged in")
+    visitor.goto("/auth/google/login")
+    visitor.look("start at a provider")
+    visitor.goto("/auth/dev/mailbox")
+    visitor.look("mailbox")
+
+
+def test_form_of_another_session(another, address):
+    visitor = another()
+    visitor.goto("/auth/login")
+    visitor.context.clear_cookies()
+    visitor.fill("Email address", address)
+    visitor.press("Send me a link and a code")
+    assert "too old" in visitor.page.inner_text("main")
+    visitor.look("form too old")
+
+
+def test_right_to_left_and_first_paint(another, record_property: Callable[[str, object], None]):
+    """What a right-to-left language needs is mirrored; and the login page's weight and first paint."""
+    visitor = another()
+    sizes: dict[str, int] = {}
+    visitor.page.on("response", lambda r: sizes.update({r.url: len(r.body())}) if r.status == 200 else None)
+    visitor.goto("/auth/login")
+    time.sleep(0.5)
+    paint = visitor.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    sheets = [url for url in sizes if url.endswith(".css")]
+    record_property("first contentful paint (ms)", round(paint))
+    record_property("bytes", sizes)
+    print(f"login page: first contentful paint {paint:.0f} ms, bytes {sizes}")
+    assert len(sheets) == 1
+    visitor.page.evaluate("document.documentElement.dir = 'rtl'")
+    visitor.look("login from right to left")

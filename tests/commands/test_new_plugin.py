@@ -1,0 +1,141 @@
+"""``asok-auth new-plugin``: every kind loads and passes its contract suite as it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asok_auth_core import cli
+from asok_auth_core.commands.new_plugin import Kind, Plan, plain_name, templates, write
+from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugins import Plugins
+
+ROOT = Path(__file__).parents[2]
+KINDS = sorted(kind.value for kind in Kind)
+
+
+def test_there_are_templates_for_every_kind() -> None:
+    assert sorted(templates()) == KINDS
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Kind to the folder of a plugin written without a question."""
+    folder = tmp_path_factory.mktemp("plugins")
+    made = {}
+    for kind in KINDS:
+        plan = Plan(Kind(kind), f"my{kind}", f"My {kind}", f"https://{kind}.example")
+        made[kind] = write(plan, folder)[0].parent
+    return made
+
+
+@pytest.fixture(scope="module")
+def green(written: dict[str, Path]) -> str:
+    """What one test run over all new plugins says."""
+    folders = [str(folder) for folder in written.values()]
+    tests = [str(folder / "tests") for folder in written.values()]
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", *tests, "-v", "--tb=short", "-p", "no:cacheprovider"),
+            *("--import-mode=importlib", "-W", "error", "-c", os.devnull, "--rootdir", str(ROOT)),
+        ],
+        cwd=written["events"].parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-5000:] + run.stderr
+    return run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_passes_its_suite(green: str, written: dict[str, Path], kind: str) -> None:
+    passed = re.findall(rf"{written[kind].name}/tests/\S+ PASSED", green)
+    assert len(passed) >= 3, f"only {len(passed)} tests for {kind}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_loads_in_strict_mode(
+    written: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(written[kind]))
+    name = written[kind].name.replace("-", "_")
+    plugins = Plugins(strict=True)
+    plugins.register(__import__(name), name)
+    assert [info.state for info in plugins.infos] == ["loaded"]
+    monkeypatch.delitem(sys.modules, name)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["new-plugin", *arguments])
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out, captured.err
+
+
+def test_the_command_writes_and_says_the_next_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("gitlab", "--kind", "oidc", "--label", "GitLab", "--issuer", "https://gitlab.com")
+    code, out, _ = run(capsys, *arguments, "--into", str(tmp_path))
+    assert code == 0
+    assert "pip install -e ." in out
+    source = (tmp_path / "asok-oauth-gitlab" / "asok_oauth_gitlab" / "__init__.py").read_text()
+    assert 'issuer = "https://gitlab.com"' in source
+    code_lines = [
+        line for line in source.splitlines() if line.strip() and not line.startswith(('"""', "from"))
+    ]
+    assert len(code_lines) <= 12, "an OpenID provider costs at most twelve lines of code"
+    code, _, err = run(capsys, *arguments, "--into", str(tmp_path))
+    assert code == 1
+    assert "exists already" in err
+
+
+def test_an_oauth2_provider_and_its_package_stay_small(written: dict[str, Path]) -> None:
+    folder = written["provider"]
+    source = (folder / "asok_oauth_myprovider" / "__init__.py").read_text().splitlines()
+    assert len([line for line in source if line.strip()]) <= 30
+    lines = [line for path in folder.rglob("*") if path.suffix in (".py", ".toml") for line in path.open()]
+    assert len([line for line in lines if line.strip()]) <= 80
+
+
+@pytest.mark.parametrize("name", ["../up", "1st", "class", "", "a" * 40, "a b", "naïve"])
+def test_names_that_cannot_be(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        plain_name(name)
+
+
+def test_usual_prefixes_are_not_doubled() -> None:
+    assert plain_name("asok-oauth-GitLab") == "gitlab"
+    assert plain_name("asok-auth-my-store") == "my_store"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("x", "--kind", "oidc", "--issuer", "http://plain.example"),
+        ("x", "--kind", "oidc", "--issuer", 'https://x.example"\nimport os'),
+        ("x", "--kind", "oidc", "--label", '"""'),
+        ("x",),
+    ],
+)
+def test_what_would_not_be_python_is_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        code, _, err = run(capsys, *arguments, "--into", str(tmp_path))
+    assert code == 1
+    assert "asok-auth:" in err
+    assert list(tmp_path.iterdir()) == []

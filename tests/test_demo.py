@@ -1,0 +1,160 @@
+"""The demo, as a visitor with a browser's cookies sees it: a real server, real SMTP, real providers."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+import requests
+
+DEMO = Path(__file__).parents[1] / "examples" / "demo"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The demo on a free port, from a copy, so that nobody's own demo is touched."""
+    copy = tmp_path_factory.mktemp("demo")
+    shutil.copytree(DEMO, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".asok"))
+    output = copy / "output.txt"
+    with output.open("w") as written:
+        command = [sys.executable, "-u", "serve.py", "--fresh", "--port", "0"]
+        process = subprocess.Popen(command, cwd=copy, stdout=written, stderr=subprocess.STDOUT)
+    try:
+        yield printed_address(process, output)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def printed_address(process: subprocess.Popen[bytes], output: Path) -> str:
+    for _ in range(200):
+        found = re.search(r"The demo of asok-auth-core is at (\S+)", output.read_text())
+        if found:
+            return found[1]
+        assert process.poll() is None, output.read_text()
+        time.sleep(0.1)
+    raise AssertionError(output.read_text())
+
+
+class Visitor(requests.Session):
+    """A browser without JavaScript."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.url = url
+        self.page = requests.Response()
+
+    def open(self, path: str, method: str = "GET") -> requests.Response:
+        self.page = self.request(method, urljoin(self.url, path), timeout=10)
+        return self.page
+
+    def press(self, action: str, **fields: str) -> requests.Response:
+        """Send the form of this page that leads to ``action``, filled in."""
+        forms = re.findall(r'<form[^>]*action="([^"]*)"[^>]*>(.*?)</form>', self.page.text, re.DOTALL)
+        body = next(body for target, body in forms if html.unescape(target).endswith(action))
+        hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', body)
+        data = {name: html.unescape(value) for name, value in hidden} | fields
+        target = next(html.unescape(target) for target, _ in forms if html.unescape(target).endswith(action))
+        self.page = self.post(
+            urljoin(self.page.url, target), data=data, headers={"Referer": self.page.url}, timeout=10
+        )
+        return self.page
+
+    def mail(self, address: str) -> str:
+        """The text of the newest mail to ``address``, from the mailbox page."""
+        listing = self.open("/auth/dev/mailbox").text
+        links = re.findall(r'href="(/auth/dev/mailbox/message\?[^"]+)"', listing)
+        for link in links:
+            shown = html.unescape(self.open(html.unescape(link)).text)
+            if address in shown:
+                return shown
+        raise AssertionError(f"no mail to {address}")
+
+    @property
+    def user(self) -> str | None:
+        found = re.search(r"logged in as <strong>([^<]+)</strong>", self.open("/").text)
+        return found[1] if found else None
+
+
+@pytest.fixture
+def visitor(url: str) -> Visitor:
+    return Visitor(url)
+
+
+def ask(visitor: Visitor, address: str) -> str:
+    """Ask for a link; the mail that came."""
+    visitor.open("/auth/login")
+    page = visitor.press("/auth/magic/send", email=address)
+    assert page.status_code == 200
+    assert "Check your" in page.text
+    return visitor.mail(address)
+
+
+def link(mail: str) -> str:
+    return re.search(r"http://[^\s\"<]+/auth/magic/callback\?token=[\w.-]+", mail)[0]  # type: ignore[index]
+
+
+def code(mail: str) -> str:
+    return re.search(r"\b([2-9A-Z]{4}-[2-9A-Z]{4})\b", mail)[1]  # type: ignore[index]
+
+
+def test_magic_link(visitor: Visitor) -> None:
+    mail = ask(visitor, "ada@example.org")
+    for method in ("GET", "GET", "GET", "HEAD"):
+        assert visitor.open(link(mail), method).status_code == 200
+        assert visitor.user is None
+    visitor.open(link(mail))
+    assert visitor.press("/auth/magic/callback").url == urljoin(visitor.url, "/")
+    assert visitor.user == "ada@example.org"
+    again = visitor.open(link(mail))
+    assert again.status_code == 400
+    assert "used already" in again.text
+
+
+def test_code_in_another_browser(url: str, visitor: Visitor) -> None:
+    mail = ask(visitor, "grace@example.org")
+    other = Visitor(url)
+    other.open("/auth/magic/code")
+    other.press("/auth/magic/code", email="grace@example.org", code=code(mail))
+    assert other.user == "grace@example.org"
+    assert visitor.user is None
+    third = Visitor(url)
+    third.open("/auth/magic/code")
+    assert third.press("/auth/magic/code", email="grace@example.org", code=code(mail)).status_code == 400
+
+
+@pytest.mark.parametrize("provider", ["google", "github"])
+def test_providers(visitor: Visitor, provider: str) -> None:
+    visitor.open("/auth/login")
+    page = visitor.press(f"/auth/{provider}/login")
+    assert page.status_code == 200
+    assert "Who are you?" in page.text
+    person = re.search(r'<button name="person" value="(\d+)">', page.text)
+    assert person is not None
+    visitor.post(page.url, data={"person": person[1]}, timeout=10)
+    assert visitor.user is not None
+
+
+def test_a_page_that_asks_for_a_permission(visitor: Visitor) -> None:
+    assert visitor.open("/editors").status_code == 401
+    mail = ask(visitor, "linus@example.org")
+    visitor.open(link(mail))
+    visitor.press("/auth/magic/callback")
+    refused = visitor.open("/editors")
+    assert refused.status_code == 403
+    assert "posts.edit" in refused.text, "in DEBUG the page says what is missing"
+    visitor.open("/become-editor")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', visitor.page.text)[1]  # type: ignore[index]
+    granted = visitor.post(urljoin(visitor.url, "/become-editor"), data={"csrf_token": token}, timeout=10)
+    assert "Welcome to the editors" in granted.text

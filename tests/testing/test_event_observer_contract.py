@@ -1,0 +1,116 @@
+"""The event observer contract: a sound audit log passes it, and each seeded fault turns it red."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+
+from asok_auth_core import hookimpl
+from asok_auth_core.testing import EventObserverContract
+from asok_auth_core.types import Event
+
+
+class AuditLog:
+    """One JSON object a line."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.lock = threading.Lock()
+
+    def line(self, event: Event) -> str:
+        return json.dumps({"name": event.name, "user": event.user_id, **event.detail})
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        with self.lock:
+            self.text += self.line(event) + "\n"
+
+
+class KnowsOnlyLogins(AuditLog):
+    def line(self, event: Event) -> str:
+        return {"login.succeeded": "in", "logout": "out"}[event.name]
+
+
+class NeedsAUser(AuditLog):
+    def line(self, event: Event) -> str:
+        assert event.user_id is not None
+        return super().line(event)
+
+
+class PlainText(AuditLog):
+    def line(self, event: Event) -> str:
+        return f"{event.at} {event.name} user={event.user_id}\n  {event.user_id}"
+
+
+class Loses(AuditLog):
+    def line(self, event: Event) -> str:
+        return "" if event.name.endswith("7") else super().line(event)
+
+
+class LosesInThreads(AuditLog):
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        text = self.text
+        time.sleep(0)
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.001)
+        self.text = text + self.line(event) + "\n"
+
+
+class Slow(AuditLog):
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        time.sleep(0.06)
+        super().asok_auth_event(event)
+
+
+class Misspelt:
+    text = ""
+
+    @hookimpl
+    def asok_auth_events(self, event: Event) -> None:
+        return
+
+
+class TestAuditLog(EventObserverContract):
+    def observer(self) -> object:
+        self.log = AuditLog()
+        return self.log
+
+    def written(self) -> str | None:
+        return self.log.text
+
+
+def is_red(observer: type[AuditLog] | type[Misspelt], test: str) -> bool:
+    class Suite(EventObserverContract):
+        def observer(self) -> object:
+            self.log = observer()
+            return self.log
+
+        def written(self) -> str | None:
+            return self.log.text
+
+    try:
+        getattr(Suite(), test)()
+    except Exception:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("mutant", "test"),
+    [
+        (KnowsOnlyLogins, "test_no_event_breaks_it"),
+        (NeedsAUser, "test_no_event_breaks_it"),
+        (PlainText, "test_nobody_forges_a_line"),
+        (Loses, "test_each_event_is_noted"),
+        (LosesInThreads, "test_many_threads_at_once_lose_nothing"),
+        (Slow, "test_a_login_does_not_wait_for_it"),
+        (Misspelt, "test_it_is_a_plugin_with_the_event_hook"),
+    ],
+)
+def test_each_fault_is_found(mutant: type[AuditLog], test: str) -> None:
+    assert is_red(mutant, test)

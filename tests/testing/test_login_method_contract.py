@@ -1,0 +1,56 @@
+"""The login method contract: a sound method passes it, and each seeded fault turns it red."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MUTANTS = Path(__file__).with_name("login_mutants.py")
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
+    """``(class, test)`` of everything that went red in one run over all mutants."""
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", str(MUTANTS), "-q", "--tb=no", "-rf", "-p", "no:cacheprovider"),
+            *("--import-mode=importlib", "--rootdir", str(MUTANTS.parent), "-c", "/dev/null"),
+        ],
+        cwd=tmp_path_factory.mktemp("mutants"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert re.search(r"\d+ failed, \d+ passed", run.stdout), run.stdout + run.stderr
+    assert " error" not in run.stdout, run.stdout
+    return set(re.findall(r"^FAILED \S+::(\w+)::(\w+)", run.stdout, re.MULTILINE))
+
+
+def test_a_sound_method_is_green(failed: set[tuple[str, str]]) -> None:
+    assert [test for mutant, test in failed if mutant == "TestSound"] == []
+
+
+@pytest.mark.parametrize(
+    ("mutant", "test"),
+    [
+        ("TestReplay", "test_a_proof_is_good_once"),
+        ("TestOwnPipeline", "test_the_second_factor_is_not_walked_around"),
+        ("TestOwnPipeline", "test_a_policy_that_says_no_is_obeyed"),
+        ("TestOwnPipeline", "test_a_disabled_account_stays_out"),
+        ("TestFixation", "test_a_right_login_renews_the_session_and_is_an_event"),
+        ("TestBackDoor", "test_opening_a_page_logs_nobody_in"),
+        ("TestOpenRedirect", "test_opening_a_page_logs_nobody_in"),
+        ("TestUnescaped", "test_its_block_is_safe_on_the_login_page"),
+        ("TestWithoutCsrf", "test_every_form_carries_the_csrf_field"),
+        ("TestWithoutField", "test_every_form_carries_the_csrf_field"),
+        ("TestBreaks", "test_garbage_logs_nobody_in_and_breaks_nothing"),
+        ("TestTalkative", "test_no_proof_is_in_events_or_logs"),
+    ],
+)
+def test_each_fault_is_found(failed: set[tuple[str, str]], mutant: str, test: str) -> None:
+    assert (mutant, test) in failed

@@ -1,0 +1,167 @@
+"""The resolver contract: sound resolvers pass it, and each seeded fault turns it red."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from asok_auth_core.adapters.asok import roles
+from asok_auth_core.hookspecs import hookimpl
+from asok_auth_core.testing import FakeUser, PermissionResolverContract
+from asok_auth_core.types import Grant, User
+
+
+class Table:
+    """A resolver that reads a table, as a stranger would write it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self, user: User) -> list[tuple[str]]:
+        sql = "SELECT pattern FROM grants WHERE user_id = ?"
+        return self.execute(sql, (str(user.id),))
+
+    def execute(self, sql: str, arguments: tuple[str, ...] = ()) -> list[tuple[str]]:
+        connection = sqlite3.connect(f"file:{self.path}?mode=rw", uri=True)
+        try:
+            with connection:
+                return connection.execute(sql, arguments).fetchall()
+        finally:
+            connection.close()
+
+    @hookimpl
+    def asok_auth_permissions(self, user: User) -> Iterable[str | Grant]:
+        return [Grant(pattern, "table grants") for (pattern,) in self.rows(user)]
+
+
+class TableContract(PermissionResolverContract):
+    kind: type[Table] = Table
+
+    @pytest.fixture(autouse=True)
+    def table(self, tmp_path: Path) -> None:
+        path = tmp_path / "grants.sqlite3"
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE grants (user_id TEXT, pattern TEXT)")
+        connection.commit()
+        connection.close()
+        self.path = path
+        self.made = self.kind(path)
+
+    def resolver(self) -> object:
+        return self.made
+
+    def granted(self) -> tuple[User, str]:
+        Table(self.path).execute("INSERT INTO grants VALUES ('7', 'posts.edit')")
+        return FakeUser("7"), "posts.edit"
+
+    def take_away(self, user: User, permission: str) -> None:
+        Table(self.path).execute("DELETE FROM grants WHERE user_id = ?", (str(user.id),))
+
+    def unavailable(self) -> object:
+        return self.kind(self.path.with_name("gone.sqlite3"))
+
+
+class TestTable(TableContract):
+    pass
+
+
+class TestRoles(PermissionResolverContract):
+    """The core's own, with roles on the user object."""
+
+    def resolver(self) -> object:
+        return roles
+
+    def granted(self) -> tuple[User, str]:
+        self.role = type("Role", (), {"name": "editor", "permissions": "posts.*, users.view"})()
+        return type("Person", (), {"id": 7, "roles": [self.role]})(), "posts.edit"
+
+    def take_away(self, user: User, permission: str) -> None:
+        self.role.permissions = "users.view"
+
+    def unavailable(self) -> None:
+        return None
+
+
+class Concatenates(Table):
+    def rows(self, user: User) -> list[tuple[str]]:
+        return self.execute(f"SELECT pattern FROM grants WHERE user_id = '{user.id}'")
+
+
+class MatchesLoosely(Table):
+    def rows(self, user: User) -> list[tuple[str]]:
+        return self.execute("SELECT pattern FROM grants WHERE user_id LIKE ?", (str(user.id),))
+
+
+class Remembers(Table):
+    known: dict[str, list[tuple[str]]]
+
+    def rows(self, user: User) -> list[tuple[str]]:
+        self.known = getattr(self, "known", {})
+        return self.known.setdefault(str(user.id), super().rows(user))
+
+
+class TakesTheLastUser(Table):
+    def rows(self, user: User) -> list[tuple[str]]:
+        self.user = user
+        time.sleep(0.001)
+        return super().rows(self.user)
+
+
+class GrantsWhenInDoubt(Table):
+    def rows(self, user: User) -> list[tuple[str]]:
+        try:
+            return super().rows(user)
+        except sqlite3.Error:
+            return [("*",)]
+
+
+class WritesOneString(Table):
+    @hookimpl
+    def asok_auth_permissions(self, user: User) -> Iterable[str | Grant]:
+        return "posts.edit" if self.rows(user) else ()
+
+
+class WritesItWrong(Table):
+    def rows(self, user: User) -> list[tuple[str]]:
+        return [*super().rows(user), ("posts:**",)]
+
+
+class IsSlow(Table):
+    def rows(self, user: User) -> list[tuple[str]]:
+        time.sleep(0.06)
+        return super().rows(user)
+
+
+FAULTS = [
+    (Concatenates, "test_row28_others_are_not_granted_it"),
+    (MatchesLoosely, "test_row28_others_are_not_granted_it"),
+    (Remembers, "test_row23_what_was_taken_away_is_gone_at_once"),
+    (TakesTheLastUser, "test_users_do_not_get_each_others_grants"),
+    (GrantsWhenInDoubt, "test_row32_it_grants_nothing_while_its_store_is_gone"),
+    (WritesOneString, "test_it_grants_what_it_should"),
+    (WritesItWrong, "test_every_grant_is_well_formed"),
+    (IsSlow, "test_a_request_does_not_wait_for_it"),
+]
+
+
+@pytest.mark.parametrize(("fault", "test"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_each_fault_is_found(fault: type[Table], test: str, tmp_path: Path) -> None:
+    suite = TableContract()
+    path = tmp_path / "grants.sqlite3"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE grants (user_id TEXT, pattern TEXT)")
+    connection.commit()
+    connection.close()
+    suite.kind, suite.path, suite.made = fault, path, fault(path)
+    with pytest.raises((AssertionError, TypeError, sqlite3.Error)):
+        getattr(suite, test)()
+
+
+@pytest.mark.parametrize("method", ["resolver", "granted", "unavailable"])
+def test_what_is_left_out_is_said(method: str) -> None:
+    with pytest.raises(NotImplementedError, match=f"Write {method}"):
+        getattr(PermissionResolverContract(), method)()
