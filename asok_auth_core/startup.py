@@ -60,7 +60,7 @@ def start(
         loaded.manifests,
         tolerate_sections=any(info.state != "loaded" for info in loaded.infos),
     )
-    keys = KeyRing(secrets(config, debug=settings.debug))
+    keys = KeyRing(secrets(config, environ, debug=settings.debug))
     scheme = settings.state_store.partition(":")[0]
     make_store = _chosen("STATE_STORE", scheme, loaded.state_stores(settings), loaded)
     make_transport = _chosen(

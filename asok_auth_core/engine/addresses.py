@@ -95,25 +95,25 @@ def address_domain(address: str) -> str:
     return address.rpartition("@")[2].lower()
 
 
-_NOT_AN_ADDRESS = "This is not a complete mail address. It should look like name@example.com."
-_TOO_LONG = "This mail address is too long; at most 254 characters are possible."
+_NOT_AN_ADDRESS = "This is not a complete email address. It should look like name@example.com."
+_TOO_LONG = "This email address is too long; at most 254 characters are possible."
 
 
 def _refuse_what_people_get_wrong(text: str) -> None:
     """The mistakes worth a message of their own; also what must never reach a mail header."""
     if not text:
-        raise AddressInvalid("Please enter a mail address.")
+        raise AddressInvalid("Please enter an email address.")
     if len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS_BYTES:
         raise AddressInvalid(_TOO_LONG)
     if "," in text or ";" in text or text.count("@") > 1:
-        raise AddressInvalid("Please enter one mail address, not several.")
+        raise AddressInvalid("Please enter one email address, not several.")
     if "<" in text or ">" in text or '"' in text or "(" in text:
-        raise AddressInvalid("Please enter the bare mail address, without a name or brackets.")
+        raise AddressInvalid("Please enter the bare email address, without a name or brackets.")
     if any(unicodedata.category(character)[0] in "CZ" for character in text):
-        raise AddressInvalid("A mail address has no spaces, line breaks or invisible characters in it.")
+        raise AddressInvalid("An email address has no spaces, line breaks or invisible characters in it.")
     if "@" not in text or "=?" in text:  # RFC 2047: what writes or reads the mail may decode it
         raise AddressInvalid(_NOT_AN_ADDRESS)
     if not text.rpartition("@")[0].isascii():
         raise AddressInvalid(
-            "Before the @, a mail address can have only unaccented letters, digits and a few signs."
+            "Before the @, an email address can have only unaccented letters, digits and a few signs."
         )

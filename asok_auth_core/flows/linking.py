@@ -58,7 +58,7 @@ def account_for(auth: Auth, identity: Identity) -> User:
     if email is None or identity.email_verified is not True:
         # The same words whether or not an account has this address: nobody learns which do.
         raise OAuthAddressUnproved(
-            "The provider did not give us a mail address that it has verified. Verify it there, or "
+            "The provider did not give us an email address that it has verified. Verify it there, or "
             "log in another way and link the provider on your account page."
         )
     lock = f"oauth-account:{identity_key(identity.issuer, identity.subject)}"
@@ -148,7 +148,7 @@ def _join_or_create(auth: Auth, identity: Identity, email: str) -> User:
         own = auth.users.email_of(user)
         if own is None or not is_proved(auth, user, own):
             raise OAuthLinkRequired(
-                "There is an account with this mail address already. Log in to it first, then link "
+                "There is an account with this email address already. Log in to it first, then link "
                 "the provider on your account page. This keeps others from taking it over."
             )
     _add(auth, user, identity)

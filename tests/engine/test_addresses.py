@@ -127,13 +127,13 @@ def test_anything_but_one_plain_address_is_refused_without_repeating_it(text: st
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("ann@app.example, eve@app.example", "one mail address"),
+        ("ann@app.example, eve@app.example", "one email address"),
         ("Ann <ann@app.example>", "without a name"),
         ("ann@app.exa mple", "no spaces"),
         ("änn@app.example", "Before the @"),
         ("ann@app", "name@example.com"),
         ("x" * 300 + "@app.example", "at most 254"),
-        ("", "enter a mail address"),
+        ("", "enter an email address"),
     ],
 )
 def test_each_common_mistake_has_its_own_message(text: str, part: str) -> None:

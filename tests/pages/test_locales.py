@@ -1,0 +1,207 @@
+"""Texts in the person's language: complete, well-formed, and harmless whatever language is asked for."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import json
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import Environment
+from jinja2.ext import extract_from_ast
+
+from asok_auth_core.contracts import SecondFactor
+from asok_auth_core.errors import AuthError, TokenError
+from asok_auth_core.pages.locales import Catalogs
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = [
+    ROOT / "asok_auth_core",
+    *(path.parent / path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")),
+]
+# For developers, on their own machine or in a terminal.
+ENGLISH_ONLY = ("commands", "testing", "checks", "scaffold", "asok_auth_dev")
+# What a hook or a policy says is handed to LoginRejected in a variable.
+IN_VARIABLES = {"This account is disabled."}
+
+
+def files(package: Path, *kinds: str) -> Iterator[Path]:
+    for kind in kinds:
+        for path in sorted(package.rglob(kind)):
+            if not set(path.relative_to(ROOT).parts) & set(ENGLISH_ONLY):
+                yield path
+
+
+def in_templates(package: Path) -> set[str]:
+    found = set()
+    for path in files(package, "*.html", "*.txt"):
+        tree = Environment(autoescape=True).parse(path.read_text("utf-8"))
+        for _, _, text in extract_from_ast(tree, gettext_functions=("_",)):
+            if isinstance(text, str):
+                found.add(text)
+            elif isinstance(text, tuple):
+                found |= {one for one in text[:1] if one}
+    return found
+
+
+def in_code(package: Path) -> set[str]:
+    """What ``translate`` is called with, what errors for people say, and what factors are called."""
+    found = set()
+    for path in files(package, "*.py"):
+        name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+        module = importlib.import_module(name)
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and is_for_people(node.func, module):
+                found |= constants(node.args[0], module, path)
+        for made in vars(module).values():
+            if isinstance(made, type) and issubclass(made, SecondFactor) and made.__module__ == name:
+                found |= {made.label} if hasattr(made, "label") else set()
+    return found
+
+
+def is_for_people(function: ast.expr, module: object) -> bool:
+    if isinstance(function, ast.Attribute):
+        return (
+            function.attr == "translate"
+            and isinstance(function.value, ast.Name)
+            and function.value.id == "request"
+        )
+    error = getattr(module, function.id, None) if isinstance(function, ast.Name) else None
+    if not isinstance(error, type) or not issubclass(error, AuthError) or issubclass(error, TokenError):
+        return False
+    return error.status < 500 and error.code != "credential_exists"
+
+
+def constants(node: ast.expr, module: object, path: Path) -> set[str]:
+    if isinstance(node, ast.IfExp):
+        return constants(node.body, module, path) | constants(node.orelse, module, path)
+    if isinstance(node, ast.Constant):
+        return {node.value}
+    if isinstance(node, ast.Name):
+        known = getattr(module, node.id, None)
+        return {known} if isinstance(known, str) else set()
+    assert not isinstance(node, (ast.JoinedStr, ast.BinOp)), (
+        f"{path}:{node.lineno}: a text that is put together cannot be translated; use {{name}} and values."
+    )
+    return set()
+
+
+@functools.cache
+def wanted() -> set[str]:
+    return IN_VARIABLES.union(*(in_templates(package) | in_code(package) for package in PACKAGES))
+
+
+def french() -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for package in PACKAGES:
+        for path in package.rglob("locales/fr.json"):
+            texts |= json.loads(path.read_text("utf-8"))
+    return texts
+
+
+def placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_french_is_complete():
+    texts = wanted()
+    assert len(texts) > 120
+    assert sorted(texts - set(french())) == []
+
+
+def test_nothing_is_translated_that_nobody_says():
+    assert sorted(set(french()) - wanted()) == []
+
+
+def test_french_has_the_same_placeholders():
+    wrong = {text: told for text, told in french().items() if placeholders(text) != placeholders(told)}
+    assert wrong == {}
+
+
+def test_french_looks_french():
+    """U+2019 for the apostrophe, a narrow no-break space before ? ! ; and a no-break space before a colon."""
+    wrong = [
+        told
+        for told in french().values()
+        if "'" in told
+        or any(f"{left}{sign}" in told for left in (" ", *string.ascii_lowercase) for sign in "?!;")
+    ]
+    assert wrong == []
+
+
+CATALOGS = Catalogs(["asok_auth_core.pages"])
+
+
+@pytest.fixture
+def catalogs() -> Catalogs:
+    return CATALOGS
+
+
+class TestChoice:
+    @pytest.mark.parametrize("wanted", ["fr", "FR", "fr-CA", "fr-be"])
+    def test_what_there_is(self, catalogs: Catalogs, wanted: str) -> None:
+        assert catalogs.choose(wanted, {}) == "fr"
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            "",
+            None,
+            7,
+            ["fr"],
+            "xx",
+            "../..",
+            "..%2f",
+            "fr\0",
+            "fr\n",
+            "fr ",
+            "<b>",
+            "fr-" + "a" * 10_000,
+            "{0}",
+            "fr_FR",
+            "__class__",
+        ],
+    )
+    def test_anything_else_is_english(self, catalogs: Catalogs, wanted: object) -> None:
+        assert catalogs.choose(wanted, {}) == "en"
+
+    def test_language_of_the_app(self, catalogs: Catalogs) -> None:
+        """An app that translates our texts adds a language; one that translates only its own does not."""
+        assert catalogs.choose("de", {"de": {"Log in": "Anmelden"}}) == "de"
+        assert catalogs.choose("de", {"de": {"Our products": "Unsere Produkte"}}) == "en"
+
+    @given(st.text(max_size=60))
+    def test_never_an_error_and_never_markup(self, wanted: str) -> None:
+        assert CATALOGS.choose(wanted, {"it": {"Log in": "Accedi"}}) in (
+            "en",
+            "fr",
+            "it",
+        )
+
+
+class TestTranslation:
+    def test_ours(self, catalogs: Catalogs) -> None:
+        assert catalogs.translate("Log in", "fr", {}) == "Se connecter"
+
+    def test_the_app_wins(self, catalogs: Catalogs) -> None:
+        assert catalogs.translate("Log in", "fr", {}, {"Log in": "Entrer"}) == "Entrer"
+
+    def test_placeholders(self, catalogs: Catalogs) -> None:
+        text = catalogs.translate("Log in to {app}", "fr", {"app": "{danger}"})
+        assert text.endswith("{danger}")
+
+    @pytest.mark.parametrize("bad", ["{nobody}", "{", "{0}", "{app.x}", "{app!z}"])
+    def test_bad_placeholders_of_the_app_fall_back(self, catalogs: Catalogs, bad: str) -> None:
+        assert (
+            catalogs.translate("Log in to {app}", "fr", {"app": "X"}, {"Log in to {app}": bad})
+            == "Log in to X"
+        )
+
+    def test_english_for_everything_unknown(self, catalogs: Catalogs) -> None:
+        assert catalogs.translate("No such text {0}", "fr", {}) == "No such text {0}"
