@@ -48,14 +48,12 @@ def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) ->
     signer = table.get(header)
     if signer is None:
         _malformed("The token's header is not one that any trusted key writes.")
-    try:
-        given = b64url_decode(signature)
-        body = b64url_decode(payload)
-    except ValueError:
-        _malformed("The token is not strict base64url in three parts.")
-    if not signer.verify(message, given):
+    if not signer.verify_encoded(message, signature):
         raise TokenSignatureInvalid("The token's signature does not match.")
-    return body
+    try:
+        return b64url_decode(payload)
+    except ValueError:
+        _malformed("The token's payload is not strict base64url.")
 
 
 def _malformed(reason: str) -> NoReturn:

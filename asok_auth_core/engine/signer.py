@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from .encoding import b64url_decode
+
 
 class Signer(ABC):
     """Signs and verifies with one key. Made by a factory from 32 bytes of key material.
@@ -21,6 +23,14 @@ class Signer(ABC):
     @abstractmethod
     def verify(self, message: bytes, signature: bytes) -> bool:
         """True only if ``signature`` is the whole, exact signature of ``message``; constant time."""
+
+    def verify_encoded(self, message: bytes, signature: bytes) -> bool:
+        """As :meth:`verify`, for a signature in base64url; any spelling but the one is refused."""
+        try:
+            decoded = b64url_decode(signature)
+        except ValueError:
+            return False
+        return self.verify(message, decoded)
 
     def public_jwk(self) -> dict[str, str] | None:
         """The public key as a JWK (RFC 7517) without ``kid``, or None for a symmetric key."""

@@ -94,7 +94,7 @@ class TokenCodec(Generic[C]):
         payload = verify_compact(token, self._table, self._max_bytes)
         try:
             claims = self._decode(payload)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             _malformed("The token's claims are not those of its purpose.")
         # What we encode ourselves comes out the same; only another writer's JSON is searched for
         # members that are there twice (RFC 7519, section 4).

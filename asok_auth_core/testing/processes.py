@@ -94,6 +94,17 @@ class Workers(Generic[C]):
         for process in self._processes:
             _send(process, task, arguments, start, keywords)
 
+    def start_each(
+        self,
+        task: Callable[Concatenate[C, P], object],
+        /,
+        arguments: Callable[[int], tuple[object, ...]],
+    ) -> None:
+        """Like :meth:`start`, but process ``n`` is given ``arguments(n)``."""
+        start = time.monotonic() + HEAD_START
+        for number, process in enumerate(self._processes):
+            _send(process, task, arguments(number), start)
+
     def results(self) -> list[object]:
         """What the task that was started gave. Raises WorkerFailed."""
         return [_receive(process) for process in self._processes]

@@ -47,7 +47,12 @@ ELSEWHERE = """\
 def get(request):
     return request.redirect(request.query.get("to"))
 """
+OWN_LOGIN = """\
+<h1>Enter</h1>
+{{ oauth_buttons("/welcome") }}
+"""
 PAGES = {
+    "enter.html": OWN_LOGIN,
     **{f"own/{name}/start.py": START.format(name=name) for name in ("google", "github")},
     **{f"own/{name}/callback.py": CALLBACK.format(name=name) for name in ("google", "github")},
     "elsewhere.py": ELSEWHERE,
@@ -98,6 +103,16 @@ def test_the_button_logs_in(client: TestClient, name: str) -> None:
     assert response.status_code == 303, response.text
     assert response.headers["Location"] == "/welcome"
     assert who(client) == "ada@example.com"
+
+
+def test_the_buttons_stand_in_an_apps_own_template(client: TestClient) -> None:
+    page = client.get("/enter").text
+    assert page.count("<form") == 2
+    form = page.split('action="/auth/github/login"')[1].split("</form>")[0]
+    fields = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', form))
+    started = client.post("/auth/github/login", data=fields)
+    response = come_back(client, choose(str(started.headers["Location"]), "1001"))
+    assert response.headers["Location"] == "/welcome"
 
 
 def test_both_buttons_lead_to_one_account(client: TestClient) -> None:

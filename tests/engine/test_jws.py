@@ -1,0 +1,102 @@
+"""Compact JWS with a table of headers: what others' vectors say of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from asok_auth_core.engine.encoding import b64url_decode
+from asok_auth_core.engine.jws import verify_compact
+from asok_auth_core.engine.signer import Signer
+from asok_auth_core.engine.signers import HS256, verify_p256
+from asok_auth_core.errors import TokenMalformed, TokenSignatureInvalid
+
+RFC_7515_A5_UNSECURED = (
+    "eyJhbGciOiJub25lIn0"
+    ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+    "."
+)
+
+
+MISTAKEN = {
+    367: "the same text as 357, which is valid; the padding it speaks of is not there",
+    370: "the same text as 357, which is valid; the padding it speaks of is not there",
+    372: "a question mark in the header, which RFC 7515 section 2 does not allow",
+    373: "a question mark in the payload, which RFC 7515 section 2 does not allow",
+}
+"""Verdicts of the vectors that we do not share."""
+
+
+class PublicP256(Signer):
+    """Verifies with the public key of a vector."""
+
+    algorithm = "ES256"
+
+    def __init__(self, x: bytes, y: bytes) -> None:
+        numbers = ec.EllipticCurvePublicNumbers(
+            int.from_bytes(x, "big"), int.from_bytes(y, "big"), ec.SECP256R1()
+        )
+        self._key = numbers.public_key()
+
+    def sign(self, message: bytes) -> bytes:
+        raise NotImplementedError
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        return verify_p256(self._key, message, signature)
+
+
+def test_3_rfc_7515_a5_unsecured_is_refused() -> None:
+    """Authlib CVE-2026-28802: none with an empty signature."""
+    header = RFC_7515_A5_UNSECURED.partition(".")[0].encode()
+    with pytest.raises(TokenMalformed):
+        verify_compact(RFC_7515_A5_UNSECURED, {}, 4096)
+    with pytest.raises(TokenSignatureInvalid):
+        verify_compact(RFC_7515_A5_UNSECURED, {header: HS256(bytes(32))}, 4096)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "WYCHEPROOF" not in os.environ, reason="WYCHEPROOF: a checkout of C2SP/wycheproof, not on PyPI"
+)
+def test_3_wycheproof_json_web_signature() -> None:
+    """All 401, four of them mistaken.
+
+    For a signing key of HS256 or ES256 the table holds the headers that its valid tokens have.
+
+    Exceptions: RSA and P-521 are not among the signers here, so their tokens are refused, the valid
+    ones too; so are keys that are not for signing.
+    """
+    file = Path(os.environ["WYCHEPROOF"]) / "testvectors_v1" / "json_web_signature_test.json"
+    seen: Counter[str] = Counter()
+    wrong = []
+    for group in json.loads(file.read_text("utf-8"))["testGroups"]:
+        key = group.get("public") or group["private"]
+        signer: Signer | None = None
+        if key.get("alg") == "HS256" and key["kty"] == "oct":
+            signer = HS256(b64url_decode(key["k"].encode()))
+        elif key.get("alg") == "ES256" and key.get("use") == "sig":
+            signer = PublicP256(b64url_decode(key["x"].encode()), b64url_decode(key["y"].encode()))
+        headers = {
+            case["jws"].partition(".")[0].encode()
+            for case in group["tests"]
+            if case["result"] == "valid" and isinstance(case["jws"], str)
+        }
+        table = dict.fromkeys(headers, signer) if signer else {}
+        for case in group["tests"]:
+            token = case["jws"] if isinstance(case["jws"], str) else json.dumps(case["jws"])
+            try:
+                verify_compact(token, table, 100_000)
+                accepted = True
+            except (TokenMalformed, TokenSignatureInvalid):
+                accepted = False
+            expected = case["result"] == "valid" and signer is not None
+            seen["accepted" if accepted else "refused" if signer else "refused: no such signer"] += 1
+            if accepted is not (expected ^ (case["tcId"] in MISTAKEN)):
+                wrong.append((case["tcId"], case["comment"], accepted))
+    assert not wrong
+    assert sum(seen.values()) == 401

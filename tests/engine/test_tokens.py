@@ -1,0 +1,425 @@
+"""Signed tokens: round trips, rotation, purposes, and everything that must be refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from joserfc.jwk import import_key
+
+from asok_auth_core.engine.encoding import ALPHABET, b64url_encode
+from asok_auth_core.engine.jws import header_segment, sign_compact
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.engine.signers import HS256, SIGNERS
+from asok_auth_core.engine.tokens import CLOCK_SKEW, Claims, TokenCodec
+from asok_auth_core.errors import (
+    ConfigurationError,
+    TokenError,
+    TokenExpired,
+    TokenMalformed,
+    TokenSignatureInvalid,
+)
+from asok_auth_core.testing.fakes import FrozenClock
+
+NOW = 1_700_000_000
+OLD, NEW = b"an old secret of 32 bytes or more", b"a new secret of 32 bytes or more"
+
+
+class Note(Claims, frozen=True, kw_only=True):
+    sub: str
+    text: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+def codec(
+    purpose: str = "note",
+    *secrets: bytes,
+    algorithm: str = "HS256",
+    accept: tuple[str, ...] = (),
+    clock: FrozenClock | None = None,
+) -> TokenCodec[Note]:
+    return TokenCodec(
+        purpose=purpose,
+        claims=Note,
+        keys=KeyRing(secrets or (NEW,)),
+        clock=clock or FrozenClock(NOW),
+        algorithm=algorithm,
+        accept=accept,
+    )
+
+
+def genuine(payload: bytes, header: bytes | None = None, purpose: str = "note") -> str:
+    """A token of ours with any payload and header, signed with the right key."""
+    key = KeyRing((NEW,)).key(f"token/{purpose}/HS256")
+    first = codec(purpose).sign(Note(iat=NOW, sub="1")).partition(".")[0].encode()
+    return sign_compact(header or first, payload, HS256(key))
+
+
+# -- round trips -----------------------------------------------------------------------------------
+
+
+@given(
+    sub=st.text(max_size=40),
+    text=st.none() | st.text(max_size=40),
+    tags=st.lists(st.text(max_size=10), max_size=4).map(tuple),
+    exp=st.none() | st.integers(NOW + 1, 2**53),
+    iat=st.integers(-(2**53), NOW + CLOCK_SKEW),
+)
+def test_round_trip(sub: str, text: str | None, tags: tuple[str, ...], exp: int | None, iat: int) -> None:
+    claims = Note(iat=iat, exp=exp, sub=sub, text=text, tags=tags)
+    token = codec().sign(claims)
+    assert codec().verify(token) == claims
+
+
+@pytest.mark.parametrize("algorithm", SIGNERS)
+def test_round_trip_with_every_signer(algorithm: str) -> None:
+    claims = Note(iat=NOW, exp=NOW + 60, sub="7")
+    assert codec(algorithm=algorithm).verify(codec(algorithm=algorithm).sign(claims)) == claims
+
+
+def test_every_token_of_a_purpose_begins_alike() -> None:
+    """So that a secret scanner knows them, whatever key and algorithm signed them."""
+    first = {
+        codec("note", secret, algorithm=algorithm).sign(Note(iat=NOW, sub="1"))[:22]
+        for secret in (OLD, NEW)
+        for algorithm in SIGNERS
+    }
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize("algorithm", SIGNERS)
+def test_any_changed_character_is_refused(algorithm: str) -> None:
+    """Every position, with its neighbours in the alphabet, foreign characters, or nothing."""
+    reader = codec(algorithm=algorithm)
+    token = reader.sign(Note(iat=NOW, sub="1"))
+    step = 1 if algorithm == "HS256" else 7
+    for at in range(0, len(token), step):
+        position = ALPHABET.find(token[at].encode())
+        near = [chr(ALPHABET[(position + i) % 64]) for i in (1, 2, 4, 16, 32, 63)]
+        for other in [*near, ".", "=", "+", "/", " ", "\n", "\0", "é", "", token[at] * 2]:
+            if other != token[at]:
+                with pytest.raises(TokenError):
+                    reader.verify(token[:at] + other + token[at + 1 :])
+
+
+@pytest.mark.parametrize("addition", ["=", "==", "\n", " ", ".", "A", "\0", "é", "%3D"])
+def test_8_nothing_may_be_added(addition: str) -> None:
+    token = codec().sign(Note(iat=NOW, sub="1"))
+    for changed in (token + addition, addition + token, token.replace(".", addition + ".", 1)):
+        with pytest.raises(TokenError):
+            codec().verify(changed)
+
+
+@pytest.mark.parametrize(
+    "thing", [None, 1, b"a.b.c", "", ".", "..", "...", "a.b", "a.b.c.d", "\udc80", "{}", "a" * 4097, [], 1.5]
+)
+def test_8_what_is_no_token_is_refused(thing: object) -> None:
+    with pytest.raises(TokenMalformed):
+        codec().verify(thing)  # type: ignore[arg-type]
+
+
+def test_8_size_is_capped_on_both_sides() -> None:
+    """PyJWT CVE-2026-48525: oversized tokens."""
+    with pytest.raises(TokenMalformed, match="4096"):
+        codec().verify("a" * 10_000_000)
+    with pytest.raises(ValueError, match="4096"):
+        codec().sign(Note(iat=NOW, sub="x" * 4096))
+
+
+# -- purposes, algorithms, keys --------------------------------------------------------------------
+
+
+def test_6_only_the_diagonal_of_purposes_and_algorithms_passes() -> None:
+    kinds = [(purpose, algorithm) for purpose in ("api", "magic", "oauth", "api2") for algorithm in SIGNERS]
+    codecs = {kind: codec(kind[0], algorithm=kind[1]) for kind in kinds}
+    passed = []
+    for made in kinds:
+        token = codecs[made].sign(Note(iat=NOW, sub="1"))
+        for read in kinds:
+            try:
+                codecs[read].verify(token)
+            except TokenMalformed:
+                continue
+            passed.append((made, read))
+    assert passed == [(kind, kind) for kind in kinds]
+
+
+def test_6_keys_of_purposes_differ_even_if_the_header_is_swapped() -> None:
+    token = codec("magic").sign(Note(iat=NOW, sub="1"))
+    header = codec("api").sign(Note(iat=NOW, sub="1")).partition(".")[0]
+    with pytest.raises(TokenSignatureInvalid):
+        codec("api").verify(header + "." + token.partition(".")[2])
+
+
+def test_a_change_of_algorithm_logs_nobody_out() -> None:
+    before = codec(algorithm="HS256").sign(Note(iat=NOW, sub="1"))
+    after = codec(algorithm="EdDSA", accept=("HS256",))
+    assert after.verify(before).sub == "1"
+    with pytest.raises(TokenMalformed):
+        codec(algorithm="EdDSA").verify(before)
+
+
+def test_a_signer_that_is_missing_or_lies_stops_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="RS256"):
+        codec(algorithm="RS256")
+    with pytest.raises(ConfigurationError, match="HS256"):
+        TokenCodec(
+            purpose="p",
+            claims=Note,
+            keys=KeyRing((NEW,)),
+            clock=FrozenClock(NOW),
+            algorithm="EdDSA",
+            signers={"EdDSA": HS256},
+        )
+
+
+class Rotation(RuleBasedStateMachine):
+    """29: a token verifies exactly as long as the secret it was signed with is in the ring."""
+
+    @initialize()
+    def start(self) -> None:
+        self.count = 1
+        self.ring = [self._secret()]
+        self.tokens: list[tuple[str, bytes]] = []
+
+    def _secret(self) -> bytes:
+        return b"%032d" % self.count
+
+    def _codec(self) -> TokenCodec[Note]:
+        return codec("note", *self.ring)
+
+    @rule()
+    def sign(self) -> None:
+        self.tokens.append((self._codec().sign(Note(iat=NOW, sub=str(len(self.tokens)))), self.ring[0]))
+
+    @rule()
+    def announce(self) -> None:
+        """A new secret verifies before it signs, so that no worker meets a token it does not know."""
+        self.count += 1
+        self.ring.append(self._secret())
+
+    @precondition(lambda self: len(self.ring) > 1)
+    @rule(data=st.data())
+    def promote(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.sampled_from(self.ring[1:]))
+        self.ring.remove(chosen)
+        self.ring.insert(0, chosen)
+
+    @precondition(lambda self: len(self.ring) > 1)
+    @rule(data=st.data())
+    def retire(self, data: st.DataObject) -> None:
+        self.ring.remove(data.draw(st.sampled_from(self.ring[1:])))
+
+    @invariant()
+    def tokens_live_as_long_as_their_key(self) -> None:
+        if not hasattr(self, "ring"):
+            return
+        reader = self._codec()
+        for number, (token, secret) in enumerate(self.tokens):
+            if secret in self.ring:
+                assert reader.verify(token).sub == str(number)
+            else:
+                with pytest.raises(TokenMalformed):
+                    reader.verify(token)
+
+
+Rotation.TestCase.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestRotation = Rotation.TestCase
+
+
+def test_29_a_key_can_be_retired_while_the_app_runs() -> None:
+    reader = codec("note", NEW, OLD)
+    token = codec("note", OLD).sign(Note(iat=NOW, sub="1"))
+    header = token.partition(".")[0]
+    signing, old = reader.kids
+    assert reader.verify(token).sub == "1"
+    assert reader.trusts(header)
+    reader.retire(old)
+    assert not reader.trusts(header)
+    with pytest.raises(TokenMalformed):
+        reader.verify(token)
+    for kid in (signing, old, "unknown"):
+        with pytest.raises(ValueError, match="retired"):
+            reader.retire(kid)
+
+
+def test_a_thousand_keys() -> None:
+    secrets = [b"%032d" % i for i in range(1000)]
+    reader = codec("note", *secrets)
+    assert reader.verify(codec("note", secrets[-1]).sign(Note(iat=NOW, sub="1"))).sub == "1"
+    assert len(set(reader.kids)) == 1000
+
+
+# -- headers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "none"},
+        {"alg": "None"},
+        {"alg": "nOnE", "typ": "note+jwt"},
+        {"alg": "HS256"},
+        {"alg": "HS256", "typ": "note+jwt"},
+        {"alg": "HS384", "kid": "KID", "typ": "note+jwt"},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "KID", "crit": ["exp"], "exp": 1},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "KID", "crit": ["unknown"], "unknown": True},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "KID", "b64": False, "crit": ["b64"]},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "KID", "jwk": {"kty": "oct", "k": "AAAA"}},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "KID", "jku": "https://evil.example/jwks.json"},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "KID", "x5u": "https://evil.example/cert.pem"},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "KID", "x5c": ["MIIB"]},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "../../../../dev/null"},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "' UNION SELECT 'key"},
+        {"typ": "note+jwt", "alg": "HS256", "kid": "k" * 2000},
+        {"typ": "note+jwt", "alg": "HS256", "kid": None},
+        {"kid": "KID", "alg": "HS256", "typ": "note+jwt"},
+    ],
+    ids=lambda header: json.dumps(header)[:60],
+)
+def test_3_4_5_only_our_own_header_passes_though_the_signature_is_right(header: dict[str, object]) -> None:
+    """Authlib CVE-2025-59420 (crit), CVE-2026-27962 (jwk in the header), CVE-2026-28802 (none)."""
+    named = {name: codec().kids[0] if value == "KID" else value for name, value in header.items()}
+    token = genuine(b'{"iat":1700000000,"sub":"1"}', b64url_encode(json.dumps(named).encode()))
+    with pytest.raises(TokenMalformed):
+        codec().verify(token)
+    with pytest.raises(TokenMalformed):
+        codec().verify(token.rpartition(".")[0] + ".")
+    assert codec().verify(genuine(b'{"iat":1700000000,"sub":"1"}')).sub == "1"
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
+def test_3_a_public_key_is_never_an_hmac_key(algorithm: str) -> None:
+    """PyJWT CVE-2017-11424 and CVE-2022-29217, python-jose CVE-2016-7036: raw, JWK, DER and PEM."""
+    reader = codec(algorithm=algorithm, accept=("HS256",))
+    jwk = reader.public_jwks()[0]
+    key = import_key(jwk)
+    public = key.public_key
+    forms = [
+        jwk["x"].encode(),
+        json.dumps(jwk).encode(),
+        msgspec.json.encode(jwk),
+        public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).strip(),
+    ]
+    headers = [codec(algorithm=name).sign(Note(iat=NOW, sub="1")).partition(".")[0] for name in SIGNERS]
+    headers.append(header_segment("HS256", jwk["kid"], "note+jwt").decode())
+    for form in forms:
+        for header in headers:
+            with pytest.raises(TokenError):
+                reader.verify(
+                    sign_compact(header.encode(), b'{"iat":1700000000,"sub":"1"}', HS256(form.ljust(32)))
+                )
+
+
+def test_4_a_kid_says_nothing_about_its_key() -> None:
+    key = KeyRing((NEW,)).key("token/note/HS256")
+    (kid,) = codec().kids
+    assert len(kid) == 12
+    for part in (NEW, key):
+        assert kid.encode() not in b64url_encode(part)
+        assert kid not in part.hex()
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+GOOD = {"iat": NOW, "exp": NOW + 60, "sub": "1"}
+
+
+@pytest.mark.parametrize("value", ["1700000060", 1700000060.5, True, [], {}, "", "NaN", 1e300])
+@pytest.mark.parametrize("claim", ["exp", "iat"])
+def test_7_times_are_whole_numbers(claim: str, value: object) -> None:
+    with pytest.raises(TokenMalformed):
+        codec().verify(genuine(json.dumps({**GOOD, claim: value}).encode()))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{}",
+        b"{",
+        b'{"iat":1700000000}',
+        b'{"sub":"1"}',
+        b'{"iat":1700000000,"sub":1}',
+        b'{"iat":1700000000,"sub":null}',
+        b'{"iat":1700000000,"sub":"1","admin":true}',
+        b'{"iat":1700000000,"sub":"1"}x',
+        b'{"iat":1700000000,"sub":"\xff"}',
+        b'{"iat":NaN,"sub":"1"}',
+        b"[" * 3000,
+        b'{"iat":1700000000,"sub":"1","sub":"2"}',
+        b'{"iat":1700000000,"exp":1,"sub":"1","exp":9999999999}',
+        b'{"iat":1700000000,"sub":"1","s\\u0075b":"2"}',
+        b'{"iat":9999999999,"iat":1700000000,"sub":"1"}',
+    ],
+    ids=lambda payload: payload[:50].decode("latin-1"),
+)
+def test_8_claims_that_do_not_fit_are_refused_though_signed(payload: bytes) -> None:
+    with pytest.raises(TokenMalformed):
+        codec().verify(genuine(payload))
+
+
+@pytest.mark.parametrize(
+    "payload", [b'{ "sub": "1", "iat": 1700000000 }', b'{"sub":"\\u0031","iat":1700000000}']
+)
+def test_another_writer_s_spelling_of_the_same_claims_passes(payload: bytes) -> None:
+    assert codec().verify(genuine(payload)) == Note(iat=NOW, sub="1")
+
+
+def test_7_expiry_is_exact_and_absent_means_never() -> None:
+    clock = FrozenClock(NOW)
+    reader = codec(clock=clock)
+    token = reader.sign(Note(iat=NOW, exp=NOW + 60, sub="1"))
+    forever = reader.sign(Note(iat=NOW, sub="1"))
+    clock.now = NOW + 59.999
+    assert reader.verify(token).exp == NOW + 60
+    clock.now = NOW + 60
+    with pytest.raises(TokenExpired):
+        reader.verify(token)
+    clock.now = NOW + 10**10
+    assert reader.verify(forever).exp is None
+
+
+def test_7_a_token_from_the_far_future_is_refused() -> None:
+    clock = FrozenClock(NOW)
+    reader = codec(clock=clock)
+    token = reader.sign(Note(iat=NOW + CLOCK_SKEW + 1, sub="1"))
+    with pytest.raises(TokenMalformed, match="future"):
+        reader.verify(token)
+    clock.advance(1)
+    assert reader.verify(token).sub == "1"
+
+
+def test_30_errors_and_repr_hold_no_token_or_key() -> None:
+    token = codec().sign(Note(iat=NOW, sub="a canary", exp=NOW))
+    texts = [repr(codec())]
+    for changed in (token, token[:-2] + "AA", token[5:], token + "="):
+        with pytest.raises(TokenError) as caught:
+            codec().verify(changed)
+        assert caught.value.__cause__ is None
+        texts.append(str(caught.value))
+    for part in (*token.split("."), "canary", NEW.decode()):
+        assert not any(part in text for text in texts)
+
+
+def test_the_engine_imports_no_framework_and_no_plugins() -> None:
+    code = (
+        "import sys, importlib, pkgutil, asok_auth_core.engine as engine\n"
+        "for module in pkgutil.walk_packages(engine.__path__, 'asok_auth_core.engine.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "print([name for name in ('asok', 'pluggy', 'requests', 'jinja2', 'sqlite3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,568 @@
+"""API tokens: made, verified, listed and revoked; what is remembered never outlives what is true."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from asok_auth_core.engine.tokens import MAX_TOKEN_BYTES
+from asok_auth_core.errors import (
+    ConfigurationError,
+    SettingError,
+    StoreUnavailable,
+    TokenError,
+    TokenExpired,
+    TokenMalformed,
+    TokenRevoked,
+)
+from asok_auth_core.flows.api_tokens import KIND, MAX_CACHED, RECHECK, ApiTokens
+from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.revocation import MappedMark, RevocationMark, StoredMark
+from asok_auth_core.startup import start
+from asok_auth_core.stores.credentials import SqlCredentialStore
+from asok_auth_core.testing.fakes import FakeUser, FrozenClock, MemoryCredentialStore, MemoryUsers
+from asok_auth_core.testing.parts import TestParts, build_auth
+from asok_auth_core.types import Credential
+
+USERS = (FakeUser("1", "ada@app.example"), FakeUser("2", "bob@app.example"))
+
+
+class Counted(MemoryCredentialStore):
+    """Counts what is asked of it and can be made to fail."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock)
+        self.finds = self.touches = 0
+        self.fails: set[str] = set()
+
+    def find(self, kind: str, identifier: str) -> Credential | None:
+        self.finds += 1
+        self._ask("find")
+        return super().find(kind, identifier)
+
+    def touch(self, credential: Credential, at: float) -> None:
+        self.touches += 1
+        self._ask("touch")
+        super().touch(credential, at)
+
+    def remove(self, credential: Credential) -> bool:
+        self._ask("remove")
+        return super().remove(credential)
+
+    def _ask(self, what: str) -> None:
+        if what in self.fails:
+            raise StoreUnavailable("The store is down.")
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+def parts(clock: FrozenClock) -> TestParts:
+    return TestParts(clock)
+
+
+@pytest.fixture
+def auth(tmp_path: Path, clock: FrozenClock, parts: TestParts) -> Iterator[Auth]:
+    made = build_auth(tmp_path, users=MemoryUsers(*USERS), clock=clock, parts=parts)
+    made.credentials = Counted(clock)
+    yield made
+    made.outbox.close()
+    made.state.close()
+
+
+@pytest.fixture
+def tokens(auth: Auth) -> ApiTokens:
+    return ApiTokens(auth)
+
+
+def store(tokens: ApiTokens) -> Counted:
+    found = tokens._auth.credentials
+    assert isinstance(found, Counted)
+    return found
+
+
+# -- making ----------------------------------------------------------------------------------------
+
+
+def test_a_token_says_who_and_for_what(tokens: ApiTokens, clock: FrozenClock) -> None:
+    token, record = tokens.create(1, expires_in=60, scopes=["posts.view", "posts.view", "files.*"], name="ci")
+    verified = tokens.verify(token)
+    assert (verified.user_id, verified.id) == ("1", record.id)
+    assert verified.scopes == ("posts.view", "files.*")
+    assert verified.expires_at == clock.now + 60
+    assert tokens.list(1) == [
+        record.__class__(
+            record.id,
+            "1",
+            "ci",
+            ("posts.view", "files.*"),
+            int(clock.now),
+            int(clock.now) + 60,
+            clock.now - clock.now % 60,
+        )
+    ]
+    assert tokens.list("2") == []
+
+
+def test_without_arguments_it_is_permanent_and_unlimited(tokens: ApiTokens, clock: FrozenClock) -> None:
+    token, record = tokens.create("1")
+    clock.advance(10**9)
+    assert tokens.verify(token).scopes is None
+    assert record.expires_at is None
+
+
+def test_no_scopes_is_not_all_scopes(tokens: ApiTokens) -> None:
+    token, _ = tokens.create(1, scopes=[])
+    assert tokens.verify(token).scopes == ()
+    assert tokens.list(1)[0].scopes == ()
+
+
+def test_30_the_store_holds_no_token(tokens: ApiTokens, auth: Auth, parts: TestParts) -> None:
+    token, record = tokens.create(1, name="ci")
+    (row,) = auth.credentials.list("1", KIND)
+    said = repr(row) + repr(parts.events) + repr(record)
+    for part in token.split("."):
+        assert part not in said
+    assert token.rpartition(".")[2][:12] not in said
+
+
+@pytest.mark.parametrize("expires_in", [0, -1, True, 0.5])
+def test_a_wrong_lifetime_is_refused(tokens: ApiTokens, expires_in: float) -> None:
+    """In particular 0 is not "permanent", as it is in Asok."""
+    with pytest.raises(ValueError, match="expires_in"):
+        tokens.create(1, expires_in=expires_in)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "scopes", ["posts.view", [""], ["a b"], ["a*"], [1], ["*.edit"], ["a"] + [f"s.{i}" for i in range(64)]]
+)
+def test_wrong_scopes_are_refused(tokens: ApiTokens, scopes: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"pattern|scopes"):
+        tokens.create(1, scopes=scopes)
+
+
+def test_the_most_scopes_fit_into_a_token(tokens: ApiTokens) -> None:
+    token, _ = tokens.create(1, scopes=[f"section{i:02}.permission" for i in range(64)])
+    assert len(token) <= MAX_TOKEN_BYTES
+    assert len(tokens.verify(token).scopes or ()) == 64
+
+
+def test_a_token_for_nobody_is_refused(tokens: ApiTokens) -> None:
+    with pytest.raises(ValueError, match="no user"):
+        tokens.create(99)
+
+
+def test_31_events(tokens: ApiTokens, parts: TestParts) -> None:
+    token, record = tokens.create(1)
+    tokens.revoke(token)
+    assert [(e.name, e.user_id, e.detail["token"]) for e in parts.events if e.name.startswith("token.")] == [
+        ("token.created", "1", record.id),
+        ("token.revoked", "1", record.id),
+    ]
+
+
+# -- verifying again -------------------------------------------------------------------------------
+
+
+def test_the_second_time_asks_no_store(tokens: ApiTokens) -> None:
+    token, _ = tokens.create(1)
+    first = tokens.verify(token)
+    finds = store(tokens).finds
+    for _ in range(50):
+        assert tokens.verify(token) is first
+    assert store(tokens).finds == finds
+
+
+def test_7_what_is_remembered_expires_on_time(tokens: ApiTokens, clock: FrozenClock) -> None:
+    token, _ = tokens.create(1, expires_in=30)
+    tokens.verify(token)
+    clock.advance(29.9)
+    tokens.verify(token)
+    clock.advance(0.1)
+    for _ in range(2):
+        with pytest.raises(TokenExpired):
+            tokens.verify(token)
+
+
+def test_29_what_is_remembered_ends_with_its_key(tmp_path: Path, clock: FrozenClock) -> None:
+    config = {"AUTH": {"STATE_STORE": "test:", "MAIL_TRANSPORT": "test"}, "SECRET_KEY": "n" * 32}
+    made = [
+        start(
+            {**config, "SECRET_KEY_FALLBACKS": fallbacks, "SECRET_KEY": key},
+            {},
+            root=tmp_path,
+            users=MemoryUsers(*USERS),
+            credentials=lambda clock, random: MemoryCredentialStore(clock),
+            plugins=[TestParts(clock)],
+            entry_points=(),
+            clock=clock,
+        )
+        for key, fallbacks in (("o" * 32, []), ("n" * 32, ["o" * 32]))
+    ]
+    old, new = (ApiTokens(auth) for auth in made)
+    new._auth.credentials = old._auth.credentials
+    token, _ = old.create(1)
+    assert new.verify(token).user_id == "1"
+    assert new.verify(token).user_id == "1"
+    new.codec.retire(new.codec.kids[1])
+    with pytest.raises(TokenMalformed):
+        new.verify(token)
+    for auth in made:
+        auth.outbox.close()
+
+
+def test_what_is_remembered_is_bounded(tokens: ApiTokens) -> None:
+    made = [tokens.create(1)[0] for _ in range(50)]
+    for token in made:
+        tokens.verify(token)
+    assert len(tokens._cache) == 50
+    known = tokens._cache[made[0]]
+    tokens._cache.update({str(number): known for number in range(MAX_CACHED)})
+    tokens.verify(tokens.create(1)[0])
+    assert len(tokens._cache) <= MAX_CACHED
+
+
+def test_garbage_is_not_remembered(tokens: ApiTokens) -> None:
+    for number in range(100):
+        with pytest.raises(TokenError):
+            tokens.verify(f"a.b.{number}")
+    assert not tokens._cache
+
+
+def test_last_used_is_written_once_a_minute(tokens: ApiTokens, clock: FrozenClock) -> None:
+    token, _ = tokens.create(1)
+    assert tokens.list(1)[0].last_used_at is None
+    start = clock.now - clock.now % 60 + 60
+    clock.now = start
+    for _ in range(100):
+        tokens.verify(token)
+        clock.advance(1)
+    assert store(tokens).touches == 2
+    assert tokens.list(1)[0].last_used_at == start + 60
+
+
+def test_last_used_does_not_matter_enough_to_refuse(tokens: ApiTokens) -> None:
+    token, _ = tokens.create(1)
+    store(tokens).fails = {"touch"}
+    assert tokens.verify(token).user_id == "1"
+
+
+# -- revoking --------------------------------------------------------------------------------------
+
+
+def test_23_revoked_one_by_one_and_all_at_once(tokens: ApiTokens) -> None:
+    made = [tokens.create(1)[0] for _ in range(3)]
+    other, _ = tokens.create(2)
+    for token in (*made, other):
+        tokens.verify(token)
+    assert tokens.revoke(made[0]) is True
+    assert tokens.revoke(made[0]) is False
+    with pytest.raises(TokenRevoked):
+        tokens.verify(made[0])
+    assert tokens.verify(made[1]).user_id == "1"
+    assert tokens.revoke_all(1) == 2
+    for token in made:
+        with pytest.raises(TokenRevoked):
+            tokens.verify(token)
+    assert tokens.verify(other).user_id == "2"
+
+
+def test_only_its_own_user_s_id_revokes(tokens: ApiTokens) -> None:
+    token, record = tokens.create(1)
+    assert tokens.revoke_id(2, record.id) is False
+    assert tokens.verify(token).user_id == "1"
+    assert tokens.revoke_id(1, record.id) is True
+
+
+def test_a_record_of_another_user_does_not_help(tokens: ApiTokens, auth: Auth) -> None:
+    token, record = tokens.create(1)
+    (row,) = auth.credentials.list("1", KIND)
+    auth.credentials.remove(row)
+    auth.credentials.add("2", KIND, record.id, json.loads(row.data))
+    with pytest.raises(TokenRevoked):
+        tokens.verify(token)
+
+
+def test_an_expired_token_leaves_the_list_and_the_store(
+    tokens: ApiTokens, auth: Auth, clock: FrozenClock
+) -> None:
+    token, _ = tokens.create(1, expires_in=5)
+    clock.advance(5)
+    assert tokens.revoke(token) is False
+    assert tokens.list(1) == []
+    assert auth.credentials.list("1", KIND) == []
+
+
+def test_32_a_revocation_that_cannot_be_told_is_an_error_and_the_token_is_not_trusted(
+    tokens: ApiTokens,
+) -> None:
+    token, _ = tokens.create(1)
+    tokens.verify(token)
+
+    class Down(RevocationMark):
+        def current(self) -> bytes:
+            raise StoreUnavailable("The store is down.")
+
+        def advance(self) -> None:
+            raise StoreUnavailable("The store is down.")
+
+    up, tokens._mark = tokens._mark, Down()
+    with pytest.raises(StoreUnavailable):
+        tokens.revoke(token)
+    with pytest.raises(StoreUnavailable):
+        tokens.verify(token)
+    tokens._mark = up
+    assert tokens.verify(token).user_id == "1"
+
+
+def test_a_record_that_vanishes_another_way_is_seen_within_a_minute(
+    tokens: ApiTokens, auth: Auth, clock: FrozenClock
+) -> None:
+    """Deleted by hand in the database, say."""
+    token, _ = tokens.create(1)
+    tokens.verify(token)
+    auth.credentials.remove(auth.credentials.list("1", KIND)[0])
+    clock.advance(RECHECK)
+    with pytest.raises(TokenRevoked):
+        tokens.verify(token)
+
+
+# -- stateless -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stateless(tmp_path: Path, clock: FrozenClock) -> Iterator[ApiTokens]:
+    made = build_auth(
+        tmp_path, users=MemoryUsers(*USERS), clock=clock, settings={"TOKEN_REVOCATION": "stateless"}
+    )
+    made.credentials = Counted(clock)
+    yield ApiTokens(made)
+    made.outbox.close()
+    made.state.close()
+
+
+def test_stateless_asks_no_store_and_says_so(stateless: ApiTokens, caplog: pytest.LogCaptureFixture) -> None:
+    token, record = stateless.create(1)
+    assert "cannot be revoked" in caplog.text
+    store(stateless).fails = {"find", "touch", "remove"}
+    assert stateless.verify(token).id == record.id
+    assert store(stateless).finds == 0
+
+
+def test_stateless_refuses_to_pretend(stateless: ApiTokens) -> None:
+    token, record = stateless.create(1, expires_in=60)
+    for call in (
+        lambda: stateless.revoke(token),
+        lambda: stateless.revoke_id(1, record.id),
+        lambda: stateless.revoke_all(1),
+    ):
+        with pytest.raises(ConfigurationError, match="stateless"):
+            call()
+    assert stateless.verify(token).id == record.id
+
+
+# -- signers ---------------------------------------------------------------------------------------
+
+
+def test_the_chosen_signer_signs_and_the_others_still_verify(tmp_path: Path, clock: FrozenClock) -> None:
+    before = build_auth(tmp_path, users=MemoryUsers(*USERS), clock=clock)
+    after = build_auth(tmp_path, users=MemoryUsers(*USERS), clock=clock, settings={"SIGNER": "EdDSA"})
+    after.credentials = before.credentials
+    old, _ = ApiTokens(before).create(1)
+    new, _ = ApiTokens(after).create(1)
+    assert ApiTokens(before).codec.public_jwks() == []
+    assert [key["alg"] for key in ApiTokens(after).codec.public_jwks()] == ["EdDSA", "ES256"]
+    for token in (old, new):
+        assert ApiTokens(after).verify(token).user_id == "1"
+    for auth in (before, after):
+        auth.outbox.close()
+
+
+def test_a_missing_signer_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"SIGNER.*RS256"):
+        build_auth(tmp_path, settings={"SIGNER": "RS256"})
+
+
+# -- several workers -------------------------------------------------------------------------------
+
+
+class Engine:
+    """SQLite as Asok's engines are used."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+        self.connection.row_factory = sqlite3.Row
+
+    def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
+        cursor = self.connection.execute(sql, args)
+        return cursor.rowcount if cursor.description is None else [dict(row) for row in cursor.fetchall()]
+
+    def quote_identifier(self, name: str) -> str:
+        return f'"{name}"'
+
+
+WORKER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import importlib.util
+spec = importlib.util.spec_from_file_location("the_test", sys.argv[3])
+the_test = importlib.util.module_from_spec(spec)
+sys.modules["the_test"] = the_test
+spec.loader.exec_module(the_test)
+the_test.serve(Path(sys.argv[1]))
+"""
+
+
+def worker_auth(root: Path) -> tuple[Auth, Engine]:
+    engine = Engine(root / "app.sqlite3")
+    auth = start(
+        {
+            "SECRET_KEY": "k" * 32,
+            "MAIL_FROM": "a@app.example",
+            "AUTH": {"STATE_STORE": "sqlite:///state.sqlite3", "MAIL_TRANSPORT": "file"},
+        },
+        {},
+        root=root,
+        users=MemoryUsers(*USERS),
+        credentials=lambda clock, random: SqlCredentialStore(engine, clock, random),
+        entry_points=(),
+    )
+    return auth, engine
+
+
+def serve(root: Path) -> None:
+    """A worker: one command a line."""
+    auth, engine = worker_auth(root)
+    tokens = ApiTokens(auth)
+    for line in sys.stdin:
+        command, _, argument = line.strip().partition(" ")
+        try:
+            if command == "create":
+                answer = tokens.create(argument)[0]
+            elif command == "verify":
+                answer = tokens.verify(argument).user_id
+            elif command == "revoke":
+                answer = str(tokens.revoke(argument))
+            else:
+                answer = str(tokens.revoke_all(argument))
+        except TokenError as error:
+            answer = error.code
+        print(answer, flush=True)
+    auth.outbox.close()
+    auth.state.close()
+    engine.connection.close()
+
+
+class Worker:
+    def __init__(self, root: Path) -> None:
+        here = Path(__file__)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(root), str(here.parent), str(here)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, line: str) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def close(self) -> None:
+        self.process.communicate()
+        assert self.process.returncode == 0
+
+
+@pytest.mark.parametrize("turns", [12, pytest.param(200, marks=pytest.mark.slow)])
+def test_23_a_revocation_is_seen_by_every_worker_on_its_next_request(tmp_path: Path, turns: int) -> None:
+    workers = [Worker(tmp_path) for _ in range(2)]
+    try:
+        for turn in range(turns):
+            one, other = workers if turn % 2 else reversed(workers)
+            token = one("create 1")
+            assert [one(f"verify {token}"), other(f"verify {token}"), other(f"verify {token}")] == ["1"] * 3
+            assert one(f"revoke {token}" if turn % 3 else "revoke_all 1") in ("True", "1")
+            assert [other(f"verify {token}"), one(f"verify {token}")] == ["token_revoked"] * 2
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+@pytest.mark.parametrize("kind", ["mapped", "stored"])
+def test_marks_are_shared_and_change(tmp_path: Path, auth: Auth, kind: str) -> None:
+    def make() -> RevocationMark:
+        if kind == "mapped":
+            return MappedMark(tmp_path / "deep" / "mark", auth.random)
+        return StoredMark(auth.state, auth.random)
+
+    one, other = make(), make()
+    seen = {one.current()}
+    for _ in range(100):
+        assert one.current() == other.current()
+        one.advance()
+        other.advance()
+        seen.add(other.current())
+    assert len(seen) == 101
+
+
+def test_a_stored_mark_that_was_lost_is_another_one(auth: Auth, clock: FrozenClock) -> None:
+    mark = StoredMark(auth.state, auth.random)
+    before = mark.current()
+    clock.advance(10**8)
+    assert mark.current() != before
+
+
+def test_a_mark_that_cannot_be_kept_is_unavailable(tmp_path: Path, auth: Auth) -> None:
+    (tmp_path / "file").write_text("")
+    mark = MappedMark(tmp_path / "file" / "mark", auth.random)
+    for call in (mark.current, mark.advance):
+        with pytest.raises(StoreUnavailable, match="revocation"):
+            call()
+
+
+def test_threads_that_revoke_and_verify(tokens: ApiTokens) -> None:
+    """A token that revoke() said is revoked is never accepted after that."""
+    accepted_late: list[str] = []
+
+    def live() -> None:
+        for _ in range(100):
+            token, _ = tokens.create(1)
+            tokens.verify(token)
+            tokens.revoke(token)
+            try:
+                tokens.verify(token)
+            except TokenRevoked:
+                continue
+            accepted_late.append(token)
+
+    threads = [threading.Thread(target=live) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert accepted_late == []
+
+
+def test_the_cost_does_not_grow_with_what_was_revoked(tokens: ApiTokens, auth: Auth) -> None:
+    """Nothing is kept of a revoked token."""
+    for _ in range(300):
+        tokens.revoke(tokens.create(1)[0])
+    assert auth.credentials.list("1", KIND) == []
+    token, _ = tokens.create(1)
+    tokens.verify(token)
+    finds = store(tokens).finds
+    tokens.verify(token)
+    assert store(tokens).finds == finds
