@@ -10,19 +10,22 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from markupsafe import Markup
 
+from asok_auth_core import SecondFactor, hookimpl
+from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.flows.addresses import mark_proved
 from asok_auth_core.flows.linking import KIND, identity_key, linked
 from asok_auth_core.flows.login import LOGIN_KEY
 from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
-from asok_auth_core.http import WebResponse
+from asok_auth_core.http import WebRequest, WebResponse
 from asok_auth_core.oauth_errors import OAuthAddressUnproved, OAuthNotConfigured, OAuthStateInvalid
 from asok_auth_core.pages.oauth_method import OAuthApi
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
-from asok_auth_core.types import JSON, User
+from asok_auth_core.types import JSON, LoginAttempt, User
 
 ISSUER = "https://login.example"
 PROFILE: dict[str, JSON] = {"email": "ada@example.com", "email_verified": True, "name": "Ada"}
@@ -534,3 +537,78 @@ def test_16_redirects_go_to_the_authorization_endpoint_only(app: OAuthApp) -> No
         "//login.example/authorization_endpoint",
     ):
         assert not app.oauth.allows_redirect(other), other
+
+
+# -- the rest of the pipeline ----------------------------------------------------------------------
+
+
+class Pin(SecondFactor):
+    """Everybody has it."""
+
+    name = "pin"
+    label = "PIN"
+
+    def is_enrolled(self, user: User) -> bool:
+        return True
+
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        return Markup('<input name="pin">')
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return request.form.get("pin") == "1234"
+
+
+def test_19_the_second_factor_is_asked_for_after_a_provider_too(app: OAuthApp) -> None:
+    app.auth.second_factors["pin"] = Pin()
+    browser, response = app.log_in(next_url="/welcome")
+    assert location(response) == "/auth/second-factor"
+    assert browser.session.user is None
+    wrong = browser.follow("/auth/second-factor", form={"factor": "pin", "pin": "0"})
+    assert app.send(wrong).status == 400
+    right = wrong.follow("/auth/second-factor", form={"factor": "pin", "pin": "1234"})
+    assert location(app.send(right)) == "/welcome"
+    assert right.session.user is not None
+
+
+def test_18_a_login_gives_the_session_a_new_id(app: OAuthApp) -> None:
+    browser = FakeRequest()
+    before = browser.session.id
+    browser, _ = app.log_in(browser)
+    assert browser.session.id != before
+
+
+class Refusing:
+    @hookimpl
+    def asok_auth_before_login(self, attempt: LoginAttempt) -> str | None:
+        hosted = attempt.identity is not None and attempt.identity.raw.get("hd") == "example.com"
+        return None if hosted else "Only people of example.com may log in."
+
+
+def test_a_hook_sees_the_identity_and_may_refuse(tmp_path: Path) -> None:
+    app = make(tmp_path, plugins=(Refusing(),))
+    browser, response = app.log_in()
+    assert error_code(response) == "login_rejected"
+    assert "Only people of example.com" in response.body
+    assert browser.session.user is None
+    app.fake.claims["hd"] = "example.com"
+    assert location(app.log_in()[1]) == "/"
+
+
+def test_32_a_store_that_is_down_logs_nobody_in(app: OAuthApp) -> None:
+    browser, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("The state store does not answer.")
+
+    app.auth.state.take = fail  # type: ignore[assignment, method-assign]
+    browser, response = app.finish(browser, callback)
+    assert response.status == 503
+    assert browser.session.user is None
+    assert app.fake.count(app.fake.token_endpoint) == 0
+
+
+def test_33_beginnings_are_limited_for_each_client(app: OAuthApp) -> None:
+    app.auth.state.incr = lambda key, ttl: 301  # type: ignore[method-assign]
+    response = app.send(FakeRequest("/auth/example/login", form={}))
+    assert response.status == 429
