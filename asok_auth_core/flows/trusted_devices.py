@@ -72,11 +72,11 @@ def trusted_devices(auth: Auth, user: User) -> Sequence[Credential]:
     return [device for device in auth.credentials.list(str(user.id), KIND) if device.created_at > since]
 
 
-def forget_devices(auth: Auth, request: WebRequest, user: User) -> None:
+def forget_devices(auth: Auth, user: User, *, client: str | None = None) -> None:
     """From now on ``user`` is asked in every browser again."""
     removed = [auth.credentials.remove(device) for device in auth.credentials.list(str(user.id), KIND)]
     if any(removed):
-        auth.emit("device.forgotten", user=user, client=request.client, devices=len(removed))
+        auth.emit("device.forgotten", user=user, client=client, devices=len(removed))
 
 
 def _codec(auth: Auth) -> TokenCodec[DeviceClaims]:

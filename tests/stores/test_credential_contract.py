@@ -70,6 +70,7 @@ class TestMemory(CredentialStoreContract):
 class TestRacyStore:
     def test_fails_with_processes(self, tmp_path: Path) -> None:
         suite = OnSQLite()
+        suite.processes = 2  # type: ignore[misc]  # enough to fail
         open_store = partial(RacyCredentialStore, tmp_path / "app.sqlite3")
         store = open_store()
         try:

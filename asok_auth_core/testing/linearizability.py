@@ -1,0 +1,178 @@
+"""Was there one order of all operations that explains every answer, and agrees with the clock?
+
+M. Herlihy and J. Wing, "Linearizability" (1990); the search follows G. Lowe, "Testing for
+linearizability" (2017). Keys are independent, so each key's history is checked alone.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..contracts import StateStore
+from ..errors import StoreUnavailable
+from .processes import HEAD_START, Workers
+
+TTL = 100_000
+"""Seconds; nothing expires while a history is recorded."""
+
+PAUSE = 0.02
+"""Seconds a worker waits after a refusal, so that an outage does not use up all operations."""
+
+State = str | int | None
+Answer = str | int | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call. ``end`` is infinite if nobody knows whether it happened (a refusal, a kill)."""
+
+    key: str
+    name: str
+    argument: str
+    start: float
+    end: float = float("inf")
+    answer: Answer = None
+
+
+def record_together(
+    open_store: Callable[[], StateStore],
+    folder: Path,
+    operations: int,
+    *,
+    keys: int,
+    processes: int = 8,
+    disturb: Callable[[], None] | None = None,
+    kill_after: float | None = None,
+) -> list[Operation]:
+    """``operations`` in all, by ``processes`` at once, while ``disturb`` does its worst.
+
+    With ``kill_after`` (seconds) they are killed in the middle. Call it again with another folder
+    to go on with the same store.
+    """
+    folder.mkdir()
+    seed = random.randrange(2**32)  # noqa: S311  # repeatable, not secret
+    with Workers(open_store, processes) as workers:
+        workers.start_each(record, lambda n: (str(folder / str(n)), seed + n, keys, operations // processes))
+        if disturb:
+            disturb()
+        if kill_after is None:
+            workers.results()
+        else:
+            time.sleep(HEAD_START + kill_after)
+            workers.kill()
+    return read(sorted(folder.iterdir()))
+
+
+def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -> None:
+    """Do random operations, writing each one's beginning and end to the file ``log``."""
+    chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    with open(log, "a", buffering=1) as lines:
+        for number in range(operations):
+            name = chance.choice(("take", "take", "add", "add", "put", "get", "delete", "incr"))
+            kind = "counter" if name == "incr" else "value"
+            key, argument = f"{kind}{chance.randrange(keys)}", f"{seed}.{number}"
+            lines.write(json.dumps([name, key, argument, time.monotonic()]) + "\n")
+            try:
+                answer = _call(store, name, key, argument)
+            except StoreUnavailable:
+                lines.write("null\n")
+                time.sleep(PAUSE)
+            else:
+                lines.write(json.dumps([time.monotonic(), answer]) + "\n")
+
+
+def read(logs: Iterable[Path]) -> list[Operation]:
+    """The operations that :func:`record` has written, cut-off last lines included."""
+    found = []
+    for log in logs:
+        lines = log.read_text().splitlines()
+        for begun, ended in zip(lines[::2], [*lines[1::2], "null"], strict=False):
+            try:
+                name, key, argument, start = json.loads(begun)
+            except ValueError:
+                continue  # killed while it wrote that it would begin: it did not
+            try:
+                outcome = json.loads(ended)
+            except ValueError:
+                outcome = None
+            end, answer = outcome or (float("inf"), None)
+            found.append(Operation(key, name, argument, start, end, answer))
+    return found
+
+
+def unexplained(history: Iterable[Operation]) -> list[str]:
+    """The keys for which no order of the operations explains the answers; empty if all is well."""
+    by_key = defaultdict(list)
+    for operation in history:
+        by_key[operation.key].append(operation)
+    return [
+        key
+        for key, operations in sorted(by_key.items())
+        if not _explained(sorted(operations, key=lambda operation: operation.start))
+    ]
+
+
+def _explained(operations: Sequence[Operation]) -> bool:
+    known = sum(1 << i for i, operation in enumerate(operations) if operation.end != float("inf"))
+    seen: set[tuple[int, State]] = set()
+    todo: list[tuple[int, State]] = [(0, None)]
+    while todo:
+        done, state = todo.pop()
+        if done & known == known:
+            return True
+        if (done, state) in seen:
+            continue
+        seen.add((done, state))
+        # Whatever ended first must come before all that began later.
+        horizon = float("inf")
+        for i, operation in enumerate(operations):
+            if operation.start > horizon:
+                break
+            if done >> i & 1:
+                continue
+            horizon = min(horizon, operation.end)
+        for i, operation in enumerate(operations):
+            if operation.start > horizon:
+                break
+            if not done >> i & 1:
+                after, answer = _model(state, operation)
+                if operation.end == float("inf") or answer == operation.answer:
+                    todo.append((done | 1 << i, after))
+    return False
+
+
+def _model(state: State, operation: Operation) -> tuple[State, Answer]:
+    """The state afterwards, and the right answer."""
+    if operation.name == "incr":
+        count = int(state or 0) + 1
+        return count, count
+    if operation.name == "add":
+        return (operation.argument, True) if state is None else (state, False)
+    if operation.name == "put":
+        return operation.argument, None
+    if operation.name == "get":
+        return state, state
+    if operation.name == "take":
+        return None, state
+    return None, None  # delete
+
+
+def _call(store: StateStore, name: str, key: str, argument: str) -> Answer:
+    if name == "incr":
+        return store.incr(key, TTL)
+    if name == "add":
+        return store.add(key, argument.encode(), TTL)
+    if name == "put":
+        store.put(key, argument.encode(), TTL)
+        return None
+    if name == "delete":
+        store.delete(key)
+        return None
+    value = store.get(key) if name == "get" else store.take(key)
+    return None if value is None else value.decode()

@@ -1,0 +1,39 @@
+"""10,000 operations of 8 processes, the server killed and started again three times in between."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from asok_auth_redis import RedisStateStore
+
+from asok_auth_core.testing.linearizability import record_together, unexplained
+
+
+class Server(Protocol):
+    """The fixture ``server`` of conftest.py."""
+
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@pytest.mark.slow
+def test_restarts_in_between(server: Server, tmp_path: Path) -> None:
+    def restart() -> None:
+        for _ in range(3):
+            time.sleep(0.5)
+            server.stop()
+            server.start()
+
+    store = partial(RedisStateStore, server.url)
+    history = record_together(store, tmp_path / "restarts", 4000, keys=250, disturb=restart)
+    refused = sum(operation.end == float("inf") for operation in history)
+    history += record_together(store, tmp_path / "calm", 8000, keys=250)
+    assert refused > 0, "the restarts were felt"
+    assert len(history) - refused > 10_000
+    assert unexplained(history) == []

@@ -1,0 +1,94 @@
+"""The checker accepts what can be explained, and nothing else; and SQLite under kills passes it."""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+from asok_auth_core.testing.linearizability import Operation, record_together, unexplained
+
+
+class RacyStateStore(SQLiteStateStore):
+    def take(self, key: str) -> bytes | None:
+        value = self.get(key)
+        time.sleep(0.001)
+        self.delete(key)
+        return value
+
+
+def op(
+    name: str, start: float, end: float, answer: str | int | bool | None = None, arg: str = "v"
+) -> Operation:
+    return Operation("k", name, arg, start, end, answer)
+
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [],
+        [op("put", 0, 1), op("take", 2, 3, "v"), op("take", 4, 5, None)],
+        # Overlapping, so either order is right.
+        [op("put", 0, 1), op("take", 2, 5, None), op("take", 3, 6, "v")],
+        # A put that was refused may have happened, later too.
+        [op("put", 0, INF), op("get", 2, 3, None), op("take", 4, 5, "v")],
+        [op("put", 0, INF), op("get", 2, 3, None)],
+        [op("incr", 0, 3, 2), op("incr", 1, 2, 1), op("incr", 4, 5, 3)],
+        [op("add", 0, 3, True), op("add", 1, 4, False), op("delete", 5, 6), op("add", 7, 8, True)],
+    ],
+)
+def test_explained(history: list[Operation]) -> None:
+    assert unexplained(history) == []
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [op("put", 0, 1), op("take", 2, 4, "v"), op("take", 3, 5, "v")],
+        [op("put", 0, 1), op("take", 2, 3, "v"), op("get", 4, 5, "v")],
+        [op("put", 0, 1), op("get", 2, 3, None)],
+        [op("put", 0, 1), op("take", 2, INF), op("take", 3, 4, "v"), op("get", 5, 6, "v")],
+        [op("add", 0, 2, True), op("add", 1, 3, True)],
+        [op("add", 0, 1, False)],
+        [op("incr", 0, 2, 1), op("incr", 1, 3, 1)],
+        [op("incr", 0, 1, 1), op("incr", 2, 3, 3)],
+        [op("get", 0, 1, "v"), op("put", 2, 3)],
+    ],
+)
+def test_unexplained(history: list[Operation]) -> None:
+    assert unexplained(history) == ["k"]
+
+
+def test_a_racy_store_is_found(tmp_path: Path) -> None:
+    store = partial(RacyStateStore, tmp_path / "state.sqlite3")
+    assert unexplained(record_together(store, tmp_path / "log", 240, keys=20, processes=3))
+
+
+def test_sqlite(tmp_path: Path) -> None:
+    store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
+    history = record_together(store, tmp_path / "log", 480, keys=30, processes=4)
+    assert len(history) == 480
+    assert unexplained(history) == []
+
+
+@pytest.mark.slow
+def test_sqlite_at_length(tmp_path: Path) -> None:
+    """10,000 operations, and before them all processes killed ten times in the middle of others."""
+    store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
+    history = []
+    for number in range(10):
+        kill_after = random.uniform(0.05, 0.2)
+        folder = tmp_path / f"killed{number}"
+        history += record_together(store, folder, 8000, keys=200, kill_after=kill_after)
+    cut = sum(operation.end == INF for operation in history)
+    history += record_together(store, tmp_path / "whole", 10_000, keys=200)
+    assert len(history) > 10_000
+    assert cut > 0, "some operation was under way when its process was killed"
+    assert unexplained(history) == []
