@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mail: MailSettings = MailSettings()
     app_name: str = "this app"
     """How pages and mails call the app."""
+    layout: str | None = None
+    """A template of the app's own, below ``src/partials``, into which every page of ours is put."""
     login_redirect: str = "/"
     """Where a login leads if no ``next`` was asked for."""
     logout_redirect: str = "/"

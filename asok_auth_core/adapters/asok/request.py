@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from asok.request import Request
+from asok.templates import SafeString
 from markupsafe import Markup
 
 from ...engine.client import client_address
@@ -147,6 +148,10 @@ class AsokWebRequest(WebRequest):
         secure = "; Secure" if self.secure else ""
         cookie = f"{name}={value}; HttpOnly; Path={path}; SameSite=Lax; Max-Age={max_age}{secure}"
         self._request.environ.setdefault("asok_auth.cookies", []).append(("Set-Cookie", cookie))
+
+    def in_layout(self, template: str, parts: Mapping[str, Markup]) -> str:
+        safe = {name: SafeString(str(part)) for name, part in parts.items()}
+        return str(self._request.html(template, **safe))
 
     def translate(self, message: str, **values: str | int) -> str:
         own = self._request.app.locales.get(self.locale)
