@@ -29,6 +29,9 @@ MIGRATIONS = (
 )
 """Statements that lead from schema version n to n + 1; ``PRAGMA user_version`` says where a file is."""
 
+POLL = 0.001
+"""Seconds, at most, between two looks at a locked file."""
+
 T = TypeVar("T")
 
 _inherited: list[object] = []
@@ -226,17 +229,16 @@ class _Pool:
 
 def _patiently(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection, deadline: float) -> T:
     """``work(connection)``, again and again while the file is locked, until ``deadline``."""
-    pause = 0.0005
     while True:
         try:
             return work(connection)
         except sqlite3.OperationalError as error:
             # sqlite_errorcode would tell, but only from Python 3.11 on.
-            if "locked" not in str(error) or time.monotonic() + pause > deadline:
+            if "locked" not in str(error) or time.monotonic() + POLL > deadline:
                 raise
-        # Not secret: spreads waiting processes so that they do not ask all at once.
-        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-        pause = min(pause * 1.5, 0.01)
+        # The lock has no queue, so whoever looks rarely starves behind those who write all the time:
+        # all look equally often, at times that do not coincide. Chance need not be secret here.
+        time.sleep(random.uniform(0.2, 1.0) * POLL)  # noqa: S311
 
 
 _MEANINGS = (

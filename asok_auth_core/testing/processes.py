@@ -207,20 +207,27 @@ class _Pickler(pickle.Pickler):
 
 
 def _make_importable(name: str, file: str | None) -> None:
-    if name in sys.modules:
-        return
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        if file is None:
-            raise
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            raise
-        parent = name.rpartition(".")[0]
-        while parent:
-            sys.modules.setdefault(parent, ModuleType(parent))  # pickle asks for these too
-            parent = parent.rpartition(".")[0]
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
+    if name == "__main__":
+        if file is not None and getattr(sys.modules[name], "__file__", None) != file:
+            sys.modules[name] = _load("__mp_main__", file)  # a script, without running its main part
+    elif name not in sys.modules:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            if file is None:
+                raise
+            parent = name.rpartition(".")[0]
+            while parent:
+                sys.modules.setdefault(parent, ModuleType(parent))  # pickle asks for these too
+                parent = parent.rpartition(".")[0]
+            _load(name, file)
+
+
+def _load(name: str, file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from asok import Asok
 from asok.admin import Admin
 from asok.admin import rbac as asok_rbac
-from asok.orm import MODELS_REGISTRY
+from asok.orm import MODELS_REGISTRY, close_all_db_connections
 from asok.testing import TestClient
 
 from asok_auth_core import AuthExtension, Grant, LoginMethod, hookimpl, requires
@@ -469,7 +470,10 @@ class TestASGI:
             headers = [(b"host", b"localhost"), *([(b"x-badge", badge.encode())] if badge else [])]
             target, _, query = path.partition("?")
             scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
+            # Asok leaves open what its threads opened; with one thread the test can close it.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
             await app({**scope, "headers": headers, "client": ("127.0.0.1", 1)}, receive, send)
+            await asyncio.to_thread(close_all_db_connections)
             return sent
 
         start, *bodies = asyncio.run(run())
