@@ -29,6 +29,8 @@ nox.options.sessions = [
     "coverage",
     "slow",
     "minimums",
+    "newplugins",
+    "strangers",
     "docs",
 ]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
@@ -49,22 +51,26 @@ def wheels(session: nox.Session) -> list[str]:
         out = Path(session.cache_dir) / "wheels"
         shutil.rmtree(out, ignore_errors=True)
         for folder in (ROOT, *PLUGINS):
-            copy = Path(session.create_tmp()) / "source" / folder.name
-            shutil.rmtree(copy, ignore_errors=True)
-            if folder == ROOT:
-                copy.mkdir(parents=True)
-                shutil.copytree(ROOT / "asok_auth_core", copy / "asok_auth_core", ignore=LEFT_OUT)
-                for name in ("pyproject.toml", "README.md", "LICENSE"):
-                    shutil.copy(ROOT / name, copy)
-            else:
-                shutil.copytree(folder, copy, ignore=LEFT_OUT)
-            session.run(
-                *("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(copy)),
-                silent=True,
-            )
+            build(session, folder, out)
         _wheels.extend(str(path) for path in sorted(out.glob("*.whl")))
         session.log("Built %s", ", ".join(Path(path).name for path in _wheels))
     return _wheels
+
+
+def build(session: nox.Session, folder: Path, out: Path) -> None:
+    """Build ``folder`` into a wheel in ``out``, from a copy, so that nothing stale gets into it."""
+    copy = Path(session.create_tmp()) / "source" / folder.name
+    shutil.rmtree(copy, ignore_errors=True)
+    if folder == ROOT:
+        copy.mkdir(parents=True)
+        shutil.copytree(ROOT / "asok_auth_core", copy / "asok_auth_core", ignore=LEFT_OUT)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy)
+    else:
+        shutil.copytree(folder, copy, ignore=LEFT_OUT)
+    session.run(
+        *("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(copy)), silent=True
+    )
 
 
 def group(name: str) -> list[str]:
@@ -224,6 +230,65 @@ def lowest_versions() -> list[str]:
         if requirement.name not in own:
             lowest[requirement.name] = max([*bounds, *filter(None, [lowest.get(requirement.name)])])
     return [f"{name}=={version}" for name, version in sorted(lowest.items())]
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """The contract suites: every plugin of ours green, every seeded fault red."""
+    install_all(session, "test")
+    session.run(
+        "pytest", "-k", "contract or mutant or unsafe or fault", "-v", "--no-header", *session.posargs
+    )
+
+
+@nox.session
+def newplugins(session: nox.Session) -> None:
+    """`asok-auth new-plugin` for every kind: built, installed, contract suite, ruff, mypy strict."""
+    install_all(session, "test", "lint", "types")
+    folder = Path(session.create_tmp()) / "new"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    kinds = ("provider", "oidc", "signer", "mail", "permissions", "store", "login", "factor", "events")
+    for kind in kinds:
+        session.run(
+            "asok-auth", "new-plugin", f"my{kind}", "--kind", kind, "--into", str(folder), silent=True
+        )
+    made = sorted(str(path) for path in folder.iterdir())
+    install_wheels(session, made)
+    for path in made:
+        with session.chdir(path):
+            session.run("ruff", "check", ".", silent=True)
+            session.run("ruff", "format", "--check", ".", silent=True)
+            session.run(
+                *("mypy", Path(path).name.replace("-", "_"), "tests"),
+                env={"MYPY_CACHE_DIR": str(folder.parent / "mypy")},
+                silent=True,
+            )
+            session.run("pytest", "-q", "--no-header", "-W", "error")
+    session.run("asok-auth", "plugins")
+
+
+@nox.session
+def strangers(session: nox.Session) -> None:
+    """Three plugins as strangers publish them: built as wheels, installed, tested, listed."""
+    install_all(session, "test", "types")
+    made = sorted(str(path.parent) for path in ROOT.glob("examples/plugins/*/pyproject.toml"))
+    install_wheels(session, made)
+    for path in made:
+        with session.chdir(path):
+            session.run("mypy", Path(path).name.replace("-", "_"))
+            session.run("pytest", "-q", "--no-header", "-W", "error")
+    session.run("asok-auth", "plugins")
+
+
+def install_wheels(session: nox.Session, folders: list[str]) -> None:
+    """Build each folder into a wheel, from a copy, and install them all as an index would give them."""
+    session.install(*BUILD_ONLY)
+    out = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(out, ignore_errors=True)
+    for folder in folders:
+        build(session, Path(folder), out)
+    session.install("--no-deps", *(str(path) for path in out.glob("*.whl")))
 
 
 @nox.session

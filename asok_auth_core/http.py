@@ -117,6 +117,10 @@ class WebRequest(ABC):
         ``max_age=0`` deletes it. It is sent with whatever answer follows, redirects included.
         """
 
+    def in_layout(self, template: str, parts: Mapping[str, Markup]) -> str:
+        """A page made by the app's own ``template`` from ``parts``, in the framework's own way."""
+        raise NotImplementedError("This framework's adapter has no layouts.")
+
     @abstractmethod
     def translate(self, message: str, **values: str | int) -> str:
         """``message`` in the person's language, with ``{name}`` placeholders filled in."""

@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mail: MailSettings = MailSettings()
     app_name: str = "this app"
     """How pages and mails call the app."""
+    layout: str | None = None
+    """A template of the app's own, below ``src/partials``, into which every page of ours is put."""
     login_redirect: str = "/"
     """Where a login leads if no ``next`` was asked for."""
     logout_redirect: str = "/"
@@ -140,12 +142,14 @@ def read(
     return settings
 
 
-def secrets(config: Mapping[str, object], *, debug: bool) -> tuple[bytes, ...]:
+def secrets(config: Mapping[str, object], environ: Mapping[str, str], *, debug: bool) -> tuple[bytes, ...]:
     """``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, newest first, as bytes.
+
+    The fallbacks may stand in the environment, where Asok puts what it finds in ``.env``.
 
     Raises SettingError if the first is missing, or one is shorter than 32 bytes outside DEBUG.
     """
-    fallbacks = config.get("SECRET_KEY_FALLBACKS") or ()
+    fallbacks = config.get("SECRET_KEY_FALLBACKS") or environ.get("SECRET_KEY_FALLBACKS") or ()
     if isinstance(fallbacks, str):
         fallbacks = [part.strip() for part in fallbacks.split(",") if part.strip()]
     if not isinstance(fallbacks, Sequence):

@@ -60,7 +60,9 @@ def start(
         loaded.manifests,
         tolerate_sections=any(info.state != "loaded" for info in loaded.infos),
     )
-    keys = KeyRing(secrets(config, debug=settings.debug))
+    if settings.layout is not None and not (_overrides(root) / settings.layout).is_file():
+        raise SettingError(f'AUTH["LAYOUT"]: there is no template {_overrides(root) / settings.layout}.')
+    keys = KeyRing(secrets(config, environ, debug=settings.debug))
     scheme = settings.state_store.partition(":")[0]
     make_store = _chosen("STATE_STORE", scheme, loaded.state_stores(settings), loaded)
     make_transport = _chosen(

@@ -180,7 +180,7 @@ def require(
     raise PermissionDenied(
         "You do not have permission to do this.",
         explanation=str(reason),
-        scope=None if reason.in_scope else reason.permission,
+        scope=reason.permission if reason.grant is not None and not reason.in_scope else None,
     )
 
 

@@ -96,7 +96,7 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     Raises LoginExpired, LoginRejected.
     """
     auth.emit("second_factor.enrolled", user=user, method=name, client=request.client)
-    forget_devices(auth, request, user)
+    forget_devices(auth, user, client=request.client)
     if request.user is not None:
         return ACCOUNT_PATH
     pending, waiting = pending_login(auth, request)
@@ -108,4 +108,4 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
 def factor_removed(auth: Auth, request: WebRequest, user: User, name: str) -> None:
     """``user`` has given up the factor ``name``; browsers that were trusted with it are not any more."""
     auth.emit("second_factor.disabled", user=user, method=name, client=request.client)
-    forget_devices(auth, request, user)
+    forget_devices(auth, user, client=request.client)

@@ -1,7 +1,7 @@
 """Browsers in which a second factor was given and need not be again: ``AUTH["TRUSTED_DEVICE"]``.
 
-Off by default. The cookie is a signed token of its own purpose whose handle the CredentialStore knows by digest, so
-that it can be taken back at any time.
+Off by default. The cookie is a signed token of its own purpose whose handle the CredentialStore
+knows by digest, so that it can be taken back at any time.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def trusted_devices(auth: Auth, user: User) -> Sequence[Credential]:
     return [device for device in auth.credentials.list(str(user.id), KIND) if device.created_at > since]
 
 
-def forget_devices(auth: Auth, request: WebRequest, user: User) -> None:
+def forget_devices(auth: Auth, user: User, *, client: str | None = None) -> None:
     """From now on ``user`` is asked in every browser again."""
     removed = [auth.credentials.remove(device) for device in auth.credentials.list(str(user.id), KIND)]
     if any(removed):
-        auth.emit("device.forgotten", user=user, client=request.client, devices=len(removed))
+        auth.emit("device.forgotten", user=user, client=client, devices=len(removed))
 
 
 def _codec(auth: Auth) -> TokenCodec[DeviceClaims]:

@@ -17,10 +17,11 @@ from ..flows.oauth import Finished, OAuthFlow, user_info
 from ..flows.oauth_state import stale
 from ..flows.recent_login import require_recent_login
 from ..http import Handler, Route, WebRequest, WebResponse
-from ..oauth_errors import OAuthAddressUnproved
+from ..oauth_errors import OAuthAddressUnproved, OAuthDenied
 from ..providers import OAuth2Provider
 from ..transport import Transport
 from ..types import JSON, Identity, User
+from .problems import error_text
 from .render import fragment, render
 
 ACCOUNT_PATH = "/auth/account"
@@ -141,7 +142,10 @@ class OAuthMethod(LoginMethod):
         def get(request: WebRequest) -> WebResponse:
             if request.method == "HEAD":
                 return WebResponse()
-            finished = self.flow.finish(request, provider)
+            try:
+                finished = self.flow.finish(request, provider)
+            except OAuthDenied as error:
+                return self._denied(request, error)
             if finished.link_user_id is not None:
                 return self._finish_link(request, finished, finished.link_user_id)
             if self._auth.settings.on_login is not None:
@@ -158,6 +162,17 @@ class OAuthMethod(LoginMethod):
             return WebResponse.see_other(location)
 
         return get
+
+    def _denied(self, request: WebRequest, error: OAuthDenied) -> WebResponse:
+        """The person's own choice is not a failure, and its page does not look like one."""
+        return render(
+            self._auth,
+            request,
+            "auth/oauth_denied.html",
+            status=error.status,
+            message=error_text(request, error),
+            code=error.code,
+        )
 
     def _finish_link(self, request: WebRequest, finished: Finished, user_id: str) -> WebResponse:
         user = request.user

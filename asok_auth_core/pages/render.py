@@ -57,8 +57,26 @@ def _utc(seconds: float) -> datetime:
 def render(
     auth: Auth, request: WebRequest, template: str, *, status: int = 200, **context: object
 ) -> WebResponse:
-    """A whole page from ``template``."""
-    return WebResponse(str(fragment(auth, request, template, **context)), status, headers=PAGE_HEADERS)
+    """A whole page from ``template``, put into the app's layout if ``AUTH["LAYOUT"]`` names one."""
+    layout = auth.settings.layout
+    parts = None if layout is None else Parts()
+    body = fragment(auth, request, template, parts=parts, **context)
+    if layout is None or parts is None:
+        return WebResponse(str(body), status, headers=PAGE_HEADERS)
+    parts.keep("content", body)
+    return WebResponse(request.in_layout(layout, parts.kept), status, headers=PAGE_HEADERS)
+
+
+class Parts:
+    """What the base template hands over for the app's layout: ``auth_title``, ``auth_head``, …"""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Markup] = {}
+
+    def keep(self, name: str, part: Markup) -> str:
+        """Keep ``part`` as ``auth_<name>``; the base template shows the nothing it returns."""
+        self.kept[f"auth_{name}"] = part
+        return ""
 
 
 def fragment(auth: Auth, request: WebRequest, template: str, **context: object) -> Markup:
@@ -66,6 +84,7 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
     language = request.locale.split("-")[0].lower()
     shared: dict[str, object] = {
         "request": request,
+        "parts": None,
         "user": request.user,
         "can": _can(auth, request),
         "app_name": auth.settings.app_name,

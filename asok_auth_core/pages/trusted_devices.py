@@ -31,7 +31,7 @@ def devices_route(auth: Auth) -> Route:
     def forget(request: WebRequest) -> WebResponse:
         if request.user is None:
             raise LoginRequired(request.translate("Please log in first."))
-        forget_devices(auth, request, request.user)
+        forget_devices(auth, request.user, client=request.client)
         return WebResponse.see_other(ACCOUNT_PATH)
 
     return Route(FORGET_PATH, get=show, post=forget)

@@ -192,14 +192,14 @@ class SecondFactorContract:
         browser = Browser(auth)
         with pytest.raises(SecondFactorRequired):
             complete_login(auth, browser.request, ada, method="app", next_url="/start")
-        assert browser.request.user is None
+        assert _who(browser) is None
         assert browser.get(f"{SECOND_FACTOR_PATH}?factor={factor.name}").status == 200
         assert browser.post(SECOND_FACTOR_PATH, {"factor": factor.name}).status == CredentialRefused.status
-        assert browser.request.user is None
+        assert _who(browser) is None
         form = self.proof(auth, auth_parts, ada)
         done = browser.post(SECOND_FACTOR_PATH, {**form, "factor": factor.name})
         assert done.status == 303, done.body
-        assert browser.request.user is ada
+        assert _who(browser) is ada
         names = [event.name for event in auth_parts.events]
         assert names.count("second_factor.succeeded") == 1
         assert names.count("second_factor.failed") == 1
@@ -220,6 +220,10 @@ def _challenged(factor: SecondFactor, user: User) -> FakeRequest:
     factor.begin(request, user)
     factor.challenge(request, user)
     return request
+
+
+def _who(browser: Browser) -> User | None:
+    return browser.request.user
 
 
 def _proves(factor: SecondFactor, request: FakeRequest, user: User) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from asok import Asok
 from asok.admin import Admin
 from asok.admin import rbac as asok_rbac
-from asok.orm import MODELS_REGISTRY
+from asok.orm import MODELS_REGISTRY, close_all_db_connections
 from asok.testing import TestClient
 
 from asok_auth_core import AuthExtension, Grant, LoginMethod, hookimpl, requires
@@ -469,7 +470,11 @@ class TestASGI:
             headers = [(b"host", b"localhost"), *([(b"x-badge", badge.encode())] if badge else [])]
             target, _, query = path.partition("?")
             scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
-            await app({**scope, "headers": headers, "client": ("127.0.0.1", 1)}, receive, send)
+            # Asok leaves open what its threads opened; with one thread the test can close it.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+            called = app({**scope, "headers": headers, "client": ("127.0.0.1", 1)}, receive, send)
+            await asyncio.wait_for(called, 20)
+            await asyncio.to_thread(close_all_db_connections)
             return sent
 
         start, *bodies = asyncio.run(run())
@@ -489,6 +494,12 @@ class TestASGI:
             assert status == 200
             assert "got in" in body
         assert json.loads(self.get(admin_app, "/api/guarded", None)[1])["code"] == "login_required"
+
+    def test_it_needs_no_thread_of_the_pool_that_asok_keeps_waiting(self, app: Asok) -> None:
+        """With as many requests at once as asyncio has threads, the server stopped for good."""
+        make_user("ada@example.org", role="editor")
+        for path in ("/awaited", "/guarded_async"):
+            assert self.get(app, path, "ada@example.org")[0] == 200
 
     def test_the_admin(self, admin_app: Asok, plugin: Plugin) -> None:
         make_user("ada@example.org")

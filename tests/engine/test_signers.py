@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asok_auth_core.contracts import Signer
 from asok_auth_core.engine.encoding import b64url_decode
 from asok_auth_core.engine.signers import (
     ES256,
@@ -25,8 +26,22 @@ from asok_auth_core.engine.signers import (
     verify_ed25519,
     verify_p256,
 )
+from asok_auth_core.testing.signer import SignerContract
 
-SMALL_ORDER = "SmallOrderPublicKey"
+
+class TestHS256(SignerContract):
+    def signer(self, material: bytes) -> Signer:
+        return HS256(material)
+
+
+class TestEdDSA(SignerContract):
+    def signer(self, material: bytes) -> Signer:
+        return EdDSA(material)
+
+
+class TestES256(SignerContract):
+    def signer(self, material: bytes) -> Signer:
+        return ES256(material)
 
 
 def wycheproof(name: str) -> dict[str, object]:

@@ -291,6 +291,16 @@ def test_scopes_limit_even_those_who_may_do_everything() -> None:
     assert not can(auth, PERSON, "posts.view", held=nothing)
 
 
+def test_only_a_denial_by_the_tokens_scopes_alone_names_the_scope_to_ask_for() -> None:
+    """RFC 6750 section 3.1: insufficient_scope, so that a client knows a wider token would do."""
+    auth = auth_with(some=Resolver("posts.*"))
+    held = permissions_of(auth, PERSON, scopes=["posts.view"])
+    for asked, scope in (("posts.edit", "posts.edit"), ("users.edit", None)):
+        with pytest.raises(PermissionDenied) as raised:
+            require(auth, PERSON, asked, held=held)
+        assert raised.value.scope == scope
+
+
 def test_a_compiled_set_is_used_as_it_is() -> None:
     compiled = compile_grants([f"m{i}.view" for i in range(1000)], "role all")
 

@@ -26,7 +26,7 @@ PACKAGES = [
     *(path.parent / path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")),
 ]
 # For developers, on their own machine or in a terminal.
-ENGLISH_ONLY = ("commands", "testing", "checks", "scaffold", "asok_auth_dev")
+ENGLISH_ONLY = ("__main__.py", "commands", "testing", "checks", "scaffold", "asok_auth_dev")
 # What a hook or a policy says is handed to LoginRejected in a variable.
 IN_VARIABLES = {"This account is disabled."}
 

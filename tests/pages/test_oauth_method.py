@@ -6,23 +6,29 @@ import base64
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from markupsafe import Markup
 
+from asok_auth_core import Claims, Fetch, Identity, SecondFactor, hookimpl
+from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.flows.addresses import mark_proved
 from asok_auth_core.flows.linking import KIND, identity_key, linked
 from asok_auth_core.flows.login import LOGIN_KEY
+from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
-from asok_auth_core.http import WebResponse
+from asok_auth_core.http import WebRequest, WebResponse
 from asok_auth_core.oauth_errors import OAuthAddressUnproved, OAuthNotConfigured, OAuthStateInvalid
 from asok_auth_core.pages.oauth_method import OAuthApi
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
-from asok_auth_core.types import JSON, User
+from asok_auth_core.types import JSON, LoginAttempt, User
 
 ISSUER = "https://login.example"
 PROFILE: dict[str, JSON] = {"email": "ada@example.com", "email_verified": True, "name": "Ada"}
@@ -297,6 +303,29 @@ def test_15_an_unverified_address_gets_one_answer_account_or_not(tmp_path: Path,
     assert bodies[0] == bodies[1]
 
 
+class Careless(OpenIDProvider):
+    """A plugin that hands on what it was sent."""
+
+    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+        return replace(super().identity(claims, fetch), email_verified=claims["email_verified"])  # type: ignore[arg-type]
+
+
+def test_15_a_careless_plugin_verifies_no_address(tmp_path: Path) -> None:
+    app = OAuthApp(Careless.named("example", label="Example", issuer=ISSUER), tmp_path, profile=PROFILE)
+    app.fake.claims["email_verified"] = "true"
+    seen: list[Identity] = []
+    finish = app.oauth.flow.finish
+
+    def noting(*given: Any, **more: Any) -> Finished:
+        finished = finish(*given, **more)
+        seen.append(finished.identity)
+        return finished
+
+    app.oauth.flow.finish = noting  # type: ignore[method-assign]
+    app.log_in()
+    assert seen[0].email_verified is False
+
+
 def test_23_a_disabled_account_does_not_log_in(app: OAuthApp) -> None:
     browser, _ = app.log_in()
     user = browser.session.user
@@ -380,6 +409,8 @@ def test_somebody_elses_identity_cannot_be_unlinked(app: OAuthApp) -> None:
     assert owner is not None
     (identity,) = linked(app.auth, owner)
     other = app.users.create("other@example.com")
+    app.credentials.add("2", KIND, identity_key(ISSUER, "other"), {"provider": "example"})
+    assert str(other.id) == "2"  # who has a way in of their own
     app.send(recent(app, other, "/auth/oauth/unlink", {"identity": identity.id}))
     assert len(linked(app.auth, owner)) == 1
 
@@ -534,3 +565,78 @@ def test_16_redirects_go_to_the_authorization_endpoint_only(app: OAuthApp) -> No
         "//login.example/authorization_endpoint",
     ):
         assert not app.oauth.allows_redirect(other), other
+
+
+# -- the rest of the pipeline ----------------------------------------------------------------------
+
+
+class Pin(SecondFactor):
+    """Everybody has it."""
+
+    name = "pin"
+    label = "PIN"
+
+    def is_enrolled(self, user: User) -> bool:
+        return True
+
+    def challenge(self, request: WebRequest, user: User) -> Markup:
+        return Markup('<input name="pin">')
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return request.form.get("pin") == "1234"
+
+
+def test_19_the_second_factor_is_asked_for_after_a_provider_too(app: OAuthApp) -> None:
+    app.auth.second_factors["pin"] = Pin()
+    browser, response = app.log_in(next_url="/welcome")
+    assert location(response) == "/auth/second-factor"
+    assert browser.session.user is None
+    wrong = browser.follow("/auth/second-factor", form={"factor": "pin", "pin": "0"})
+    assert app.send(wrong).status == 400
+    right = wrong.follow("/auth/second-factor", form={"factor": "pin", "pin": "1234"})
+    assert location(app.send(right)) == "/welcome"
+    assert right.session.user is not None
+
+
+def test_18_a_login_gives_the_session_a_new_id(app: OAuthApp) -> None:
+    browser = FakeRequest()
+    before = browser.session.id
+    browser, _ = app.log_in(browser)
+    assert browser.session.id != before
+
+
+class Refusing:
+    @hookimpl
+    def asok_auth_before_login(self, attempt: LoginAttempt) -> str | None:
+        hosted = attempt.identity is not None and attempt.identity.raw.get("hd") == "example.com"
+        return None if hosted else "Only people of example.com may log in."
+
+
+def test_a_hook_sees_the_identity_and_may_refuse(tmp_path: Path) -> None:
+    app = make(tmp_path, plugins=(Refusing(),))
+    browser, response = app.log_in()
+    assert error_code(response) == "login_rejected"
+    assert "Only people of example.com" in response.body
+    assert browser.session.user is None
+    app.fake.claims["hd"] = "example.com"
+    assert location(app.log_in()[1]) == "/"
+
+
+def test_32_a_store_that_is_down_logs_nobody_in(app: OAuthApp) -> None:
+    browser, url = app.begin(FakeRequest())
+    callback = app.fake.authorize(url)
+
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("The state store does not answer.")
+
+    app.auth.state.take = fail  # type: ignore[assignment, method-assign]
+    browser, response = app.finish(browser, callback)
+    assert response.status == 503
+    assert browser.session.user is None
+    assert app.fake.count(app.fake.token_endpoint) == 0
+
+
+def test_33_beginnings_are_limited_for_each_client(app: OAuthApp) -> None:
+    app.auth.state.incr = lambda key, ttl: 301  # type: ignore[method-assign]
+    response = app.send(FakeRequest("/auth/example/login", form={}))
+    assert response.status == 429

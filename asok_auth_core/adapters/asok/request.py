@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from asok.request import Request
+from asok.templates import SafeString
 from markupsafe import Markup
 
 from ...engine.client import client_address
@@ -70,29 +72,50 @@ class AsokSession(Session):
 
 
 class AsokWebRequest(WebRequest):
-    """One Asok request; made once for each and kept with it."""
+    """One Asok request; made once for each and kept with it.
+
+    What is made from the request is made when it is asked for: most requests only ask who sent them.
+    """
 
     def __init__(self, request: Request, extension: AuthExtension) -> None:
         self._request = request
         self._extension = extension
         self._session = AsokSession(request)
         self.native = request
-        environ = request.environ
-        self.method = environ.get("REQUEST_METHOD", "GET")
+        self.method = request.environ.get("REQUEST_METHOD", "GET")
         self.path = request.path
-        self.query = dict(request.args)
-        self.form = {name: text for name, text in request.post_form.items() if isinstance(text, str)}
         self.cookies = request.cookies_dict
         self.headers = request.headers
-        self.client = client_address(
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:  # type: ignore[override]
+        return dict(self._request.args)
+
+    @cached_property
+    def form(self) -> Mapping[str, str]:  # type: ignore[override]
+        return {name: text for name, text in self._request.post_form.items() if isinstance(text, str)}
+
+    @cached_property
+    def client(self) -> str:  # type: ignore[override]
+        environ = self._request.environ
+        return client_address(
             environ.get("REMOTE_ADDR", ""),
             environ.get("HTTP_X_FORWARDED_FOR"),
-            _trusted_proxies(request.app.config.get("TRUSTED_PROXIES")),
+            _trusted_proxies(self._request.app.config.get("TRUSTED_PROXIES")),
         )
-        app_url = extension.auth.settings.app_url
-        self.secure = app_url.startswith("https:") if app_url else request.scheme == "https"
-        self.locale = extension.catalogs.choose(request.lang, request.app.locales)
-        self.nonce = request.nonce
+
+    @cached_property
+    def secure(self) -> bool:  # type: ignore[override]
+        app_url = self._extension.auth.settings.app_url
+        return app_url.startswith("https:") if app_url else self._request.scheme == "https"
+
+    @cached_property
+    def locale(self) -> str:  # type: ignore[override]
+        return self._extension.catalogs.choose(self._request.lang, self._request.app.locales)
+
+    @cached_property
+    def nonce(self) -> str:  # type: ignore[override]
+        return str(self._request.nonce)
 
     @property
     def base_url(self) -> str:  # type: ignore[override]
@@ -125,6 +148,10 @@ class AsokWebRequest(WebRequest):
         secure = "; Secure" if self.secure else ""
         cookie = f"{name}={value}; HttpOnly; Path={path}; SameSite=Lax; Max-Age={max_age}{secure}"
         self._request.environ.setdefault("asok_auth.cookies", []).append(("Set-Cookie", cookie))
+
+    def in_layout(self, template: str, parts: Mapping[str, Markup]) -> str:
+        safe = {name: SafeString(str(part)) for name, part in parts.items()}
+        return str(self._request.html(template, **safe))
 
     def translate(self, message: str, **values: str | int) -> str:
         own = self._request.app.locales.get(self.locale)

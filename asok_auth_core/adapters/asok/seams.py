@@ -7,6 +7,8 @@ does what Asok does if there is none. The other changes are made to one app obje
 from __future__ import annotations
 
 import functools
+import hmac
+import os
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -22,6 +24,7 @@ from ...flows.login import complete_login, log_out
 from ...http import WebResponse
 from ...pages.oauth_method import OAuthMethod
 from ...pages.problems import problem
+from ...settings import secrets
 from ...types import User
 from .bound import RequestAuth
 from .lookup import extension_of
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from .extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
-SESSION_COOKIES = ("asok_sid=", "asok_csrf=")
+CSRF_COOKIE = "asok_csrf="
 
 _ASOK_AUTH = Request.auth
 _ASOK_USER = Request.user
@@ -110,6 +113,7 @@ def install_on_app(app: Asok, extension: AuthExtension) -> None:
     _allow_form_action(app, extension)
     _send_cookies(app, extension)
     _answer_csrf_failures(app, extension)
+    _accept_older_secrets(app)
     _show_errors(app, extension)
     app.share(can=template_can, oauth_buttons=template_oauth_buttons)
 
@@ -151,16 +155,40 @@ def _send_cookies(app: Asok, extension: AuthExtension) -> None:
 
     def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
         ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
-        found = [*asok_headers(request, environ), *ours]
         if extension.is_proved_alone(request):
             # A session that nobody logged in to would make the token's next POST ask for CSRF.
-            found = [(name, value) for name, value in found if not value.startswith(SESSION_COOKIES)]
+            request._session = None
+            found = [pair for pair in asok_headers(request, environ) if not pair[1].startswith(CSRF_COOKIE)]
+        else:
+            found = asok_headers(request, environ)
+        found.extend(ours)
         if str(request.status).startswith("401") and not _names(request, "WWW-Authenticate"):
             # RFC 9110, section 15.5.2: a 401 says how to log in; a page's own may leave it out.
             found.append(("WWW-Authenticate", bearer_challenge(extension.web_request(request).proof_error)))
         return found
 
     app._cookie_headers = headers
+
+
+def _accept_older_secrets(app: Asok) -> None:
+    """What Asok signed itself, session cookies above all, survives a key rotation as our tokens do."""
+    older = secrets(app.config, os.environ, debug=True)[1:]
+    if not older:
+        return
+    asok_verify = app._verify_signature
+
+    def verify(signed: str) -> str | None:
+        value, _, mac = signed.rpartition(".")
+        if not hmac.compare_digest(app._sign(value).encode(), signed.encode()):
+            for key in older:
+                if hmac.compare_digest(
+                    hmac.digest(key, value.encode(), "sha256").hex().encode(), mac.encode()
+                ):
+                    return value
+        # Asok's own is the last word, because it logs what nothing signed.
+        return cast("str | None", asok_verify(signed))
+
+    app._verify_signature = verify
 
 
 def _answer_csrf_failures(app: Asok, extension: AuthExtension) -> None:

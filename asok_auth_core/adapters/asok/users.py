@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
@@ -25,6 +26,11 @@ class AsokUsers(UserDirectory):
 
     def __init__(self, app: Asok) -> None:
         self._app = app
+
+    @property
+    def config(self) -> Mapping[str, object]:
+        """The app's configuration."""
+        return cast("Mapping[str, object]", self._app.config)
 
     @property
     def model(self) -> type[Model]:

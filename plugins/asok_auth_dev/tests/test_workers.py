@@ -17,10 +17,10 @@ from asok_auth_core.testing.processes import Workers
 
 APP_URL = "http://localhost"
 PROCESSES = 4
-START = '''\
+START = """\
 def get(request):
     return request.auth.oauth.get_auth_url("google", redirect_uri="http://localhost/auth/google/callback")
-'''
+"""
 OPEN = ExitStack()
 """Keeps a worker's app open until its process ends."""
 

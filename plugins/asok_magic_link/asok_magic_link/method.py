@@ -14,10 +14,11 @@ from asok_auth_core.errors import AddressInvalid, AuthError, CredentialRefused, 
 from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.mail.outbox import State
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import fragment, render
 
-from .grants import Grants, Issued
+from .grants import Grants
 from .mail import compose
 from .settings import MagicLinkSettings
 
@@ -74,6 +75,18 @@ class MagicLinkMethod(LoginMethod):
         ``template`` names a Jinja2 template for the HTML part instead of ours. Raises
         AddressInvalid, RateLimited, and MailError if the mail server refused at once.
         """
+        link, _ = self._send(request, email, subject, template, next_url)
+        return link
+
+    def _send(
+        self,
+        request: WebRequest,
+        email: str,
+        subject: str | None = None,
+        template: str | None = None,
+        next_url: str | None = None,
+    ) -> tuple[str, State]:
+        """The link, and what became of the mail in the time a page can wait."""
         address = self._address(email)
         limit, window = self._settings.sends_per_client, self._settings.window
         self._auth.limits.hit_client("magic-send", request.client, limit=limit, window=window)
@@ -87,23 +100,16 @@ class MagicLinkMethod(LoginMethod):
         if not welcome:
             # Same work and same answer as for a known address; only the mail differs.
             self._grants.take_link(issued.token)
-        self._post(request, address, issued if welcome else None, link, subject, template)
-        return link
-
-    def _post(
-        self,
-        request: WebRequest,
-        address: str,
-        issued: Issued | None,
-        link: str,
-        subject: str | None,
-        template: str | None,
-    ) -> None:
-        mail = compose(self._auth, request, address, issued, link, self._settings.lifetime, subject, template)
+        content = issued if welcome else None
+        mail = compose(
+            self._auth, request, address, content, link, self._settings.lifetime, subject, template
+        )
         delivery = self._auth.outbox.post(mail)
         self._auth.emit("magic.sent", method=self.name, client=request.client)
-        if delivery.wait(FIRST_ATTEMPT) == "failed" and delivery.error is not None:
+        state = delivery.wait(FIRST_ATTEMPT)
+        if state == "failed" and delivery.error is not None:
             raise delivery.error
+        return link, state
 
     def _address(self, email: str) -> str:
         return parse_address(email, allow_localhost=self._auth.settings.debug)
@@ -128,7 +134,7 @@ class MagicLinkMethod(LoginMethod):
         email = request.form.get("email", "")
         next_url = safe_next(request.form.get("next"))
         try:
-            self.send(request, email, next_url=next_url)
+            _, state = self._send(request, email, next_url=next_url)
         except AddressInvalid as error:
             return render(
                 self._auth,
@@ -142,7 +148,7 @@ class MagicLinkMethod(LoginMethod):
         except MailError as error:
             return render(self._auth, request, "auth/magic/undelivered.html", status=503, code=error.code)
         request.session.set(EMAIL_KEY, self._address(email))
-        return WebResponse.see_other("/auth/magic/code")
+        return WebResponse.see_other("/auth/magic/code" if state == "sent" else "/auth/magic/code?slow=1")
 
     def _code_page(self, request: WebRequest) -> WebResponse:
         return self._show_code_page(request, None)
@@ -156,6 +162,7 @@ class MagicLinkMethod(LoginMethod):
             status=200 if error is None else error.status,
             email=email,
             sent=request.session.get(EMAIL_KEY) is not None,
+            slow="slow" in request.query,
             minutes=max(1, self._settings.lifetime // 60),
             error=None if error is None else error_text(request, error),
             address_refused=isinstance(error, AddressInvalid),

@@ -19,7 +19,7 @@ from asok.testing import TestClient, TestResponse
 from asok_magic_link.method import MagicLinkMethod
 
 from asok_auth_core import Event, hookimpl
-from asok_auth_core.errors import MailPermanent
+from asok_auth_core.errors import MailPermanent, MailTemporary
 from asok_auth_core.testing.asok_app import asok_app
 
 DOCUMENTED = {
@@ -344,6 +344,20 @@ def test_mail_that_cannot_be_sent_is_said(
     assert "mail_permanent" in response.text
     [event] = [event for event in watching.events if event.name == "mail.failed"]
     assert event.detail == {"domain": "example.org", "error": "mail_permanent"}
+
+
+def test_mail_that_is_tried_again_is_said(
+    app: Asok, browser: Browser, monkeypatch: pytest.MonkeyPatch, watching: Watching
+) -> None:
+    def refuse(mail: object) -> None:
+        raise MailTemporary("The mail server does not answer.")
+
+    monkeypatch.setattr(app.extensions["AuthExtension"].auth.outbox._transport, "send", refuse)
+    response = ask(browser)
+    assert response.headers["Location"] == "/auth/magic/code?slow=1"
+    assert "slow to take mail just now" in browser.get(response.headers["Location"]).text
+    assert "mail.retrying" in [event.name for event in watching.events]
+    monkeypatch.undo()
 
 
 def test_a_disabled_account(app: Asok, browser: Browser) -> None:

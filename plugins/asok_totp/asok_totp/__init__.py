@@ -10,9 +10,9 @@ from asok_auth_core import PluginManifest, SecondFactor, hookimpl
 from .settings import SECTION, TotpSettings
 
 if TYPE_CHECKING:
-    from asok_auth_core.flows.auth import Auth
+    import typer
 
-__version__ = "0.1.0"
+    from asok_auth_core.flows.auth import Auth
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section=SECTION, settings=TotpSettings)
 
@@ -36,4 +36,11 @@ def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor]:
         random=auth.random,
     )
     api = TotpApi(auth, settings, authenticators, codes)
-    return [TotpFactor(auth, authenticators, api), RecoveryFactor(auth, authenticators, codes)]
+    return [TotpFactor(auth, authenticators, codes, api), RecoveryFactor(auth, authenticators, codes)]
+
+
+@hookimpl
+def asok_auth_commands(cli: typer.Typer) -> None:
+    from .commands import app
+
+    cli.add_typer(app, name="totp")

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.trusted_devices import forget_devices
 from asok_auth_core.http import Route, WebRequest
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.types import User
@@ -25,9 +26,12 @@ class TotpFactor(SecondFactor):
     label = "Authenticator app"
     enrol_path = MANAGE_PATH
 
-    def __init__(self, auth: Auth, authenticators: Authenticators, api: TotpApi) -> None:
+    def __init__(
+        self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes, api: TotpApi
+    ) -> None:
         self._auth = auth
-        self._authenticators = authenticators
+        self.authenticators = authenticators
+        self.codes = codes
         self._api = api
         self._pages = TotpPages(auth, api)
 
@@ -36,13 +40,22 @@ class TotpFactor(SecondFactor):
         return self._api
 
     def is_enrolled(self, user: User) -> bool:
-        return self._authenticators.is_enrolled(str(user.id))
+        return self.authenticators.is_enrolled(str(user.id))
+
+    def forget(self, user: User) -> bool:
+        """Take the user's app and recovery codes away, as an operator; False if there was no app."""
+        removed = self.authenticators.remove(str(user.id))
+        self.codes.void(str(user.id))
+        forget_devices(self._auth, user)
+        if removed:
+            self._auth.emit("second_factor.reset", user=user, method=self.name)
+        return removed
 
     def challenge(self, request: WebRequest, user: User) -> Markup:
         return fragment(self._auth, request, "auth/totp/challenge.html")
 
     def verify(self, request: WebRequest, user: User) -> bool:
-        return check_code(self._authenticators, user, request.form.get("code", ""))
+        return check_code(self.authenticators, user, request.form.get("code", ""))
 
     def routes(self) -> Iterable[Route]:
         return self._pages.routes()

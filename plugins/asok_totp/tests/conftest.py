@@ -69,15 +69,18 @@ class Site:
         phone = Phone.from_page(page, self.clock)
         done = self.answer(browser.follow("/auth/totp/confirm", form={"code": phone.code()}))
         assert done.status == 200, done.body
-        codes = re.findall(
-            r"\b[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}\b", done.body.partition("<pre")[2].partition("</pre")[0]
-        )
+        codes = codes_in(done.body)
         self.clock.advance(60)
         return phone, codes
 
     def second_factor(self, browser: FakeRequest, code: str, factor: str = "totp") -> tuple[int, FakeRequest]:
         request = browser.follow("/auth/second-factor", form={"factor": factor, "code": code})
         return self.answer(request).status, request
+
+
+def codes_in(page: str) -> list[str]:
+    """The recovery codes a page shows."""
+    return list(dict.fromkeys(re.findall(r"\b[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}\b", page)))
 
 
 class Phone:
@@ -160,3 +163,9 @@ def phone_of(clock: FrozenClock) -> Callable[[str], Phone]:
 def phone_for(clock: FrozenClock) -> Callable[[str], Phone]:
     """An app that was given a URI."""
     return lambda uri: Phone(uri, clock)
+
+
+@pytest.fixture
+def recovery_codes_in() -> Callable[[str], list[str]]:
+    """The recovery codes a page shows."""
+    return codes_in

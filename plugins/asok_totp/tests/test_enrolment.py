@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import pytest
@@ -42,7 +41,7 @@ def test_it_is_in_use_only_after_a_code_was_entered(site, phone_of) -> None:
     assert site.log_in().user is None
 
 
-def test_the_secret_and_the_codes_are_shown_once(site, phone_of) -> None:
+def test_the_secret_and_the_codes_are_shown_once(site, phone_of, recovery_codes_in) -> None:
     browser = site.log_in()
     first = site.answer(browser.follow("/auth/totp/enrol", form={}))
     secret = phone_of(first.body).totp.secret
@@ -57,7 +56,7 @@ def test_the_secret_and_the_codes_are_shown_once(site, phone_of) -> None:
         site.answer(browser.follow("/auth/totp/confirm", form={"code": phone_of(first.body).code()})),
     ]
     shown = later[-1].body
-    codes = re.findall(r"[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}", shown.partition("<pre")[2].partition("</pre")[0])
+    codes = recovery_codes_in(shown)
     assert len(codes) == 10
     assert all(f"{code}%0A" in shown for code in codes)  # the download has them all
     assert ("Cache-Control", "no-store") in later[-1].headers

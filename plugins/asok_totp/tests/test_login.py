@@ -149,7 +149,7 @@ def test_a_recovery_code_works_once_however_it_is_typed(site) -> None:
 def test_somebody_elses_recovery_code_is_refused(site) -> None:
     _, codes = site.enrol()
     bob = site.auth.users.by_id("2")
-    site.auth.second_factors["totp"].api._authenticators.store(
+    site.auth.second_factors["totp"].authenticators.store(
         "2", "A" * 32, site.auth.second_factors["totp"].api._settings.parameters
     )
     site.auth.second_factors["totp"].api._codes.issue("2")
@@ -235,7 +235,7 @@ def test_a_success_does_not_clear_the_addresss_failures(site) -> None:
             continue
         # Accounts of the attacker's own keep the count per account out of the way.
         user = site.auth.users.create(f"user{number}@example.org")
-        site.auth.second_factors["totp"].api._authenticators.store(
+        site.auth.second_factors["totp"].authenticators.store(
             str(user.id), "A" * 32, site.auth.second_factors["totp"].api._settings.parameters
         )
         statuses.append(site.second_factor(site.log_in(FakeRequest(client=client), user=user), "000000")[0])

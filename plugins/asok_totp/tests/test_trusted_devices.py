@@ -40,7 +40,7 @@ def test_a_trusted_browser_is_not_asked_until_the_time_is_over(make_site) -> Non
     assert browser.sent_cookies[COOKIE][1] == DAYS
     assert site.log_in(again(browser)).user is site.ann
     assert site.log_in().user is None
-    assert "second factor: 1." in site.answer(browser.follow("/auth/account")).body
+    assert "/auth/trusted-devices/forget" in site.answer(browser.follow("/auth/account")).body
     site.clock.advance(DAYS)
     assert site.log_in(again(browser)).user is None
 

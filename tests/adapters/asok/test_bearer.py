@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 from asok import Asok
-from asok.orm import MODELS_REGISTRY
+from asok.orm import MODELS_REGISTRY, close_all_db_connections
 from asok.testing import TestClient
 
 from asok_auth_core import hookimpl
@@ -65,7 +67,31 @@ def get(request):
     return request.api({"csrf": request.csrf_token_value})
 """
 
-PAGES = {"api/me.py": ME, "api/tokens.py": TOKENS, "api/async.py": ASYNC, "api/login.py": LOGIN}
+PUBLISH = """
+from asok_auth_core import requires
+
+
+@requires("posts.edit")
+def get(request):
+    return request.api({"views": request.user.can("posts.view")})
+"""
+
+ROLE_MODEL = """
+from asok import Field, Model
+
+
+class User(Model):
+    email = Field.String(unique=True)
+    permissions = Field.String(nullable=True)
+"""
+
+PAGES = {
+    "api/me.py": ME,
+    "api/tokens.py": TOKENS,
+    "api/async.py": ASYNC,
+    "api/login.py": LOGIN,
+    "api/publish.py": PUBLISH,
+}
 
 
 @dataclass
@@ -143,7 +169,21 @@ class Asgi:
         async def send(message: dict[str, object]) -> None:
             sent.append(message)
 
-        asyncio.run(self.app(scope, receive, send))
+        async def run() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(ThreadPoolExecutor(2))
+            await self.app(scope, receive, send)
+            # Asok leaves a connection open in each worker thread; the barrier reaches both of them.
+            both = threading.Barrier(2)
+
+            def close() -> None:
+                both.wait()
+                close_all_db_connections()
+
+            await asyncio.gather(*(loop.run_in_executor(None, close) for _ in range(2)))
+            close_all_db_connections()
+
+        asyncio.run(run())
         found = {}
         for name, value in sent[0]["headers"]:
             found[name.decode().lower()] = value.decode()
@@ -287,6 +327,34 @@ def test_a_token_with_scopes_cannot_make_a_wider_one(client: Callable[[], Client
     assert client().send("GET", "/api/tokens?call=wider", token).status == 403
     narrow = str(client().send("GET", "/api/tokens?call=permanent", token).json()["token"])
     assert client().send("GET", "/api/tokens?call=wider", narrow).status == 403
+
+
+@pytest.mark.parametrize("kind", [Wsgi, Asgi])
+def test_23_scopes_limit_the_owner_s_permissions_and_a_lost_one_is_lost_at_once(
+    tmp_path: Path, kind: type[Wsgi | Asgi]
+) -> None:
+    options = {"environ": {"DEBUG": ""}, "config": {"APP_URL": "https://app.example"}}
+    with asok_app(tmp_path, pages=PAGES, models={"user.py": ROLE_MODEL}, **options) as app:
+        user = MODELS_REGISTRY["User"].create(email="ada@app.example", permissions="posts.*")
+        tokens = app._asok_auth_extension.auth.login_methods["token"].tokens
+        editor, viewer, unlimited, greedy = (
+            tokens.create(user.id, scopes=scopes)[0]
+            for scopes in (["posts.edit"], ["posts.view"], None, ["*", "users.delete"])
+        )
+
+        def publish(token: str | None) -> tuple[int, object]:
+            answer = kind(app).send("GET", "/api/publish", token)
+            return answer.status, answer.json() if answer.status == 200 else answer.headers.get(
+                "www-authenticate"
+            )
+
+        assert publish(editor) == (200, {"views": False})
+        assert publish(unlimited) == publish(greedy) == (200, {"views": True})
+        assert publish(viewer) == (403, 'Bearer realm="api", error="insufficient_scope", scope="posts.edit"')
+        assert publish(None) == (401, 'Bearer realm="api"')
+        user.permissions = "posts.view"
+        user.save()
+        assert publish(editor) == publish(unlimited) == publish(greedy) == (403, None)
 
 
 def test_awaitable_twins(app: Asok) -> None:

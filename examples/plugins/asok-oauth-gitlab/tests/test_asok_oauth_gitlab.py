@@ -1,0 +1,11 @@
+"""The provider holds to its contract; no network is needed."""
+
+from __future__ import annotations
+
+from asok_auth_core.testing import OpenIDProviderContract
+
+from asok_oauth_gitlab import GitLab
+
+
+class TestGitLab(OpenIDProviderContract):
+    provider = GitLab()

@@ -1,0 +1,145 @@
+"""``asok-auth keys``: a rotation that logs nobody out until the old key is retired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from asok.orm import MODELS_REGISTRY
+from asok.testing import TestClient
+from typer.testing import CliRunner
+
+from asok_auth_core.commands.keys import app as commands
+from asok_auth_core.commands.keys import key_id
+from asok_auth_core.errors import AuthError, ConfigurationError
+from asok_auth_core.testing.asok_app import asok_app
+
+ENTER = """
+def get(request):
+    from asok.orm import MODELS_REGISTRY
+
+    request.login(MODELS_REGISTRY["User"].find(id=1))
+    return request.auth.token.create(request, 1)
+"""
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Path:
+    path = tmp_path / ".env"
+    path.write_text('DEBUG=true\n# a comment\nSECRET_KEY="the first key; thirty-two bytes long"\nOTHER=a=b\n')
+    return path
+
+
+def run(env: Path, *arguments: str) -> str:
+    result = CliRunner().invoke(commands, [*arguments, "--env-file", str(env)])
+    if isinstance(result.exception, AuthError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def values(env: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in env.read_text().splitlines() if "=" in line)
+
+
+def test_the_steps(env: Path) -> None:
+    first = "the first key; thirty-two bytes long"
+    assert run(env, "list") == f"{key_id(first)}  signs\n"
+    run(env, "generate")
+    after = values(env)
+    assert after["SECRET_KEY"] == first
+    new = after["SECRET_KEY_FALLBACKS"]
+    assert len(new) == 64
+    run(env, "rotate", key_id(new))
+    assert values(env)["SECRET_KEY"] == new
+    assert values(env)["SECRET_KEY_FALLBACKS"] == first
+    assert run(env, "list") == f"{key_id(new)}  signs\n{key_id(first)}  verifies\n"
+    run(env, "retire", key_id(first))
+    assert values(env) == {"DEBUG": "true", "OTHER": "a=b", "SECRET_KEY": new}
+    assert "# a comment" in env.read_text()
+
+
+def test_rotate_without_a_key_makes_one(env: Path) -> None:
+    run(env, "rotate")
+    assert values(env)["SECRET_KEY_FALLBACKS"] == "the first key; thirty-two bytes long"
+    run(env, "rotate")
+    assert len(values(env)["SECRET_KEY_FALLBACKS"].split(",")[0]) == 64
+
+
+def test_generate_makes_the_first(tmp_path: Path) -> None:
+    env = tmp_path / "new.env"
+    run(env, "generate")
+    assert len(values(env)["SECRET_KEY"]) == 64
+    assert env.stat().st_mode & 0o077 == 0
+
+
+def test_the_file_keeps_its_mode(env: Path) -> None:
+    env.chmod(0o640)
+    run(env, "rotate")
+    assert env.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in env.parent.iterdir()] == [".env"]
+
+
+def test_what_is_shown_holds_no_key(env: Path) -> None:
+    shown = run(env, "generate") + run(env, "rotate") + run(env, "list")
+    for key in (values(env)["SECRET_KEY"], *values(env)["SECRET_KEY_FALLBACKS"].split(",")):
+        assert key not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["retire", "00000000"], "no key"),
+        (["rotate", "00000000"], "no key"),
+        (["retire", key_id("the first key; thirty-two bytes long")], "signs"),
+        (["rotate", key_id("the first key; thirty-two bytes long")], "signs already"),
+    ],
+)
+def test_mistakes_change_nothing(env: Path, arguments: list[str], message: str) -> None:
+    before = env.read_text()
+    with pytest.raises(ConfigurationError, match=message):
+        run(env, *arguments)
+    assert env.read_text() == before
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for command in (["list"], ["rotate"], ["retire", "x"]):
+        with pytest.raises(ConfigurationError, match="--env-file"):
+            run(tmp_path / "none", *command)
+
+
+def test_29_a_rotation_logs_nobody_out_until_the_old_key_is_retired(tmp_path: Path) -> None:
+    """A browser's session and an API token, through all steps, with a start of the app after each."""
+    env = tmp_path / "keys.env"
+    env.write_text("SECRET_KEY=" + "o" * 40 + "\n")
+    config = {"APP_URL": "https://app.example"}
+    sessions = []  # of the first app: what Redis or files keep over a restart
+    browser: dict[str, str] = {}
+    token = ""
+
+    def seen() -> tuple[str, str]:
+        nonlocal token
+        environ = {"DEBUG": "", "SECRET_KEY_FALLBACKS": "", **values(env)}
+        with asok_app(tmp_path, pages={"enter.py": ENTER}, environ=environ, config=config) as app:
+            sessions.append(app._session_store)
+            app._session_store = sessions[0]
+            client = TestClient(app)
+            if not token:
+                MODELS_REGISTRY["User"].create(email="ada@app.example")
+                token = client.get("/enter").text
+                browser.update(client.cookies)
+            client.cookies.update(browser)
+            by_session = client.get("/").text
+            browser.update(client.cookies)
+            return by_session, TestClient(app).get("/", headers={"Authorization": f"Bearer {token}"}).text
+
+    both = ("ada@app.example", "ada@app.example")
+    assert seen() == both
+    run(env, "generate")
+    assert seen() == both
+    run(env, "rotate", key_id(values(env)["SECRET_KEY_FALLBACKS"]))
+    assert seen() == both
+    run(env, "retire", key_id("o" * 40))
+    by_session, by_token = seen()
+    assert by_token == "nobody"
+    assert by_session == "ada@app.example", "its cookie was signed again with the new key"

@@ -1,0 +1,164 @@
+"""Our pages in a real app: weight, the app's theme, templates, layout and language, what Asok adds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asok.testing import TestClient
+
+from asok_auth_core.errors import SettingError
+from asok_auth_core.testing.asok_app import asok_app
+
+LAYOUT = """<!doctype html>
+<html lang="en"><head><title>{{ auth_title }} | Shop</title>{{ auth_head }}</head>
+<body><nav>The shop's own menu</nav><main>{{ auth_content }}</main></body></html>
+"""
+PROVIDERS = {name: {"client_id": "id", "client_secret": "secret"} for name in ("google", "github")}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    auth = {"APP_NAME": "News-Desk of Asok.", "PROVIDERS": PROVIDERS}
+    environ = {"DEBUG": "false", "APP_URL": "https://app.example"}
+    config = {"CSP_STRICT_STYLES": True, "APP_URL": "https://app.example"}
+    with asok_app(tmp_path, auth=auth, environ=environ, config=config) as app:
+        yield TestClient(app)
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / "src" / "partials" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def login_page(client: TestClient, lang: str) -> str:
+    """The login page after ``?lang=…``, which Asok keeps in a cookie, and then redirects."""
+    answer = client.get(f"/auth/login?lang={lang}")
+    if answer.status_code == 302:
+        assert answer.headers["Location"] == "/auth/login"
+        answer = client.get("/auth/login")
+    assert answer.status_code == 200
+    return str(answer.text)
+
+
+def stylesheet(client: TestClient, page: str) -> str:
+    [path] = re.findall(r'<link rel="stylesheet" href="(/auth/static/[0-9a-f]{12}\.css)"', page)
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert "immutable" in answer.headers["Cache-Control"]
+    return answer.text
+
+
+class TestLoginPage:
+    def test_weight(self, client: TestClient) -> None:
+        """At most 20 kB with every byte of style, one request for it, and no image."""
+        page = client.get("/auth/login").text
+        css = stylesheet(client, page)
+        assert "Continue with Google" in page
+        assert len(page.encode()) + len(css.encode()) <= 20_000
+        assert not re.findall(r"<img|url\(|@import|<script", page + css)
+
+    def test_nothing_comes_from_elsewhere(self, client: TestClient) -> None:
+        page = client.get("/auth/login").text
+        addresses = re.findall(r'(?:href|src|action)="([^"]+)"', page)
+        assert addresses
+        assert [one for one in addresses if not one.startswith("/") or one.startswith("//")] == []
+
+    def test_asok_adds_no_script_and_no_path(self, client: TestClient) -> None:
+        """The app's name has "ws-" and "Asok." in it, which Asok takes for its own components."""
+        page = client.get("/auth/login").text
+        assert "News-Desk of Asok." in page
+        assert "<script" not in page
+        assert "page-id" not in page
+
+    def test_no_inline_style(self, client: TestClient) -> None:
+        """CSP_STRICT_STYLES."""
+        answer = client.get("/auth/login")
+        assert "'unsafe-inline'" not in answer.headers["Content-Security-Policy"]
+        assert " style=" not in answer.text
+        assert "<style" not in answer.text
+
+    def test_next_is_kept_by_every_way_to_log_in(self, client: TestClient) -> None:
+        page = client.get("/auth/login?next=/orders").text
+        assert page.count('name="next" value="/orders"') == 3
+
+
+class TestLanguage:
+    def test_french(self, client: TestClient) -> None:
+        page = login_page(client, "fr")
+        assert '<html lang="fr" dir="ltr">' in page
+        assert "Continuer avec Google" in page
+
+    def test_errors_too(self, client: TestClient) -> None:
+        page = client.get("/auth/account", headers={"Accept-Language": "fr-CA,fr;q=0.9"}).text
+        assert "Connectez-vous d\u2019abord." in page
+
+    @pytest.mark.parametrize("lang", ["../..", "x" * 10_000, "%00", "<script>", "{0.__class__}", "xx"])
+    def test_what_there_is_not_is_english(self, client: TestClient, lang: str) -> None:
+        page = login_page(client, lang)
+        assert '<html lang="en" dir="ltr">' in page
+        assert len(page) < 6_000
+
+    def test_the_app_s_own_words_win(self, tmp_path: Path) -> None:
+        locales = tmp_path / "src" / "locales"
+        locales.mkdir(parents=True)
+        (locales / "fr.json").write_text('{"Email address": "Votre courriel"}', "utf-8")
+        (locales / "ar.json").write_text('{"Email address": "\u0627\u0644\u0628\u0631\u064a\u062f"}', "utf-8")
+        with asok_app(tmp_path) as app:
+            client = TestClient(app)
+            page = login_page(client, "fr")
+            assert "Votre courriel" in page
+            assert "M\u2019envoyer un lien" in page
+            assert '<html lang="ar" dir="rtl">' in login_page(client, "ar")
+
+
+class TestOwnTemplates:
+    def test_theme(self, tmp_path: Path) -> None:
+        write(tmp_path, "auth/theme.css", ":root { --asok-auth-accent: #00695c; }")
+        with asok_app(tmp_path) as app:
+            client = TestClient(app)
+            css = stylesheet(client, client.get("/auth/login").text)
+            assert css.endswith(":root { --asok-auth-accent: #00695c; }")
+            assert css.index("--asok-auth-accent: #1d4ed8") < css.index("#00695c")
+
+    def test_a_template_of_the_core_and_of_a_plugin(self, tmp_path: Path) -> None:
+        write(tmp_path, "auth/brand.html", "<a href='/'>The Shop</a>")
+        write(tmp_path, "auth/magic/form.html", "<p>{{ _('Email address') }}: ours</p>")
+        with asok_app(tmp_path) as app:
+            page = TestClient(app).get("/auth/login").text
+            assert "<a href='/'>The Shop</a>" in page
+            assert "Email address: ours" in page
+            assert "asok-auth-monogram" not in page
+
+    def test_what_a_person_gives_is_escaped_in_them(self, tmp_path: Path) -> None:
+        write(tmp_path, "auth/problem.html", "{{ request.query.get('x') }} {{ message }}")
+        with asok_app(tmp_path) as app:
+            page = TestClient(app).get("/auth/account?x=<script>alert(1)</script>").text
+            assert "&lt;script&gt;alert(1)" in page
+
+    def test_layout(self, tmp_path: Path) -> None:
+        write(tmp_path, "html/auth.html", LAYOUT)
+        with asok_app(tmp_path, auth={"LAYOUT": "html/auth.html"}) as app:
+            client = TestClient(app)
+            page = client.get("/auth/login").text
+            assert "<title>Log in | Shop</title>" in page
+            assert "The shop's own menu" in page
+            assert page.count("<html") == page.count("<main") == page.count("</body>") == 1
+            assert page.index("The shop's own menu") < page.index(
+                '<div class="asok-auth asok-auth-embedded">'
+            )
+            assert 'name="email"' in page
+            assert "asok-auth-accent" in stylesheet(client, page)
+            refused = client.get("/auth/account")
+            assert refused.status_code == 401
+            assert "The shop's own menu" in refused.text
+
+    def test_a_layout_that_is_not_there(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(SettingError, match="LAYOUT"),
+            asok_app(tmp_path, auth={"LAYOUT": "html/none.html"}),
+        ):
+            pass
