@@ -13,6 +13,8 @@ from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 
 class TestPostgres(StateStoreContract):
     processes = 4
+    kills = 1
+    examples = 10
 
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenStore:

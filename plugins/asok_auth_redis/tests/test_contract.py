@@ -14,6 +14,8 @@ from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 class TestRedis(StateStoreContract):
     takes_clock = False
     processes = 4
+    kills = 1
+    examples = 10
 
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenStore:
