@@ -77,7 +77,8 @@ def get(request):
 
 def post(request):
     token = request.auth.token.create(request, request.user.id, name="Backup")
-    return f"<!doctype html><html lang='en'><title>Your token</title><main><h1>Token</h1><code>{token}</code></main></html>"
+    return f"""<!doctype html><html lang="en"><title>Your token</title>
+<main><h1>Token</h1><code>{token}</code></main></html>"""
 '''
 
 

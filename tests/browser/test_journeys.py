@@ -80,7 +80,7 @@ def test_provider_cancelled(visitor):
     visitor.goto("/auth/login")
     visitor.press("Continue with Google")
     visitor.press("Cancel")
-    assert visitor.heading == "That did not work"
+    assert visitor.heading == "You did not log in"
     visitor.look("cancelled")
     visitor.press("Back to log in")
     assert visitor.page.url.startswith(f"{visitor.demo}/auth/login")
