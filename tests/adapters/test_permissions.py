@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -470,10 +471,17 @@ class TestASGI:
             headers = [(b"host", b"localhost"), *([(b"x-badge", badge.encode())] if badge else [])]
             target, _, query = path.partition("?")
             scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
-            # Asok leaves open what its threads opened; with one thread the test can close it.
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+            # Asok leaves open what its threads opened; the barrier reaches both of them. With one
+            # thread an async handler would wait for the thread that waits for it.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
             await app({**scope, "headers": headers, "client": ("127.0.0.1", 1)}, receive, send)
-            await asyncio.to_thread(close_all_db_connections)
+            both = threading.Barrier(2)
+
+            def close() -> None:
+                both.wait()
+                close_all_db_connections()
+
+            await asyncio.gather(*(asyncio.to_thread(close) for _ in range(2)))
             return sent
 
         start, *bodies = asyncio.run(run())
