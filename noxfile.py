@@ -38,6 +38,7 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 ROOT = Path(__file__).parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+EVERY_CORE = ("-n", "auto", "--dist", "loadfile")
 BUILD_ONLY = ("setuptools>=77", "build")
 LEFT_OUT = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", "tests", ".*")
 
@@ -171,7 +172,7 @@ def isolation(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """pytest without the slow proofs, on every interpreter that is here; arguments go to pytest."""
     install_all(session, "test", "coverage")
-    arguments = session.posargs or ["-m", "not slow"]
+    arguments = session.posargs or ["-m", "not slow", *EVERY_CORE]
     if session.python != _covered() or session.posargs:
         session.run("pytest", *arguments)
         return
@@ -211,7 +212,7 @@ def minimums(session: nox.Session) -> None:
     constraints.write_text("\n".join(lowest_versions()) + "\n")
     session.log("Lowest versions: %s", ", ".join(lowest_versions()))
     install_all(session, "test", constraints=constraints)
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    session.run("pytest", "-m", "not slow", *EVERY_CORE, *session.posargs)
 
 
 def lowest_versions() -> list[str]:
