@@ -20,7 +20,8 @@ def is_ended(auth: Auth, session: Session) -> bool:
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict):
         return False
-    return record.get(GENERATION, 0) != generation(auth, str(record.get("user")))
+    number = record.get(GENERATION, 0)
+    return type(number) is not int or number != generation(auth, str(record.get("user")))
 
 
 def end_other_sessions(auth: Auth, request: WebRequest) -> User:

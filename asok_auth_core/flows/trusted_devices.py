@@ -1,7 +1,7 @@
 """Browsers in which a second factor was given and need not be again: ``AUTH["TRUSTED_DEVICE"]``.
 
-Off by default. The cookie is a signed token of its own purpose whose handle the CredentialStore knows by digest, so
-that it can be taken back at any time.
+Off by default. The cookie is a signed token of its own purpose whose handle the CredentialStore
+knows by digest, so that it can be taken back at any time.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Parts:
 
     def keep(self, name: str, part: Markup) -> str:
         """Keep ``part`` as ``auth_<name>``; the base template shows the nothing it returns."""
-        self.kept[f"auth_{name}"] = Markup(part)
+        self.kept[f"auth_{name}"] = part
         return ""
 
 

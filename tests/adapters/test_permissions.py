@@ -472,7 +472,8 @@ class TestASGI:
             scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
             # Asok leaves open what its threads opened; with one thread the test can close it.
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-            await app({**scope, "headers": headers, "client": ("127.0.0.1", 1)}, receive, send)
+            called = app({**scope, "headers": headers, "client": ("127.0.0.1", 1)}, receive, send)
+            await asyncio.wait_for(called, 20)
             await asyncio.to_thread(close_all_db_connections)
             return sent
 
@@ -493,6 +494,12 @@ class TestASGI:
             assert status == 200
             assert "got in" in body
         assert json.loads(self.get(admin_app, "/api/guarded", None)[1])["code"] == "login_required"
+
+    def test_it_needs_no_thread_of_the_pool_that_asok_keeps_waiting(self, app: Asok) -> None:
+        """With as many requests at once as asyncio has threads, the server stopped for good."""
+        make_user("ada@example.org", role="editor")
+        for path in ("/awaited", "/guarded_async"):
+            assert self.get(app, path, "ada@example.org")[0] == 200
 
     def test_the_admin(self, admin_app: Asok, plugin: Plugin) -> None:
         make_user("ada@example.org")

@@ -77,7 +77,8 @@ def get(request):
 
 def post(request):
     token = request.auth.token.create(request, request.user.id, name="Backup")
-    return f"<!doctype html><html lang='en'><title>Your token</title><main><h1>Token</h1><code>{token}</code></main></html>"
+    return f"""<!doctype html><html lang="en"><title>Your token</title>
+<main><h1>Token</h1><code>{token}</code></main></html>"""
 '''
 
 
@@ -181,16 +182,19 @@ class Visitor:
         self.look("confirm")
         self.press("Log in")
 
-    def mail(self, address: str) -> tuple[str, str]:
-        """Link and code of the last mail to ``address``, read in the mailbox page as a program reads it."""
+    def read_mail(self, address: str) -> str:
+        """The text of the last mail to ``address``, read in the mailbox page as a program reads it."""
         box = self._read("/auth/dev/mailbox")
         entries = re.findall(r'href="(/auth/dev/[^"]+number=\d+)".*?to ([^,<]+),', box, re.DOTALL)
         path = next(path for path, to in entries if address in html.unescape(to))
-        text = html.unescape(
-            re.search(r"<pre[^>]*>(.*?)</pre>", self._read(html.unescape(path)), re.DOTALL)[1]
-        )
-        link = html.unescape(re.search(r'href="(http[^"]+/auth/magic/callback[^"]+)"', text)[1])
-        return link, re.search(r"\b([2-9A-Z]{4}-[2-9A-Z]{4})\b", re.sub(r"<[^>]+>", " ", text))[1]
+        page = self._read(html.unescape(path))
+        return html.unescape(re.sub(r"<[^>]+>", "", re.search(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1]))
+
+    def mail(self, address: str) -> tuple[str, str]:
+        """Link and code of the last mail to ``address``."""
+        text = self.read_mail(address)
+        link = re.search(r"http\S+/auth/magic/callback\S+", text)[0]
+        return link, re.search(r"\b([2-9A-Z]{4}-[2-9A-Z]{4})\b", text.replace(link, ""))[1]
 
     @property
     def heading(self) -> str:

@@ -80,7 +80,7 @@ def test_provider_cancelled(visitor):
     visitor.goto("/auth/login")
     visitor.press("Continue with Google")
     visitor.press("Cancel")
-    assert visitor.heading == "That did not work"
+    assert visitor.heading == "You did not log in"
     visitor.look("cancelled")
     visitor.press("Back to log in")
     assert visitor.page.url.startswith(f"{visitor.demo}/auth/login")
@@ -250,3 +250,18 @@ def test_right_to_left_and_first_paint(another, record_property: Callable[[str, 
     assert len(sheets) == 1
     visitor.page.evaluate("document.documentElement.dir = 'rtl'")
     visitor.look("login from right to left")
+
+
+def test_french(another, address):
+    visitor = another(language="fr-CA")
+    visitor.goto("/auth/login")
+    assert visitor.heading == "Se connecter \u00e0 the demo"
+    assert visitor.page.locator("html").get_attribute("lang") == "fr"
+    visitor.fill("Adresse e-mail", address)
+    visitor.press("M\u2019envoyer un lien et un code")
+    visitor.look("code in French")
+    assert "Ouvrez ce lien" in visitor.read_mail(address)
+    visitor.goto(visitor.mail(address)[0])
+    visitor.press("Se connecter")
+    visitor.goto("/auth/account")
+    visitor.look("account in French")

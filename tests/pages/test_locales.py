@@ -7,6 +7,7 @@ import functools
 import importlib
 import json
 import string
+from abc import ABCMeta
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def in_code(package: Path) -> set[str]:
             if isinstance(node, ast.Call) and node.args and is_for_people(node.func, module):
                 found |= constants(node.args[0], module, path)
         for made in vars(module).values():
-            if isinstance(made, type) and issubclass(made, SecondFactor) and made.__module__ == name:
+            if isinstance(made, ABCMeta) and issubclass(made, SecondFactor) and made.__module__ == name:
                 found |= {made.label} if hasattr(made, "label") else set()
     return found
 

@@ -6,17 +6,20 @@ import base64
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from markupsafe import Markup
 
-from asok_auth_core import SecondFactor, hookimpl
+from asok_auth_core import Claims, Fetch, Identity, SecondFactor, hookimpl
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.flows.addresses import mark_proved
 from asok_auth_core.flows.linking import KIND, identity_key, linked
 from asok_auth_core.flows.login import LOGIN_KEY
+from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
 from asok_auth_core.http import WebRequest, WebResponse
 from asok_auth_core.oauth_errors import OAuthAddressUnproved, OAuthNotConfigured, OAuthStateInvalid
@@ -300,6 +303,29 @@ def test_15_an_unverified_address_gets_one_answer_account_or_not(tmp_path: Path,
     assert bodies[0] == bodies[1]
 
 
+class Careless(OpenIDProvider):
+    """A plugin that hands on what it was sent."""
+
+    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+        return replace(super().identity(claims, fetch), email_verified=claims["email_verified"])  # type: ignore[arg-type]
+
+
+def test_15_a_careless_plugin_verifies_no_address(tmp_path: Path) -> None:
+    app = OAuthApp(Careless.named("example", label="Example", issuer=ISSUER), tmp_path, profile=PROFILE)
+    app.fake.claims["email_verified"] = "true"
+    seen: list[Identity] = []
+    finish = app.oauth.flow.finish
+
+    def noting(*given: Any, **more: Any) -> Finished:
+        finished = finish(*given, **more)
+        seen.append(finished.identity)
+        return finished
+
+    app.oauth.flow.finish = noting  # type: ignore[method-assign]
+    app.log_in()
+    assert seen[0].email_verified is False
+
+
 def test_23_a_disabled_account_does_not_log_in(app: OAuthApp) -> None:
     browser, _ = app.log_in()
     user = browser.session.user
@@ -383,6 +409,8 @@ def test_somebody_elses_identity_cannot_be_unlinked(app: OAuthApp) -> None:
     assert owner is not None
     (identity,) = linked(app.auth, owner)
     other = app.users.create("other@example.com")
+    app.credentials.add("2", KIND, identity_key(ISSUER, "other"), {"provider": "example"})
+    assert str(other.id) == "2"  # who has a way in of their own
     app.send(recent(app, other, "/auth/oauth/unlink", {"identity": identity.id}))
     assert len(linked(app.auth, owner)) == 1
 

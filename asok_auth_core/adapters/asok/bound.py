@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from asok.orm import close_all_db_connections
 from asok.request import Request
+
+from .off_loop import off_the_loop
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
@@ -70,12 +70,6 @@ class BoundApi:
     def _twin(function: Callable[..., object]) -> Callable[..., Awaitable[object]]:
         @functools.wraps(function)
         async def call(*arguments: object, **named: object) -> object:
-            def run() -> object:
-                try:
-                    return function(*arguments, **named)
-                finally:
-                    close_all_db_connections()
-
-            return await asyncio.to_thread(run)
+            return await off_the_loop(function, *arguments, **named)
 
         return call

@@ -8,7 +8,6 @@ process; each change looks for the app's extension and does what Asok does if th
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import cast
@@ -16,12 +15,13 @@ from typing import cast
 from asok.admin import Admin
 from asok.admin import rbac as asok_rbac
 from asok.context import request_var
-from asok.orm import MODELS_REGISTRY, Model, close_all_db_connections
+from asok.orm import MODELS_REGISTRY, Model
 from asok.request import Request
 
 from ...flows.permissions import Explanation
 from ...types import User
 from .lookup import ATTRIBUTE, extension_of, latest
+from .off_loop import off_the_loop
 from .permissions import held_by, user_can, user_explain
 
 logger = logging.getLogger("asok_auth")
@@ -95,20 +95,12 @@ def _explain(self: User, permission: str, resource: object = None) -> Explanatio
 
 async def _acan(self: User, permission: str, resource: object = None) -> bool:
     """``can`` off the event loop."""
-    return bool(await asyncio.to_thread(_then_close, _can, self, permission, resource))
+    return await off_the_loop(_can, self, permission, resource)
 
 
 async def _aexplain(self: User, permission: str, resource: object = None) -> Explanation:
     """``explain`` off the event loop."""
-    found = await asyncio.to_thread(_then_close, _explain, self, permission, resource)
-    return cast("Explanation", found)
-
-
-def _then_close(function: Callable[..., object], *arguments: object) -> object:
-    try:
-        return function(*arguments)
-    finally:
-        close_all_db_connections()
+    return await off_the_loop(_explain, self, permission, resource)
 
 
 def _admin_can(self: Admin, request: Request, slug: str, verb: str) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from asok.context import request_var
-from asok.orm import close_all_db_connections
 from asok.request import Request
 
 from ...engine.permissions import is_well_formed
@@ -17,6 +15,7 @@ from ...errors import ConfigurationError
 from ...flows.permissions import Explanation, Held, can, explain, permissions_of, require
 from ...types import User
 from .lookup import extension_of
+from .off_loop import off_the_loop
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
@@ -96,7 +95,7 @@ def requires(permission: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             @functools.wraps(handler)
             async def check_and_await(*arguments: P.args, **named: P.kwargs) -> object:
                 request = _request_among(arguments, named)
-                await asyncio.to_thread(_check_off_the_loop, request, permission)
+                await off_the_loop(_check, request, permission)
                 return await handler(*arguments, **named)
 
             return cast("Callable[P, R]", check_and_await)
@@ -127,10 +126,3 @@ def _check(request: Request, permission: str) -> None:
     user = request.user
     held = None if user is None else held_by(extension, request, user)
     require(extension.auth, user, permission, held=held)
-
-
-def _check_off_the_loop(request: Request, permission: str) -> None:
-    try:
-        _check(request, permission)
-    finally:
-        close_all_db_connections()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-from asok.orm import close_all_db_connections
 from asok.request import Request
 
 from ...errors import ConfigurationError
 from ...flows.recent_login import require_recent_login
 from .lookup import extension_of
+from .off_loop import off_the_loop
 
 H = TypeVar("H", bound=Callable[..., object])
 
@@ -28,7 +27,7 @@ def requires_recent_login(handler: H) -> H:
 
         @functools.wraps(handler)
         async def checked_async(request: Request, *arguments: object, **named: object) -> object:
-            await asyncio.to_thread(_check_off_the_loop, request)
+            await off_the_loop(_check, request)
             return await handler(request, *arguments, **named)
 
         return cast("H", checked_async)
@@ -46,10 +45,3 @@ def _check(request: Request) -> None:
     if extension is None:
         raise ConfigurationError("This app has no AuthExtension, so nobody's login can be recent.")
     require_recent_login(extension.auth, extension.web_request(request))
-
-
-def _check_off_the_loop(request: Request) -> None:
-    try:
-        _check(request)
-    finally:
-        close_all_db_connections()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 from asok import Asok
-from asok.orm import MODELS_REGISTRY
+from asok.orm import MODELS_REGISTRY, close_all_db_connections
 from asok.testing import TestClient
 
 from asok_auth_core import hookimpl
@@ -167,7 +169,21 @@ class Asgi:
         async def send(message: dict[str, object]) -> None:
             sent.append(message)
 
-        asyncio.run(self.app(scope, receive, send))
+        async def run() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(ThreadPoolExecutor(2))
+            await self.app(scope, receive, send)
+            # Asok leaves a connection open in each worker thread; the barrier reaches both of them.
+            both = threading.Barrier(2)
+
+            def close() -> None:
+                both.wait()
+                close_all_db_connections()
+
+            await asyncio.gather(*(loop.run_in_executor(None, close) for _ in range(2)))
+            close_all_db_connections()
+
+        asyncio.run(run())
         found = {}
         for name, value in sent[0]["headers"]:
             found[name.decode().lower()] = value.decode()

@@ -1,0 +1,46 @@
+"""Blocking work away from the event loop, in threads of our own.
+
+Under ASGI, Asok 0.8 keeps a thread of asyncio's default pool waiting for as long as a request lasts,
+one for each middleware that is not async. Work given to that same pool by such requests waits for
+threads that are waiting for it: as many requests at once as there are threads stop the server for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from asok.orm import close_all_db_connections
+
+THREADS = 32
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="asok-auth")
+
+
+# A forked worker has the pool's bookkeeping and none of its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+async def off_the_loop(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """The result of ``function``, called in a thread; Asok's connections of that thread are closed."""
+
+    def run() -> R:
+        try:
+            return function(*arguments, **named)
+        finally:
+            close_all_db_connections()
+
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_pool(), lambda: context.run(run))
