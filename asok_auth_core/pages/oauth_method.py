@@ -10,6 +10,7 @@ from markupsafe import Markup
 from ..contracts import LoginMethod
 from ..engine.message import Send
 from ..engine.urls import is_listed, origin, safe_next
+from ..errors import OAuthError
 from ..flows.auth import Auth
 from ..flows.linking import account_for, link, linked, unlink
 from ..flows.login import complete_login
@@ -150,7 +151,7 @@ class OAuthMethod(LoginMethod):
                 return self._finish_link(request, finished, finished.link_user_id)
             if self._auth.settings.on_login is not None:
                 return self._hand_over(request, finished)
-            user = account_for(self._auth, finished.identity)
+            user = self._account(request, finished.identity)
             location = complete_login(
                 self._auth,
                 request,
@@ -162,6 +163,14 @@ class OAuthMethod(LoginMethod):
             return WebResponse.see_other(location)
 
         return get
+
+    def _account(self, request: WebRequest, identity: Identity) -> User:
+        """The identity's account; that there is none for it is an event, as every failed login is."""
+        try:
+            return account_for(self._auth, identity)
+        except OAuthError as error:
+            self._auth.emit("login.failed", method=identity.provider, client=request.client, error=error.code)
+            raise
 
     def _denied(self, request: WebRequest, error: OAuthDenied) -> WebResponse:
         """The person's own choice is not a failure, and its page does not look like one."""

@@ -268,6 +268,7 @@ def test_15_a_pre_registered_account_is_not_joined(tmp_path: Path) -> None:
     assert "Log in to it first" in response.body
     assert browser.session.user is None
     assert not app.credentials.list("9")
+    assert app.events == ["login.failed"], "SECURITY 31: that it was refused is an event"
 
 
 def test_15_an_account_with_a_proved_address_is_joined(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""What the pages claim about the code: links, events and their details, where each requirement is tested."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(ROOT.glob("docs/*.md"))
+OF_EVERY_EVENT = {"user", "method", "client"}
+
+
+def anchors(text: str) -> set[str]:
+    """The headings' names, as the site makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        file = page if not target else page.parent / target
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file.read_text("utf-8")), f"{target}#{anchor}"
+
+
+def emitted() -> dict[str, set[str]]:
+    """Event names in the code, with the names of their details."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for folder in (ROOT / "asok_auth_core", *ROOT.glob("plugins/*/asok_*")):
+        for path in folder.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                    continue
+                if node.func.attr == "emit" and node.args and isinstance(node.args[0], ast.Constant):
+                    found[node.args[0].value] |= {word.arg for word in node.keywords if word.arg}
+    return {name: details - OF_EVERY_EVENT for name, details in found.items()}
+
+
+def test_every_events_details_are_documented() -> None:
+    rows = [line.split("|")[1:4] for line in (ROOT / "docs/events.md").read_text("utf-8").splitlines()]
+    documented = {
+        name: row[2] for row in rows if len(row) == 3 for name in re.findall(r"`([a-z_.]+)`", row[0])
+    }
+    events = emitted()
+    assert len(events) > 20
+    missing = {
+        f"{name}: {detail}"
+        for name, details in events.items()
+        for detail in details
+        if f"`{detail}`" not in documented.get(name, "")
+    }
+    assert missing == set()
+
+
+SECURITY = {
+    int(number): re.findall(r"`((?:tests|plugins|asok_auth_core)/[\w/]+\.py)`", files)
+    for number, files in re.findall(
+        r"^\| SECURITY (\d+) \|.*\|([^|]*)\|$", (ROOT / "docs/security.md").read_text("utf-8"), re.MULTILINE
+    )
+}
+
+
+def test_no_requirement_is_left_out() -> None:
+    assert list(SECURITY) == list(range(1, 34))
+
+
+@pytest.mark.parametrize("number", SECURITY)
+def test_a_requirement_is_found_by_its_id_in_the_tests_named_for_it(number: int) -> None:
+    marks = (
+        rf"def test_(?:\d+_)*{number}_|\b(?:SECURITY|[Rr]ows?) (?:\d+, (?:and )?)*{number}\b|\"\"\"{number}: "
+    )
+    assert SECURITY[number]
+    for name in SECURITY[number]:
+        path = ROOT / name
+        assert re.search(marks, path.read_text("utf-8")), f"{name} does not speak of SECURITY {number}"
+        assert "\n    def test_" in path.read_text("utf-8") or "\ndef test_" in path.read_text("utf-8")
+
+
+def test_the_one_place_for_each_step_exists() -> None:
+    text = (
+        (ROOT / "docs/architecture.md").read_text("utf-8").split("## One place for each")[1].split("\n## ")[0]
+    )
+    places = re.findall(r"`([\w/]+\.py)`(?:: ((?:`[\w.]+`(?:, | and )?)+))?", text)
+    assert len(places) > 10
+    for name, functions in places:
+        path = ROOT / name if name.startswith("plugins/") else ROOT / "asok_auth_core" / name
+        source = path.read_text("utf-8")
+        for function in re.findall(r"`(?:\w+\.)?(\w+)`", functions):
+            assert f"def {function}(" in source, f"{name}: {function}"
+
+
+def test_sessions_begin_in_one_place() -> None:
+    callers = [
+        path.relative_to(ROOT).as_posix()
+        for folder in (ROOT / "asok_auth_core", *ROOT.glob("plugins/*/asok_*"))
+        for path in folder.rglob("*.py")
+        if ".session.begin(" in path.read_text("utf-8")
+    ]
+    assert callers == ["asok_auth_core/flows/login.py"]
