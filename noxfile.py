@@ -34,11 +34,18 @@ nox.options.sessions = [
     "docs",
 ]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+# Interpreters that pyenv keeps are found without being activated.
+PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+os.environ["PATH"] = os.pathsep.join(
+    [os.environ.get("PATH", ""), *map(str, sorted(PYENV.glob("versions/3.1[0-3]*/bin")))]
+)
 
 ROOT = Path(__file__).parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+EVERY_CORE = ("-n", "auto", "--dist", "loadfile")
 BUILD_ONLY = ("setuptools>=77", "build")
+PARALLEL = ("-n", str(os.cpu_count() or 1), "--dist", "loadfile", "--timeout", "300")
 LEFT_OUT = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", "tests", ".*")
 
 _wheels: list[str] = []
@@ -170,8 +177,13 @@ def isolation(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """pytest without the slow proofs, on every interpreter that is here; arguments go to pytest."""
+<<<<<<< HEAD
     install_all(session, "test", "coverage")
-    arguments = session.posargs or ["-m", "not slow"]
+    arguments = session.posargs or ["-m", "not slow", *EVERY_CORE]
+=======
+    install_all(session, "test", "coverage", "parallel")
+    arguments = session.posargs or ["-m", "not slow", *PARALLEL]
+>>>>>>> refs/heads/tooling
     if session.python != _covered() or session.posargs:
         session.run("pytest", *arguments)
         return
@@ -210,8 +222,13 @@ def minimums(session: nox.Session) -> None:
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text("\n".join(lowest_versions()) + "\n")
     session.log("Lowest versions: %s", ", ".join(lowest_versions()))
+<<<<<<< HEAD
     install_all(session, "test", constraints=constraints)
-    session.run("pytest", "-m", "not slow", *session.posargs)
+    session.run("pytest", "-m", "not slow", *EVERY_CORE, *session.posargs)
+=======
+    install_all(session, "test", "parallel", constraints=constraints)
+    session.run("pytest", "-m", "not slow", *(session.posargs or PARALLEL))
+>>>>>>> refs/heads/tooling
 
 
 def lowest_versions() -> list[str]:

@@ -137,24 +137,24 @@ class TestSecrets:
 
     def test_newest_first(self) -> None:
         config = {"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": ["a" * 32, b"b" * 32]}
-        assert secrets(config, debug=False) == (self.LONG.encode(), b"a" * 32, b"b" * 32)
+        assert secrets(config, {}, debug=False) == (self.LONG.encode(), b"a" * 32, b"b" * 32)
         config["SECRET_KEY_FALLBACKS"] = f"{'a' * 32}, {'b' * 32}"
-        assert len(secrets(config, debug=False)) == 3
+        assert len(secrets(config, {}, debug=False)) == 3
 
     @pytest.mark.parametrize("key", [None, "", 7])
     def test_missing(self, key: object) -> None:
         with pytest.raises(SettingError, match=r"SECRET_KEY is missing\. Make one with"):
-            secrets({"SECRET_KEY": key}, debug=True)
+            secrets({"SECRET_KEY": key}, {}, debug=True)
 
     def test_short(self) -> None:
         """A11.2.2: HMAC keys of at least 32 bytes outside DEBUG."""
         with pytest.raises(SettingError, match="SECRET_KEY has 31 bytes; at least 32") as raised:
-            secrets({"SECRET_KEY": "s" * 31}, debug=False)
+            secrets({"SECRET_KEY": "s" * 31}, {}, debug=False)
         assert "s" * 31 not in raised.value.message
-        assert secrets({"SECRET_KEY": "short"}, debug=True) == (b"short",)
+        assert secrets({"SECRET_KEY": "short"}, {}, debug=True) == (b"short",)
         with pytest.raises(SettingError, match=re.escape("SECRET_KEY_FALLBACKS[0] has 3 bytes")):
-            secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": ["old"]}, debug=False)
+            secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": ["old"]}, {}, debug=False)
 
     def test_fallbacks_that_are_no_list(self) -> None:
         with pytest.raises(SettingError, match="must be a list of keys, newest first; got int"):
-            secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": 7}, debug=True)
+            secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": 7}, {}, debug=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -31,12 +32,12 @@ class TestSQLite(StateStoreContract):
 
 @pytest.mark.slow
 class TestSQLiteAtLength(StateStoreContract):
-    """The same with 8 processes and 2,000 secrets of each kind, and 200 kills."""
+    """The same with 8 processes and 2,000 secrets of each kind, and more kills (ASOK_AUTH_KILLS)."""
 
     processes = 8
     secrets = 2000
-    kills = 200
-    examples = 200
+    kills = int(os.environ.get("ASOK_AUTH_KILLS", "20"))
+    examples = 50
 
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:

@@ -44,6 +44,7 @@ class RacyCredentialStore(EngineStore):
 
 
 class OnSQLite(CredentialStoreContract):
+    processes = 3
     kind: type[EngineStore] = EngineStore
 
     @pytest.fixture

@@ -77,6 +77,7 @@ class EngineStore(SqlCredentialStore):
         super().__init__(self.engine)
 
 
+@pytest.mark.slow
 class TestMySQL(CredentialStoreContract):
     @pytest.fixture
     def open_store(self, url: str) -> OpenCredentialStore:

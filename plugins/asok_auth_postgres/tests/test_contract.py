@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import pytest
@@ -12,6 +13,8 @@ from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 
 class TestPostgres(StateStoreContract):
     processes = 4
+    kills = 1
+    examples = 10
 
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenStore:
@@ -20,9 +23,9 @@ class TestPostgres(StateStoreContract):
 
 @pytest.mark.slow
 class TestPostgresAtLength(TestPostgres):
-    """The same with 2,000 secrets of each kind, and 200 kills."""
+    """The same with 2,000 secrets of each kind, and more kills (ASOK_AUTH_KILLS)."""
 
     processes = 8
     secrets = 2000
-    kills = 200
-    examples = 200
+    kills = int(os.environ.get("ASOK_AUTH_KILLS", "20"))
+    examples = 50

@@ -22,6 +22,8 @@ class EngineStore(SqlCredentialStore):
 
 
 class TestPostgres(CredentialStoreContract):
+    processes = 2
+
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenCredentialStore:
         return partial(EngineStore, contract_url)

@@ -113,6 +113,7 @@ class TestTables:
         store.get("k")
         assert server.ask("SELECT * FROM asok_auth_schema") == [("state", 1)]
 
+    @pytest.mark.slow
     def test_many_processes_make_them_at_once(self, server: Server) -> None:
         keys = [f"k{n}" for n in range(10)]
         with Workers(partial(PostgresStateStore, server.url), 4) as workers:
@@ -226,6 +227,7 @@ class TestFaults:
             refused(lambda: other.take("k"), "is read-only")
         assert store.take("k") == b"v"
 
+    @pytest.mark.slow
     def test_no_free_connection(self, server: Server) -> None:
         with opened(server.url + "&max_connections=1") as store:
             store.get("k")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import pytest
@@ -13,6 +14,8 @@ from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 class TestRedis(StateStoreContract):
     takes_clock = False
     processes = 4
+    kills = 1
+    examples = 10
 
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenStore:
@@ -21,9 +24,9 @@ class TestRedis(StateStoreContract):
 
 @pytest.mark.slow
 class TestRedisAtLength(TestRedis):
-    """The same with 2,000 secrets of each kind, and 200 kills."""
+    """The same with 2,000 secrets of each kind, and more kills (ASOK_AUTH_KILLS)."""
 
     processes = 8
     secrets = 2000
-    kills = 200
-    examples = 200
+    kills = int(os.environ.get("ASOK_AUTH_KILLS", "20"))
+    examples = 50
