@@ -14,13 +14,24 @@ from .grants import grants
 from .mail import mail
 from .plugins import plugins
 from .providers import providers
+from .second_factor import second_factor
 from .secrets import secrets
 from .store import store
 from .transport import transport
 
 Check = Callable[[Auth], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (secrets, transport, store, mail, providers, plugins, grants, clock)
+CHECKS: tuple[Check, ...] = (
+    secrets,
+    transport,
+    store,
+    mail,
+    providers,
+    plugins,
+    grants,
+    second_factor,
+    clock,
+)
 
 
 def findings(auth: Auth) -> Iterator[Finding]:

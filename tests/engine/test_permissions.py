@@ -102,7 +102,7 @@ def test_candidates_are_exactly_the_patterns_that_match(permission: str) -> None
     assert set(found) == {p for p in possible if _match_perm_pattern(p, permission)}
 
 
-@pytest.mark.parametrize("asked", BAD, ids=lambda value: repr(value)[:16])
+@pytest.mark.parametrize("asked", BAD, ids=range(len(BAD)))
 def test_row28_bad_permissions_are_denied_without_an_exception(asked: object) -> None:
     for held in (
         compile_grants(["*"]),
@@ -113,7 +113,7 @@ def test_row28_bad_permissions_are_denied_without_an_exception(asked: object) ->
         assert held.grant_for(asked) is None  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("pattern", BAD, ids=lambda value: repr(value)[:16])
+@pytest.mark.parametrize("pattern", BAD, ids=range(len(BAD)))
 def test_row28_malformed_grants_grant_nothing_and_are_listed(pattern: object) -> None:
     held = compile_grants([pattern, "good.one"], "role x")  # type: ignore[list-item]
     assert [grant.pattern for grant in held] == ["good.one"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -172,6 +174,70 @@ class TestFaults:
         finally:
             old.close()
             new.close()
+
+    def test_disk_full(self, path: Path) -> None:
+        """As far as SQLite can tell: the system refuses to let the file grow, and later does."""
+        code = """
+import resource, sys
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+store = SQLiteStateStore(sys.argv[1])
+store.put("before", b"v", 60)
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+try:
+    for number in range(50):
+        store.put(f"k{number}", bytes(60_000), 60)
+except StoreUnavailable as error:
+    print(error)
+for call in (lambda: store.add("refused", bytes(60_000), 60),):
+    try:
+        print("granted", call())
+    except StoreUnavailable:
+        print("refused")
+resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+print(store.get("refused"), store.take("before"), store.add("refused", b"", 60))
+store.close()
+"""
+        printed = self._run(code, path)
+        assert "disk" in printed[0]
+        assert printed[1:] == ["refused", "None b'v' True"]
+
+    def test_read_only(self, tmp_path: Path) -> None:
+        """In a process that is not root, whom nothing stops."""
+        path = tmp_path / "state.sqlite3"
+        store = SQLiteStateStore(path)
+        store.put("k", b"v", 60)
+        store.close()
+        path.chmod(0o444)
+        tmp_path.chmod(0o755)
+        for parent in tmp_path.parents[:2]:
+            parent.chmod(0o755)
+        code = """
+import os, sys
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+store = SQLiteStateStore(sys.argv[1])
+try:
+    print("granted", store.take("k"))
+except StoreUnavailable as error:
+    print(error)
+store.close()
+"""
+        assert "Check" in self._run(code, path)[0]
+        path.chmod(0o600)
+        assert store.take("k") == b"v"
+        store.close()
+
+    def _run(self, code: str, path: Path) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=30
+        )
+        return done.stdout.splitlines()
 
     def test_a_folder_that_is_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "x").write_text("")
