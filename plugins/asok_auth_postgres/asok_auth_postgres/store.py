@@ -21,7 +21,8 @@ from .schema import prepare
 SWEEP_EVERY, SWEEP = 16, 64
 """Before every 16th write that may add a row, up to 64 expired ones are removed: the table shrinks."""
 
-DATABASE_TIME = "extract(epoch FROM clock_timestamp())::float8"
+# Not clock_timestamp(): no index helps against a volatile function, so sweeping would read every row.
+DATABASE_TIME = "extract(epoch FROM now())::float8"
 GIVEN_TIME = "%(now)s::float8"
 
 PUT = """
@@ -42,9 +43,9 @@ RETURNING value
 """
 # SKIP LOCKED: two processes that sweep at once take different rows and never wait for each other.
 SWEEP_OUT = """
-DELETE FROM asok_auth_state WHERE key IN (
+DELETE FROM asok_auth_state WHERE key = ANY (ARRAY(
   SELECT key FROM asok_auth_state WHERE expires <= {now} ORDER BY expires LIMIT %(sweep)s
-  FOR UPDATE SKIP LOCKED)
+  FOR UPDATE SKIP LOCKED))
 """
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 from asok_auth_postgres import PostgresStateStore
 from asok_auth_postgres.schema import STATEMENTS
+from asok_auth_postgres.store import DATABASE_TIME, SWEEP_OUT
 
 from asok_auth_core.errors import ConfigurationError, StoreUnavailable
 from asok_auth_core.testing.fakes import FrozenClock
@@ -168,6 +169,18 @@ class TestTables:
         assert server.ask(
             "SELECT count(*) FROM asok_auth_state WHERE convert_from(key, 'UTF8') LIKE 'old%'"
         ) == [(0,)]
+
+    def test_sweeping_reads_no_live_rows(self, server: Server, store: PostgresStateStore) -> None:
+        store.get("k")
+        server.ask(
+            "INSERT INTO asok_auth_state SELECT sha256(n::text::bytea), 'v', extract(epoch FROM now()) + 9999"
+            " FROM generate_series(1, 20000) AS n"
+        )
+        server.ask("ANALYZE asok_auth_state")
+        statement = SWEEP_OUT.replace("{now}", DATABASE_TIME).replace("%(sweep)s", "64")
+        plan = "\n".join(str(row[0]) for row in server.ask(f"EXPLAIN {statement}"))
+        assert "Index Cond: (expires <=" in plan
+        assert "Seq Scan" not in plan
 
 
 class TestFaults:
