@@ -1,4 +1,4 @@
-"""The client's address through trusted proxies only (A2.4.1)."""
+"""The client's address through trusted proxies only (SECURITY 33)."""
 
 from __future__ import annotations
 

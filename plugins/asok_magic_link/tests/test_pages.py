@@ -136,7 +136,7 @@ def sent(app: Asok) -> EmailMessage:
 
 
 def test_link_three_gets_a_head_and_the_button(app: Asok, browser: Browser, watching: Watching) -> None:
-    """Field report 26: scanners follow links; only the button consumes."""
+    """SECURITY 26: scanners follow links; only the button consumes."""
     assert ask(browser).headers["Location"] == "/auth/magic/code"
     page = browser.get("/auth/magic/code").text
     assert "ada@example.org" in page
@@ -285,7 +285,7 @@ def test_known_and_unknown_addresses_get_the_same_answer(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_known_and_unknown_addresses_take_the_same_time(tmp_path: Path) -> None:
-    """A6.3.8: medians no more than 1 ms apart."""
+    """SECURITY 27 (A6.3.8): medians no more than 1 ms apart."""
     limits = {"SIGNUP": False, "SENDS_PER_CLIENT": 10_000, "SENDS_PER_ADDRESS": 10_000}
     with asok_app(tmp_path, auth={"MAGIC_LINK": limits, "STATE_STORE": "memory:"}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")
