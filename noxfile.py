@@ -43,8 +43,8 @@ os.environ["PATH"] = os.pathsep.join(
 ROOT = Path(__file__).parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+EVERY_CORE = ("-n", "auto", "--dist", "loadfile", "--timeout", "300")
 BUILD_ONLY = ("setuptools>=77", "build")
-PARALLEL = ("-n", str(os.cpu_count() or 1), "--dist", "loadfile", "--timeout", "300")
 LEFT_OUT = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", "tests", ".*")
 
 _wheels: list[str] = []
@@ -176,8 +176,8 @@ def isolation(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """pytest without the slow proofs, on every interpreter that is here; arguments go to pytest."""
-    install_all(session, "test", "coverage", "parallel")
-    arguments = session.posargs or ["-m", "not slow", *PARALLEL]
+    install_all(session, "test", "coverage")
+    arguments = session.posargs or ["-m", "not slow", *EVERY_CORE]
     if session.python != _covered() or session.posargs:
         session.run("pytest", *arguments)
         return
@@ -216,8 +216,8 @@ def minimums(session: nox.Session) -> None:
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text("\n".join(lowest_versions()) + "\n")
     session.log("Lowest versions: %s", ", ".join(lowest_versions()))
-    install_all(session, "test", "parallel", constraints=constraints)
-    session.run("pytest", "-m", "not slow", *(session.posargs or PARALLEL))
+    install_all(session, "test", constraints=constraints)
+    session.run("pytest", "-m", "not slow", *EVERY_CORE, *session.posargs)
 
 
 def lowest_versions() -> list[str]:

@@ -54,9 +54,16 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         explanation=explanation,
         code=error.code,
         login_required=isinstance(error, (LoginRequired, RecentLoginRequired)),
-        back=request.path if request.method == "GET" else None,
+        back=_back(request, error),
     )
     return WebResponse(page.body, page.status, page.content_type, tuple(headers))
+
+
+def _back(request: WebRequest, error: AuthError) -> str | None:
+    """Where to go on after logging in; a form has to be sent again by the person, from its page."""
+    if request.method == "GET":
+        return request.path
+    return "/auth/account" if isinstance(error, RecentLoginRequired) else None
 
 
 def error_text(request: WebRequest, error: AuthError) -> str:

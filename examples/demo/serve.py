@@ -43,7 +43,6 @@ def main() -> None:
         SECRET_KEY=secret_key(),
         DATABASE_URL=f"sqlite://{DATA.resolve() / 'demo.sqlite3'}",
         ASOK_SESSION_BACKEND="file",
-        RATE_LIMIT="false",
     )
     os.chdir(HERE)
 

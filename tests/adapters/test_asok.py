@@ -216,6 +216,14 @@ class TestLogin:
         app._session_store.save(sid, data)
         assert home(client) == "nobody"
 
+    def test_a_session_of_one_user_is_not_anothers(self, app: Asok, client: TestClient) -> None:
+        client.get("/enter?as=ada@example.org")
+        sid = app._unsign(client.cookies["asok_sid"])
+        data = app._session_store.load(sid)
+        data["user_id"] = MODELS_REGISTRY["User"].find(email="two@example.org").id
+        app._session_store.save(sid, data)
+        assert home(client) == "nobody"
+
     def test_a_signed_number_is_no_session(self, app: Asok, client: TestClient) -> None:
         """In DEBUG, Asok 0.8 takes any signed user id for a session."""
         client.cookies["asok_session"] = app._sign("1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -161,6 +162,15 @@ class TestAccountPage:
         monkeypatch.setattr(app._session_store, "get_user_sessions", lambda user_id: [])
         here.post("/auth/sessions/end", data=self.form(here))
         assert who(there) == "nobody"
+
+    def test_after_a_long_time_the_way_back_leads_here(self, app: object) -> None:
+        here = TestClient(app)
+        here.get("/enter")
+        form = self.form(here)
+        app.extensions["AuthExtension"].auth.clock = lambda: time.time() + 3600
+        answer = here.post("/auth/sessions/end", data=form)
+        assert answer.status_code == 403
+        assert 'href="/auth/login?next=/auth/account"' in answer.text
 
     def test_get_ends_nothing(self, app: object) -> None:
         here, there = TestClient(app), TestClient(app)

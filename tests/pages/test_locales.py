@@ -7,9 +7,9 @@ import functools
 import importlib
 import json
 import string
-from abc import ABCMeta
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 from hypothesis import given
@@ -61,9 +61,14 @@ def in_code(package: Path) -> set[str]:
             if isinstance(node, ast.Call) and node.args and is_for_people(node.func, module):
                 found |= constants(node.args[0], module, path)
         for made in vars(module).values():
-            if isinstance(made, ABCMeta) and issubclass(made, SecondFactor) and made.__module__ == name:
+            if is_class(made) and issubclass(made, SecondFactor) and made.__module__ == name:
                 found |= {made.label} if hasattr(made, "label") else set()
     return found
+
+
+def is_class(thing: object) -> bool:
+    """Without ``list[str]``, which Python 3.10 takes for a class."""
+    return isinstance(thing, type) and get_origin(thing) is None
 
 
 def is_for_people(function: ast.expr, module: object) -> bool:
@@ -74,7 +79,7 @@ def is_for_people(function: ast.expr, module: object) -> bool:
             and function.value.id == "request"
         )
     error = getattr(module, function.id, None) if isinstance(function, ast.Name) else None
-    if not isinstance(error, type) or not issubclass(error, AuthError) or issubclass(error, TokenError):
+    if not is_class(error) or not issubclass(error, AuthError) or issubclass(error, TokenError):
         return False
     return error.status < 500 and error.code != "credential_exists"
 
@@ -163,7 +168,7 @@ class TestChoice:
             "fr\n",
             "fr ",
             "<b>",
-            "fr-" + "a" * 10_000,
+            pytest.param("fr-" + "a" * 10_000, id="10 kB"),
             "{0}",
             "fr_FR",
             "__class__",

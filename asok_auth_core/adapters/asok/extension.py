@@ -137,6 +137,14 @@ class AuthExtension(AsokExtension):
         cookies = request.cookies_dict
         return "asok_sid" in cookies or "asok_session" in cookies
 
+    @staticmethod
+    def _was_logged_in(request: Request, user_id: str) -> bool:
+        """True if the login pipeline gave this session to this very user, or the Admin lends it."""
+        if "impersonator_id" in request.session:
+            return True
+        record = request.session.get(LOGIN_KEY)
+        return isinstance(record, dict) and record.get("user") == user_id
+
     def _look_up(self, request: Request) -> User | None:
         web = self.web_request(request)
         for method in self.auth.login_methods.values():
@@ -149,7 +157,7 @@ class AuthExtension(AsokExtension):
                 request.environ[_USER_PROVED] = method.name
                 return user if self.auth.users.is_active(user) else None
         user_id = request.session.get("user_id")
-        if user_id is None or (LOGIN_KEY not in request.session and "impersonator_id" not in request.session):
+        if user_id is None or not self._was_logged_in(request, str(user_id)):
             return None
         if is_ended(self.auth, web.session):
             return None

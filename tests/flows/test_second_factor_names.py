@@ -1,0 +1,19 @@
+"""Nothing in the core knows a second factor by name; only the importer from Asok's Admin and a remedy do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import asok_auth_core
+
+ROOT = Path(asok_auth_core.__file__).parent
+KNOWS = {"adapters/asok/admin_totp.py", "checks/second_factor.py"}
+
+
+def test_no_flow_page_or_template_names_one() -> None:
+    files = [path for suffix in ("*.py", "*.html") for path in ROOT.rglob(suffix)]
+    naming = {
+        path.relative_to(ROOT).as_posix() for path in files if "totp" in path.read_text("utf-8").lower()
+    }
+    assert len(files) > 100
+    assert naming == KNOWS
