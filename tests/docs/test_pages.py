@@ -37,8 +37,9 @@ def emitted() -> dict[str, set[str]]:
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                     continue
-                if node.func.attr == "emit" and node.args and isinstance(node.args[0], ast.Constant):
-                    found[node.args[0].value] |= {word.arg for word in node.keywords if word.arg}
+                name = node.args[0] if node.func.attr == "emit" and node.args else None
+                if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                    found[name.value] |= {word.arg for word in node.keywords if word.arg}
     return {name: details - OF_EVERY_EVENT for name, details in found.items()}
 
 
