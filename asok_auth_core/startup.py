@@ -79,6 +79,10 @@ def start(
         for made in holder:
             made.emit(name, domain=mail.to.rpartition("@")[2], error=error.code if error else None)
 
+    def on_limit(name: str) -> None:
+        for made in holder:
+            made.emit("attempt.limited", what=name)
+
     outbox = Outbox(make_transport(), on_result=on_result, retry_for=settings.mail.retry_for)
     auth = Auth(
         settings=settings,
@@ -88,7 +92,7 @@ def start(
         credentials=credentials(clock, random),
         users=users,
         outbox=outbox,
-        limits=Limits(state, clock),
+        limits=Limits(state, clock, on_limit),
         templates=environment(_overrides(root)),
         clock=clock,
         random=random,

@@ -117,7 +117,9 @@ def make(tmp_path: Path, clock: FrozenClock) -> Make:
             clock=clock,
         )
         auth.state = MemoryStateStore(clock=clock)
-        auth.limits = type(auth.limits)(auth.state, clock)
+        auth.limits = type(auth.limits)(
+            auth.state, clock, lambda name: auth.emit("attempt.limited", what=name)
+        )
         return auth, plugin
 
     return make
@@ -232,7 +234,7 @@ class TestSecondFactor:
 
     def test_guesses_are_limited_and_a_success_clears_nothing(self, make: Make, clock: FrozenClock) -> None:
         """RFC 4226 section 7.3; a success must not clear the failures."""
-        auth, _, request = self.begin(make)
+        auth, plugin, request = self.begin(make)
         wrong = request.follow("/x", form={"word": "trout"})
         outcomes = []
         for _ in range(100):
@@ -244,6 +246,7 @@ class TestSecondFactor:
         assert all(isinstance(outcome, RateLimited) for outcome in outcomes[limit:])
         assert isinstance(outcomes[-1], RateLimited)
         assert 0 < outcomes[-1].retry_after <= 900
+        assert plugin.names.count("attempt.limited") == 100 - limit, "A16.3.1"
         with pytest.raises(RateLimited):
             complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -60,9 +61,11 @@ class Server:
 
     def _signal(self, number: signal.Signals) -> None:
         pid = self._server.get_pid()
-        if pid is not None and psutil.pid_exists(pid):
-            postmaster = psutil.Process(pid)
-            for process in (postmaster, *postmaster.children()):
+        if pid is None or not psutil.pid_exists(pid):
+            return
+        postmaster = psutil.Process(pid)
+        for process in (postmaster, *postmaster.children()):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a connection's process that just ended
                 process.send_signal(number)
 
 
