@@ -524,7 +524,9 @@ class TestReading:
         return type("TheirRole", (), {"name": "theirs", "permissions": permissions})()
 
     @pytest.mark.parametrize(
-        "permissions", ["a.b, c.d", ["a.b", "c.d"], ("a.b", "c.d"), {"a.b", "c.d"}], ids=str
+        "permissions",
+        ["a.b, c.d", ["a.b", "c.d"], ("a.b", "c.d"), {"a.b", "c.d"}],
+        ids=["text", "list", "tuple", "set"],
     )
     def test_lists_and_texts(self, permissions: object) -> None:
         assert self.allows("c.d", roles=[self.role(permissions)])
