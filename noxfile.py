@@ -206,7 +206,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """pytest with the slow proofs only (races over processes, kill -9, mutations), on one interpreter."""
-    install_all(session, "test")
+    install_all(session, "test", "demo")
     session.run("pytest", "-m", "slow", *session.posargs)
 
 

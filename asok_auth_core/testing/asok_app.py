@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,6 +93,34 @@ def asok_app(
         MODELS_REGISTRY.clear()
         MODELS_REGISTRY.update(registry)
         _forget_models()
+
+
+def asgi_call(app: Asok, scope: Mapping[str, object]) -> list[dict[str, object]]:
+    """The messages that ``app`` answers with under ASGI to a request without a body."""
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(2))
+        await app(scope, receive, send)
+        # Asok leaves a database connection open in each worker thread; the barrier reaches both.
+        both = threading.Barrier(2)
+
+        def close() -> None:
+            both.wait()
+            close_all_db_connections()
+
+        await asyncio.gather(*(loop.run_in_executor(None, close) for _ in range(2)))
+        close_all_db_connections()
+
+    asyncio.run(run())
+    return sent
 
 
 def _write(path: Path, source: str) -> None:

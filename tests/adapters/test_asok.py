@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from asok_auth_core.errors import (
 )
 from asok_auth_core.flows.auth import Auth
 from asok_auth_core.http import Route, WebRequest, WebResponse
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.asok_app import asgi_call, asok_app
 from asok_auth_core.types import User
 
 PAGES = {
@@ -398,24 +397,10 @@ class TestASGI:
     def call(
         self, app: Asok, path: str, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], str]:
-        async def run() -> list[dict[str, object]]:
-            sent: list[dict[str, object]] = []
-
-            async def receive() -> dict[str, object]:
-                return {"type": "http.request", "body": b"", "more_body": False}
-
-            async def send(message: dict[str, object]) -> None:
-                sent.append(message)
-
-            target, _, query = path.partition("?")
-            raw = [
-                (k.lower().encode(), v.encode()) for k, v in {"host": "localhost", **(headers or {})}.items()
-            ]
-            scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
-            await app({**scope, "headers": raw, "client": ("127.0.0.1", 1)}, receive, send)
-            return sent
-
-        start, *bodies = asyncio.run(run())
+        target, _, query = path.partition("?")
+        raw = [(k.lower().encode(), v.encode()) for k, v in {"host": "localhost", **(headers or {})}.items()]
+        scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
+        start, *bodies = asgi_call(app, {**scope, "headers": raw, "client": ("127.0.0.1", 1)})
         pairs = [(k.decode(), v.decode()) for k, v in start["headers"]]  # type: ignore[attr-defined]
         cookies = "; ".join(v.split(";")[0] for k, v in pairs if k == "set-cookie")
         body = b"".join(message["body"] for message in bodies)  # type: ignore[misc]

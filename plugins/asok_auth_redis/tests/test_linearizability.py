@@ -26,7 +26,7 @@ class Server(Protocol):
 def test_restarts_in_between(server: Server, tmp_path: Path) -> None:
     def restart() -> None:
         for _ in range(3):
-            time.sleep(0.5)
+            time.sleep(0.15)
             server.stop()
             server.start()
 

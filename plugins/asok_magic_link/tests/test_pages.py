@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import email
 import email.policy
 import re
@@ -20,7 +19,7 @@ from asok_magic_link.method import MagicLinkMethod
 
 from asok_auth_core import Event, hookimpl
 from asok_auth_core.errors import MailPermanent, MailTemporary
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.asok_app import asgi_call, asok_app
 
 DOCUMENTED = {
     "login.py": """
@@ -420,20 +419,8 @@ class TestDocumentedCalls:
         assert "Traceback" not in response.text
 
     def test_the_awaitable_twin(self, app: Asok) -> None:
-        async def call() -> list[dict[str, object]]:
-            answers: list[dict[str, object]] = []
-
-            async def receive() -> dict[str, object]:
-                return {"type": "http.request", "body": b"", "more_body": False}
-
-            async def send(message: dict[str, object]) -> None:
-                answers.append(message)
-
-            scope = {"type": "http", "method": "GET", "path": "/twin", "headers": [(b"host", b"localhost")]}
-            await app({**scope, "query_string": b"", "client": ("127.0.0.1", 1)}, receive, send)
-            return answers
-
-        start, body, *_ = asyncio.run(call())
+        scope = {"type": "http", "method": "GET", "path": "/twin", "headers": [(b"host", b"localhost")]}
+        start, body, *_ = asgi_call(app, {**scope, "query_string": b"", "client": ("127.0.0.1", 1)})
         assert start["status"] == 200
         assert bytes(body["body"]).startswith(b"sent")  # type: ignore[arg-type]
         assert len(mails(app)) == 1
