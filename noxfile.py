@@ -29,7 +29,6 @@ nox.options.sessions = [
     "coverage",
     "slow",
     "minimums",
-    "newplugins",
     "strangers",
     "docs",
 ]
@@ -249,7 +248,7 @@ def contracts(session: nox.Session) -> None:
 
 @nox.session
 def newplugins(session: nox.Session) -> None:
-    """`asok-auth new-plugin` for every kind: built, installed, contract suite, ruff, mypy strict."""
+    """`asok-auth new-plugin` for every kind: built, installed, suite, ruff, mypy; `tests` does it unbuilt."""
     install_all(session, "test", "lint", "types")
     folder = Path(session.create_tmp()) / "new"
     shutil.rmtree(folder, ignore_errors=True)
