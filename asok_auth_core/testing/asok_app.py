@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model, close_all_db_connections
@@ -124,8 +125,11 @@ def asgi_call(app: Asok, scope: Mapping[str, object]) -> list[dict[str, object]]
 
 
 def _write(path: Path, source: str) -> None:
+    """In one step: another process that opens the same app must never import half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(source, "utf-8")
+    with NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False) as new:
+        new.write(source)
+    Path(new.name).replace(path)
 
 
 def _forget_models() -> None:
