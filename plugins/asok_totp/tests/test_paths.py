@@ -490,6 +490,33 @@ def test_every_way_leads_to_the_enrolment_where_it_is_required(world) -> None:
             assert browser.get("/auth/second-factor/enrol").status_code == 200, way.__name__
 
 
+def enter_by_the_app_s_function(request, info) -> None:
+    from models.user import User
+
+    request.login(User.find(email=info["email"]))
+
+
+@pytest.mark.parametrize("required", [False, True], ids=["enrolled", "enrols"])
+def test_on_login_leads_on_to_where_the_person_wanted(world, required: bool) -> None:
+    """The place asked for is not lost over the second factor, given or set up."""
+    with world(ON_LOGIN=enter_by_the_app_s_function, REQUIRE_2FA=required) as here:
+        app = None if required else here.enrol_totp()
+        browser = Browser(TestClient(here.app))
+        token = re.search(r'name="csrf_token" value="([^"]+)"', browser.client.get("/auth/login").text)
+        start = {"csrf_token": token[1], "next": "/recent"}
+        away = browser.client.post("/auth/corp/login", data=start)
+        back = here.provider.authorize(away.headers["Location"])
+        browser.get("/" + back.partition("://")[2].partition("/")[2])
+        if app is None:
+            browser.get("/auth/mailcode")
+            browser.post("/auth/mailcode", {"code": here.factor.sent[-1]}, page="/auth/mailcode")
+        else:
+            code = {"factor": "totp", "code": app.now()}
+            browser.post("/auth/second-factor", code, page="/auth/second-factor")
+        assert browser.trail == ["/recent"]
+        assert browser.who == ADDRESS
+
+
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
 def test_bearer_tokens_are_a_factor_of_their_own(world, client) -> None:
     """SECURITY 19: unaffected by the policy, and no way to a session or to change factors."""
