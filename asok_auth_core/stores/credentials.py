@@ -66,14 +66,14 @@ class SqlCredentialStore(CredentialStore):
         self._random = random
         self._schema_made = False
 
-    def create_schema(self) -> None:
+    def create_schema(self, attempts: int = ATTEMPTS) -> None:
         """Make the table and its indexes if they are missing. Best done at start-up: on MySQL, making
         a table ends the transaction that is open."""
         mysql = self._engine.quote_identifier("x").startswith("`")
         for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:
             # Of two that make it at once, PostgreSQL refuses the slower in spite of IF NOT EXISTS,
             # and Asok's SQLite engine finds a file that is being made "locked".
-            self._execute(statement, (), ATTEMPTS)
+            self._execute(statement, (), attempts)
         self._schema_made = True
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
@@ -169,6 +169,8 @@ class SqlCredentialStore(CredentialStore):
                 return self._engine.execute(statement, args)
             except Exception as error:
                 if attempt + 1 == attempts:
+                    # The table is gone if it was made in a transaction that was rolled back since.
+                    self._schema_made = False
                     # Not the driver's text: it may quote values.
                     raise StoreUnavailable(
                         f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
+from asok.orm.engines.postgres import PostgresEngine
 
 from ...contracts import UserDirectory
 from ...errors import ConfigurationError
@@ -86,3 +88,21 @@ class UsersEngine:
     def quote_identifier(self, name: str) -> str:
         """``name`` as the engine quotes it."""
         return self._users.model.get_engine().quote_identifier(name)
+
+    @contextmanager
+    def at_start_up(self) -> Iterator[bool]:
+        """True where a statement may run before the app's server forks; leaves no connection behind.
+
+        Not with PostgreSQL: Asok's pool would come into the children without its threads. Not with a
+        database in memory: it ends with the connection.
+        """
+        engine = self._users.model.get_engine()
+        if isinstance(engine, PostgresEngine) or getattr(engine, "db_path", None) == ":memory:":
+            yield False
+            return
+        is_new = getattr(engine._local, "conn", None) is None
+        try:
+            yield True
+        finally:
+            if is_new:
+                engine.close_connections()
