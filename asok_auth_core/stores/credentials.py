@@ -169,8 +169,6 @@ class SqlCredentialStore(CredentialStore):
                 return self._engine.execute(statement, args)
             except Exception as error:
                 if attempt + 1 == attempts:
-                    # The table is gone if it was made in a transaction that was rolled back since.
-                    self._schema_made = False
                     # Not the driver's text: it may quote values.
                     raise StoreUnavailable(
                         f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."

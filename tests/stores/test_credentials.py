@@ -32,19 +32,6 @@ def test_round_trip(store: SqlCredentialStore) -> None:
     assert (made.version, made.created_at, made.last_used_at) == (1, 1000.5, None)
 
 
-def test_a_table_that_a_rollback_took_away_is_made_again(
-    store: SqlCredentialStore, engine: SQLiteEngine
-) -> None:
-    transaction = engine.transaction()
-    transaction.__enter__()
-    store.add("7", "identity", "a", 1)
-    transaction.__exit__(ValueError, None, None)
-    with pytest.raises(StoreUnavailable):
-        store.find("identity", "a")
-    assert store.find("identity", "a") is None
-    store.add("7", "identity", "a", 1)
-
-
 def test_a_clash_keeps_the_first(store: SqlCredentialStore) -> None:
     made = store.add("7", "identity", "a", 1)
     with pytest.raises(CredentialExists):
