@@ -14,7 +14,7 @@ from ...contracts import CredentialStore
 from ...errors import AuthError, ConfigurationError, StoreUnavailable
 from ...flows.auth import Auth, logger
 from ...flows.login import LOGIN_KEY
-from ...flows.sessions import is_ended
+from ...flows.sessions import is_ended, lacks_factor
 from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...startup import start, template_packages
@@ -162,7 +162,9 @@ class AuthExtension(AsokExtension):
         if is_ended(self.auth, web.session):
             return None
         user = self.auth.users.by_id(str(user_id))
-        return user if user is not None and self.auth.users.is_active(user) else None
+        if user is None or not self.auth.users.is_active(user):
+            return None
+        return None if lacks_factor(self.auth, web.session, user) else user
 
 
 def _with_table(engine: UsersEngine, clock: Clock, random: Random) -> SqlCredentialStore:

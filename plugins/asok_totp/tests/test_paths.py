@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
+import msgspec
 import pyotp
 import pytest
 from asok import Asok
@@ -488,6 +489,27 @@ def test_every_way_leads_to_the_enrolment_where_it_is_required(world) -> None:
             way(here, browser)
             assert browser.who == "nobody", way.__name__
             assert browser.get("/auth/second-factor/enrol").status_code == 200, way.__name__
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+@pytest.mark.parametrize("policy", [True, "admin.*"])
+def test_a_policy_that_came_later_holds_for_open_sessions(world, client, policy: str | bool) -> None:
+    """SECURITY 19, 23: on the next request; the next login leads to the enrolment."""
+    with world() as here:
+        alone, enrolled = Browser(client(here.app)), Browser(client(here.app))
+        alone.get("/own")
+        enrolled.get("/own")
+        enrolled.get("/auth/mailcode")
+        enrolled.post("/auth/mailcode", {"code": here.factor.sent[-1]}, page="/auth/mailcode")
+        here.auth.settings = msgspec.structs.replace(here.auth.settings, require_2fa=policy)
+        here.plugin.grants = ("posts.edit",)
+        assert alone.who == ("nobody" if policy is True else ADDRESS)
+        here.plugin.grants = ("admin.users",)
+        assert alone.who == "nobody"
+        assert enrolled.who == ADDRESS, "who has just set one up in this session has given it"
+        here.auth.credentials.remove(here.auth.credentials.find("mailcode", "1"))
+        alone.get("/own")
+        assert alone.trail == ["/auth/second-factor/enrol"]
 
 
 def enter_by_the_app_s_function(request, info) -> None:
