@@ -6,7 +6,6 @@ a test plugin: the pipeline knows neither by name.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import re
@@ -31,7 +30,7 @@ from asok_auth_core.http import Route, WebResponse
 from asok_auth_core.pages.oauth_method import OAuthMethod
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OpenIDProvider
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.asok_app import asgi_call, asok_app
 from asok_auth_core.testing.fake_provider import FakeProvider
 from asok_auth_core.testing.fakes import FakeRequest
 
@@ -210,51 +209,19 @@ class AsgiClient:
         return self._send("POST", path, urlencode(data).encode(), None)
 
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> Answer:
-        path, _, query = path.partition("?")
-        raw = [(b"host", b"localhost"), (b"content-length", str(len(body)).encode())]
-        raw += [(b"content-type", b"application/x-www-form-urlencoded")] if body else []
-        raw += (
-            [(b"cookie", "; ".join(f"{k}={v}" for k, v in self.cookies.items()).encode())]
-            if self.cookies
-            else []
-        )
-        raw += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": raw,
-            "client": ("127.0.0.1", 1234),
-            "server": ("localhost", 80),
-        }
-        sent: list[dict] = []
-
-        async def receive() -> dict:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: dict) -> None:
-            sent.append(message)
-
-        asyncio.run(self.app(scope, receive, send))
-        start = next(message for message in sent if message["type"] == "http.response.start")
-        text = b"".join(
-            message.get("body", b"") for message in sent if message["type"] == "http.response.body"
-        )
-        for name, value in start["headers"]:
-            if name.lower() == b"set-cookie":
-                cookie, _, attributes = value.decode().partition(";")
+        sent = list((headers or {}).items())
+        if self.cookies:
+            sent.append(("cookie", "; ".join(f"{name}={text}" for name, text in self.cookies.items())))
+        status, pairs, text = asgi_call(self.app, method, path, sent, body)
+        for name, value in pairs:
+            if name == "set-cookie":
+                cookie, _, attributes = value.partition(";")
                 key, _, content = cookie.partition("=")
                 if "Max-Age=0" in attributes:
                     self.cookies.pop(key, None)
                 else:
                     self.cookies[key] = content
-        found = {name.decode().title(): value.decode() for name, value in start["headers"]}
-        return Answer(start["status"], found, text.decode())
+        return Answer(status, {name.title(): value for name, value in pairs}, text)
 
 
 class Answer:
