@@ -1,0 +1,192 @@
+"""SECURITY 1 and 32: a full disk, a stepped clock, and a client killed at every message."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from asok_auth_redis import RedisStateStore
+
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.testing.outages import CannotMount, CuttingProxy, fill, make_room, small_disk
+from asok_auth_core.testing.processes import WorkerFailed, Workers
+from asok_auth_core.testing.races import check_after_kill, work_until_killed
+
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+HOURS = 5 * 3600
+
+
+class Server(Protocol):
+    """What conftest.py's servers can do."""
+
+    port: int
+    folder: Path
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def ask(self, *command: str) -> bytes: ...
+
+
+MakeServer = Callable[..., Server]
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    try:
+        with small_disk(4) as folder:
+            yield folder
+    except CannotMount as reason:
+        pytest.skip(f"NOT TESTED, a full disk: {reason}")
+
+
+def adds_until_refused(store: RedisStateStore, within: float) -> tuple[list[str], str]:
+    """The keys that were granted, and what the refusal said."""
+    granted: list[str] = []
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        begin = time.monotonic()
+        try:
+            assert store.add(f"add{len(granted)}", os.urandom(60_000), 600)
+        except StoreUnavailable as error:
+            assert time.monotonic() - begin < 2.0
+            return granted, str(error)
+        granted.append(f"add{len(granted)}")
+    raise AssertionError("never refused")
+
+
+def back(store: RedisStateStore, within: float) -> None:
+    end = time.monotonic() + within
+    while True:
+        try:
+            assert store.add(f"after{time.monotonic()}", b"v", 60)
+            return
+        except StoreUnavailable:
+            assert time.monotonic() < end, "does not recover"
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("fsync", ["everysec", "always"])
+def test_disk_full(disk: Path, make_server: MakeServer, fsync: str) -> None:
+    """With everysec the server lives on and can be read; with always it ends itself rather than forget."""
+    server = make_server("--appendonly", "yes", "--appendfsync", fsync, "--dir", str(disk))
+    server.folder = disk
+    server.start()
+    store = RedisStateStore(server.url)
+    try:
+        for key in ("taken", "left"):
+            store.put(key, b"v", 600)
+        assert store.take("taken") == b"v"
+        fill(disk)
+        granted, told = adds_until_refused(store, 20)
+        if fsync == "everysec":
+            assert "cannot write to its disk" in told
+            for call in (lambda: store.take("left"), lambda: store.incr("counter", 60)):
+                with pytest.raises(StoreUnavailable, match="disk"):
+                    call()
+            assert store.get("left") == b"v"
+            make_room(disk)
+            back(store, 10)
+        else:
+            make_room(disk)
+            server.stop()
+            server.start()
+            back(store, 5)
+        assert store.take("taken") is None
+        assert store.take("left") == b"v"
+        assert store.take("left") is None
+        assert [key for key in granted if store.add(key, b"", 60)] == []
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("step", [HOURS, -HOURS])
+def test_the_apps_clock_does_not_matter(server: Server, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    store, real = RedisStateStore(server.url), time.time
+    try:
+        store.put("taken", b"v", 600)
+        store.put("left", b"v", 600)
+        store.put("over", b"v", 1)
+        assert store.take("taken") == b"v"
+        assert store.incr("counter", 600) == 1
+        monkeypatch.setattr(time, "time", lambda: real() + step)
+        assert store.take("taken") is None
+        assert store.get("left") == b"v"
+        assert store.incr("counter", 600) == 2
+        time.sleep(1.1)
+        assert store.take("over") is None
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("step", [HOURS, -HOURS])
+def test_the_servers_clock_is_stepped(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: int
+) -> None:
+    """As on SQLite: forward ends early, back lets live longer; what was used stays used."""
+    if not FAKETIME.exists():
+        pytest.skip("NOT TESTED, the server's clock: libfaketime is not installed")
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    server = make_server()
+    with monkeypatch.context() as environment:
+        environment.setenv("LD_PRELOAD", str(FAKETIME))
+        environment.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
+        environment.setenv("FAKETIME_NO_CACHE", "1")
+        environment.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        server.start()
+    store = RedisStateStore(server.url)
+    try:
+        for key in ("taken", "left"):
+            store.put(key, b"v", 600)
+        assert store.take("taken") == b"v"
+        assert store.incr("counter", 600) == 1
+        before = int(server.ask("TIME").split(b"\r\n")[2])
+        offset.write_text(f"{step:+d}\n")
+        time.sleep(0.3)  # Valkey looks at the clock ten times a second
+        after = int(server.ask("TIME").split(b"\r\n")[2])
+        if abs(after - before - step) > 60:
+            pytest.skip("NOT TESTED, the server's clock: libfaketime does not reach this build")
+        assert store.take("taken") is None
+        assert store.get("left") == (None if step > 0 else b"v")
+        assert store.incr("counter", 600) == (1 if step > 0 else 2)
+        offset.write_text("+0\n")
+        time.sleep(0.3)
+        assert store.take("taken") is None
+    finally:
+        store.close()
+
+
+@pytest.mark.slow
+def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
+    """Before the server has the question, and after it acted but before the answer arrived."""
+    at = 0
+    store = RedisStateStore(server.url)
+    try:
+        cut = True
+        while cut:
+            at += 1
+            log = tmp_path / f"{at}.log"
+            store.put(f"{at}:take0", b"v", 600)
+            workers: list[Workers[RedisStateStore]] = []
+            with CuttingProxy(("127.0.0.1", server.port), at, lambda: workers[0].kill()) as proxy:
+                url = f"redis://127.0.0.1:{proxy.port}/0"
+                with Workers(partial(RedisStateStore, url), 1) as group:
+                    workers.append(group)
+                    group.start(work_until_killed, f"{at}:", 1, str(log))
+                    try:
+                        group.results()
+                    except WorkerFailed as error:
+                        assert proxy.done.wait(5), error
+                cut = proxy.done.is_set()
+            check_after_kill(store, f"{at}:", 1, log.read_text() if log.exists() else "")
+            assert store.add(f"{at}:new link", b"v", 60)
+            assert store.take(f"{at}:new link") == b"v"
+    finally:
+        store.close()
+    assert at > 6, "three questions and three answers at least"
