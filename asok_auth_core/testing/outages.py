@@ -14,6 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..contracts import StateStore
+from .processes import WorkerFailed, Workers
+from .races import check_after_kill, work_until_killed
+
 BALLAST = "ballast"
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
@@ -39,7 +43,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
             yield folder
         finally:
             # Lazy: a server that was killed a moment ago may still hold a file.
-            subprocess.run((f"{mount[:-5]}umount", "-l", str(folder)), check=True)  # noqa: S603
+            subprocess.run((str(Path(mount).with_name("umount")), "-l", str(folder)), check=True)  # noqa: S603
     finally:
         folder.rmdir()
 
@@ -124,3 +128,38 @@ class CuttingProxy:
                 self._cut()
                 self.done.set()
             return self.done.is_set()
+
+
+def kill_at_every_message(
+    store: StateStore, server: Address, opener: Callable[[int], Callable[[], StateStore]], folder: Path
+) -> int:
+    """``kill -9`` a client before its first message, then another before the second, and so on.
+
+    ``opener(port)`` gives a picklable function that opens the store through the proxy at ``port``.
+    Fails if anything is usable twice or somebody is locked out; how many were killed.
+    """
+    kills = 0
+    while True:
+        prefix, log = f"message{kills}:", folder / f"{kills}.log"
+        store.put(prefix + "take0", b"v", 600)
+        survived = not _killed(server, opener, kills + 1, prefix, log)
+        check_after_kill(store, prefix, 1, log.read_text() if log.exists() else "")
+        assert store.add(prefix + "new link", b"v", 600)
+        assert store.take(prefix + "new link") == b"v"
+        if survived:
+            return kills
+        kills += 1
+
+
+def _killed(
+    server: Address, opener: Callable[[int], Callable[[], StateStore]], at: int, prefix: str, log: Path
+) -> bool:
+    group: Workers[StateStore]
+    with CuttingProxy(server, at, lambda: group.kill()) as proxy, Workers(opener(proxy.port), 1) as group:
+        group.start(work_until_killed, prefix, 1, str(log))
+        try:
+            group.results()
+        except WorkerFailed:
+            if not proxy.done.wait(5):
+                raise
+        return proxy.done.is_set()

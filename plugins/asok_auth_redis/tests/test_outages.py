@@ -13,9 +13,13 @@ import pytest
 from asok_auth_redis import RedisStateStore
 
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.outages import CannotMount, CuttingProxy, fill, make_room, small_disk
-from asok_auth_core.testing.processes import WorkerFailed, Workers
-from asok_auth_core.testing.races import check_after_kill, work_until_killed
+from asok_auth_core.testing.outages import (
+    CannotMount,
+    fill,
+    kill_at_every_message,
+    make_room,
+    small_disk,
+)
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 HOURS = 5 * 3600
@@ -165,28 +169,39 @@ def test_the_servers_clock_is_stepped(
 @pytest.mark.slow
 def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
     """Before the server has the question, and after it acted but before the answer arrived."""
-    at = 0
+
+    def opener(port: int) -> Callable[[], RedisStateStore]:
+        return partial(RedisStateStore, f"redis://127.0.0.1:{port}/0")
+
     store = RedisStateStore(server.url)
     try:
-        cut = True
-        while cut:
-            at += 1
-            log = tmp_path / f"{at}.log"
-            store.put(f"{at}:take0", b"v", 600)
-            workers: list[Workers[RedisStateStore]] = []
-            with CuttingProxy(("127.0.0.1", server.port), at, lambda: workers[0].kill()) as proxy:
-                url = f"redis://127.0.0.1:{proxy.port}/0"
-                with Workers(partial(RedisStateStore, url), 1) as group:
-                    workers.append(group)
-                    group.start(work_until_killed, f"{at}:", 1, str(log))
-                    try:
-                        group.results()
-                    except WorkerFailed as error:
-                        assert proxy.done.wait(5), error
-                cut = proxy.done.is_set()
-            check_after_kill(store, f"{at}:", 1, log.read_text() if log.exists() else "")
-            assert store.add(f"{at}:new link", b"v", 60)
-            assert store.take(f"{at}:new link") == b"v"
+        assert kill_at_every_message(store, ("127.0.0.1", server.port), opener, tmp_path) > 5
     finally:
         store.close()
-    assert at > 6, "three questions and three answers at least"
+
+
+class LateStore(RedisStateStore):
+    """Answers a take before it has happened."""
+
+    late = ""
+
+    def take(self, key: str) -> bytes | None:
+        self.late = key
+        return self.get(key)
+
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        self.delete(self.late)
+        return super().add(key, value, ttl)
+
+
+@pytest.mark.slow
+def test_a_store_that_answers_too_soon_is_found(server: Server, tmp_path: Path) -> None:
+    def opener(port: int) -> Callable[[], LateStore]:
+        return partial(LateStore, f"redis://127.0.0.1:{port}/0")
+
+    store = RedisStateStore(server.url)
+    try:
+        with pytest.raises(AssertionError, match="taken twice"):
+            kill_at_every_message(store, ("127.0.0.1", server.port), opener, tmp_path)
+    finally:
+        store.close()
