@@ -15,6 +15,7 @@ from asok_auth_redis import RedisStateStore
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.testing.outages import (
     CannotMount,
+    CuttingProxy,
     fill,
     kill_at_every_message,
     make_room,
@@ -97,6 +98,9 @@ def test_disk_full(disk: Path, make_server: MakeServer, fsync: str) -> None:
             make_room(disk)
             back(store, 10)
         else:
+            assert "cannot be reached" in told
+            with pytest.raises(ConnectionRefusedError):
+                server.ask("PING")
             make_room(disk)
             server.stop()
             server.start()
@@ -178,6 +182,38 @@ def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
         assert kill_at_every_message(store, ("127.0.0.1", server.port), opener, tmp_path) > 5
     finally:
         store.close()
+
+
+@pytest.mark.slow
+def test_1_the_server_is_killed_at_every_message(server: Server) -> None:
+    """Also between having acted and its answer, which nobody gets then."""
+    direct = RedisStateStore(server.url)
+    at, outcomes = 0, set()
+    try:
+        cut = True
+        while cut:
+            at += 1
+            direct.put(f"link{at}", b"v", 600)
+            with CuttingProxy(("127.0.0.1", server.port), at, server.stop) as proxy:
+                store = RedisStateStore(f"redis://127.0.0.1:{proxy.port}/0")
+                try:
+                    first = store.take(f"link{at}")
+                except StoreUnavailable:
+                    first = None
+                finally:
+                    store.close()
+                cut = proxy.done.is_set()
+            if cut:
+                server.start()
+            second = direct.take(f"link{at}")
+            assert (first, second) != (b"v", b"v"), "taken twice"
+            assert direct.take(f"link{at}") is None
+            assert direct.add(f"new{at}", b"v", 600)
+            outcomes.add((first, second))
+    finally:
+        direct.close()
+    # Refused before it happened, refused although it happened, and at the end not cut off.
+    assert outcomes == {(None, b"v"), (None, None), (b"v", None)}
 
 
 class LateStore(RedisStateStore):
