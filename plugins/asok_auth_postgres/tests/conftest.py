@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -25,9 +25,9 @@ with warnings.catch_warnings():
 class Server:
     """One server in a folder of its own; it can be stopped, paused and started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         # Not pytest's folder: the server runs as another user, who must be able to enter it.
-        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="pg"))
         self._server = PostgresServer(self.folder, cleanup_mode=None)
 
     @property
@@ -57,10 +57,19 @@ class Server:
     def remove(self) -> None:
         self.resume()
         self._server.stop()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def copy(self) -> Server:
+        """Another server, not started, with a copy of the data of this one, which must be stopped."""
+        other = Server()
+        shutil.copytree(self.folder, other.folder, dirs_exist_ok=True)
+        for path in (other.folder, *other.folder.rglob("*")):
+            original = (self.folder / path.relative_to(other.folder)).stat()
+            os.chown(path, original.st_uid, original.st_gid)
+        return other
 
     def _signal(self, number: signal.Signals) -> None:
-        pid = self._server.get_pid()
+        pid = self._server.get_pid() if self._server._postmaster_info else None
         if pid is None or not psutil.pid_exists(pid):
             return
         postmaster = psutil.Process(pid)
@@ -80,6 +89,20 @@ def running_server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def contract_url(running_server: Server) -> str:
     return os.environ.get("DATABASE_URL") or running_server.url
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[..., Server]]:
+    """Makes servers of the test's own, not started yet; all are removed at the end."""
+    made: list[Server] = []
+
+    def make(*, folder: Path | None = None, copy_of: Server | None = None) -> Server:
+        made.append(copy_of.copy() if copy_of else Server(folder))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.remove()
 
 
 @pytest.fixture
