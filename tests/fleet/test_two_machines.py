@@ -334,7 +334,7 @@ def test_a_totp_step_used_on_one_is_refused_on_the_other(machines: tuple[Machine
 
 
 def test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 17"""
+    """SECURITY 23: from the next request on, wherever it arrives."""
     one, two = machines
     address = new_address()
     token = first_line(log_in(one, two, address).get(one, "/token"))
