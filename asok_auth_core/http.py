@@ -85,6 +85,8 @@ class WebRequest(ABC):
     """The mail address this very request has proved, so that a login that follows can record it."""
     proved_by: str | None = None
     """The login method that proved it."""
+    wanted_url: str | None = None
+    """Where who logs in by this request asked to go, checked; for an app's own ``request.login(user)``."""
     scopes: tuple[str, ...] | None = None
     """The permission patterns that the API token this request came with was made for; None: no limit."""
     proof_error: AuthError | None = None

@@ -46,9 +46,14 @@ SUMMARIES = {
     Kind.factor: "The second factor {label}",
     Kind.events: "The event observer {label}",
 }
+CREDENTIALS = (
+    "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET` in the environment, or give "
+    '`AUTH["PROVIDERS"]["{name}"]` a `client_id` and a `client_secret`; then the button appears on the '
+    "login page."
+)
 USAGES = {
-    Kind.provider: "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET`; the button appears on the login page.",
-    Kind.oidc: "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET`; the button appears on the login page.",
+    Kind.provider: CREDENTIALS,
+    Kind.oidc: CREDENTIALS,
     Kind.signer: 'Set `AUTH["SIGNER"]` to its algorithm.',
     Kind.mail: 'Set `AUTH["MAIL_TRANSPORT"]` to `"{short}"`.',
     Kind.permissions: "What it grants is merged with what other plugins grant.",
@@ -79,10 +84,14 @@ class Plan:
     def context(self) -> dict[str, str]:
         """What the templates are filled with."""
         core = Version(__version__)
-        words = {"label": self.label, "env": self.name.upper(), "short": self.name.replace("_", "-")}
+        words = {
+            "name": self.name,
+            "label": self.label,
+            "env": self.name.upper(),
+            "short": self.name.replace("_", "-"),
+        }
         return {
             **words,
-            "name": self.name,
             "cls": "".join(part.capitalize() for part in self.name.split("_")),
             "distribution": self.distribution,
             "module": self.module,
@@ -177,7 +186,8 @@ def _show(plan: Plan, written: list[Path]) -> None:
             "\nNext:\n",
             (f"  cd {folder}\n  pip install -e . pytest hypothesis\n  pytest\n", "bold"),
             f"All of it is green now. Then change {plan.module}/__init__.py, keep pytest green, "
-            "and see it with: asok-auth plugins",
+            "and see it with: asok-auth plugins\n"
+            f"To use it in an app: {plan.context()['usage'].replace('`', '')}",
         ),
         soft_wrap=True,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..http import Session, WebRequest
 from ..types import User
 from .auth import Auth
+from .factor_policy import second_factor_required
 from .generation import GENERATION, generation, raise_generation
 from .login import LOGIN_KEY
 from .recent_login import require_recent_login
@@ -22,6 +23,18 @@ def is_ended(auth: Auth, session: Session) -> bool:
         return False
     number = record.get(GENERATION, 0)
     return type(number) is not int or number != generation(auth, str(record.get("user")))
+
+
+def lacks_factor(auth: Auth, session: Session, user: User) -> bool:
+    """True if ``session`` was begun with one factor, but who began it must have two by now.
+
+    ``user`` is whose session it is; somebody who lends an account has begun it as another.
+    """
+    record = session.get(LOGIN_KEY)
+    if not isinstance(record, dict) or record.get("factor") is not None:
+        return False
+    began = user if record.get("user") == str(user.id) else auth.users.by_id(str(record.get("user")))
+    return began is None or second_factor_required(auth, began)
 
 
 def end_other_sessions(auth: Auth, request: WebRequest) -> User:

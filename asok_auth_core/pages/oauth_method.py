@@ -193,6 +193,7 @@ class OAuthMethod(LoginMethod):
     def _hand_over(self, request: WebRequest, finished: Finished) -> WebResponse:
         """To the app's own function, as asok-auth-providers did."""
         prove(request, finished.identity)
+        request.wanted_url = finished.next_url
         on_login = cast("OnLogin", self._auth.settings.on_login)
         on_login(request.native, user_info(finished.identity))
         return WebResponse.see_other(finished.next_url or self._auth.settings.login_redirect)

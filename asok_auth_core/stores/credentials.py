@@ -66,14 +66,14 @@ class SqlCredentialStore(CredentialStore):
         self._random = random
         self._schema_made = False
 
-    def create_schema(self) -> None:
+    def create_schema(self, attempts: int = ATTEMPTS) -> None:
         """Make the table and its indexes if they are missing. Best done at start-up: on MySQL, making
         a table ends the transaction that is open."""
         mysql = self._engine.quote_identifier("x").startswith("`")
         for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:
             # Of two that make it at once, PostgreSQL refuses the slower in spite of IF NOT EXISTS,
             # and Asok's SQLite engine finds a file that is being made "locked".
-            self._execute(statement, (), ATTEMPTS)
+            self._execute(statement, (), attempts)
         self._schema_made = True
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:

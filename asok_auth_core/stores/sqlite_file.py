@@ -38,6 +38,10 @@ _inherited: list[object] = []
 """Connections of a parent process. SQLite forbids even closing them after a fork, so they are kept."""
 
 
+class StoreConnection(sqlite3.Connection):
+    """A connection of ours: a ResourceWarning about one that was left open says whose it was."""
+
+
 class SQLiteFile:
     """Runs transactions on the file at ``path`` from any thread, and in any process after a fork."""
 
@@ -134,7 +138,9 @@ class SQLiteFile:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         identity = self._identity()
         # Time-out 0: waiting is done in _patiently, with one deadline for the whole call.
-        connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=0, isolation_level=None, check_same_thread=False, factory=StoreConnection
+        )
         opened = _Opened(connection, identity)
         try:
             _patiently(self._prepare, connection, deadline)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model, close_all_db_connections
@@ -102,14 +103,40 @@ def asok_app(
         _forget_models()
 
 
-def asgi_call(app: Asok, scope: Mapping[str, object]) -> list[dict[str, object]]:
-    """The messages that ``app`` answers with under ASGI to a request without a body."""
-    sent: list[dict[str, object]] = []
+def asgi_call(
+    app: Asok,
+    method: str,
+    target: str,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> tuple[int, list[tuple[str, str]], str]:
+    """Status, headers (names in lower case) and text that ``app`` answers with under ASGI.
+
+    ``target`` is a path with or without a query; a ``body`` is a form's.
+    """
+    path, _, query = target.partition("?")
+    fixed = [("host", "localhost"), ("content-length", str(len(body)))]
+    if body:
+        fixed.append(("content-type", "application/x-www-form-urlencoded"))
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), text.encode("latin-1")) for name, text in [*fixed, *headers]],
+        "client": ("127.0.0.1", 1234),
+        "server": ("localhost", 80),
+    }
+    sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
     async def run() -> None:
@@ -127,7 +154,9 @@ def asgi_call(app: Asok, scope: Mapping[str, object]) -> list[dict[str, object]]
         close_all_db_connections()
 
     asyncio.run(run())
-    return sent
+    start, *rest = sent
+    found = [(name.decode().lower(), text.decode()) for name, text in start["headers"]]
+    return start["status"], found, b"".join(message.get("body", b"") for message in rest).decode()
 
 
 def _write(path: Path, source: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
@@ -22,9 +23,9 @@ with warnings.catch_warnings():
 class PostgresServer:
     """One server in a folder of its own; it can be stopped, paused and started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         # Not pytest's folder: the server runs as another user, who must be able to enter it.
-        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="pg"))
         self._server = _Server(self.folder, cleanup_mode=None)
 
     @property
@@ -59,10 +60,19 @@ class PostgresServer:
         """End it and delete its folder."""
         self.resume()
         self._server.stop()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def copy(self) -> PostgresServer:
+        """Another server, not started, with a copy of the data of this one, which must be stopped."""
+        other = PostgresServer()
+        shutil.copytree(self.folder, other.folder, dirs_exist_ok=True)
+        for path in (other.folder, *other.folder.rglob("*")):
+            original = (self.folder / path.relative_to(other.folder)).stat()
+            os.chown(path, original.st_uid, original.st_gid)
+        return other
 
     def _signal(self, number: signal.Signals) -> None:
-        pid = self._server.get_pid()
+        pid = self._server.get_pid() if self._server._postmaster_info else None
         if pid is None or not psutil.pid_exists(pid):
             return
         postmaster = psutil.Process(pid)

@@ -17,6 +17,7 @@ from asok_auth_core import AuthExtension, Event, LoginMethod, SecondFactor, hook
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.errors import (
     ConfigurationError,
+    LoginRejected,
     PluginError,
     SettingError,
     StoreUnavailable,
@@ -394,14 +395,9 @@ class TestASGI:
     def call(
         self, app: Asok, path: str, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], str]:
-        target, _, query = path.partition("?")
-        raw = [(k.lower().encode(), v.encode()) for k, v in {"host": "localhost", **(headers or {})}.items()]
-        scope = {"type": "http", "method": "GET", "path": target, "query_string": query.encode()}
-        start, *bodies = asgi_call(app, {**scope, "headers": raw, "client": ("127.0.0.1", 1)})
-        pairs = [(k.decode(), v.decode()) for k, v in start["headers"]]  # type: ignore[attr-defined]
+        status, pairs, body = asgi_call(app, "GET", path, list((headers or {}).items()))
         cookies = "; ".join(v.split(";")[0] for k, v in pairs if k == "set-cookie")
-        body = b"".join(message["body"] for message in bodies)  # type: ignore[misc]
-        return start["status"], {**dict(pairs), "cookies": cookies}, body.decode()  # type: ignore[return-value]
+        return status, {**dict(pairs), "cookies": cookies}, body
 
     def test_pages(self, app: Asok) -> None:
         status, _, body = self.call(app, "/auth/login")
@@ -578,6 +574,35 @@ class TestUsers:
         assert users.email_of(ada) == "ada@example.org"
         created = users.create("bob@example.org", "Bob")
         assert users.by_id(str(created.id)).name == "Bob"  # type: ignore[union-attr]
+
+
+class TestAddressesInAnyCase:
+    """What an app stored before, with capitals, is found; SECURITY 15: nobody is picked by chance."""
+
+    def test_capitals_in_the_database(self, app: Asok) -> None:
+        User = MODELS_REGISTRY["User"]
+        grace = User.create(email="Grace@Example.Org")
+        users = AsokUsers(app)
+        for spelling in ("grace@example.org", "Grace@example.org", "GRACE@EXAMPLE.ORG", "Grace@Example.Org"):
+            assert users.by_email(spelling).id == grace.id  # type: ignore[union-attr]
+        assert users.by_email("grace@example.com") is None
+
+    def test_two_that_differ_in_case_only(self, app: Asok) -> None:
+        User = MODELS_REGISTRY["User"]
+        one, other = User.create(email="Grace@example.org"), User.create(email="GRACE@example.org")
+        users = AsokUsers(app)
+        assert users.by_email("Grace@example.org").id == one.id  # type: ignore[union-attr]
+        assert users.by_email("GRACE@example.org").id == other.id  # type: ignore[union-attr]
+        assert users.by_email("grace@example.org") is None
+        with pytest.raises(LoginRejected, match="Several accounts"):
+            users.create("grace@example.org")
+
+    def test_letters_that_only_look_equal_are_not(self, app: Asok) -> None:
+        """``K`` in lower case is ``k``, and databases know more such pairs."""
+        MODELS_REGISTRY["User"].create(email="\N{KELVIN SIGN}ate@example.org")
+        users = AsokUsers(app)
+        assert users.by_email("kate@example.org") is None
+        assert users.by_email("\N{KELVIN SIGN}ate@example.org") is not None
 
 
 def test_installed_below_root(tmp_path: Path) -> None:

@@ -108,6 +108,19 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
             run(tmp_path / "none", *command)
 
 
+def test_a_key_that_older_ones_are_separated_by_cannot_be_among_them(env: Path) -> None:
+    before = 'SECRET_KEY="a, b; a key of thirty-two bytes or more"\n'
+    env.write_text(before)
+    with pytest.raises(ConfigurationError, match="holds a comma"):
+        run(env, "rotate")
+    assert env.read_text() == before
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        run(tmp_path, "rotate")
+
+
 def test_29_a_rotation_logs_nobody_out_until_the_old_key_is_retired(tmp_path: Path) -> None:
     """A browser's session and an API token, through all steps, with a start of the app after each."""
     env = tmp_path / "keys.env"

@@ -99,6 +99,23 @@ def test_the_command_writes_and_says_the_next_step(
     assert "exists already" in err
 
 
+@pytest.mark.parametrize("kind", ["provider", "oidc"])
+def test_a_new_provider_is_told_that_it_needs_credentials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """Without them its button does not appear, and nothing else would say why."""
+    _, out, _ = run(capsys, "my-lab", "--kind", kind, "--into", str(tmp_path))
+    assert "MY_LAB_CLIENT_ID and MY_LAB_CLIENT_SECRET" in out
+    assert 'AUTH["PROVIDERS"]["my_lab"]' in out
+    readme = (tmp_path / "asok-oauth-my-lab" / "README.md").read_text()
+    assert "`MY_LAB_CLIENT_ID`" in readme
+
+
+def test_every_kind_is_told_how_it_is_put_to_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "my", "--kind", "signer", "--into", str(tmp_path))
+    assert 'To use it in an app: Set AUTH["SIGNER"]' in out
+
+
 def test_an_oauth2_provider_and_its_package_stay_small(written: dict[str, Path]) -> None:
     folder = written["provider"]
     source = (folder / "asok_oauth_myprovider" / "__init__.py").read_text().splitlines()

@@ -14,8 +14,13 @@ import json
 import os
 import re
 import secrets
+import select
+import shutil
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -27,7 +32,8 @@ from asok_auth_dev.people import Person
 from asok_auth_dev.provider import DevProvider
 from asok_totp.totp import Parameters, code_at
 
-from asok_auth_core.testing.valkey_server import free_port
+from asok_auth_core.testing.postgres_server import PostgresServer
+from asok_auth_core.testing.valkey_server import ValkeyServer, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -93,9 +99,12 @@ def get(request):
 class Machine:
     """One server in a folder of its own, on an address of its own."""
 
-    def __init__(self, folder: Path, address: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, address: str, environ: Mapping[str, str], namespace: str | None = None
+    ) -> None:
         self.folder = folder
-        self.url = f"http://{address}:{free_port(address)}"
+        self.url = f"http://{address}:{8000 if namespace else free_port(address)}"
+        self._inside = ["ip", "netns", "exec", namespace] if namespace else []
         self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
         for name, source in SOURCES.items():
@@ -104,7 +113,7 @@ class Machine:
             path.write_text(source)
 
     def start(self) -> None:
-        command = [sys.executable, "serve.py", self.url.removeprefix("http://")]
+        command = [*self._inside, sys.executable, "serve.py", self.url.removeprefix("http://")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=dict(self._environ), stdout=log, stderr=log
@@ -185,6 +194,82 @@ def new_address() -> str:
     return f"p{secrets.token_hex(5)}@example.org"
 
 
+class Relay(socketserver.ThreadingTCPServer):
+    """Gives PostgreSQL's Unix socket, which needs no network, an address that does."""
+
+    daemon_threads = True
+
+    def __init__(self, address: str, path: str) -> None:
+        super().__init__((address, 0), _Relayed)
+        self.path = path
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+
+class _Relayed(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        relay = self.server
+        assert isinstance(relay, Relay)
+        with socket.socket(socket.AF_UNIX) as there:
+            there.connect(relay.path)
+            other = {self.request: there, there: self.request}
+            while True:
+                for ready in select.select(list(other), [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    other[ready].sendall(data)
+
+
+@pytest.fixture
+def namespaces() -> Iterator[list[tuple[str, str, str]]]:
+    """Two network namespaces, each joined to this one by a veth pair: name, address inside, here."""
+    tag, ip = secrets.token_hex(3), shutil.which("ip")
+    if ip is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need root and the command ip")
+    made = []
+    with ExitStack() as stack:
+        for number in (1, 2):
+            name, here, net = f"asok{tag}{number}", f"as{tag}{number}", f"10.213.{secrets.randbelow(256)}"
+            tried = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True)
+            if tried.returncode:
+                pytest.skip(f"network namespaces are not allowed here: {tried.stderr.strip()}")
+            stack.callback(subprocess.run, [ip, "netns", "del", name], check=True)
+            for line in (
+                f"link add {here} type veth peer name eth0 netns {name}",
+                f"addr add {net}.1/24 dev {here}",
+                f"link set {here} up",
+                f"-n {name} addr add {net}.2/24 dev eth0",
+                f"-n {name} link set eth0 up",
+                f"-n {name} link set lo up",
+            ):
+                subprocess.run([ip, *line.split()], check=True)
+            made.append((name, f"{net}.2", f"{net}.1"))
+        yield made
+
+
+def environment(
+    state: str, valkey_url: str, postgres_url: str, provider: DevProvider, key: str
+) -> Mapping[str, str]:
+    """What a machine is told; nothing else is shared."""
+    settings = {
+        "STATE_STORE": state,
+        "MAIL_TRANSPORT": "file",
+        "MAGIC_LINK": {"WINDOW": 86_400},
+        "PROVIDERS": provider.settings(),
+    }
+    return {
+        **{name: text for name, text in os.environ.items() if not name.startswith(("ASOK_", "COVERAGE_"))},
+        "SECRET_KEY": key,
+        "DEBUG": "true",  # the provider and the machines speak plain http here
+        "APP_URL": APP_URL,
+        "DATABASE_URL": postgres_url,
+        "MAIL_FROM": "app@app.example",
+        "ASOK_SESSION_BACKEND": "redis",
+        "ASOK_REDIS_URL": valkey_url,
+        "APP_AUTH": json.dumps(settings),
+    }
+
+
 @pytest.fixture(scope="module", params=["valkey", "postgresql"])
 def machines(
     request: pytest.FixtureRequest,
@@ -194,23 +279,8 @@ def machines(
     provider: DevProvider,
 ) -> Iterator[tuple[Machine, Machine]]:
     """Two of them, with the state in Valkey or in PostgreSQL."""
-    settings = {
-        "STATE_STORE": valkey_url if request.param == "valkey" else postgres_url,
-        "MAIL_TRANSPORT": "file",
-        "MAGIC_LINK": {"WINDOW": 86_400},
-        "PROVIDERS": provider.settings(),
-    }
-    environ = {
-        **{name: text for name, text in os.environ.items() if not name.startswith(("ASOK_", "COVERAGE_"))},
-        "SECRET_KEY": secrets.token_hex(32),
-        "DEBUG": "true",  # the provider and the machines speak plain http here
-        "APP_URL": APP_URL,
-        "DATABASE_URL": postgres_url,
-        "MAIL_FROM": "app@app.example",
-        "ASOK_SESSION_BACKEND": "redis",
-        "ASOK_REDIS_URL": valkey_url,
-        "APP_AUTH": json.dumps(settings),
-    }
+    state = valkey_url if request.param == "valkey" else postgres_url
+    environ = environment(state, valkey_url, postgres_url, provider, secrets.token_hex(32))
     with ExitStack() as stack:
         made = []
         for address in ("127.0.0.2", "127.0.0.3"):
@@ -374,3 +444,41 @@ def test_when_one_is_killed_the_other_goes_on(machines: tuple[Machine, Machine])
     late = Visitor()
     late.get(one, "/auth/login")
     assert late.post(one, "/auth/magic/callback", token=waiting).status_code == 400
+
+
+def test_in_network_namespaces(
+    namespaces: list[tuple[str, str, str]],
+    provider: DevProvider,
+    tmp_path: Path,
+) -> None:
+    """Two networks that meet only where the stores listen. (The local provider is on loopback: not here.)"""
+    if "DATABASE_URL" in os.environ or "REDIS_URL" in os.environ:
+        pytest.skip("the servers of DATABASE_URL and REDIS_URL may be out of the namespaces' reach")
+    with ExitStack() as stack:
+        database = PostgresServer()
+        database.start()
+        stack.callback(database.remove)
+        path = str(next(database.folder.parent.glob(f"{database.folder.name}/.s.PGSQL.*[0-9]")))
+        valkey = ValkeyServer(tmp_path / "valkey", "--save", "", address="0.0.0.0")
+        valkey.start()
+        stack.callback(valkey.stop)
+        relay = stack.enter_context(Relay("0.0.0.0", path))
+        stack.callback(relay.shutdown)
+        made = []
+        key = secrets.token_hex(32)
+        for name, address, here in namespaces:
+            postgres_url = f"postgresql://postgres@{here}:{relay.server_address[1]}/postgres"
+            valkey_url = f"redis://{here}:{valkey.port}/0"
+            environ = environment(postgres_url, valkey_url, postgres_url, provider, key)
+            machine = Machine(tmp_path / name, address, environ, name)
+            stack.callback(machine.kill)
+            machine.start()
+            made.append(machine)
+        machines = made[0], made[1]
+        test_a_link_of_one_machine_is_used_on_the_other_once(machines)
+        test_a_code_of_one_machine_is_used_on_the_other_once(machines)
+        test_wrong_codes_are_counted_together(machines)
+        test_a_totp_step_used_on_one_is_refused_on_the_other(machines)
+        test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines)
+        test_logging_out_everywhere_reaches_both(machines)
+        test_when_one_is_killed_the_other_goes_on(machines)

@@ -160,6 +160,7 @@ class TestAccountPage:
         here.get("/enter")
         there.get("/enter")
         monkeypatch.setattr(app._session_store, "get_user_sessions", lambda user_id: [])
+        assert "Other devices may be missing from this list" in here.get("/auth/account").text
         here.post("/auth/sessions/end", data=self.form(here))
         assert who(there) == "nobody"
 

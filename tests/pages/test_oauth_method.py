@@ -524,6 +524,16 @@ def test_on_login_is_called_as_asok_auth_providers_did(tmp_path: Path) -> None:
     assert len(seen) == 1
 
 
+def test_on_login_finds_where_the_person_wanted_to_go(tmp_path: Path) -> None:
+    """For ``request.login(user)`` within it: a second factor asked for there must not lose the place."""
+    seen: list[FakeRequest] = []
+    app = make(tmp_path, config={"ON_LOGIN": lambda native, info: None})
+    seen.append(app.log_in(next_url="/after")[0])
+    assert seen[0].wanted_url == "/after"
+    seen.append(app.log_in(next_url="https://evil.example/")[0])
+    assert seen[1].wanted_url is None
+
+
 # -- pages -----------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,19 @@ def query(path: Path, statement: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
+def test_a_connection_left_open_is_told_from_the_framework_s(store: SQLiteStateStore) -> None:
+    """pyproject.toml ignores warnings about unclosed ``sqlite3.Connection``s: those are Asok's."""
+    kinds = set()
+
+    def look(connection: sqlite3.Connection) -> None:
+        kinds.add(type(connection))
+
+    store._file.write(look)
+    (kind,) = kinds
+    assert kind.__name__ == "StoreConnection"
+    assert kind.__module__ == "asok_auth_core.stores.sqlite_file"
+
+
 class TestPlace:
     @pytest.mark.parametrize(
         ("url", "file"),

@@ -11,10 +11,10 @@ from asok.core.extension import AsokExtension
 from asok.request import Request
 
 from ...contracts import CredentialStore
-from ...errors import AuthError, ConfigurationError
-from ...flows.auth import Auth
+from ...errors import AuthError, ConfigurationError, StoreUnavailable
+from ...flows.auth import Auth, logger
 from ...flows.login import LOGIN_KEY
-from ...flows.sessions import is_ended
+from ...flows.sessions import is_ended, lacks_factor
 from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...startup import start, template_packages
@@ -59,7 +59,7 @@ class AuthExtension(AsokExtension):
         _ = users.model  # an app without a user model is told so now, not at its first login
 
         def credentials(clock: Clock, random: Random) -> CredentialStore:
-            return SqlCredentialStore(UsersEngine(users), clock=clock, random=random)
+            return _with_table(UsersEngine(users), clock, random)
 
         self.app = app
         self.auth = start(
@@ -162,7 +162,21 @@ class AuthExtension(AsokExtension):
         if is_ended(self.auth, web.session):
             return None
         user = self.auth.users.by_id(str(user_id))
-        return user if user is not None and self.auth.users.is_active(user) else None
+        if user is None or not self.auth.users.is_active(user):
+            return None
+        return None if lacks_factor(self.auth, web.session, user) else user
+
+
+def _with_table(engine: UsersEngine, clock: Clock, random: Random) -> SqlCredentialStore:
+    """The store, with its table if the database answers now; else its first use makes it."""
+    store = SqlCredentialStore(engine, clock=clock, random=random)
+    try:
+        with engine.at_start_up() as possible:
+            if possible:
+                store.create_schema(attempts=1)
+    except StoreUnavailable as error:
+        logger.warning("%s The first login tries again.", error)
+    return store
 
 
 __all__ = ["AuthExtension"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from asok.request import Request
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 # Asok's own methods, taken before seams.py puts ours in their place.
 ASOK_LOGIN = Request.login
 ASOK_LOGOUT = Request.logout
+
+T = TypeVar("T")
+
+_WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
+"""What a WSGI environ holds without HTTP_ before it (PEP 3333)."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -71,6 +76,35 @@ class AsokSession(Session):
         return [entry for entry in found if entry["sid"] != session.sid]
 
 
+class Headers(Mapping[str, str]):
+    """The request's headers, names in any case (RFC 9110, section 5.1).
+
+    Each is looked up when asked for: Asok's own dictionary writes all their names anew first.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._environ = request.environ
+
+    def get(self, name: str, default: T = None) -> str | T:  # type: ignore[assignment]
+        key = name.upper().replace("-", "_")
+        if key not in _WITHOUT_PREFIX:
+            key = "HTTP_" + key
+        return cast("str | T", self._environ.get(key, default))
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._request.headers)
+
+    def __len__(self) -> int:
+        return len(self._request.headers)
+
+
 class AsokWebRequest(WebRequest):
     """One Asok request; made once for each and kept with it.
 
@@ -85,7 +119,7 @@ class AsokWebRequest(WebRequest):
         self.method = request.environ.get("REQUEST_METHOD", "GET")
         self.path = request.path
         self.cookies = request.cookies_dict
-        self.headers = request.headers
+        self.headers = Headers(request)
 
     @cached_property
     def query(self) -> Mapping[str, str]:  # type: ignore[override]

@@ -77,7 +77,8 @@ def _login(request: Request, user: User, remember: bool = False) -> None:
         ASOK_LOGIN(request, user, remember=remember)
     else:
         web = extension.web_request(request)
-        complete_login(extension.auth, web, user, method=web.proved_by or "app", remember=remember)
+        method = web.proved_by or "app"
+        complete_login(extension.auth, web, user, method=method, remember=remember, next_url=web.wanted_url)
 
 
 def _logout(request: Request) -> None:

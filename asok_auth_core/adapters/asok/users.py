@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
+from asok.orm.engines.postgres import PostgresEngine
 
 from ...contracts import UserDirectory
-from ...errors import ConfigurationError
+from ...engine.addresses import same_account
+from ...errors import ConfigurationError, LoginRejected
 from ...types import Grant, User
 from .roles import kept_grants
 
@@ -53,9 +56,33 @@ class AsokUsers(UserDirectory):
         return self.model.find(id=number) if 0 <= number < 2**63 else None
 
     def by_email(self, email: str) -> User | None:
-        return self.model.find(email=email) or self.model.find(email=email.lower())
+        """The account with this very address, else the only one with it in whatever case.
+
+        None if several differ in case only and none is spelt so: nobody is picked by chance.
+        """
+        # All of it whatever is found, so that known and unknown addresses cost the same.
+        exact = self.model.find(email=email)
+        lower = self.model.find(email=email.lower())
+        others = self._in_any_case(email)
+        for user in (exact, lower):
+            if user is not None and (user.email == email or same_account(user.email, email)):
+                return user
+        return self.by_id(others[0]) if len(others) == 1 else None
+
+    def _in_any_case(self, email: str) -> list[str]:
+        """Ids of accounts. One statement, for which an index on ``LOWER(email)`` helps."""
+        kept = self.model._soft_delete_where()
+        sql = f"SELECT id, email FROM {self.model._table} WHERE LOWER(email) = ?"  # noqa: S608
+        rows = self.model.get_engine(op="read").execute(
+            sql + (f" AND {kept}" if kept else ""), (email.lower(),)
+        )
+        # The database may take more than case for equal: accents, say.
+        return [str(row["id"]) for row in rows if same_account(row["email"], email)]
 
     def create(self, email: str, name: str | None = None) -> User:
+        """See UserDirectory. Raises LoginRejected if accounts differ from it in case only."""
+        if self._in_any_case(email):
+            raise LoginRejected("Several accounts have this email address, in different spellings.")
         fields = {"email": email}
         if name and "name" in self.model._fields:
             fields["name"] = name
@@ -65,9 +92,15 @@ class AsokUsers(UserDirectory):
         return getattr(user, "email", None) or None
 
     def is_active(self, user: User) -> bool:
-        off = any(getattr(user, name, False) for name in _DISABLED)
-        on = all(getattr(user, name) for name in _ENABLED if getattr(user, name, None) is not None)
-        return on and not off
+        for name in _DISABLED:
+            if getattr(user, name, False):
+                return False
+        # A plain loop: every request of somebody logged in comes through here.
+        for name in _ENABLED:
+            value = getattr(user, name, None)
+            if value is not None and not value:
+                return False
+        return True
 
     def grants(self) -> Iterator[Grant]:
         return kept_grants(self.model)
@@ -86,3 +119,21 @@ class UsersEngine:
     def quote_identifier(self, name: str) -> str:
         """``name`` as the engine quotes it."""
         return self._users.model.get_engine().quote_identifier(name)
+
+    @contextmanager
+    def at_start_up(self) -> Iterator[bool]:
+        """True where a statement may run before the app's server forks; leaves no connection behind.
+
+        Not with PostgreSQL: Asok's pool would come into the children without its threads. Not with a
+        database in memory: it ends with the connection.
+        """
+        engine = self._users.model.get_engine()
+        if isinstance(engine, PostgresEngine) or getattr(engine, "db_path", None) == ":memory:":
+            yield False
+            return
+        is_new = getattr(engine._local, "conn", None) is None
+        try:
+            yield True
+        finally:
+            if is_new:
+                engine.close_connections()

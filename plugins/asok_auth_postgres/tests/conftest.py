@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,20 @@ def running_server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def contract_url(running_server: Server) -> str:
     return os.environ.get("DATABASE_URL") or running_server.url
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[..., Server]]:
+    """Makes servers of the test's own, not started yet; all are removed at the end."""
+    made: list[Server] = []
+
+    def make(*, folder: Path | None = None, copy_of: Server | None = None) -> Server:
+        made.append(copy_of.copy() if copy_of else Server(folder))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.remove()
 
 
 @pytest.fixture

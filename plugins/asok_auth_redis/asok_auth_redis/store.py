@@ -108,7 +108,7 @@ _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
     (redis.exceptions.NoPermissionError, "", "does not let this user run GET, SET, GETDEL, DEL and EVAL."),
     (redis.exceptions.OutOfMemoryError, "", "is out of memory (maxmemory). Give it more."),
     (redis.ResponseError, "OOM", "is out of memory (maxmemory). Give it more."),
-    (redis.ResponseError, "MISCONF", "cannot write to its disk."),
+    (redis.ResponseError, "MISCONF", "cannot write to its disk (is it full?)."),
     (redis.ReadOnlyError, "", "is a replica and cannot be written."),
     (redis.BusyLoadingError, "", "is still loading its data."),
     (redis.ResponseError, "unknown command", "is too old: version 6.2 or newer is needed."),

@@ -6,7 +6,6 @@ a test plugin: the pipeline knows neither by name.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import re
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
+import msgspec
 import pyotp
 import pytest
 from asok import Asok
@@ -30,7 +30,7 @@ from asok_auth_core.http import Route, WebResponse
 from asok_auth_core.pages.oauth_method import OAuthMethod
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OpenIDProvider
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.asok_app import asgi_call, asok_app
 from asok_auth_core.testing.fake_provider import FakeProvider
 from asok_auth_core.testing.fakes import FakeRequest
 
@@ -209,51 +209,19 @@ class AsgiClient:
         return self._send("POST", path, urlencode(data).encode(), None)
 
     def _send(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> Answer:
-        path, _, query = path.partition("?")
-        raw = [(b"host", b"localhost"), (b"content-length", str(len(body)).encode())]
-        raw += [(b"content-type", b"application/x-www-form-urlencoded")] if body else []
-        raw += (
-            [(b"cookie", "; ".join(f"{k}={v}" for k, v in self.cookies.items()).encode())]
-            if self.cookies
-            else []
-        )
-        raw += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": raw,
-            "client": ("127.0.0.1", 1234),
-            "server": ("localhost", 80),
-        }
-        sent: list[dict] = []
-
-        async def receive() -> dict:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: dict) -> None:
-            sent.append(message)
-
-        asyncio.run(self.app(scope, receive, send))
-        start = next(message for message in sent if message["type"] == "http.response.start")
-        text = b"".join(
-            message.get("body", b"") for message in sent if message["type"] == "http.response.body"
-        )
-        for name, value in start["headers"]:
-            if name.lower() == b"set-cookie":
-                cookie, _, attributes = value.decode().partition(";")
+        sent = list((headers or {}).items())
+        if self.cookies:
+            sent.append(("cookie", "; ".join(f"{name}={text}" for name, text in self.cookies.items())))
+        status, pairs, text = asgi_call(self.app, method, path, sent, body)
+        for name, value in pairs:
+            if name == "set-cookie":
+                cookie, _, attributes = value.partition(";")
                 key, _, content = cookie.partition("=")
                 if "Max-Age=0" in attributes:
                     self.cookies.pop(key, None)
                 else:
                     self.cookies[key] = content
-        found = {name.decode().title(): value.decode() for name, value in start["headers"]}
-        return Answer(start["status"], found, text.decode())
+        return Answer(status, {name.title(): value for name, value in pairs}, text)
 
 
 class Answer:
@@ -488,6 +456,54 @@ def test_every_way_leads_to_the_enrolment_where_it_is_required(world) -> None:
             way(here, browser)
             assert browser.who == "nobody", way.__name__
             assert browser.get("/auth/second-factor/enrol").status_code == 200, way.__name__
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+@pytest.mark.parametrize("policy", [True, "admin.*"])
+def test_a_policy_that_came_later_holds_for_open_sessions(world, client, policy: str | bool) -> None:
+    """SECURITY 19, 23: on the next request; the next login leads to the enrolment."""
+    with world() as here:
+        alone, enrolled = Browser(client(here.app)), Browser(client(here.app))
+        alone.get("/own")
+        enrolled.get("/own")
+        enrolled.get("/auth/mailcode")
+        enrolled.post("/auth/mailcode", {"code": here.factor.sent[-1]}, page="/auth/mailcode")
+        here.auth.settings = msgspec.structs.replace(here.auth.settings, require_2fa=policy)
+        here.plugin.grants = ("posts.edit",)
+        assert alone.who == ("nobody" if policy is True else ADDRESS)
+        here.plugin.grants = ("admin.users",)
+        assert alone.who == "nobody"
+        assert enrolled.who == ADDRESS, "who has just set one up in this session has given it"
+        here.auth.credentials.remove(here.auth.credentials.find("mailcode", "1"))
+        alone.get("/own")
+        assert alone.trail == ["/auth/second-factor/enrol"]
+
+
+def enter_by_the_app_s_function(request, info) -> None:
+    from models.user import User
+
+    request.login(User.find(email=info["email"]))
+
+
+@pytest.mark.parametrize("required", [False, True], ids=["enrolled", "enrols"])
+def test_on_login_leads_on_to_where_the_person_wanted(world, required: bool) -> None:
+    """The place asked for is not lost over the second factor, given or set up."""
+    with world(ON_LOGIN=enter_by_the_app_s_function, REQUIRE_2FA=required) as here:
+        app = None if required else here.enrol_totp()
+        browser = Browser(TestClient(here.app))
+        token = re.search(r'name="csrf_token" value="([^"]+)"', browser.client.get("/auth/login").text)
+        start = {"csrf_token": token[1], "next": "/recent"}
+        away = browser.client.post("/auth/corp/login", data=start)
+        back = here.provider.authorize(away.headers["Location"])
+        browser.get("/" + back.partition("://")[2].partition("/")[2])
+        if app is None:
+            browser.get("/auth/mailcode")
+            browser.post("/auth/mailcode", {"code": here.factor.sent[-1]}, page="/auth/mailcode")
+        else:
+            code = {"factor": "totp", "code": app.now()}
+            browser.post("/auth/second-factor", code, page="/auth/second-factor")
+        assert browser.trail == ["/recent"]
+        assert browser.who == ADDRESS
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 from asok import Asok
-from asok.orm import MODELS_REGISTRY, close_all_db_connections
+from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
 from asok_auth_core import hookimpl
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.asok_app import asgi_call, asok_app
 
 ME = """
 def get(request):
@@ -140,58 +137,15 @@ class Asgi:
         self, method: str, path: str, token: str | None = None, header: str | None = None, body: str = ""
     ) -> Answer:
         header = f"Bearer {token}" if token is not None else header
-        path, _, query = path.partition("?")
-        headers = [(b"host", b"localhost"), (b"content-type", b"application/x-www-form-urlencoded")]
-        headers.append((b"content-length", str(len(body)).encode()))
-        if header is not None:
-            headers.append((b"authorization", header.encode("latin-1")))
+        headers = [] if header is None else [("authorization", header)]
         if self.cookies:
-            text = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-            headers.append((b"cookie", text.encode()))
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": headers,
-            "client": ("127.0.0.1", 1234),
-            "server": ("localhost", 80),
-        }
-        sent: list[dict[str, object]] = []
-
-        async def receive() -> dict[str, object]:
-            return {"type": "http.request", "body": body.encode(), "more_body": False}
-
-        async def send(message: dict[str, object]) -> None:
-            sent.append(message)
-
-        async def run() -> None:
-            loop = asyncio.get_running_loop()
-            loop.set_default_executor(ThreadPoolExecutor(2))
-            await self.app(scope, receive, send)
-            # Asok leaves a connection open in each worker thread; the barrier reaches both of them.
-            both = threading.Barrier(2)
-
-            def close() -> None:
-                both.wait()
-                close_all_db_connections()
-
-            await asyncio.gather(*(loop.run_in_executor(None, close) for _ in range(2)))
-            close_all_db_connections()
-
-        asyncio.run(run())
-        found = {}
-        for name, value in sent[0]["headers"]:
-            found[name.decode().lower()] = value.decode()
-            if name.lower() == b"set-cookie":
-                key, _, rest = value.decode().partition("=")
+            headers.append(("cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items())))
+        status, pairs, text = asgi_call(self.app, method, path, headers, body.encode())
+        for name, value in pairs:
+            if name == "set-cookie":
+                key, _, rest = value.partition("=")
                 self.cookies[key] = rest.partition(";")[0]
-        content = b"".join(message.get("body", b"") for message in sent[1:])
-        return Answer(sent[0]["status"], found, content.decode())
+        return Answer(status, dict(pairs), text)
 
 
 Client = Wsgi | Asgi

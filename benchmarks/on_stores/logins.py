@@ -1,0 +1,98 @@
+"""Whole logins by link: an Asok app on one core, asked for the form, the mail, the link and the button."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from asok import Asok
+from asok.testing import TestClient
+from rich.table import Table
+
+from asok_auth_core import MailTransport, hookimpl
+from asok_auth_core.mail.outbox import Outbox
+from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.types import OutgoingMail
+
+from .places import Place
+
+COLUMNS = ("store", "logins/s and core", "ms a login, median", "of it the app's CPU, ms", "requests a login")
+HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
+APP_URL = "https://app.example"
+LINK = re.compile(APP_URL + r"\S+")
+
+
+class Kept(MailTransport):
+    """Keeps the last mail: what a real server costs is not the question here."""
+
+    text = ""
+
+    def send(self, mail: OutgoingMail) -> None:
+        self.text = mail.text
+
+
+class KeptMail:
+    """The plugin that offers it."""
+
+    __name__ = "kept-mail"
+
+    def __init__(self) -> None:
+        self.transport = Kept()
+
+    @hookimpl
+    def asok_auth_mail_transports(self) -> Mapping[str, Callable[[], MailTransport]]:
+        return {"kept": lambda: self.transport}
+
+
+def login(app: Asok, outbox: Outbox, mail: Kept, address: str) -> int:
+    """As a person does it; the number of requests. Raises AssertionError if nobody is logged in then."""
+    browser = TestClient(app)
+    form = dict(HIDDEN.findall(browser.get("/auth/login").text))
+    browser.post("/auth/magic/send", data={**form, "email": address})
+    outbox.flush(5)
+    link = urlsplit(LINK.search(mail.text)[0])
+    path = f"{link.path}?{link.query}"
+    form = dict(HIDDEN.findall(browser.get(path).text))
+    browser.post(link.path, data=form)
+    if not browser.get("/").text.startswith(address):
+        raise AssertionError("nobody is logged in")
+    return 5
+
+
+def measure(place: Place, folder: Path, logins: int, table: Table, progress: Callable[[str], None]) -> None:
+    """One row: ``logins`` logins one after the other, by as many people, in one process on one core."""
+    progress(f"{place.name}: {logins:,} logins by link")
+    mail = KeptMail()
+    limits = {"SENDS_PER_CLIENT": 10**9, "SENDS_PER_ADDRESS": 10**9}
+    auth = {"STATE_STORE": place.url, "MAIL_TRANSPORT": "kept", "MAGIC_LINK": limits}
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # a server runs on what is left
+    logging.disable(logging.WARNING)
+    try:
+        with asok_app(
+            folder, auth=auth, environ={"DEBUG": "false", "APP_URL": APP_URL}, plugins=[mail]
+        ) as app:
+            outbox = app.extensions["AuthExtension"].auth.outbox
+            for number in range(10):
+                login(app, outbox, mail.transport, f"warm{number}@example.org")
+            seconds, cpu = [], time.process_time()
+            for number in range(logins):
+                begin = time.perf_counter()
+                requests = login(app, outbox, mail.transport, f"person{number}@example.org")
+                seconds.append(time.perf_counter() - begin)
+            cpu = (time.process_time() - cpu) / logins
+    finally:
+        logging.disable(logging.NOTSET)
+        os.sched_setaffinity(0, cores)
+    table.add_row(
+        place.name,
+        f"{logins / sum(seconds):,.0f}",
+        f"{sorted(seconds)[logins // 2] * 1000:.1f}",
+        f"{cpu * 1000:.1f}",
+        str(requests),
+    )

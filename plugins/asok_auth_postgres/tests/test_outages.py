@@ -1,0 +1,256 @@
+"""SECURITY 1 and 32: a full disk, a stepped clock, a standby promoted, a client killed at every message."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import parse_qs, quote, urlsplit
+
+import psycopg
+import pytest
+from asok_auth_postgres import PostgresStateStore
+
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.testing.outages import (
+    CannotMount,
+    fill,
+    kill_at_every_message,
+    make_room,
+    small_disk,
+)
+
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+HOURS = 5 * 3600
+
+
+class Server(Protocol):
+    """What conftest.py's servers can do."""
+
+    folder: Path
+    url: str
+
+    def start(self) -> None: ...
+    def stop(self, mode: str = ...) -> None: ...
+    def ask(self, statement: str) -> list[tuple[object, ...]]: ...
+
+
+MakeServer = Callable[..., Server]
+
+
+def sockets(server: Server) -> str:
+    """The folder of the server's Unix socket."""
+    (folder,) = parse_qs(urlsplit(server.url).query)["host"]
+    return folder
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    try:
+        with small_disk(128) as folder:
+            yield folder
+    except CannotMount as reason:
+        pytest.skip(f"NOT TESTED, a full disk: {reason}")
+
+
+def refusal(call: Callable[[], object]) -> str | None:
+    """What a refusal says, which came in time; None if there was none."""
+    begin = time.monotonic()
+    try:
+        call()
+    except StoreUnavailable as error:
+        assert time.monotonic() - begin < 2.0
+        return str(error)
+    return None
+
+
+def back(store: PostgresStateStore, within: float) -> None:
+    end = time.monotonic() + within
+    while refusal(lambda: store.put("after", b"v", 60)) is not None:
+        assert time.monotonic() < end, "does not recover"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["tables", "write-ahead log"])
+def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
+    """Tables cannot grow: refused and readable. The log cannot: the server ends, and is started again."""
+    server = make_server(folder=disk)
+    server.start()
+    store = PostgresStateStore(server.url)
+    granted: list[str] = []
+
+    def add() -> None:
+        key = f"add{len(granted)}"
+        if store.add(key, os.urandom(60_000), 600):
+            granted.append(key)
+
+    try:
+        for key in ("taken", "left"):
+            store.put(key, b"v", 600)
+        assert store.take("taken") == b"v"
+        fill(disk)
+        if where == "tables":
+            told = None
+            while told is None and len(granted) < 1000:
+                told = refusal(add)
+            assert told is not None
+            assert "no room left on its disk" in told
+            assert store.get("left") == b"v"
+            make_room(disk)
+        else:
+            # Every switch needs a new file of the log, until the server ends itself.
+            def use_up() -> None:
+                for _ in range(20):
+                    server.ask("SELECT pg_switch_wal()")
+                    refusal(add)
+
+            with pytest.raises(psycopg.Error):
+                use_up()
+            end = time.monotonic() + 10
+            while refusal(lambda: store.take("nothing")) is None:
+                assert time.monotonic() < end, "the server does not end"
+            make_room(disk)
+            server.start()
+        back(store, 5)
+        assert store.take("taken") is None
+        assert store.take("left") == b"v"
+        assert store.take("left") is None
+        assert [key for key in granted if store.add(key, b"", 60)] == []
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("step", [HOURS, -HOURS])
+def test_the_apps_clock_does_not_matter(server: Server, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    store, real = PostgresStateStore(server.url), time.time
+    try:
+        store.put("taken", b"v", 600)
+        store.put("left", b"v", 600)
+        store.put("over", b"v", 1)
+        assert store.take("taken") == b"v"
+        assert store.incr("counter", 600) == 1
+        monkeypatch.setattr(time, "time", lambda: real() + step)
+        assert store.take("taken") is None
+        assert store.get("left") == b"v"
+        assert store.incr("counter", 600) == 2
+        time.sleep(1.1)
+        assert store.take("over") is None
+    finally:
+        store.close()
+
+
+@pytest.fixture
+def offset() -> Iterator[Path]:
+    """A file that another user can read as well."""
+    folder = Path(tempfile.mkdtemp(prefix="offset"))
+    folder.chmod(0o755)
+    file = folder / "offset"
+    file.write_text("+0\n")
+    yield file
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [HOURS, -HOURS])
+def test_the_servers_clock_is_stepped(
+    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, offset: Path, step: int
+) -> None:
+    """As on SQLite: forward ends early, back lets live longer; what was used stays used."""
+    if not FAKETIME.exists():
+        pytest.skip("NOT TESTED, the server's clock: libfaketime is not installed")
+    server = make_server()
+    with monkeypatch.context() as environment:
+        environment.setenv("LD_PRELOAD", str(FAKETIME))
+        environment.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
+        environment.setenv("FAKETIME_NO_CACHE", "1")
+        environment.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        server.start()
+    store = PostgresStateStore(server.url)
+    try:
+        for key in ("taken", "left"):
+            store.put(key, b"v", 600)
+        assert store.take("taken") == b"v"
+        assert store.incr("counter", 600) == 1
+        offset.write_text(f"{step:+d}\n")
+        ((now,),) = server.ask("SELECT extract(epoch FROM now())::float8")
+        assert isinstance(now, float)
+        assert abs(now - time.time() - step) < 60
+        assert store.take("taken") is None
+        assert store.get("left") == (None if step > 0 else b"v")
+        assert store.incr("counter", 600) == (1 if step > 0 else 2)
+        offset.write_text("+0\n")
+        assert store.take("taken") is None
+    finally:
+        store.close()
+
+
+@pytest.mark.slow
+def test_1_a_synchronous_standby_is_promoted(make_server: MakeServer) -> None:
+    """What was used on the old primary is used on the new one, which the same URL finds by itself."""
+    primary = make_server()
+    primary.start()
+    primary.stop("fast")
+    standby = make_server(copy_of=primary)
+    (standby.folder / "standby.signal").touch()
+    primary.start()
+    with (standby.folder / "postgresql.auto.conf").open("a") as settings:
+        settings.write(f"primary_conninfo = 'host={sockets(primary)} user=postgres application_name=two'\n")
+    standby.start()
+    primary.ask("ALTER SYSTEM SET synchronous_standby_names = 'two'")
+    primary.ask("SELECT pg_reload_conf()")
+
+    def follows() -> None:
+        end = time.monotonic() + 20
+        while primary.ask("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
+            assert time.monotonic() < end, "the standby does not follow"
+            time.sleep(0.05)
+
+    follows()
+    hosts = quote(f"{sockets(primary)},{sockets(standby)}", safe="")
+    store = PostgresStateStore(
+        f"postgresql://postgres@/postgres?host={hosts}&target_session_attrs=read-write"
+    )
+    try:
+        for number in range(40):
+            store.put(f"link{number}", b"v", 600)
+        used = [number for number in range(20) if store.take(f"link{number}") == b"v"]
+        assert len(used) == 20
+        assert [store.incr("attempts", 600) for _ in range(3)] == [1, 2, 3]
+        standby.stop("immediate")
+        assert refusal(lambda: store.take("link39")) is not None
+        standby.start()
+        follows()
+        once = [store.take("link39"), store.take("link39")]
+        assert once in ([None, None], [b"v", None])
+        primary.stop("immediate")
+        assert refusal(lambda: store.take("link20")) is not None
+        standby.ask("SELECT pg_promote()")
+        back(store, 10)
+        assert [number for number in used if store.take(f"link{number}") is not None] == []
+        assert [store.take(f"link{number}") for number in range(20, 39)] == [b"v"] * 19
+        assert store.incr("attempts", 600) == 4
+    finally:
+        store.close()
+
+
+@pytest.mark.slow
+def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
+    """Before the server has the question, and after it acted but before the answer arrived."""
+
+    def opener(port: int) -> Callable[[], PostgresStateStore]:
+        return partial(
+            PostgresStateStore,
+            f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable",
+        )
+
+    store = PostgresStateStore(server.url)
+    try:
+        assert kill_at_every_message(store, f"{sockets(server)}/.s.PGSQL.5432", opener, tmp_path) > 9
+    finally:
+        store.close()
