@@ -17,6 +17,7 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model, close_all_db_connections
 
 from ..adapters.asok import AuthExtension
+from ..settings import ENV_PREFIX
 
 SECRET_KEY = "a key for tests only, with 32 bytes or more"  # noqa: S105 - for tests
 
@@ -45,19 +46,24 @@ def asok_app(
     auth: Mapping[str, object] | None = None,
     config: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
+    database: str | None = None,
     plugins: Sequence[object] = (),
     extension: bool = True,
 ) -> Iterator[Asok]:
     """An app below ``root`` with a User model, a home page at ``/`` that says who is logged in, and
     ``pages`` (path below src/pages to source). ``auth`` is ``AUTH``; mails go to files in
-    ``.asok/mail``. ``environ`` may set SECRET_KEY and DEBUG. Its database is SQLite below ``root``.
+    ``.asok/mail``. ``environ`` may set SECRET_KEY and DEBUG. Its ``database`` is a URL, by default of
+    SQLite below ``root``.
     """
-    database = f"sqlite://{root / 'db.sqlite3'}"
+    database = database or f"sqlite://{root / 'db.sqlite3'}"
     for name, source in {"user.py": USER_MODEL, **(models or {})}.items():
         _write(root / "src" / "models" / name, source)
     for name, source in {"page.py": HOME_PAGE, **(pages or {})}.items():
         _write(root / "src" / "pages" / name, source)
     kept = dict(os.environ), list(sys.path), dict(MODELS_REGISTRY), Model._db_path
+    # Settings of whoever runs the tests, and ASOK_AUTH_KILLS, which scales them, are not this app's.
+    for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
+        del os.environ[name]
     os.environ.update(
         {"SECRET_KEY": SECRET_KEY, "DEBUG": "true", "DATABASE_URL": database, **(environ or {})}
     )

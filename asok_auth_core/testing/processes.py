@@ -107,7 +107,17 @@ class Workers(Generic[C]):
 
     def results(self) -> list[object]:
         """What the task that was started gave. Raises WorkerFailed."""
-        return [_receive(process) for process in self._processes]
+        results: list[object] = []
+        failures: list[WorkerFailed] = []
+        for process in self._processes:
+            # All are read, whatever one says, so that none is taken for the answer to the next task.
+            try:
+                results.append(_receive(process))
+            except WorkerFailed as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+        return results
 
     def kill(self) -> None:
         """End all processes at once as ``kill -9`` does, wherever they are."""

