@@ -349,6 +349,11 @@ class TestPages:
         with asok_app(tmp_path) as app:
             assert "Bye?" in TestClient(app).get("/auth/logout").text
 
+    @pytest.mark.parametrize("path", ["//auth//login", "/auth//login", "/auth/./login"])
+    def test_a_path_has_one_spelling(self, app: Asok, path: str) -> None:
+        """Asok leaves empty parts out when it looks for a page; what limits or protects paths does not."""
+        assert TestClient(app).get(path).status_code == 404
+
 
 class TestErrors:
     def test_an_error_in_an_apps_page(self, client: TestClient) -> None:

@@ -241,6 +241,17 @@ def answer_for(extension: AuthExtension, request: Request, error: Exception) -> 
     return send(request, problem(extension.auth, extension.web_request(request), error))
 
 
+def answer_page(request: Request) -> object:
+    """Answer one of our paths, by any method; `_answer_paths` leads here, through page.py, only for those."""
+    extension = extension_of(request)
+    route = extension.router.match(request.path) if extension else None
+    if extension is None or route is None:
+        return request.abort(404)
+    # Asok would make it from where this file is installed, and show it in the page.
+    request.page_id = "asok-auth"
+    return send(request, extension.router.respond(route, extension.web_request(request)))
+
+
 def send(request: Request, response: WebResponse) -> object:
     """Hand ``response`` over to Asok as the answer to ``request``."""
     request.status = f"{response.status} {HTTPStatus(response.status).phrase}"
