@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import secrets
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -199,6 +201,13 @@ def open_grants(path: Path) -> Grants:
     return Grants(KeyRing([SECRET]), SQLiteStateStore(path), FrozenClock(), secrets.token_bytes)
 
 
+@pytest.fixture
+def issuer(tmp_path: Path) -> Iterator[Grants]:
+    """On the file that the processes of a test share."""
+    with contextlib.closing(SQLiteStateStore(tmp_path / "state.sqlite3")) as store:
+        yield Grants(KeyRing([SECRET]), store, FrozenClock(), secrets.token_bytes)
+
+
 def take_links(grants: Grants, tokens: list[str]) -> list[str]:
     """The tokens this process was the one to consume."""
     won = []
@@ -234,10 +243,9 @@ def take_and_record(grants: Grants, tokens: list[str], record: str) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_point_leaves_no_link_usable_twice(tmp_path: Path) -> None:
+def test_kill_9_at_any_point_leaves_no_link_usable_twice(issuer: Grants, tmp_path: Path) -> None:
     """A6.5.1: 32 processes killed while they consume; nobody gets a link twice, new links work."""
     path = tmp_path / "state.sqlite3"
-    issuer = open_grants(path)
     tokens = [issuer.issue(ADA, 3600).token for _ in range(3000)]
     record = tmp_path / "won"
     killed = 0
@@ -252,24 +260,22 @@ def test_kill_9_at_any_point_leaves_no_link_usable_twice(tmp_path: Path) -> None
     assert killed == 32
     assert len(written) > 0, "somebody got that far"
     assert len(set(written)) == len(written), "a link was consumed twice"
-    again = take_links(open_grants(path), tokens)
+    again = take_links(issuer, tokens)
     assert not {token.encode() for token in again} & set(written)
-    assert open_grants(path).take_link(issuer.issue(ADA, 60).token).email == ADA
+    assert issuer.take_link(issuer.issue(ADA, 60).token).email == ADA
 
 
-def test_4_processes_given_each_of_300_links_at_once(tmp_path: Path) -> None:
+def test_4_processes_given_each_of_300_links_at_once(issuer: Grants, tmp_path: Path) -> None:
     """A6.5.1: Asok 0.8 accepted 298 of 300 more than once."""
     path = tmp_path / "state.sqlite3"
-    issuer = open_grants(path)
     tokens = [issuer.issue(ADA, 3600).token for _ in range(300)]
     with Workers(functools.partial(open_grants, path), 4) as workers:
         won = [token for tokens_won in workers.run(take_links, tokens) for token in tokens_won]
     assert Counter(won) == Counter(tokens), "each link once"
 
 
-def test_4_processes_given_each_of_100_codes_at_once(tmp_path: Path) -> None:
+def test_4_processes_given_each_of_100_codes_at_once(issuer: Grants, tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
-    issuer = open_grants(path)
     codes = [issuer.issue(ADA, 3600).code for _ in range(100)]
     with Workers(functools.partial(open_grants, path), 4) as workers:
         won = [code for codes_won in workers.run(take_codes, codes) for code in codes_won]
