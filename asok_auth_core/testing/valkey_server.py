@@ -32,11 +32,10 @@ class ValkeyServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [str(get_binary_path()), *self.options, "--port", str(self.port), "--dir", str(self.folder)]
-        command += ["--bind", self.address, "--logfile", str(self.folder / "log")]
-        if self.address != "127.0.0.1":
-            command += ["--protected-mode", "no"]
+        # Whoever gives an address other than loopback wants to be answered there.
+        command += ["--bind", self.address, "--protected-mode", "no", "--logfile", str(self.folder / "log")]
         self._process = subprocess.Popen(command)  # noqa: S603  # the server of the wheel
-        self._wait()
+        self._wait(self._process)
 
     def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """End it, by default as ``kill -9`` does; nothing happens if it does not run."""
@@ -66,20 +65,21 @@ class ValkeyServer:
             raise ProcessLookupError("The server does not run.")
         self._process.send_signal(number)
 
-    def _wait(self) -> None:
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
         end = time.monotonic() + 10
-        while True:
-            try:
-                with socket.create_connection((self.address, self.port), 1) as connection:
-                    connection.sendall(b"PING\r\n")
-                    # -NOAUTH is an answer too; -LOADING is not yet.
-                    if connection.recv(64)[:2] in (b"+P", b"-N"):
-                        return
-            except OSError:
-                pass
-            if time.monotonic() > end:
+        while not self._answers():
+            if process.poll() is not None or time.monotonic() > end:
                 raise TimeoutError(f"no Valkey server on port {self.port}")
             time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((self.address, self.port), 1) as connection:
+                connection.sendall(b"PING\r\n")
+                # -NOAUTH is an answer too; -LOADING is not yet.
+                return connection.recv(64)[:2] in (b"+P", b"-N")
+        except OSError:
+            return False
 
 
 def free_port(address: str = "127.0.0.1") -> int:
