@@ -651,3 +651,13 @@ def test_33_beginnings_are_limited_for_each_client(app: OAuthApp) -> None:
     app.auth.state.incr = lambda key, ttl: 301  # type: ignore[method-assign]
     response = app.send(FakeRequest("/auth/example/login", form={}))
     assert response.status == 429
+
+
+def test_24_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> None:
+    """It was begun by somebody who is logged in, to add a way in; it is no login of anybody."""
+    app.log_in()
+    browser, url = app.begin(recent(app, app.users.create("other@example.com")), action="link")
+    request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
+    with pytest.raises(OAuthStateInvalid):
+        OAuthApi(app.oauth.flow).callback(request, "example")
+    assert request.proved_address is None
