@@ -40,16 +40,22 @@ def build(found: Plugins) -> typer.Typer:
     return cli
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"asok-auth {__version__}")
+        raise typer.Exit
+
+
 def _options(
     context: typer.Context,
     app: str | None = typer.Option(
         None, help=f"The app, as module:attribute, seen from this folder.  [default: {DEFAULT_APP}]"
     ),
-    version: bool = typer.Option(False, "--version", help="Show the version and stop."),
+    # Eager, or click misses a command before it looks at this.
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and stop.", callback=_show_version, is_eager=True
+    ),
 ) -> None:
-    if version:
-        typer.echo(f"asok-auth {__version__}")
-        raise typer.Exit
     context.obj = CommandLine(app)
 
 
