@@ -17,10 +17,10 @@ from .recent_login import require_recent_login
 
 
 def is_ended(auth: Auth, session: Session) -> bool:
-    """True if ``session`` was logged in before its user ended the other sessions."""
+    """True if ``session`` was logged in before its user ended the other sessions, or not by us at all."""
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict):
-        return False
+        return True
     number = record.get(GENERATION, 0)
     return type(number) is not int or number != generation(auth, str(record.get("user")))
 

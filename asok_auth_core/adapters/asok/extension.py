@@ -139,11 +139,10 @@ class AuthExtension(AsokExtension):
 
     @staticmethod
     def _was_logged_in(request: Request, user_id: str) -> bool:
-        """True if the login pipeline gave this session to this very user, or the Admin lends it."""
-        if "impersonator_id" in request.session:
-            return True
+        """True if the login pipeline gave this session to this very user, or to the one who lends it."""
         record = request.session.get(LOGIN_KEY)
-        return isinstance(record, dict) and record.get("user") == user_id
+        lender = request.session.get("impersonator_id", user_id)
+        return isinstance(record, dict) and record.get("user") in (user_id, str(lender))
 
     def _look_up(self, request: Request) -> User | None:
         web = self.web_request(request)
