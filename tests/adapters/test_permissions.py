@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -359,7 +360,9 @@ class TestWithoutTheAdmin:
         assert not make_user("bob@example.org").can("posts.edit")
         assert "posts.edit" in str(make_user("eve@example.org").explain("posts.edit"))
 
-    def test_a_can_of_the_apps_own_is_left_alone_and_reported(self, tmp_path: Path, plugin: Plugin) -> None:
+    def test_a_can_of_the_apps_own_is_left_alone_and_reported(
+        self, tmp_path: Path, plugin: Plugin, caplog: pytest.LogCaptureFixture
+    ) -> None:
         own = USER + "\n    def can(self, permission):\n        return permission == 'own'\n"
         with started(tmp_path, plugin, models={"user.py": own}) as app:
             user = make_user("ada@example.org", is_admin=True)
@@ -368,6 +371,9 @@ class TestWithoutTheAdmin:
             findings = list(roles.asok_auth_checks(app.extensions["AuthExtension"].auth))
             assert [finding.check for finding in findings] == ["roles"]
             assert "has its own can()" in findings[0].message
+            TestClient(app).get("/", headers={"X-Badge": "ada@example.org"})
+        said = [record for record in caplog.records if "has its own can()" in record.getMessage()]
+        assert len(said) == len({record.getMessage() for record in said}) == 1, "once, not with each request"
 
     def test_doctor_lists_malformed_grants(self, app: Asok) -> None:
         MODELS_REGISTRY["Role"].create(name="odd", permissions="posts.edit, posts.**, .x, ok.*")
@@ -454,6 +460,30 @@ class TestWithTheAdmin:
             assert not hasattr(root, "explain")
             assert admin._is_admin_or_has_roles(root)
             assert not admin._is_admin_or_has_roles(nobody)
+            for user in (root, nobody, None):
+                assert bool(admin._has_admin_access(user)) is (user is root)
+            for user in (root, nobody):
+                request = SimpleNamespace(user=user)
+                assert admin._can(request, "posts", "edit") is (user is root)
+
+    def test_a_class_of_ours_in_a_request_of_an_app_without_the_extension(
+        self, tmp_path: Path, admin_app: Asok
+    ) -> None:
+        root, ada = make_user("root@example.org", is_admin=True), make_user("ada@example.org")
+        self.give("ada@example.org", "editor")
+        asked = "[[user.can(what) for what in ('posts.edit', 'posts.delete')] for user in request.app.asked]"
+        page = f"""
+def get(request):
+    try:
+        request.app.asked[0].explain("posts.edit")
+    except AttributeError as error:
+        return str({asked}) + str(error)
+"""
+        with asok_app(tmp_path / "other", extension=False, pages={"ask.py": page}) as other:
+            other.asked = [root, ada]
+            text = TestClient(other).get("/ask").text
+            assert text.startswith("[[True, True], [False, False]]"), text
+            assert "explain() needs app.register_extension(AuthExtension())" in text
 
 
 class TestASGI:

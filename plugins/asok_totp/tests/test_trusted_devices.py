@@ -130,6 +130,16 @@ def test_switching_it_off_ends_it_at_once(make_site, clock) -> None:
         assert later.log_in(again(browser)).user is None
 
 
+def test_a_second_browser_takes_nothing_from_the_first(make_site) -> None:
+    site = make_site(TRUSTED_DEVICE=DAYS)
+    phone, _ = site.enrol()
+    first = trusting(site, phone.code())
+    site.clock.advance(30)
+    second = trusting(site, phone.code())
+    for browser in (first, second):
+        assert site.log_in(again(browser)).user is site.ann
+
+
 def test_expired_rows_are_cleared_away(make_site) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
