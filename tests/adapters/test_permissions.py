@@ -23,6 +23,7 @@ from asok_auth_core.adapters.asok import roles
 from asok_auth_core.adapters.asok.permissions import user_can
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.generation import raise_generation
 from asok_auth_core.http import WebRequest
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.types import Event, User
@@ -445,6 +446,47 @@ class TestWithTheAdmin:
         assert limited.status_code == 302
         assert client.get("/admin/posts", headers={"X-Badge": "root@example.org"}).status_code == 200
 
+    def lent(self, admin_app: Asok) -> TestClient:
+        """A browser in which the superuser acts as Bob, who may look at posts."""
+        client = logged_in(admin_app, "root@example.org")
+        bob = MODELS_REGISTRY["User"].find(email="bob@example.org")
+        form = {"csrf_token": client.cookies["asok_csrf"]}
+        assert client.post(f"/admin/impersonate/{bob.id}", data=form).headers["Location"] == "/admin"
+        return client
+
+    @pytest.fixture
+    def people(self, admin_app: Asok, plugin: Plugin) -> None:
+        make_user("root@example.org", is_admin=True)
+        make_user("bob@example.org")
+        plugin.grants["bob@example.org"] = ["posts.view"]
+
+    def test_acting_as_another(self, admin_app: Asok, people: None) -> None:
+        client = self.lent(admin_app)
+        assert first_line(client, "/") == "bob@example.org"
+        assert client.get("/admin/posts").status_code == 200
+        assert client.get("/admin/posts/new").status_code == 403, "with Bob's permissions"
+        form = {"csrf_token": client.cookies["asok_csrf"]}
+        assert client.post("/admin/stop-impersonate", data=form).status_code == 302
+        assert first_line(client, "/") == "root@example.org"
+        assert client.get("/admin/posts/new").status_code == 200
+
+    def test_acting_as_another_ends_with_the_session(self, admin_app: Asok, people: None) -> None:
+        """A7.4.1: log out everywhere else reaches a stolen session within the Admin, too."""
+        client = self.lent(admin_app)
+        auth = admin_app.extensions["AuthExtension"].auth
+        raise_generation(auth, str(MODELS_REGISTRY["User"].find(email="root@example.org").id))
+        assert first_line(client, "/") == "nobody"
+        assert client.get("/admin/posts").headers["Location"] == "/admin/login"
+        with_token = {"X-Badge": "bob@example.org;files.view"}
+        assert client.get("/admin/posts", headers=with_token).headers["Location"] == "/admin/login"
+
+    def test_who_logs_in_next_acts_as_nobody_else(self, admin_app: Asok, people: None) -> None:
+        make_user("ada@example.org")
+        client = self.lent(admin_app)
+        assert client.get("/enter?as=ada@example.org").status_code == 200
+        assert first_line(client, "/") == "ada@example.org"
+        assert client.get("/admin").status_code == 302, "Ada holds nothing there"
+
     def test_an_app_without_our_extension_is_as_before(self, tmp_path: Path, admin_app: Asok) -> None:
         """A class of ours seen by another app of the same process decides as Asok does."""
         make_user("ada@example.org")
@@ -467,10 +509,10 @@ class TestWithTheAdmin:
                 assert admin._can(request, "posts", "edit") is (user is root)
 
     def test_a_class_of_ours_in_a_request_of_an_app_without_the_extension(
-        self, tmp_path: Path, admin_app: Asok
+        self, tmp_path: Path, app: Asok
     ) -> None:
-        root, ada = make_user("root@example.org", is_admin=True), make_user("ada@example.org")
-        self.give("ada@example.org", "editor")
+        root, ada = make_user("root@example.org", is_admin=True), make_user("ada@example.org", role="editor")
+        assert ada.can("posts.edit"), "as our app says"
         asked = "[[user.can(what) for what in ('posts.edit', 'posts.delete')] for user in request.app.asked]"
         page = f"""
 def get(request):
