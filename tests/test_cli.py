@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from click.testing import Result
 from typer.testing import CliRunner
 
 from asok_auth_core import __version__, checks, cli, hookimpl
@@ -194,16 +193,16 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"asok-auth {__version__}\n"
 
 
-def doctor(monkeypatch: pytest.MonkeyPatch, auth: Auth, *arguments: str) -> Result:
-    """What ``asok-auth doctor`` says of an app that has ``auth``."""
+def doctor(monkeypatch: pytest.MonkeyPatch, auth: Auth, *arguments: str) -> tuple[int, str]:
+    """Exit code and text of ``asok-auth doctor`` for an app that has ``auth``."""
     monkeypatch.setattr(CommandLine, "auth", lambda line: auth)
-    return CliRunner().invoke(cli.build(Plugins()), ["doctor", *arguments])
+    ended = CliRunner().invoke(cli.build(Plugins()), ["doctor", *arguments])
+    return ended.exit_code, ended.stdout
 
 
 def test_doctor_has_nothing_to_say_of_a_sound_app(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "CHECKS", ())
-    said = doctor(monkeypatch, auth, "--strict")
-    assert (said.exit_code, said.stdout) == (0, "Nothing is wrong.\n")
+    assert doctor(monkeypatch, auth, "--strict") == (0, "Nothing is wrong.\n")
 
 
 @pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--strict",), 1)], ids=["plain", "strict"])
@@ -214,9 +213,9 @@ def test_doctor_lets_warnings_pass_unless_it_is_strict(
         return [Finding("note", "info", "All is new."), Finding("risk", "warning", "It creaks.", "Oil it.")]
 
     monkeypatch.setattr(checks, "CHECKS", (note,))
-    said = doctor(monkeypatch, auth, *arguments)
-    assert said.exit_code == code
-    assert [line.strip() for line in said.stdout.splitlines()] == [
+    ended, said = doctor(monkeypatch, auth, *arguments)
+    assert ended == code
+    assert [line.strip() for line in said.splitlines()] == [
         "warning  risk: It creaks.",
         "Oil it.",
         "info     note: All is new.",

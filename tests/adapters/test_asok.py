@@ -14,6 +14,8 @@ from asok.testing import TestClient
 from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, Event, LoginMethod, SecondFactor, hookimpl
+from asok_auth_core.adapters.asok import page
+from asok_auth_core.adapters.asok.seams import answer_page
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.errors import (
     ConfigurationError,
@@ -352,6 +354,12 @@ class TestPages:
         headers = {"X-CSRF-Token": client.cookies["asok_csrf"]}
         for send in (client.put, client.patch, client.delete):
             assert send("/auth/login", headers=headers).status_code == 405
+
+    def test_the_page_file_leads_every_method_to_us(self) -> None:
+        """Asok asks a page file for a function by the method's name, and runs it outside its package."""
+        found = {name: value for name, value in vars(page).items() if callable(value)}
+        assert set(found.values()) == {answer_page}
+        assert found.keys() - {"answer_page"} == {"get", "post", "put", "patch", "delete"}
 
     def test_the_login_page_shows_every_methods_block(self, client: TestClient) -> None:
         page = client.get("/auth/login").text
