@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from asok_auth_core.engine.encoding import b64url_decode
+from asok_auth_core.engine.encoding import b64url_decode, b64url_encode
 from asok_auth_core.engine.jws import verify_compact
 from asok_auth_core.engine.signer import Signer
 from asok_auth_core.engine.signers import HS256, verify_p256
@@ -58,6 +58,16 @@ def test_3_rfc_7515_a5_unsecured_is_refused() -> None:
         verify_compact(RFC_7515_A5_UNSECURED, {}, 4096)
     with pytest.raises(TokenSignatureInvalid):
         verify_compact(RFC_7515_A5_UNSECURED, {header: HS256(bytes(32))}, 4096)
+
+
+@pytest.mark.parametrize("payload", [b"e30=", b"e31", b"e", b"e3+A", b"e3 0"], ids=bytes.decode)
+def test_8_a_payload_in_a_second_spelling_is_refused_though_it_was_signed(payload: bytes) -> None:
+    signer = HS256(bytes(32))
+    header = b64url_encode(b'{"alg":"HS256"}')
+    message = header + b"." + payload
+    token = (message + b"." + b64url_encode(signer.sign(message))).decode()
+    with pytest.raises(TokenMalformed, match="payload"):
+        verify_compact(token, {header: signer}, 4096)
 
 
 def test_3_wycheproof_json_web_signature() -> None:
