@@ -153,8 +153,6 @@ class SmtpTransport(MailTransport):
         """Turn what smtplib raises into one of our two kinds, without the text of the reply."""
         try:
             yield
-        except MailError:
-            raise
         except (smtplib.SMTPException, OSError, ValueError) as error:
             raise _mail_error(error, f"{self._host}:{self._port}") from None
 
