@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,18 +14,16 @@ import psycopg
 import pytest
 from asok_auth_postgres import PostgresStateStore
 
-from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
 from asok_auth_core.testing.outages import (
-    CannotMount,
+    back,
     fill,
     kill_at_every_message,
     make_room,
+    refusal,
     small_disk,
 )
 from asok_auth_core.testing.postgres_server import PostgresServer
-
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-HOURS = 5 * 3600
 
 
 class Server(Protocol):
@@ -52,29 +48,8 @@ def sockets(server: Server) -> str:
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    try:
-        with small_disk(128) as folder:
-            yield folder
-    except CannotMount as reason:
-        pytest.skip(f"NOT TESTED, a full disk: {reason}")
-
-
-def refusal(call: Callable[[], object]) -> str | None:
-    """What a refusal says, which came in time; None if there was none."""
-    begin = time.monotonic()
-    try:
-        call()
-    except StoreUnavailable as error:
-        assert time.monotonic() - begin < 2.0
-        return str(error)
-    return None
-
-
-def back(store: PostgresStateStore, within: float) -> None:
-    end = time.monotonic() + within
-    while refusal(lambda: store.put("after", b"v", 60)) is not None:
-        assert time.monotonic() < end, "does not recover"
-        time.sleep(0.1)
+    with small_disk(128) as folder:
+        yield folder
 
 
 @pytest.mark.slow
@@ -128,67 +103,30 @@ def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
 
 
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
-def test_the_apps_clock_does_not_matter(server: Server, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    store, real = PostgresStateStore(server.url), time.time
+def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
+    store = PostgresStateStore(server.url)
     try:
-        store.put("taken", b"v", 600)
-        store.put("left", b"v", 600)
-        store.put("over", b"v", 1)
-        assert store.take("taken") == b"v"
-        assert store.incr("counter", 600) == 1
-        monkeypatch.setattr(time, "time", lambda: real() + step)
-        assert store.take("taken") is None
-        assert store.get("left") == b"v"
-        assert store.incr("counter", 600) == 2
-        time.sleep(1.1)
-        assert store.take("over") is None
+        check_apps_clock(store, step)
     finally:
         store.close()
-
-
-@pytest.fixture
-def offset() -> Iterator[Path]:
-    """A file that another user can read as well."""
-    folder = Path(tempfile.mkdtemp(prefix="offset"))
-    folder.chmod(0o755)
-    file = folder / "offset"
-    file.write_text("+0\n")
-    yield file
-    shutil.rmtree(folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [HOURS, -HOURS])
-def test_the_servers_clock_is_stepped(
-    make_server: MakeServer, monkeypatch: pytest.MonkeyPatch, offset: Path, step: int
-) -> None:
-    """As on SQLite: forward ends early, back lets live longer; what was used stays used."""
-    if not FAKETIME.exists():
-        pytest.skip("NOT TESTED, the server's clock: libfaketime is not installed")
+@pytest.mark.parametrize("seconds", [HOURS, -HOURS])
+def test_the_servers_clock_is_stepped(make_server: MakeServer, seconds: int) -> None:
     server = make_server()
-    with monkeypatch.context() as environment:
-        environment.setenv("LD_PRELOAD", str(FAKETIME))
-        environment.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
-        environment.setenv("FAKETIME_NO_CACHE", "1")
-        environment.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        server.start()
-    store = PostgresStateStore(server.url)
-    try:
-        for key in ("taken", "left"):
-            store.put(key, b"v", 600)
-        assert store.take("taken") == b"v"
-        assert store.incr("counter", 600) == 1
-        offset.write_text(f"{step:+d}\n")
-        ((now,),) = server.ask("SELECT extract(epoch FROM now())::float8")
-        assert isinstance(now, float)
-        assert abs(now - time.time() - step) < 60
-        assert store.take("taken") is None
-        assert store.get("left") == (None if step > 0 else b"v")
-        assert store.incr("counter", 600) == (1 if step > 0 else 2)
-        offset.write_text("+0\n")
-        assert store.take("taken") is None
-    finally:
-        store.close()
+
+    def now() -> float:
+        ((seconds,),) = server.ask("SELECT extract(epoch FROM now())::float8")
+        assert isinstance(seconds, float)
+        return seconds
+
+    with steppable_clock(server.start) as step:
+        store = PostgresStateStore(server.url)
+        try:
+            check_servers_clock(store, step, seconds, now)
+        finally:
+            store.close()
 
 
 @pytest.mark.slow
