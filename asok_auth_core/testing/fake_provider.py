@@ -86,9 +86,9 @@ class FakeProvider:
             return self.replies[call.url]
         if call.url == discovery_url(self.provider.issuer):
             return _json({**self._discovery(), **self.metadata})
-        if call.url == self._url("jwks_uri"):
+        if call.url == self.jwks_uri:
             return _json({"keys": [_public(key) for key in self.keys]})
-        if call.url == self._url("token_endpoint"):
+        if call.url == self.token_endpoint:
             return self._token(call)
         if call.url == self._url("userinfo_endpoint"):
             sub: dict[str, JSON] = {"sub": SUBJECT} if isinstance(self.provider, OpenIDProvider) else {}
@@ -103,6 +103,11 @@ class FakeProvider:
     def token_endpoint(self) -> str:
         """Where codes are exchanged."""
         return self._url("token_endpoint")
+
+    @property
+    def jwks_uri(self) -> str:
+        """Where the keys are."""
+        return self._url("jwks_uri")
 
     def _url(self, name: str) -> str:
         return str(getattr(self.provider, name, "") or f"{self.provider.issuer}/{name}")

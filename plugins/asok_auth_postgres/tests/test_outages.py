@@ -204,3 +204,10 @@ def test_a_copy_of_a_server_has_its_data(make_server: Callable[..., PostgresServ
     copy.start()
     assert copy.ask("SELECT number FROM kept") == [(7,)]
     assert copy.url != original.url
+
+
+def test_a_server_that_was_never_started_is_removed(make_server: Callable[..., PostgresServer]) -> None:
+    server = make_server()
+    server.resume()
+    server.remove()
+    assert not server.folder.exists()
