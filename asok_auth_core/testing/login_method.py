@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ..contracts import LoginMethod, SecondFactor
 from ..flows.auth import Auth
+from ..flows.login import SECOND_FACTOR_PATH
 from ..hookspecs import hookimpl
 from ..http import WebRequest, WebResponse
 from ..types import LoginAttempt, User
@@ -151,6 +152,9 @@ class LoginMethodContract:
         self.log_in(auth, auth_parts, browser)
         assert browser.request.user is None, "half a login has no authority"
         assert "login.second_factor_required" in [event.name for event in auth_parts.events]
+        browser.post(SECOND_FACTOR_PATH, {"factor": EnrolledFactor.name})
+        assert browser.request.user is None, "a second factor that was not given counted"
+        assert "second_factor.failed" in [event.name for event in auth_parts.events]
 
     def test_opening_a_page_logs_nobody_in(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
         auth = build()

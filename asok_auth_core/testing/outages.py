@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -31,19 +29,19 @@ class CannotMount(Exception):
 def small_disk(megabytes: int) -> Iterator[Path]:
     """A file system of its own in memory, gone at the end. Raises CannotMount."""
     folder = Path(tempfile.mkdtemp(prefix="disk"))
-    mount = shutil.which("mount")
+    options = ("-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "none", str(folder))
     try:
-        if mount is None or os.name != "posix" or os.geteuid() != 0:
-            raise CannotMount("only root can mount a small file system")
-        options = ("-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "none", str(folder))
-        done = subprocess.run((mount, *options), capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise CannotMount(done.stderr.strip())
         try:
+            subprocess.run(("mount", *options), capture_output=True, text=True, check=True)  # noqa: S603
+        except OSError as error:
+            raise CannotMount(str(error)) from None
+        except subprocess.CalledProcessError as error:
+            raise CannotMount(error.stderr.strip()) from None
+        try:  # pragma: no cover  # only root can mount
             yield folder
         finally:
             # Lazy: a server that was killed a moment ago may still hold a file.
-            subprocess.run((str(Path(mount).with_name("umount")), "-l", str(folder)), check=True)  # noqa: S603
+            subprocess.run(("umount", "-l", str(folder)), check=True)  # noqa: S603
     finally:
         folder.rmdir()
 
@@ -72,7 +70,7 @@ class CuttingProxy:
         self._lock = threading.Lock()
         self._seen = 0
         self.done = threading.Event()
-        """Set once the connection was cut."""
+        """Set when the moment has come, before ``cut``."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -125,8 +123,8 @@ class CuttingProxy:
         with self._lock:
             self._seen += 1
             if self._seen == self._at:
-                self._cut()
                 self.done.set()
+                self._cut()
             return self.done.is_set()
 
 
@@ -160,6 +158,6 @@ def _killed(
         try:
             group.results()
         except WorkerFailed:
-            if not proxy.done.wait(5):
+            if not proxy.done.is_set():
                 raise
         return proxy.done.is_set()

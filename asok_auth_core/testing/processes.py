@@ -27,6 +27,9 @@ R = TypeVar("R")
 HEAD_START = 0.02
 """Seconds between handing out a task and its start, so that every worker has it by then."""
 
+GRACE = 5.0
+"""Seconds that a worker has to end by itself; then it is killed."""
+
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]);"
     "from asok_auth_core.testing.processes import serve; serve()"
@@ -129,17 +132,15 @@ class Workers(Generic[C]):
     def close(self) -> None:
         """End the processes."""
         for process in self._processes:
-            if process.stdin:
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                _pipes(process)[0].close()
         for process in self._processes:
             try:
-                process.wait(5)
+                process.wait(GRACE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.stdout:
-                process.stdout.close()
+            _pipes(process)[1].close()
 
 
 def serve() -> None:
@@ -166,6 +167,13 @@ def serve() -> None:
         _write(answers, answer)
 
 
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """To the worker, and from it."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
+
+
 def _send(
     process: subprocess.Popen[bytes],
     task: Callable[..., object],
@@ -177,19 +185,16 @@ def _send(
     pickler = _Pickler(buffer)
     pickler.dump((task, arguments, keywords or {}, start))
     modules = [(name, getattr(sys.modules[name], "__file__", None)) for name in sorted(pickler.modules)]
-    if process.stdin is None:
-        raise WorkerFailed("The worker has no input.")
     try:
-        _write(process.stdin, pickle.dumps((modules, buffer.getvalue())))
+        _write(_pipes(process)[0], pickle.dumps((modules, buffer.getvalue())))
     except BrokenPipeError:
         raise WorkerFailed(f"Worker {process.pid} ended before it got its task.") from None
 
 
 def _receive(process: subprocess.Popen[bytes]) -> object:
-    if process.stdout is None:
-        raise WorkerFailed("The worker has no output.")
-    header = process.stdout.read(8)
-    payload = process.stdout.read(int.from_bytes(header, "big"))
+    answers = _pipes(process)[1]
+    header = answers.read(8)
+    payload = answers.read(int.from_bytes(header, "big"))
     if len(header) < 8 or len(payload) < int.from_bytes(header, "big"):
         raise WorkerFailed(f"Worker {process.pid} ended with exit code {process.wait()}.")
     good, result = pickle.loads(payload)  # noqa: S301

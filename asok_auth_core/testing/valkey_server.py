@@ -32,9 +32,7 @@ class ValkeyServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [str(get_binary_path()), *self.options, "--port", str(self.port), "--dir", str(self.folder)]
-        command += ["--bind", self.address, "--logfile", str(self.folder / "log")]
-        if self.address != "127.0.0.1":
-            command += ["--protected-mode", "no"]
+        command += ["--bind", self.address, "--protected-mode", "no", "--logfile", str(self.folder / "log")]
         self._process = subprocess.Popen(command)  # noqa: S603  # the server of the wheel
         self._wait()
 
@@ -68,18 +66,20 @@ class ValkeyServer:
 
     def _wait(self) -> None:
         end = time.monotonic() + 10
-        while True:
-            try:
-                with socket.create_connection((self.address, self.port), 1) as connection:
-                    connection.sendall(b"PING\r\n")
-                    # -NOAUTH is an answer too; -LOADING is not yet.
-                    if connection.recv(64)[:2] in (b"+P", b"-N"):
-                        return
-            except OSError:
-                pass
-            if time.monotonic() > end:
+        while not self._answers():
+            ended = self._process is None or self._process.poll() is not None
+            if ended or time.monotonic() > end:
                 raise TimeoutError(f"no Valkey server on port {self.port}")
             time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((self.address, self.port), 1) as connection:
+                connection.sendall(b"PING\r\n")
+                # -NOAUTH is an answer too; -LOADING is not yet.
+                return connection.recv(64)[:2] in (b"+P", b"-N")
+        except OSError:
+            return False
 
 
 def free_port(address: str = "127.0.0.1") -> int:

@@ -82,11 +82,44 @@ class Suite(LoginMethodContract):
         browser.post("/auth/pin/send", {"email": "ada@example.com"})
         auth.outbox.flush(5)
         [pin] = re.findall("[0-9]{22}", parts.mail.sent[-1].text)
+        return self.enter(browser, pin)
+
+    def enter(self, browser: Browser, pin: str) -> WebResponse:
         return browser.post("/auth/pin/enter", {"code": pin})
 
 
 class TestSound(Suite):
     pass
+
+
+class TestLink(Suite):
+    """Another sound one: the mail has a link, which GET follows, and the login page does not offer it."""
+
+    class method(Pin):
+        def routes(self) -> Iterable[Route]:
+            return (Route("/auth/pin/send", post=self.send), Route("/auth/pin/enter", get=self.enter))
+
+        def login_block(self, request: WebRequest) -> Markup | None:
+            return None
+
+        def enter(self, request: WebRequest) -> WebResponse:
+            if "code" not in request.query:
+                return WebResponse('<form action="/search"><input name="q"></form>')
+            request.form = request.query
+            return super().enter(request)
+
+    def enter(self, browser: Browser, pin: str) -> WebResponse:
+        return browser.get(f"/auth/pin/enter?code={pin}")
+
+
+class TestLasting(Suite):
+    """A sound one whose proof lasts, such as a password."""
+
+    single_use = False
+
+    class method(Pin):
+        def redeem(self, key: str) -> bytes | None:
+            return self.auth.state.get(key)
 
 
 class TestReplay(Suite):

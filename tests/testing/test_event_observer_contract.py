@@ -60,6 +60,12 @@ class LosesInThreads(AuditLog):
         self.text = text + self.line(event) + "\n"
 
 
+class BreaksInThreads(AuditLog):
+    def line(self, event: Event) -> str:
+        assert threading.current_thread() is threading.main_thread()
+        return super().line(event)
+
+
 class Slow(AuditLog):
     @hookimpl
     def asok_auth_event(self, event: Event) -> None:
@@ -82,6 +88,23 @@ class TestAuditLog(EventObserverContract):
 
     def written(self) -> str | None:
         return self.log.text
+
+
+class TestCounter(EventObserverContract):
+    """One that writes no text."""
+
+    def observer(self) -> object:
+        class Counter:
+            count = 0
+
+            @hookimpl
+            def asok_auth_event(self, event: Event) -> None:
+                self.count += 1
+
+        return Counter()
+
+    def written(self) -> None:
+        return None
 
 
 def is_red(observer: type[AuditLog] | type[Misspelt], test: str) -> bool:
@@ -108,6 +131,7 @@ def is_red(observer: type[AuditLog] | type[Misspelt], test: str) -> bool:
         (PlainText, "test_nobody_forges_a_line"),
         (Loses, "test_each_event_is_noted"),
         (LosesInThreads, "test_many_threads_at_once_lose_nothing"),
+        (BreaksInThreads, "test_many_threads_at_once_lose_nothing"),
         (Slow, "test_a_login_does_not_wait_for_it"),
         (Misspelt, "test_it_is_a_plugin_with_the_event_hook"),
     ],

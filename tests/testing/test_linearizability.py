@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.linearizability import Operation, record_together, unexplained
+from asok_auth_core.testing.linearizability import Operation, read, record_together, unexplained
 
 
 class RacyStateStore(SQLiteStateStore):
@@ -19,6 +20,20 @@ class RacyStateStore(SQLiteStateStore):
         time.sleep(0.001)
         self.delete(key)
         return value
+
+
+class RefusingStateStore(SQLiteStateStore):
+    """Refuses each third take, and each second one of these has happened all the same."""
+
+    calls = 0
+
+    def take(self, key: str) -> bytes | None:
+        self.calls += 1
+        if self.calls % 3:
+            return super().take(key)
+        if self.calls % 2:
+            super().take(key)
+        raise StoreUnavailable("out of order")
 
 
 def op(
@@ -76,6 +91,41 @@ def test_sqlite(tmp_path: Path) -> None:
     history = record_together(store, tmp_path / "log", 480, keys=30, processes=4)
     assert len(history) == 480
     assert unexplained(history) == []
+
+
+def test_a_refusal_may_or_may_not_have_happened(tmp_path: Path) -> None:
+    store = partial(RefusingStateStore, tmp_path / "state.sqlite3")
+    during: list[bool] = []
+
+    def disturb() -> None:
+        during.append(True)
+
+    history = record_together(store, tmp_path / "log", 60, keys=5, processes=2, disturb=disturb)
+    refused = [operation for operation in history if operation.end == INF]
+    assert {operation.name for operation in refused} == {"take"}
+    assert during == [True]
+    assert unexplained(history) == []
+
+
+def test_killed_in_the_middle_others_go_on(tmp_path: Path) -> None:
+    store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
+    many = 1_000_000
+    history = record_together(store, tmp_path / "killed", many, keys=30, processes=2, kill_after=0.1)
+    assert len(history) < many
+    history += record_together(store, tmp_path / "whole", 60, keys=30, processes=2)
+    assert unexplained(history) == []
+
+
+def test_a_line_that_a_kill_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    """What began and was not said to end may have happened; what was not said to begin did not."""
+    begun, cut = tmp_path / "begun", tmp_path / "cut"
+    begun.write_text('["take", "k", "1.0", 1.5]\n[2.5, "v"]\n["add", "k", "1.1", 3.5]\n[4.')
+    cut.write_text('["put", "k", "2.0", 1.0]\n[2.0, null]\n["ta')
+    assert read([begun, cut]) == [
+        Operation("k", "take", "1.0", 1.5, 2.5, "v"),
+        Operation("k", "add", "1.1", 3.5, INF),
+        Operation("k", "put", "2.0", 1.0, 2.0, None),
+    ]
 
 
 @pytest.mark.slow

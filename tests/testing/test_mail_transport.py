@@ -75,6 +75,7 @@ from email.policy import default
 import pytest
 
 from asok_auth_core.contracts import MailTransport
+from asok_auth_core.errors import MailTemporary
 from asok_auth_core.mail.message import Sender, build_message
 from asok_auth_core.testing.mail_transport import MailTransportContract, ReceivedMail, TransportUnderTest
 
@@ -111,6 +112,15 @@ class Racy(MailTransport):
         self.received.append(ReceivedMail((self.mail.to,), message))
 
 
+class Exhausted(Racy):
+    """Refuses what other threads send."""
+
+    def send(self, mail):
+        if threading.current_thread() is not threading.main_thread():
+            raise MailTemporary("Another mail is being sent.")
+        super().send(mail)
+
+
 class TestInjectable(MailTransportContract):
     @pytest.fixture
     def under_test(self):
@@ -122,6 +132,13 @@ class TestRacy(MailTransportContract):
     @pytest.fixture
     def under_test(self):
         transport = Racy()
+        return TransportUnderTest(transport, lambda: transport.received, Gone())
+
+
+class TestExhausted(MailTransportContract):
+    @pytest.fixture
+    def under_test(self):
+        transport = Exhausted()
         return TransportUnderTest(transport, lambda: transport.received, Gone())
 
 
@@ -149,7 +166,7 @@ def test_unsafe_transports_fail_where_they_are_unsafe(tmp_path: Path) -> None:
     }
     of = {
         name: {test.partition("[")[0] for kind, test in failed if kind == name}
-        for name in ("TestInjectable", "TestRacy", "TestForgotten")
+        for name in ("TestInjectable", "TestRacy", "TestExhausted", "TestForgotten")
     }
     assert of["TestInjectable"] >= {
         "test_recipient_subject_text_and_html_arrive",
@@ -161,5 +178,6 @@ def test_unsafe_transports_fail_where_they_are_unsafe(tmp_path: Path) -> None:
         "test_mails_sent_at_the_same_time_are_not_mixed_up",
         "test_a_service_that_is_gone_is_a_mail_error_that_tells_nothing_secret",
     }
+    assert "test_mails_sent_at_the_same_time_are_not_mixed_up" in of["TestExhausted"]
     contract = {name for name in vars(MailTransportContract) if name.startswith("test_")}
     assert of["TestForgotten"] == contract

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -111,6 +112,13 @@ class TakesTheLastUser(Table):
         return super().rows(self.user)
 
 
+class BreaksInThreads(Table):
+    def rows(self, user: User) -> list[tuple[str]]:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("only one thread may ask")
+        return super().rows(user)
+
+
 class GrantsWhenInDoubt(Table):
     def rows(self, user: User) -> list[tuple[str]]:
         try:
@@ -141,6 +149,7 @@ FAULTS = [
     (MatchesLoosely, "test_row28_others_are_not_granted_it"),
     (Remembers, "test_row23_what_was_taken_away_is_gone_at_once"),
     (TakesTheLastUser, "test_users_do_not_get_each_others_grants"),
+    (BreaksInThreads, "test_users_do_not_get_each_others_grants"),
     (GrantsWhenInDoubt, "test_row32_it_grants_nothing_while_its_store_is_gone"),
     (WritesOneString, "test_it_grants_what_it_should"),
     (WritesItWrong, "test_every_grant_is_well_formed"),
@@ -161,7 +170,8 @@ def test_each_fault_is_found(fault: type[Table], test: str, tmp_path: Path) -> N
         getattr(suite, test)()
 
 
-@pytest.mark.parametrize("method", ["resolver", "granted", "unavailable"])
+@pytest.mark.parametrize("method", ["resolver", "granted", "take_away", "unavailable"])
 def test_what_is_left_out_is_said(method: str) -> None:
+    arguments = (FakeUser("7"), "posts.edit") if method == "take_away" else ()
     with pytest.raises(NotImplementedError, match=f"Write {method}"):
-        getattr(PermissionResolverContract(), method)()
+        getattr(PermissionResolverContract(), method)(*arguments)

@@ -24,6 +24,7 @@ from asok_auth_core.testing.outages import (
     make_room,
     small_disk,
 )
+from asok_auth_core.testing.postgres_server import PostgresServer
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 HOURS = 5 * 3600
@@ -254,3 +255,12 @@ def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
         assert kill_at_every_message(store, f"{sockets(server)}/.s.PGSQL.5432", opener, tmp_path) > 9
     finally:
         store.close()
+
+
+def test_a_copy_of_a_server_has_its_data(server: Server, make_server: Callable[..., PostgresServer]) -> None:
+    server.ask("CREATE TABLE kept AS SELECT 7 AS number")
+    server.stop("fast")
+    copy = make_server(copy_of=server)
+    copy.start()
+    assert copy.ask("SELECT number FROM kept") == [(7,)]
+    assert copy.folder != server.folder

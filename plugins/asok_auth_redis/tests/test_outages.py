@@ -21,6 +21,7 @@ from asok_auth_core.testing.outages import (
     make_room,
     small_disk,
 )
+from asok_auth_core.testing.valkey_server import ValkeyServer
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 HOURS = 5 * 3600
@@ -254,3 +255,16 @@ def test_a_store_that_answers_too_soon_is_found(server: Server, tmp_path: Path) 
             kill_at_every_message(store, ("127.0.0.1", server.port), opener, tmp_path)
     finally:
         store.close()
+
+
+def test_a_server_that_cannot_start_is_said_at_once(make_server: MakeServer) -> None:
+    server = make_server("--no-such-option")
+    with pytest.raises(TimeoutError, match="no Valkey server on port"):
+        server.start()
+
+
+def test_a_server_that_does_not_run_cannot_be_paused(make_server: Callable[..., ValkeyServer]) -> None:
+    server = make_server()
+    with pytest.raises(ProcessLookupError, match="does not run"):
+        server.pause()
+    server.stop()

@@ -1,0 +1,54 @@
+"""An author who inherits a contract and leaves something out is told what to write."""
+
+from __future__ import annotations
+
+import pytest
+
+import asok_auth_core.testing
+from asok_auth_core.testing import (
+    CredentialStoreContract,
+    EventObserverContract,
+    LoginMethodContract,
+    SecondFactorContract,
+    SignerContract,
+    StateStoreContract,
+)
+
+
+@pytest.mark.parametrize(
+    ("contract", "method", "arguments"),
+    [
+        (LoginMethodContract, "plugin", 0),
+        (LoginMethodContract, "log_in", 3),
+        (SecondFactorContract, "plugin", 0),
+        (SecondFactorContract, "enrol", 3),
+        (SecondFactorContract, "proof", 3),
+        (EventObserverContract, "observer", 0),
+        (EventObserverContract, "written", 0),
+        (SignerContract, "signer", 1),
+    ],
+)
+def test_a_method(contract: type, method: str, arguments: int) -> None:
+    with pytest.raises(NotImplementedError, match=rf"Write {method}\(\)"):
+        getattr(contract(), method)(*[None] * arguments)
+
+
+class TestStateStore:
+    open_store = StateStoreContract.open_store
+
+    def test_the_fixture(self, request: pytest.FixtureRequest) -> None:
+        with pytest.raises(NotImplementedError, match="give a fixture open_store"):
+            request.getfixturevalue("open_store")
+
+
+class TestCredentialStore:
+    open_store = CredentialStoreContract.open_store
+
+    def test_the_fixture(self, request: pytest.FixtureRequest) -> None:
+        with pytest.raises(NotImplementedError, match="give a fixture open_store"):
+            request.getfixturevalue("open_store")
+
+
+def test_a_misspelt_name_is_no_contract() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'LoginContract'"):
+        _ = asok_auth_core.testing.LoginContract

@@ -1,0 +1,197 @@
+"""The outages that plugins are tested with happen when they should, and tell good stores from bad."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.stores.memory import MemoryStateStore
+from asok_auth_core.testing.linearizability import Answer
+from asok_auth_core.testing.outages import (
+    Address,
+    CannotMount,
+    CuttingProxy,
+    kill_at_every_message,
+    small_disk,
+)
+from asok_auth_core.testing.processes import WorkerFailed
+from asok_auth_core.testing.races import check_after_kill, work_until_killed
+
+
+class Remote(MemoryStateStore):
+    """Asks a server for what :func:`work_until_killed` does: a line for each question and answer."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.connection = socket.create_connection(("127.0.0.1", port))
+        self.lines = self.connection.makefile("rw")
+
+    def ask(self, *question: str) -> Answer:
+        self.lines.write(json.dumps(question) + "\n")
+        self.lines.flush()
+        answer: Answer = json.loads(self.lines.readline())
+        return answer
+
+    def take(self, key: str) -> bytes | None:
+        return b"v" if self.ask("take", key) else None
+
+    def add(self, key: str, value: bytes, ttl: int) -> bool:
+        return bool(self.ask("add", key))
+
+    def incr(self, key: str, ttl: int) -> int:
+        return int(self.ask("incr", key) or 0)
+
+
+class Broken(MemoryStateStore):
+    def take(self, key: str) -> bytes | None:
+        raise StoreUnavailable("out of order")
+
+
+class Answering(socketserver.StreamRequestHandler):
+    """The server's side of :class:`Remote`."""
+
+    store: MemoryStateStore
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            for line in self.rfile:
+                name, key = json.loads(line)
+                answer = {
+                    "take": lambda: self.store.take(key) is not None,
+                    "add": lambda: self.store.add(key, b"x", 600),
+                    "incr": lambda: self.store.incr(key, 600),
+                }[name]()
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            while message := self.request.recv(100):
+                self.request.sendall(message)
+
+
+@contextlib.contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(params=["TCP", "Unix"])
+def echo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Address]:
+    """Where a server sends back what it is sent."""
+    server: socketserver.BaseServer
+    if request.param == "TCP":
+        tcp = server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo)
+        address: Address = tcp.server_address  # type: ignore[assignment]
+    else:
+        address = str(tmp_path / "s")
+        server = socketserver.ThreadingUnixStreamServer(address, Echo)
+    with serving(server):
+        yield address
+
+
+def echoed(connection: socket.socket, message: bytes) -> bytes:
+    """What came back; nothing if the connection was cut."""
+    try:
+        connection.sendall(message)
+        return connection.recv(100)
+    except OSError:
+        return b""
+
+
+class TestCuttingProxy:
+    @pytest.mark.parametrize("at", [1, 2, 3, 4])
+    def test_before_the_message_chosen_both_are_cut_off(self, echo: Address, at: int) -> None:
+        cut: list[str] = []
+        with (
+            CuttingProxy(echo, at, lambda: cut.append("cut")) as proxy,
+            socket.create_connection(("127.0.0.1", proxy.port)) as client,
+        ):
+            came = [echoed(client, b"one"), echoed(client, b"two")]
+            assert proxy.done.is_set()
+        assert came == [b"one" if at > 2 else b"", b""]
+        assert cut == ["cut"]
+
+    def test_the_other_connections_are_cut_off_as_well(self, echo: Address) -> None:
+        with (
+            CuttingProxy(echo, 3) as proxy,
+            socket.create_connection(("127.0.0.1", proxy.port)) as first,
+            socket.create_connection(("127.0.0.1", proxy.port)) as second,
+        ):
+            assert echoed(first, b"one") == b"one"
+            assert echoed(second, b"two") == b""
+            assert first.recv(100) == b""
+
+    def test_who_hangs_up_or_comes_late_cuts_nothing(self, echo: Address) -> None:
+        with CuttingProxy(echo, 9) as proxy:
+            socket.create_connection(("127.0.0.1", proxy.port)).close()
+            with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+                assert echoed(client, b"one") == b"one"
+                time.sleep(0.3)  # longer than the proxy waits for a message
+                assert echoed(client, b"two") == b"two"
+        assert not proxy.done.is_set()
+
+
+class TestKillAtEveryMessage:
+    def test_a_sound_store_survives_it(self, tmp_path: Path) -> None:
+        """SECURITY 1: a question and an answer for each of three calls, and once it is not killed."""
+        store = MemoryStateStore()
+        handler = type("Handler", (Answering,), {"store": store})
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)
+        with serving(server):
+            address = ("127.0.0.1", server.server_address[1])
+            assert kill_at_every_message(store, address, self.opener, tmp_path) == 6
+
+    @staticmethod
+    def opener(port: int) -> Callable[[], Remote]:
+        return partial(Remote, port)
+
+    def test_a_store_that_fails_by_itself_is_told_from_a_killed_one(self, tmp_path: Path) -> None:
+        with pytest.raises(WorkerFailed, match="out of order"):
+            kill_at_every_message(MemoryStateStore(), "unused", lambda port: Broken, tmp_path)
+
+
+class TestCheckAfterKill:
+    def test_what_was_done_to_the_end_is_in_order(self, tmp_path: Path) -> None:
+        store = MemoryStateStore()
+        store.put("p:take0", b"v", 600)
+        store.add("p:add1", b"somebody else's", 600)
+        log = tmp_path / "log"
+        work_until_killed(store, "p:", 2, str(log))
+        assert log.read_text().splitlines() == ["take 0", "add 0", "incr 1", "incr 2"]
+
+    @pytest.mark.parametrize(("log", "says"), [("take 0", "taken twice"), ("add 0", "added twice")])
+    def test_what_can_be_won_again_is_found(self, log: str, says: str) -> None:
+        store = MemoryStateStore()
+        store.put("p:take0", b"v", 600)
+        with pytest.raises(AssertionError, match=says):
+            check_after_kill(store, "p:", 1, log)
+
+
+def test_a_disk_that_cannot_be_mounted_is_said() -> None:
+    """For root because of its size, for anybody else in any case."""
+    with pytest.raises(CannotMount, match="mount"), small_disk(-1):
+        pass
+
+
+def test_a_machine_without_mount_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CannotMount, match="mount"), small_disk(1):
+        pass
