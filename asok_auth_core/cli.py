@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from . import __version__, commands
-from .commands import DEFAULT_APP, CommandLine, doctor, new_plugin, plugins
+from . import __version__
+from .commands import DEFAULT_APP, CommandLine, doctor, keys, new_plugin, permissions, plugins, tokens
 from .errors import AuthError
 from .plugins import Plugins
 
-GROUPS = {"token": "tokens", "keys": "keys", "permissions": "permissions"}
-"""Name on the command line to module in :mod:`asok_auth_core.commands`."""
+GROUPS = {"token": tokens, "keys": keys, "permissions": permissions}
+"""Name on the command line to the module with its commands."""
 
 
 def build(found: Plugins) -> typer.Typer:
@@ -33,8 +31,7 @@ def build(found: Plugins) -> typer.Typer:
     cli.command("doctor")(doctor.doctor)
     cli.command("new-plugin")(new_plugin.new_plugin)
     for name, module in GROUPS.items():
-        if find_spec(f"{commands.__name__}.{module}"):
-            cli.add_typer(import_module(f"{commands.__name__}.{module}").app, name=name)
+        cli.add_typer(module.app, name=name)
 
     def missing(plugin: str, error: Exception) -> None:
         _say(f"Plugin {plugin!r} could not add its command: {type(error).__name__}: {error}")
@@ -43,16 +40,22 @@ def build(found: Plugins) -> typer.Typer:
     return cli
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"asok-auth {__version__}")
+        raise typer.Exit
+
+
 def _options(
     context: typer.Context,
     app: str | None = typer.Option(
         None, help=f"The app, as module:attribute, seen from this folder.  [default: {DEFAULT_APP}]"
     ),
-    version: bool = typer.Option(False, "--version", help="Show the version and stop."),
+    # Eager, or click misses a command before it looks at this.
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and stop.", callback=_show_version, is_eager=True
+    ),
 ) -> None:
-    if version:
-        typer.echo(f"asok-auth {__version__}")
-        raise typer.Exit
     context.obj = CommandLine(app)
 
 

@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from asok_auth_core import cli, hookimpl
+from asok_auth_core import __version__, checks, cli, hookimpl
+from asok_auth_core.commands import CommandLine, current_auth
 from asok_auth_core.commands import plugins as plugins_command
+from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.flows.auth import Auth
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS
+from asok_auth_core.types import Finding
 
 APP = """
 from asok import Asok
@@ -179,6 +184,67 @@ def test_commands_of_plugins_are_mounted_and_a_failing_one_is_named(
     assert captured.out == "hello\n"
     assert "'clumsy'" in captured.err
     assert "no command today" in captured.err
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code in (0, None)
+    assert capsys.readouterr().out == f"asok-auth {__version__}\n"
+
+
+def doctor(monkeypatch: pytest.MonkeyPatch, auth: Auth, *arguments: str) -> tuple[int, str]:
+    """Exit code and text of ``asok-auth doctor`` for an app that has ``auth``."""
+    monkeypatch.setattr(CommandLine, "auth", lambda line: auth)
+    ended = CliRunner().invoke(cli.build(Plugins()), ["doctor", *arguments])
+    return ended.exit_code, ended.stdout
+
+
+def test_doctor_has_nothing_to_say_of_a_sound_app(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", ())
+    assert doctor(monkeypatch, auth, "--strict") == (0, "Nothing is wrong.\n")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--strict",), 1)], ids=["plain", "strict"])
+def test_doctor_lets_warnings_pass_unless_it_is_strict(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
+) -> None:
+    def note(auth: Auth) -> list[Finding]:
+        return [Finding("note", "info", "All is new."), Finding("risk", "warning", "It creaks.", "Oil it.")]
+
+    monkeypatch.setattr(checks, "CHECKS", (note,))
+    ended, said = doctor(monkeypatch, auth, *arguments)
+    assert ended == code
+    assert [line.strip() for line in said.splitlines()] == [
+        "warning  risk: It creaks.",
+        "Oil it.",
+        "info     note: All is new.",
+        "1 warning, 1 info",
+    ]
+
+
+def test_a_command_can_be_tried_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's test mounts its command in a Typer of its own, without our options."""
+    alone = typer.Typer()
+
+    @alone.command()
+    def who(context: typer.Context) -> None:
+        typer.echo(current_auth(context).settings.app_name)
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match="There is no module 'wsgi'"):
+        CliRunner().invoke(alone, catch_exceptions=False)
+
+
+def test_without_a_plugin_it_says_how_to_get_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Plugins, "discover", lambda self: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plugins"])
+    assert ended.value.code in (0, None)
+    assert "No plugin is installed. Try: pip install asok-magic-link" in capsys.readouterr().out
 
 
 def test_every_hook_has_a_kind() -> None:

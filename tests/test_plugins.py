@@ -12,13 +12,16 @@ from types import ModuleType, SimpleNamespace
 import pluggy
 import pytest
 
-from asok_auth_core import hookimpl
+from asok_auth_core import builtin, hookimpl
+from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.errors import PluginError
+from asok_auth_core.flows.auth import Auth
 from asok_auth_core.hookspecs import GROUP, PluginManifest
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS
 from asok_auth_core.settings import Settings
-from asok_auth_core.testing.fakes import FakeUser
+from asok_auth_core.startup import start
+from asok_auth_core.testing.fakes import FakeUser, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.types import Event, Finding, Grant, LoginAttempt
 
 USER = FakeUser("1", "ada@example.org")
@@ -364,3 +367,26 @@ def test_hook_calls_can_be_watched() -> None:
     plugins.event(Event("x", 0.0))
     undo()
     assert sorted(seen) == ["asok_auth_event:one", "asok_auth_event:two"]
+
+
+def test_the_core_is_not_a_plugin_to_go_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SECURITY 32: without its login methods, tokens would be ignored rather than refused."""
+
+    def broken(auth: Auth) -> LoginMethod:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(builtin, "TokenMethod", broken)
+    with pytest.raises(PluginError, match=r"core itself cannot start: .*out of order"):
+        start(
+            {
+                "SECRET_KEY": "k" * 32,
+                "MAIL_HOST": "127.0.0.1",
+                "MAIL_FROM": "auth@app.example",
+                "AUTH": {"STATE_STORE": "memory:"},
+            },
+            {},
+            root=tmp_path,
+            users=MemoryUsers(),
+            credentials=lambda clock, random: MemoryCredentialStore(clock),
+            entry_points=[],
+        )

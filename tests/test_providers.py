@@ -23,6 +23,7 @@ class Plain(OAuth2Provider):
     userinfo_endpoint = "https://plain.example/me"
     extra_endpoint = "https://plain.example/extra"
     scopes = ("read",)
+    sandbox = False
 
 
 def named(name: str = "example") -> OpenIDProvider:
@@ -37,8 +38,10 @@ def test_every_attribute_can_be_overridden_and_the_class_stays_as_it_is() -> Non
             "extra_endpoint": "https://own.example/extra",
             "authorize_parameters": {"prompt": "login"},
             "label": "Own",
+            "sandbox": True,
         }
     )
+    assert made.sandbox
     assert (made.client_id, made.scopes, made.label) == ("a", ("read", "write"), "Own")
     assert made.extra_endpoint == "https://own.example/extra"
     assert made.authorize_parameters == {"prompt": "login"}
@@ -61,6 +64,7 @@ def test_every_attribute_can_be_overridden_and_the_class_stays_as_it_is() -> Non
         ({"token_endpoint": "https://a@evil.example/"}, "must be an https address"),
         ({"token_auth": "private_key_jwt"}, "no method that is supported"),
         ({"label": ""}, "is missing"),
+        ({"sandbox": "yes"}, "must be true or false, got str"),
     ],
 )
 def test_a_mistake_is_named(options: dict[str, JSON], said: str) -> None:

@@ -67,6 +67,8 @@ REFUSED = {
     "revocation": ({"TOKEN_REVOCATION": "no"}, '"checked" or "stateless", got \'no\''),
     "security": ({"MAIL": {"SECURITY": "ssl3"}}, "got 'ssl3'"),
     "redirect": ({"LOGIN_REDIRECT": "//evil.example"}, 'AUTH["LOGIN_REDIRECT"] must be a path'),
+    "policy": ({"REQUIRE_2FA": "everybody"}, "must be True, False or a pattern"),
+    "on login": ({"ON_LOGIN": "app.on_login"}, 'AUTH["ON_LOGIN"] must be a function'),
     "recent": ({"RECENT_LOGIN": 0}, "at least 1 second, got 0"),
 }
 

@@ -45,9 +45,7 @@ def current_auth(context: typer.Context) -> Auth:
 
 def command_line(context: typer.Context) -> CommandLine:
     """The options before the command's name."""
-    if not isinstance(context.obj, CommandLine):
-        context.obj = CommandLine()
-    return context.obj
+    return context.ensure_object(CommandLine)
 
 
 def _load(spec: str) -> Auth:

@@ -8,7 +8,6 @@ retired when what it signed is over; the app is restarted after each step.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import tempfile
 from pathlib import Path
@@ -120,11 +119,11 @@ def _save(path: Path, keys: list[str]) -> None:
         lines.append(f"{OLDER}={','.join(keys[1:])}")
     try:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-        os.chmod(name, mode)
-        os.replace(name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as folder:
+            new = Path(folder, path.name)
+            new.write_text("\n".join(lines) + "\n", "utf-8")
+            new.chmod(mode)
+            new.replace(path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
 

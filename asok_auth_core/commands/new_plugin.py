@@ -119,7 +119,7 @@ def new_plugin(
     if kind is None:
         if not asks:
             raise ConfigurationError(f"Say what it plugs in: --kind {'|'.join(kind.value for kind in Kind)}.")
-        kind = Kind(typer.prompt("What does it plug in? " + ", ".join(kind.value for kind in Kind)))
+        kind = typer.prompt("What does it plug in? " + ", ".join(kind.value for kind in Kind), type=Kind)
     if label is None:
         usual = short.replace("_", " ").capitalize()
         label = typer.prompt("What do people call it?", default=usual) if asks else usual

@@ -69,13 +69,12 @@ class PermissionCache:
         return made
 
     def _find(self, key: _Key) -> PermissionSet | None:
-        found = self._sets.get(key)
-        if found is None:
-            return None
         with self._lock:
-            if key in self._sets:
-                self._sets.move_to_end(key)
-        return found[0]
+            found = self._sets.get(key)
+            if found is None:
+                return None
+            self._sets.move_to_end(key)
+            return found[0]
 
     def _keep(self, key: _Key, made: PermissionSet) -> None:
         size = max(made.size if isinstance(made, CompiledGrants) else 0, 1) + len(made.malformed)

@@ -13,7 +13,7 @@ from ..errors import (
     LoginRejected,
     SecondFactorRequired,
 )
-from ..http import WebRequest
+from ..http import Session, WebRequest
 from ..types import JSON, Identity, LoginAttempt, User
 from .addresses import mark_proved
 from .auth import Auth, logger
@@ -114,6 +114,13 @@ def logged_in_at(request: WebRequest) -> float | None:
         return None
     at = record.get("at")
     return float(at) if isinstance(at, (int, float)) else None
+
+
+def amend_login(session: Session, name: str, value: JSON) -> None:
+    """Change one entry of what the login pipeline noted in ``session``; without a note there is no change."""
+    record = session.get(LOGIN_KEY)
+    if isinstance(record, dict):
+        session.set(LOGIN_KEY, {**record, name: value})
 
 
 def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: Identity | None) -> None:

@@ -233,7 +233,8 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
     except (LookupError, TypeError, ValueError, AttributeError):
         logger.exception("Provider %r could not read a profile.", provider.name)
         raise _unreadable() from None
-    if not isinstance(identity.subject, str) or not identity.subject:
+    subject = getattr(identity, "subject", None)  # of None: a mapping may lack its return
+    if not isinstance(subject, str) or not subject:
         raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
     return replace(
         identity,

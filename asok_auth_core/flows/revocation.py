@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -66,7 +65,6 @@ class MappedMark(RevocationMark):
     def __init__(self, path: Path, random: Random) -> None:
         self._path = path
         self._random = random
-        self._lock = threading.Lock()
         self._memory: mmap.mmap | None = None
 
     def current(self) -> bytes:
@@ -78,15 +76,14 @@ class MappedMark(RevocationMark):
         memory[:MARK_BYTES] = self._random(MARK_BYTES)
 
     def _open(self) -> mmap.mmap:
-        with self._lock:
-            if self._memory is None:
-                try:
-                    self._memory = self._map()
-                except OSError as error:
-                    raise StoreUnavailable(
-                        f"The file for token revocation cannot be used: {self._path} ({error.strerror})."
-                    ) from None
-            return self._memory
+        """Threads that do this at once map the same file; which of the maps is kept does not matter."""
+        try:
+            memory = self._memory = self._map()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The file for token revocation cannot be used: {self._path} ({error.strerror})."
+            ) from None
+        return memory
 
     def _map(self) -> mmap.mmap:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from ..http import WebRequest
 from ..types import User
 from .auth import Auth
 from .factor_policy import enrolled_factors
-from .login import LOGIN_KEY, SECOND_FACTOR_PATH, finish_login, pending_login
+from .login import SECOND_FACTOR_PATH, amend_login, finish_login, pending_login
 from .recent_login import require_recent_login
 from .trusted_devices import FIELD, forget_devices, trust_device
 
@@ -98,9 +98,7 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     auth.emit("second_factor.enrolled", user=user, method=name, client=request.client)
     forget_devices(auth, user, client=request.client)
     if request.user is not None:
-        record = request.session.get(LOGIN_KEY)
-        if isinstance(record, dict):
-            request.session.set(LOGIN_KEY, {**record, "factor": name})
+        amend_login(request.session, "factor", name)
         return ACCOUNT_PATH
     pending, waiting = pending_login(auth, request)
     if str(waiting.id) != str(user.id):

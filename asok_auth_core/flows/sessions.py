@@ -12,15 +12,15 @@ from ..types import User
 from .auth import Auth
 from .factor_policy import second_factor_required
 from .generation import GENERATION, generation, raise_generation
-from .login import LOGIN_KEY
+from .login import LOGIN_KEY, amend_login
 from .recent_login import require_recent_login
 
 
 def is_ended(auth: Auth, session: Session) -> bool:
-    """True if ``session`` was logged in before its user ended the other sessions."""
+    """True if ``session`` was logged in before its user ended the other sessions, or not by us at all."""
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict):
-        return False
+        return True
     number = record.get(GENERATION, 0)
     return type(number) is not int or number != generation(auth, str(record.get("user")))
 
@@ -43,10 +43,7 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
     Raises LoginRequired, RecentLoginRequired (OWASP ASVS 5.0, 7.5.2), StoreUnavailable.
     """
     user = require_recent_login(auth, request)
-    record = request.session.get(LOGIN_KEY)
-    number = raise_generation(auth, str(user.id))
-    if isinstance(record, dict):
-        request.session.set(LOGIN_KEY, {**record, GENERATION: number})
+    amend_login(request.session, GENERATION, raise_generation(auth, str(user.id)))
     request.session.end_elsewhere()
     auth.emit("sessions.ended", user=user, client=request.client)
     return user

@@ -289,6 +289,6 @@ def _at_exit() -> None:
         outbox.close()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)

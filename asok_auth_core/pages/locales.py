@@ -28,11 +28,6 @@ class Catalogs:
         self._messages = frozenset(message for texts in self._texts.values() for message in texts)
 
     @property
-    def languages(self) -> frozenset[str]:
-        """The languages there are texts in, besides English."""
-        return frozenset(self._texts)
-
-    @property
     def messages(self) -> frozenset[str]:
         """Every text of ours that some language has."""
         return self._messages

@@ -164,17 +164,22 @@ class SqlCredentialStore(CredentialStore):
     def _execute(
         self, statement: str, args: tuple[object, ...], attempts: int = 1
     ) -> Sequence[Mapping[str, object]] | int:
-        for attempt in range(attempts):
+        pause = PAUSE
+        while True:
+            attempts -= 1
             try:
                 return self._engine.execute(statement, args)
             except Exception as error:
-                if attempt + 1 == attempts:
+                if not attempts:
+                    # An error that names the table may say that it is gone, because it was made in a
+                    # transaction that the app rolled back.
+                    self._schema_made &= TABLE not in str(error)
                     # Not the driver's text: it may quote values.
                     raise StoreUnavailable(
                         f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."
                     ) from error
-            time.sleep(PAUSE * 2**attempt)
-        raise AssertionError("unreachable")
+            time.sleep(pause)
+            pause *= 2
 
 
 def _credential(row: Mapping[str, object]) -> Credential:

@@ -115,8 +115,7 @@ class SQLiteFile:
 
     def _give_back(self, pool: _Pool, opened: _Opened) -> None:
         try:
-            if opened.connection.in_transaction:
-                opened.connection.execute("ROLLBACK")
+            opened.connection.rollback()
         except sqlite3.Error:
             opened.stale = True  # closing rolls back, and a connection in doubt is not used again
         if opened.stale:
@@ -177,8 +176,7 @@ class SQLiteFile:
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            connection.rollback()
             raise
 
     def _version(self, connection: sqlite3.Connection) -> int:

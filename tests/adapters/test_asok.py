@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from asok.testing import TestClient
 from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, Event, LoginMethod, SecondFactor, hookimpl
+from asok_auth_core.adapters.asok import page
+from asok_auth_core.adapters.asok.seams import answer_page
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.errors import (
     ConfigurationError,
@@ -72,11 +74,42 @@ def get(request):
     except AttributeError as error:
         return str(error)
 """,
+    "mistaken.py": """
+def get(request):
+    auth = request.auth
+    mistakes = (
+        lambda: auth.badge.nothing,
+        lambda: auth.badge.auth,
+        lambda: auth.badge._private,
+        lambda: auth.badge.a_private,
+        lambda: auth.plain,
+        lambda: auth.word,
+    )
+    said = []
+    for mistake in mistakes:
+        try:
+            said.append(repr(mistake()))
+        except AttributeError as error:
+            said.append(str(error).partition(" Installed")[0])
+    return request.api(said)
+""",
+    "client.py": """
+def get(request):
+    return request.app.extensions["AuthExtension"].web_request(request).client
+""",
     "posted.py": """
 def post(request):
     return "done " + (request.user.email if request.user else "nobody")
 """,
 }
+
+RECENT = """
+from asok_auth_core import requires_recent_login
+
+@requires_recent_login
+def get(request):
+    return "got in"
+"""
 
 
 class Badge(LoginMethod):
@@ -113,6 +146,15 @@ class Badge(LoginMethod):
     def api(self) -> Badge:
         return self
 
+    def _private(self) -> None:
+        raise NotImplementedError
+
+
+class Plain(LoginMethod):
+    """Gives pages nothing to call."""
+
+    name = "plain"
+
 
 class Word(SecondFactor):
     name = "word"
@@ -134,7 +176,7 @@ class Plugin:
 
     @hookimpl
     def asok_auth_login_methods(self, auth: Auth) -> list[LoginMethod]:
-        return [Badge(auth)]
+        return [Badge(auth), Plain()]
 
     @hookimpl
     def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
@@ -221,6 +263,32 @@ class TestLogin:
         app._session_store.save(sid, data)
         assert home(client) == "nobody"
 
+    def lend(self, app: Asok, client: TestClient, **changes: object) -> str:
+        """Who a session is after Asok's Admin, or somebody else, has changed it so."""
+        client.get("/enter?as=ada@example.org")
+        sid = app._unsign(client.cookies["asok_sid"])
+        data = app._session_store.load(sid)
+        data.update(changes)
+        app._session_store.save(sid, {name: value for name, value in data.items() if value is not None})
+        return home(client)
+
+    def test_the_admin_lends_a_session_to_who_acts_as_somebody_else(
+        self, app: Asok, client: TestClient
+    ) -> None:
+        ada, bob = (MODELS_REGISTRY["User"].create(email=f"{name}@example.net") for name in ("ada", "bob"))
+        lender = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        assert self.lend(app, client, user_id=bob.id, impersonator_id=lender.id) == "bob@example.net"
+        assert self.lend(app, client, user_id=bob.id, impersonator_id=ada.id) == "nobody", "not hers to lend"
+
+    def test_a_session_that_was_not_begun_by_the_pipeline_cannot_be_lent(
+        self, app: Asok, client: TestClient
+    ) -> None:
+        """Such as one from before the extension was installed: no second factor, no end from afar."""
+        bob = MODELS_REGISTRY["User"].create(email="bob@example.net")
+        lender = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        changes = {"user_id": bob.id, "impersonator_id": lender.id, "asok_auth.login": None}
+        assert self.lend(app, client, **changes) == "nobody"
+
     def test_a_signed_number_is_no_session(self, app: Asok, client: TestClient) -> None:
         """In DEBUG, Asok 0.8 takes any signed user id for a session."""
         client.cookies["asok_session"] = app._sign("1")
@@ -286,6 +354,12 @@ class TestPages:
         headers = {"X-CSRF-Token": client.cookies["asok_csrf"]}
         for send in (client.put, client.patch, client.delete):
             assert send("/auth/login", headers=headers).status_code == 405
+
+    def test_the_page_file_leads_every_method_to_us(self) -> None:
+        """Asok asks a page file for a function by the method's name, and runs it outside its package."""
+        found = {name: value for name, value in vars(page).items() if callable(value)}
+        assert set(found.values()) == {answer_page}
+        assert found.keys() - {"answer_page"} == {"get", "post", "put", "patch", "delete"}
 
     def test_the_login_page_shows_every_methods_block(self, client: TestClient) -> None:
         page = client.get("/auth/login").text
@@ -355,6 +429,57 @@ class TestPages:
         assert TestClient(app).get(path).status_code == 404
 
 
+class TestBehindAProxy:
+    @pytest.mark.parametrize(
+        ("trusted", "seen"),
+        [
+            (None, "127.0.0.1"),
+            ("", "127.0.0.1"),
+            ("10.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "10.0.0.7"),
+            (" 127.0.0.1, 10.0.0.0/8 ", "192.0.2.9"),
+            (["127.0.0.1", "10.0.0.7"], "192.0.2.9"),
+        ],
+        ids=["none", "empty", "another", "one", "two", "list"],
+    )
+    def test_33_only_what_trusted_proxies_say_counts(self, app: Asok, trusted: object, seen: str) -> None:
+        app.config["TRUSTED_PROXIES"] = trusted
+        forwarded = ("X-Forwarded-For", "203.0.113.1, 192.0.2.9, 10.0.0.7")
+        assert asgi_call(app, "GET", "/client", [forwarded])[2].split("<")[0].strip() == seen
+
+
+class TestScriptsOfAsok:
+    """Our pages use none; an app's own template of one of them may."""
+
+    @pytest.fixture
+    def shown(self, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+        own = tmp_path / "src" / "partials" / "auth"
+        own.mkdir(parents=True)
+        environ = {"DEBUG": "false", "APP_URL": "http://localhost"}  # DEBUG has a script of its own
+        with asok_app(tmp_path, environ=environ) as app:
+
+            def show(content: str) -> str:
+                (own / "logout.html").write_text(
+                    '{% extends "auth/base.html" %}{% block content %}' + content + "{% endblock %}"
+                )
+                return str(TestClient(app).get("/auth/logout").text)
+
+            yield show
+
+    def test_words_that_only_look_like_theirs_bring_none(self, shown: Callable[[str], str]) -> None:
+        page = shown("<p>news-desk@app.example ws-1</p>")
+        assert "news-desk" in page
+        assert page.count("<script") == 0
+
+    @pytest.mark.parametrize(
+        "content", ['<div data-asok-component="Clock"></div>', '<div class="asok-toggle"></div>']
+    )
+    def test_a_template_that_asks_for_them_gets_them(self, shown: Callable[[str], str], content: str) -> None:
+        page = shown(content)
+        assert content in page
+        assert page.count("<script") > 0
+
+
 class TestErrors:
     def test_an_error_in_an_apps_page(self, client: TestClient) -> None:
         response = client.get("/fail")
@@ -390,6 +515,14 @@ def get(request):
 
     def test_a_method_that_is_not_installed(self, client: TestClient) -> None:
         assert "request.auth has no 'telepathy'. Installed: " in client.get("/nothing").text
+
+    def test_what_a_method_does_not_give(self, client: TestClient) -> None:
+        """Public functions are the api; what is private or no function is nobody's to call."""
+        *of_badge, plain, word = client.get("/mistaken").json["data"]
+        names = ("nothing", "auth", "_private", "a_private")
+        assert of_badge == [f"Badge has no {name!r}" for name in names]
+        assert plain == "request.auth has no 'plain'."
+        assert word == "request.auth has no 'word'."
 
     def test_query(self, app: Asok, client: TestClient) -> None:
         """request.query does not exist in Asok 0.8."""
@@ -433,6 +566,18 @@ class TestASGI:
 
 
 class TestStarting:
+    def test_registered_by_hand_first(self, tmp_path: Path) -> None:
+        """The usual idiom of extensions, and then Asok's."""
+        with asok_app(tmp_path, extension=False) as app:
+            extension = AuthExtension()
+            extension.init_app(app)
+            auth = extension.auth
+            app.register_extension(extension)
+            extension.init_app(app)
+            assert extension.auth is auth, "started once"
+            assert TestClient(app).get("/auth/login").status_code == 200
+            extension.close()
+
     def test_registered_twice(self, tmp_path: Path) -> None:
         with asok_app(tmp_path, extension=False) as app:
             extension = AuthExtension(app)
@@ -461,6 +606,8 @@ class TestStarting:
                     "kind.py": "def get(request):\n    return request.auth.magic.__module__\n",
                     "enter.py": PAGES["enter.py"].replace("request.query", "request.args"),
                     "posted.py": PAGES["posted.py"],
+                    "leave.py": PAGES["leave.py"],
+                    "recent.py": RECENT,
                 },
             ) as plain,
         ):
@@ -474,6 +621,11 @@ class TestStarting:
             client.get("/enter?as=ada@example.org")
             assert home(client) == "ada@example.org"
             assert client.post("/posted").status_code == 403
+            recent = client.get("/recent")
+            assert recent.status_code == 500, "what needs a recent login has none to ask for"
+            assert "got in" not in recent.text
+            client.get("/leave")
+            assert home(client) == "nobody"
 
     def test_no_user_model(self, tmp_path: Path) -> None:
         with asok_app(tmp_path, extension=False) as app:

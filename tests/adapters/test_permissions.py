@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from asok_auth_core.adapters.asok import roles
 from asok_auth_core.adapters.asok.permissions import user_can
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.flows.auth import Auth
+from asok_auth_core.flows.generation import raise_generation
 from asok_auth_core.http import WebRequest
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.types import Event, User
@@ -359,7 +361,9 @@ class TestWithoutTheAdmin:
         assert not make_user("bob@example.org").can("posts.edit")
         assert "posts.edit" in str(make_user("eve@example.org").explain("posts.edit"))
 
-    def test_a_can_of_the_apps_own_is_left_alone_and_reported(self, tmp_path: Path, plugin: Plugin) -> None:
+    def test_a_can_of_the_apps_own_is_left_alone_and_reported(
+        self, tmp_path: Path, plugin: Plugin, caplog: pytest.LogCaptureFixture
+    ) -> None:
         own = USER + "\n    def can(self, permission):\n        return permission == 'own'\n"
         with started(tmp_path, plugin, models={"user.py": own}) as app:
             user = make_user("ada@example.org", is_admin=True)
@@ -368,6 +372,9 @@ class TestWithoutTheAdmin:
             findings = list(roles.asok_auth_checks(app.extensions["AuthExtension"].auth))
             assert [finding.check for finding in findings] == ["roles"]
             assert "has its own can()" in findings[0].message
+            TestClient(app).get("/", headers={"X-Badge": "ada@example.org"})
+        said = [record for record in caplog.records if "has its own can()" in record.getMessage()]
+        assert len(said) == len({record.getMessage() for record in said}) == 1, "once, not with each request"
 
     def test_doctor_lists_malformed_grants(self, app: Asok) -> None:
         MODELS_REGISTRY["Role"].create(name="odd", permissions="posts.edit, posts.**, .x, ok.*")
@@ -439,6 +446,47 @@ class TestWithTheAdmin:
         assert limited.status_code == 302
         assert client.get("/admin/posts", headers={"X-Badge": "root@example.org"}).status_code == 200
 
+    def lent(self, admin_app: Asok) -> TestClient:
+        """A browser in which the superuser acts as Bob, who may look at posts."""
+        client = logged_in(admin_app, "root@example.org")
+        bob = MODELS_REGISTRY["User"].find(email="bob@example.org")
+        form = {"csrf_token": client.cookies["asok_csrf"]}
+        assert client.post(f"/admin/impersonate/{bob.id}", data=form).headers["Location"] == "/admin"
+        return client
+
+    @pytest.fixture
+    def people(self, admin_app: Asok, plugin: Plugin) -> None:
+        make_user("root@example.org", is_admin=True)
+        make_user("bob@example.org")
+        plugin.grants["bob@example.org"] = ["posts.view"]
+
+    def test_acting_as_another(self, admin_app: Asok, people: None) -> None:
+        client = self.lent(admin_app)
+        assert first_line(client, "/") == "bob@example.org"
+        assert client.get("/admin/posts").status_code == 200
+        assert client.get("/admin/posts/new").status_code == 403, "with Bob's permissions"
+        form = {"csrf_token": client.cookies["asok_csrf"]}
+        assert client.post("/admin/stop-impersonate", data=form).status_code == 302
+        assert first_line(client, "/") == "root@example.org"
+        assert client.get("/admin/posts/new").status_code == 200
+
+    def test_acting_as_another_ends_with_the_session(self, admin_app: Asok, people: None) -> None:
+        """A7.4.1: log out everywhere else reaches a stolen session within the Admin, too."""
+        client = self.lent(admin_app)
+        auth = admin_app.extensions["AuthExtension"].auth
+        raise_generation(auth, str(MODELS_REGISTRY["User"].find(email="root@example.org").id))
+        assert first_line(client, "/") == "nobody"
+        assert client.get("/admin/posts").headers["Location"] == "/admin/login"
+        with_token = {"X-Badge": "bob@example.org;files.view"}
+        assert client.get("/admin/posts", headers=with_token).headers["Location"] == "/admin/login"
+
+    def test_who_logs_in_next_acts_as_nobody_else(self, admin_app: Asok, people: None) -> None:
+        make_user("ada@example.org")
+        client = self.lent(admin_app)
+        assert client.get("/enter?as=ada@example.org").status_code == 200
+        assert first_line(client, "/") == "ada@example.org"
+        assert client.get("/admin").status_code == 302, "Ada holds nothing there"
+
     def test_an_app_without_our_extension_is_as_before(self, tmp_path: Path, admin_app: Asok) -> None:
         """A class of ours seen by another app of the same process decides as Asok does."""
         make_user("ada@example.org")
@@ -454,6 +502,30 @@ class TestWithTheAdmin:
             assert not hasattr(root, "explain")
             assert admin._is_admin_or_has_roles(root)
             assert not admin._is_admin_or_has_roles(nobody)
+            for user in (root, nobody, None):
+                assert bool(admin._has_admin_access(user)) is (user is root)
+            for user in (root, nobody):
+                request = SimpleNamespace(user=user)
+                assert admin._can(request, "posts", "edit") is (user is root)
+
+    def test_a_class_of_ours_in_a_request_of_an_app_without_the_extension(
+        self, tmp_path: Path, app: Asok
+    ) -> None:
+        root, ada = make_user("root@example.org", is_admin=True), make_user("ada@example.org", role="editor")
+        assert ada.can("posts.edit"), "as our app says"
+        asked = "[[user.can(what) for what in ('posts.edit', 'posts.delete')] for user in request.app.asked]"
+        page = f"""
+def get(request):
+    try:
+        request.app.asked[0].explain("posts.edit")
+    except AttributeError as error:
+        return str({asked}) + str(error)
+"""
+        with asok_app(tmp_path / "other", extension=False, pages={"ask.py": page}) as other:
+            other.asked = [root, ada]
+            text = TestClient(other).get("/ask").text
+            assert text.startswith("[[True, True], [False, False]]"), text
+            assert "explain() needs app.register_extension(AuthExtension())" in text
 
 
 class TestASGI:

@@ -14,10 +14,10 @@ from types import ModuleType
 
 import pytest
 
-from asok_auth_core import checks, hookimpl
+from asok_auth_core import Claims, Fetch, Identity, checks, hookimpl
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.flows.auth import Auth
-from asok_auth_core.providers import OpenIDProvider
+from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import MemoryCredentialStore, MemoryUsers
 from asok_auth_core.types import Finding, Grant
@@ -152,6 +152,43 @@ def test_a_store_in_memory_with_several_workers(
     assert "asok-auth-redis" in found.remedy
 
 
+def test_a_store_in_memory_is_right_for_one_worker_in_development(
+    tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    config = {**sound, "APP_URL": "http://localhost:8000", "AUTH": {"STATE_STORE": "memory:"}}
+    assert examine(build(tmp_path, {**config, "DEBUG": True})) == []
+    found = examine(build(tmp_path, config))
+    assert only(found, "store").severity == "warning"
+    assert "several workers" in only(found, "store").message
+    assert only(found, "transport").severity == "warning"
+    assert "which only this machine reaches" in only(found, "transport").message
+
+
+@pytest.mark.parametrize("taken", [None, b"something else"], ids=str)
+def test_a_store_that_loses_or_changes_what_it_is_given(
+    tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch, taken: bytes | None
+) -> None:
+    auth = build(tmp_path, sound)
+    monkeypatch.setattr(auth.state, "take", lambda key: taken)
+    assert_worthless(examine(auth))
+
+
+def test_a_store_that_gives_twice(
+    tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth = build(tmp_path, sound)
+    monkeypatch.setattr(auth.state, "take", auth.state.get)
+    assert_worthless(examine(auth))
+
+
+def assert_worthless(findings: list[Finding]) -> None:
+    found = only(findings, "store")
+    assert found.severity == "error"
+    assert "exactly once" in found.message
+    assert "Do not use this store" in found.remedy
+
+
 def test_a_store_that_does_not_answer(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +248,29 @@ def test_a_provider_without_credentials_and_one_that_does_not_answer(
     assert "s3" not in str(found)
 
 
+class Plain(OAuth2Provider):
+    """Has no discovery document to ask for."""
+
+    name = "plain"
+    label = "Plain"
+    issuer = "https://127.0.0.1:9"
+    authorization_endpoint = f"{issuer}/authorize"
+    token_endpoint = f"{issuer}/token"
+
+    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+        raise NotImplementedError
+
+
+def test_an_oauth2_provider_with_credentials_is_not_asked(tmp_path: Path, sound: dict[str, object]) -> None:
+    plugin = ModuleType("plain")
+    plugin.asok_auth_providers = hookimpl(  # type: ignore[attr-defined]
+        specname="asok_auth_providers"
+    )(lambda: [Plain()])
+    given = {"PROVIDERS": {"plain": {"client_id": "app", "client_secret": "s3"}}}
+    assert examine(build(tmp_path, {**sound, "AUTH": given}, plugins=(plugin,))) == []
+    assert "PLAIN_CLIENT_ID" in only(examine(build(tmp_path, sound, plugins=(plugin,))), "providers").remedy
+
+
 def test_a_plugin_in_quarantine(tmp_path: Path, sound: dict[str, object]) -> None:
     broken = ModuleType("broken")
 
@@ -236,7 +296,7 @@ def test_a_grant_that_is_not_well_formed(tmp_path: Path, sound: dict[str, object
 
 
 class LateProvider(BaseHTTPRequestHandler):
-    """A provider whose clock is ten minutes ahead of ours."""
+    """A provider whose clock is as many seconds ahead of ours as the server's ``ahead`` says."""
 
     def do_GET(self) -> None:
         port = self.server.server_address[1]
@@ -246,7 +306,7 @@ class LateProvider(BaseHTTPRequestHandler):
         document["id_token_signing_alg_values_supported"] = ["RS256"]  # type: ignore[assignment]
         body = json.dumps(document).encode()
         self.send_response_only(200)
-        self.send_header("Date", self.date_time_string(int(time.time()) + 600))
+        self.send_header("Date", self.date_time_string(int(time.time()) + self.server.ahead))
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -256,9 +316,13 @@ class LateProvider(BaseHTTPRequestHandler):
         return
 
 
-def test_a_clock_that_is_late(tmp_path: Path, sound: dict[str, object]) -> None:
+@pytest.mark.parametrize(("ahead", "said"), [(600, "seconds behind"), (-600, "seconds ahead of"), (0, "")])
+def test_a_clock_that_differs_from_a_providers(
+    tmp_path: Path, sound: dict[str, object], ahead: int, said: str
+) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), LateProvider) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        server.ahead = ahead  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         plugin = provider_plugin(f"http://127.0.0.1:{server.server_address[1]}")
         config = {
@@ -270,9 +334,10 @@ def test_a_clock_that_is_late(tmp_path: Path, sound: dict[str, object]) -> None:
         found = examine(build(tmp_path, config, plugins=(plugin,)))
         server.shutdown()
         thread.join(5)
-    assert [finding.check for finding in found] == ["clock"]
-    assert "seconds behind Somewhere's" in found[0].message
-    assert "set-ntp" in found[0].remedy
+    assert [finding.check for finding in found] == (["clock"] if said else [])
+    for finding in found:
+        assert f"{said} Somewhere's" in finding.message
+        assert "set-ntp" in finding.remedy
 
 
 def test_a_clock_of_another_decade(tmp_path: Path, sound: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,34 @@ def test_a_key_that_older_ones_are_separated_by_cannot_be_among_them(env: Path) 
     with pytest.raises(ConfigurationError, match="holds a comma"):
         run(env, "rotate")
     assert env.read_text() == before
+
+
+@pytest.mark.parametrize("command", ["list", "rotate"])
+def test_a_file_without_a_key(env: Path, command: str) -> None:
+    env.write_text("DEBUG=true\nSECRET_KEY=\n")
+    with pytest.raises(ConfigurationError, match=r"has no SECRET_KEY\. Make one: asok-auth keys generate"):
+        run(env, command)
+    run(env, "generate")
+    assert len(values(env)["SECRET_KEY"]) == 64
+
+
+def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be written: No such file or directory"):
+        run(tmp_path / "none" / ".env", "generate")
+
+
+def test_keys_that_cannot_be_put_in_place_are_left_nowhere(
+    env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = env.read_text()
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ConfigurationError, match="cannot be written: No space left"):
+        run(env, "rotate")
+    assert env.read_text() == before
+    assert [path.name for path in env.parent.iterdir()] == [".env"]
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

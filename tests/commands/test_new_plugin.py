@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -109,6 +110,25 @@ def test_a_new_provider_is_told_that_it_needs_credentials(
     assert 'AUTH["PROVIDERS"]["my_lab"]' in out
     readme = (tmp_path / "asok-oauth-my-lab" / "README.md").read_text()
     assert "`MY_LAB_CLIENT_ID`" in readme
+
+
+def test_at_a_terminal_it_asks_for_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kind that is none is asked for again; a question answered with Enter has a default."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("oidk\noidc\nMy Lab Inc\n\n"))
+    code, out, _ = run(capsys, "my-lab", "--into", str(tmp_path))
+    assert code == 0
+    assert out.count("What does it plug in? provider, oidc, ") == 2
+    assert "oidk" in out
+    source = (tmp_path / "asok-oauth-my-lab" / "asok_oauth_my_lab" / "__init__.py").read_text()
+    assert 'label = "My Lab Inc"' in source
+    assert 'issuer = "https://my-lab.example"' in source
 
 
 def test_every_kind_is_told_how_it_is_put_to_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

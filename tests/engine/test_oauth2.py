@@ -13,6 +13,7 @@ from asok_auth_core.engine.message import Claims, Reply, read_json
 from asok_auth_core.engine.oauth2 import (
     VERIFIER,
     Client,
+    TokenAuth,
     authorization_url,
     code_challenge,
     derive,
@@ -76,6 +77,25 @@ def test_credentials_with_odd_characters_survive_basic_authentication() -> None:
     assert "client_secret" not in call.form
 
 
+@pytest.mark.parametrize(
+    ("auth", "sent"),
+    [
+        ("none", {"client_id": "id"}),
+        ("client_secret_post", {"client_id": "id", "client_secret": "s"}),
+        ("client_secret_basic", {}),
+    ],
+)
+def test_12_the_secret_is_sent_by_its_method_only(auth: TokenAuth, sent: dict[str, str]) -> None:
+    """RFC 6749 section 2.3: one method; without a secret, PKCE alone proves who began."""
+    call = token_request(
+        "https://login.example/token", Client("id", "s", auth), code="c", redirect_uri="r", verifier="v"
+    )
+    assert call.form is not None
+    assert call.form["code_verifier"] == "v"
+    assert {name: text for name, text in call.form.items() if name.startswith("client_")} == sent
+    assert ("Authorization" in call.headers) is (auth == "client_secret_basic")
+
+
 def test_30_calls_and_replies_do_not_show_secrets() -> None:
     client = Client("id", "canary")
     call = token_request(
@@ -106,3 +126,10 @@ def test_14_a_subject_is_text_or_a_whole_number(value: object) -> None:
         Claims({"id": value}).subject("id")  # type: ignore[dict-item]
     assert Claims({"id": 583231}).subject("id") == "583231"
     assert Claims({"id": "a"}).subject("id") == "a"
+
+
+def test_claims_are_a_mapping_that_shows_names_only() -> None:
+    claims = Claims({"sub": "7", "email": "ada@example.com"})
+    assert len(claims) == 2
+    assert dict(claims) == {"sub": "7", "email": "ada@example.com"}
+    assert repr(claims) == "<Claims ['email', 'sub']>"

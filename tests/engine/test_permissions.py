@@ -276,3 +276,7 @@ def test_a_set_cannot_be_given_new_attributes() -> None:
     held = compile_grants(source)
     source.append("*")
     assert not held.allows("c")
+
+
+def test_a_set_in_a_log_says_how_much_it_holds() -> None:
+    assert repr(compile_grants(["posts.edit", "posts.*", "not fine"])) == "<CompiledGrants of 2 pattern(s)>"

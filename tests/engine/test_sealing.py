@@ -91,6 +91,21 @@ def test_a_second_spelling_is_refused(sealer: Sealer) -> None:
             sealer.open(spelling, "7")
 
 
+@pytest.mark.parametrize("size", [0, 11, 13])
+def test_a_nonce_of_another_length_does_not_open(sealer: Sealer, size: int) -> None:
+    """Not even one that somebody with the key sealed with: there is one form."""
+    import base64
+
+    nonce = bytes(size)
+    version, key_id, _, ciphertext = sealer.seal(b"secret", NONCE, "7").split(".")
+    if size:  # AES-GCM itself takes nonces of other lengths, from eight bytes on
+        raw = AESGCM(KeyRing([NEW]).key("totp")).encrypt(nonce, b"secret", b"\0\0\0\4totp\0\0\0\x017")
+        ciphertext = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    written = base64.urlsafe_b64encode(nonce).rstrip(b"=").decode()
+    with pytest.raises(SealBroken):
+        sealer.open(f"{version}.{key_id}.{written}.{ciphertext}", "7")
+
+
 def test_rotation_opens_old_seals_new_and_names_a_retired_key() -> None:
     """SECURITY 29: old opens until retired; new is sealed with the newest; retired says what to do."""
     before = Sealer(KeyRing([OLD]), "totp")

@@ -27,9 +27,10 @@ from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.revocation import MappedMark, RevocationMark, StoredMark
 from asok_auth_core.startup import start
 from asok_auth_core.stores.credentials import SqlCredentialStore
+from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.fakes import FakeUser, FrozenClock, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.testing.parts import TestParts, build_auth
-from asok_auth_core.types import Credential
+from asok_auth_core.types import JSON, Credential
 
 USERS = (FakeUser("1", "ada@app.example"), FakeUser("2", "bob@app.example"))
 
@@ -149,6 +150,13 @@ def test_a_wrong_lifetime_is_refused(tokens: ApiTokens, expires_in: float) -> No
 def test_wrong_scopes_are_refused(tokens: ApiTokens, scopes: list[str]) -> None:
     with pytest.raises(ValueError, match=r"pattern|scopes"):
         tokens.create(1, scopes=scopes)
+
+
+@pytest.mark.parametrize("length", [0, 101])
+def test_a_name_that_no_list_could_show_is_refused(tokens: ApiTokens, length: int) -> None:
+    with pytest.raises(ValueError, match="1 to 100 characters"):
+        tokens.create(1, name="n" * length)
+    assert tokens.list(1) == []
 
 
 def test_the_most_scopes_fit_into_a_token(tokens: ApiTokens) -> None:
@@ -275,6 +283,43 @@ def test_23_revoked_one_by_one_and_all_at_once(tokens: ApiTokens) -> None:
         with pytest.raises(TokenRevoked):
             tokens.verify(token)
     assert tokens.verify(other).user_id == "2"
+
+
+def test_23_what_another_worker_revoked_first_is_counted_and_told_there(
+    tokens: ApiTokens, auth: Auth, parts: TestParts
+) -> None:
+    for _ in range(2):
+        tokens.create(1)
+    listed = auth.credentials.list
+
+    def late(user_id: str, kind: str | None = None) -> Sequence[Credential]:
+        found = listed(user_id, kind)
+        auth.credentials.remove(found[0])
+        return found
+
+    auth.credentials.list = late  # type: ignore[method-assign]
+    assert tokens.revoke_all(1) == 1
+    assert [event.name for event in parts.events].count("token.revoked") == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["text", [], {}, {"name": "ci", "scopes": 7, "iat": 1, "exp": None}],
+    ids=["text", "list", "empty", "scopes"],
+)
+def test_32_a_record_that_cannot_be_read_is_said_and_can_be_revoked(
+    tokens: ApiTokens, auth: Auth, data: JSON
+) -> None:
+    """It is not left out of the list in silence: it may be of a token that is in force."""
+    token, _ = tokens.create(1, name="ci")
+    (row,) = auth.credentials.list("1", KIND)
+    auth.credentials.replace(row, data)
+    with pytest.raises(TokenMalformed, match="record of an API token"):
+        tokens.list(1)
+    assert tokens.revoke_all(1) == 1
+    assert tokens.list(1) == []
+    with pytest.raises(TokenRevoked):
+        tokens.verify(token)
 
 
 def test_only_its_own_user_s_id_revokes(tokens: ApiTokens) -> None:
@@ -523,6 +568,43 @@ def test_a_stored_mark_that_was_lost_is_another_one(auth: Auth, clock: FrozenClo
     before = mark.current()
     clock.advance(10**8)
     assert mark.current() != before
+
+
+class Forgetful(MemoryStateStore):
+    """Says that it keeps what it is given."""
+
+    def get(self, key: str) -> bytes | None:
+        return None
+
+
+def test_32_a_store_that_keeps_no_mark_verifies_no_token(
+    tokens: ApiTokens, auth: Auth, clock: FrozenClock
+) -> None:
+    token, _ = tokens.create(1)
+    auth.state.close()
+    auth.state = Forgetful(clock=clock)
+    with pytest.raises(StoreUnavailable, match="does not keep what it is given"):
+        ApiTokens(auth).verify(token)
+
+
+def test_a_mapped_mark_that_threads_open_at_once_is_one(tmp_path: Path, auth: Auth) -> None:
+    mark = MappedMark(tmp_path / "mark", auth.random)
+    barrier = threading.Barrier(8)
+
+    def change() -> None:
+        barrier.wait()
+        mark.current()
+        mark.advance()
+
+    threads = [threading.Thread(target=change) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other = MappedMark(tmp_path / "mark", auth.random)
+    assert mark.current() == other.current() != bytes(16)
+    mark.advance()
+    assert mark.current() == other.current()
 
 
 def test_a_mark_that_cannot_be_kept_is_unavailable(tmp_path: Path, auth: Auth) -> None:

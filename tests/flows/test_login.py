@@ -19,8 +19,15 @@ from asok_auth_core.errors import (
 )
 from asok_auth_core.flows.addresses import is_proved, mark_proved
 from asok_auth_core.flows.auth import Auth
-from asok_auth_core.flows.login import complete_login, log_out, logged_in_at, pending_login
-from asok_auth_core.flows.second_factor import complete_second_factor
+from asok_auth_core.flows.login import (
+    LOGIN_KEY,
+    complete_login,
+    finish_login,
+    log_out,
+    logged_in_at,
+    pending_login,
+)
+from asok_auth_core.flows.second_factor import complete_enrolment, complete_second_factor
 from asok_auth_core.http import WebRequest
 from asok_auth_core.startup import start
 from asok_auth_core.stores.memory import MemoryStateStore
@@ -274,6 +281,57 @@ class TestSecondFactor:
         auth.users = MemoryUsers()
         with pytest.raises(LoginExpired):
             pending_login(auth, request.follow("/x"))
+
+
+class TestFinishing:
+    """What is between a proof and the login it is for."""
+
+    def begin(self, auth: Auth) -> FakeRequest:
+        request = FakeRequest()
+        with pytest.raises(SecondFactorRequired):
+            complete_login(auth, request, ADA, method="magic", next_url="/inbox")
+        return request.follow("/auth/second-factor")
+
+    def test_two_proofs_at_once_are_one_login(self, make: Make) -> None:
+        """Both were right before either had finished."""
+        auth, plugin = make(Word())
+        browser = self.begin(auth)
+        tabs = [FakeRequest("/auth/second-factor", cookies=browser.cookies) for _ in range(2)]
+        [(pending, user), _] = [pending_login(auth, tab) for tab in tabs]
+        assert finish_login(auth, tabs[0], pending, user, "word") == "/inbox"
+        with pytest.raises(LoginExpired, match="finished already"):
+            finish_login(auth, tabs[1], pending, user, "word")
+        assert [tab.user for tab in tabs] == [ADA, None]
+        assert plugin.names.count("login.succeeded") == 1
+
+    def test_a_factor_finishes_the_login_of_its_owner_only(self, make: Make) -> None:
+        auth, plugin = make(Word())
+        browser = self.begin(auth)
+        bob = FakeUser("2", "off@example.org")
+        with pytest.raises(LoginExpired):
+            complete_enrolment(auth, browser, bob, "word")
+        assert browser.user is None
+        assert "login.succeeded" not in plugin.names
+        assert complete_enrolment(auth, browser.follow("/x"), ADA, "word") == "/inbox", "hers still waits"
+
+    def test_a_new_factor_is_no_login_for_a_session_that_had_none(self, make: Make) -> None:
+        """A plugin's api may be called in a request that a token proved."""
+        auth, plugin = make(Word())
+        request = FakeRequest(user=ADA)
+        assert complete_enrolment(auth, request, ADA, "word") == "/auth/account"
+        assert request.session.values == {}
+        assert logged_in_at(request) is None
+        assert plugin.names == ["second_factor.enrolled"]
+
+    def test_a_new_factor_counts_for_the_session_it_was_set_up_in(self, make: Make) -> None:
+        auth, _ = make()
+        request = FakeRequest()
+        complete_login(auth, request, ADA, method="magic")
+        at = logged_in_at(request)
+        complete_enrolment(auth, request, ADA, "word")
+        record = request.session.get(LOGIN_KEY)
+        assert isinstance(record, dict)
+        assert (record["factor"], record["method"], logged_in_at(request)) == ("word", "magic", at)
 
 
 def test_logging_out(make: Make) -> None:

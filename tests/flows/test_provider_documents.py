@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from asok_auth_core.engine.message import Call, Reply
-from asok_auth_core.flows.provider_documents import FRESH, KEPT, ProviderDocuments
+from asok_auth_core.flows.provider_documents import FRESH, KEPT, Document, ProviderDocuments
 from asok_auth_core.oauth_errors import OAuthError, OAuthUnavailable
 from asok_auth_core.testing.fake_provider import rsa_key
 from asok_auth_core.testing.fakes import FrozenClock
@@ -128,6 +129,70 @@ def test_13_many_threads_cause_one_fetch(documents: ProviderDocuments, owner: Ke
     for thread in threads:
         thread.join()
     assert owner.fetches == 1
+
+
+class Noticed:
+    """A document's lock that says when somebody wants it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.wanted = threading.Semaphore(0)
+
+    def acquire(self, blocking: bool = True) -> bool:
+        self.wanted.release()
+        return self.lock.acquire(blocking)
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+def test_13_who_waits_for_a_fetch_makes_none(clock: FrozenClock) -> None:
+    fetched: list[str] = []
+    lock = Noticed()
+
+    def fetch() -> str:
+        fetched.append("call")
+        for _ in range(2):  # until the other thread waits, too
+            lock.wanted.acquire(timeout=20)
+        return f"document {len(fetched)}"
+
+    document = Document(fetch, clock)
+    document._lock = lock  # type: ignore[assignment]
+    with ThreadPoolExecutor(2) as pool:
+        answers = [asked.result(20) for asked in [pool.submit(document.get) for _ in range(2)]]
+    assert answers == ["document 1", "document 1"]
+    assert fetched == ["call"]
+
+
+def test_13_while_one_thread_fetches_again_the_others_go_on(clock: FrozenClock) -> None:
+    begun, done = threading.Event(), threading.Event()
+    answers = iter(["old", "new"])
+
+    def fetch() -> str:
+        answer = next(answers)
+        if answer == "new":
+            begun.set()
+            done.wait(20)
+        return answer
+
+    document = Document(fetch, clock)
+    assert document.get() == "old"
+    clock.advance(FRESH + 1)
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(document.get)
+        assert begun.wait(20)
+        assert document.get() == "old", "without waiting for a provider that may be slow"
+        done.set()
+        assert fetching.result(20) == "new"
+    assert document.get() == "new"
+
+
+def test_13_who_missed_a_key_takes_what_another_fetched_meanwhile(clock: FrozenClock) -> None:
+    answers = iter([["first"], ["second"], ["never asked for"]])
+    document = Document(lambda: next(answers), clock)
+    old = document.get()
+    assert document.newer(old) == ["second"]
+    assert document.newer(old) == ["second"]
 
 
 @pytest.mark.parametrize(

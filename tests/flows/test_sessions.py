@@ -82,6 +82,14 @@ class TestEnding:
 
 
 class TestRefusal:
+    def test_a_session_that_no_login_of_ours_began(self, auth: Auth) -> None:
+        """Its user could never end it."""
+        session = FakeRequest("/").session
+        assert is_ended(auth, session)
+        for odd in (None, "1", [], True):
+            session.set("asok_auth.login", odd)
+            assert is_ended(auth, session), odd
+
     def test_nobody(self, auth: Auth) -> None:
         with pytest.raises(LoginRequired):
             end_other_sessions(auth, FakeRequest("/"))

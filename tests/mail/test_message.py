@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from email import message_from_bytes
+from email.errors import HeaderParseError
 from email.message import EmailMessage
 from email.policy import default
 
@@ -208,3 +209,16 @@ def test_no_second_header_comes_out_even_if_the_check_of_the_subject_had_a_gap(
             for name in build(OutgoingMail("ann@app.example", "=?utf-8?q?=0D=0ABcc:_eve@evil.example?=", "t"))
         }
     assert headers - MIME_HEADERS in (set(), HEADERS)
+
+
+def test_what_python_itself_refuses_to_write_is_a_mail_that_cannot_be_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Python since the repair of CVE-2024-6923 raises where an older one would write two headers."""
+
+    def refuse(message: EmailMessage) -> bytes:
+        raise HeaderParseError("Header value appears to contain an embedded header")
+
+    monkeypatch.setattr(EmailMessage, "as_bytes", refuse)
+    with pytest.raises(MailPermanent, match=r"could not be written down \(HeaderParseError\)"):
+        build(OutgoingMail("ann@app.example", "s", "t"))

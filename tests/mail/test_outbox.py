@@ -491,3 +491,28 @@ def test_a_fork_while_the_outbox_is_locked_does_not_hang_the_child(tmp_path: Pat
     shown = _run(code, tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert len(list(tmp_path.glob("*.eml"))) == 1
+
+
+def test_a_process_that_may_start_no_thread_says_so_and_takes_no_mail(
+    make_outbox: Callable[..., Outbox], results: list[Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    transport = Scripted(gate=gate)
+    outbox = make_outbox(transport)
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as limit:
+        limit.setattr(threading.Thread, "start", start)
+        with pytest.raises(MailTemporary, match="No thread could be started"):
+            outbox.post(MAIL)
+    assert len(outbox) == 0
+    first = outbox.post(MAIL)
+    assert transport.entered.wait(20)
+    with monkeypatch.context() as limit:
+        limit.setattr(threading.Thread, "start", start)
+        second = outbox.post(MAIL)  # waits for the thread that there is
+    gate.set()
+    assert [first.wait(20), second.wait(20)] == ["sent", "sent"]
+    assert transport.most_at_once == 1

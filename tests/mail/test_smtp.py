@@ -381,3 +381,25 @@ def test_a_check_logs_in_and_sends_nothing(start_server: Callable[..., SimpleNam
 def test_a_check_of_a_server_that_is_down_says_so(unused_port: int) -> None:
     with pytest.raises(MailTemporary, match="refused the connection"):
         SmtpTransport(_to(unused_port)).check()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (TimeoutError("timed out"), "did not answer in time"),
+        (OSError(101, "Network is unreachable"), r"could not be reached \(OSError\)"),
+    ],
+    ids=["time-out", "no network"],
+)
+def test_a_connection_that_never_comes_about_is_temporary(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, says: str
+) -> None:
+    """Even if looking for the server takes longer than a whole conversation may."""
+
+    def connect(*arguments: object, **options: object) -> socket.socket:
+        time.sleep(0.3)
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(MailTemporary, match=says):
+        SmtpTransport(_to(25, timeout=0.05)).send(MAIL)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from joserfc import jws
 
-from asok_auth_core.engine.message import MAX_REPLY_BYTES, Reply
+from asok_auth_core.engine.message import MAX_REPLY_BYTES, Call, Reply
 from asok_auth_core.engine.oidc import discovery_url
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fake_provider import FakeProvider, rsa_key
@@ -138,6 +139,29 @@ def userinfo_of_another(provider: FakeProvider) -> None:
     )
 
 
+def userinfo_that_fails(provider: FakeProvider) -> None:
+    provider.claims["email"] = None
+    provider.replies[f"{ISSUER}/userinfo_endpoint"] = Reply(500, b'{"email": "a@b.example"}')
+
+
+def keys_that_fail(provider: FakeProvider) -> None:
+    provider.replies[provider.jwks_uri] = Reply(500, b'{"keys": []}')
+
+
+def payload(raw: bytes) -> Callable[[FakeProvider], None]:
+    """A good signature, over something that is no set of claims."""
+
+    def forge(provider: FakeProvider) -> None:
+        def sign(head: dict[str, JSON], claims: dict[str, JSON]) -> str:
+            message = f"{segment(head)}.{b64(raw)}"
+            algorithm = jws.JWSRegistry.algorithms["RS256"]
+            return f"{message}.{b64(algorithm.sign(message.encode(), provider.key))}"
+
+        provider.sign = sign
+
+    return forge
+
+
 NOW = int(FrozenClock()())
 FORGERIES = [
     # The answer to the authorization request
@@ -192,6 +216,10 @@ FORGERIES = [
     Forgery("signed by another key", other_key, "oauth_signature"),
     Forgery("key embedded in the header", embedded_key, "oauth_signature"),
     Forgery("payload exchanged", tampered, "oauth_signature"),
+    Forgery("signed text", payload(b"hello"), "oauth_id_token"),
+    Forgery("signed list", payload(b"[]"), "oauth_id_token"),
+    Forgery("signed claim twice", payload(b'{"sub": "a", "sub": "b"}'), "oauth_id_token"),
+    Forgery("keys with status 500", keys_that_fail, "oauth_reply"),
     Forgery("RSA with 1,024 bits", weak_key, "oauth_key_weak"),
     # Its claims
     Forgery("iss another", claim("iss", "https://evil.example"), "oauth_issuer"),
@@ -227,6 +255,7 @@ FORGERIES = [
     Forgery("sub 300 characters", claim("sub", "s" * 300), "oauth_subject"),
     # Who it is
     Forgery("UserInfo about somebody else", userinfo_of_another, "oauth_subject"),
+    Forgery("UserInfo with status 500", userinfo_that_fails, "oauth_reply"),
     Forgery("email_verified text", claim("email_verified", "true"), "oauth_address_unproved"),
     Forgery("email_verified 1", claim("email_verified", 1), "oauth_address_unproved"),
     Forgery("email_verified false", claim("email_verified", False), "oauth_address_unproved"),
@@ -237,7 +266,19 @@ FORGERIES = [
     ),
 ]
 
+
+def discovery_status(status: int) -> Callable[[FakeProvider], None]:
+    def forge(provider: FakeProvider) -> None:
+        honest = provider(Call(discovery_url(ISSUER), {}))
+        provider.calls.clear()
+        provider.replies[discovery_url(ISSUER)] = Reply(status, honest.body)
+
+    return forge
+
+
 DISCOVERIES = [
+    Forgery("status 500", discovery_status(500), "oauth_reply"),
+    Forgery("status 302", discovery_status(302), "oauth_reply"),
     Forgery("issuer another", metadata("issuer", "https://evil.example"), "oauth_discovery"),
     Forgery("issuer with a slash", metadata("issuer", f"{ISSUER}/"), "oauth_discovery"),
     Forgery("issuer in capitals", metadata("issuer", "https://LOGIN.example"), "oauth_discovery"),

@@ -15,6 +15,7 @@ import pytest
 from markupsafe import Markup
 
 from asok_auth_core import Claims, Fetch, Identity, SecondFactor, hookimpl
+from asok_auth_core.engine.message import Reply
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.flows.addresses import mark_proved
 from asok_auth_core.flows.linking import KIND, identity_key, linked
@@ -22,13 +23,18 @@ from asok_auth_core.flows.login import LOGIN_KEY
 from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
 from asok_auth_core.http import WebRequest, WebResponse
-from asok_auth_core.oauth_errors import OAuthAddressUnproved, OAuthNotConfigured, OAuthStateInvalid
+from asok_auth_core.oauth_errors import (
+    OAuthAddressInsecure,
+    OAuthAddressUnproved,
+    OAuthNotConfigured,
+    OAuthStateInvalid,
+)
 from asok_auth_core.pages.oauth_method import OAuthApi
-from asok_auth_core.providers import OpenIDProvider
+from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
-from asok_auth_core.types import JSON, LoginAttempt, User
+from asok_auth_core.types import JSON, Credential, LoginAttempt, User
 
 ISSUER = "https://login.example"
 PROFILE: dict[str, JSON] = {"email": "ada@example.com", "email_verified": True, "name": "Ada"}
@@ -327,6 +333,76 @@ def test_15_a_careless_plugin_verifies_no_address(tmp_path: Path) -> None:
     assert seen[0].email_verified is False
 
 
+class Mistaken(OAuth2Provider):
+    """A plugin whose mapping of the profile goes wrong as ``how`` says."""
+
+    name = "example"
+    label = "Example"
+    issuer = ISSUER
+    authorization_endpoint = f"{ISSUER}/authorize"
+    token_endpoint = f"{ISSUER}/token"
+    userinfo_endpoint = f"{ISSUER}/me"
+    how = ""
+
+    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+        if self.how == "missing":
+            return Identity(ISSUER, str(claims["id"]))
+        if self.how == "type":
+            return Identity(ISSUER, claims["email"] + 1)  # type: ignore[operator]
+        if self.how == "nothing":
+            return None  # type: ignore[return-value]
+        return Identity(ISSUER, "" if self.how == "empty" else 7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ("missing", "oauth_reply"),
+        ("type", "oauth_reply"),
+        ("nothing", "oauth_subject"),
+        ("empty", "oauth_subject"),
+        ("number", "oauth_subject"),
+    ],
+)
+def test_14_a_mistaken_plugin_logs_nobody_in(
+    tmp_path: Path, how: str, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its author finds the error in the log; the person reads a plain sentence."""
+    provider = Mistaken()
+    provider.how = how
+    app = OAuthApp(provider, tmp_path, profile=PROFILE)
+    browser, response = app.log_in()
+    assert error_code(response) == code
+    assert browser.session.user is None
+    assert len(app.users) == 0  # type: ignore[arg-type]
+    assert ("Provider 'example' could not read a profile." in caplog.text) is (code == "oauth_reply")
+    assert "Traceback" not in response.body
+
+
+def test_9_a_profile_that_is_no_object_logs_nobody_in(tmp_path: Path) -> None:
+    app = OAuthApp(Mistaken(), tmp_path, profile=PROFILE)
+    app.fake.replies[f"{ISSUER}/me"] = Reply(200, b'["ada@example.com"]')
+    browser, response = app.log_in()
+    assert error_code(response) == "oauth_reply"
+    assert browser.session.user is None
+
+
+@pytest.mark.parametrize("uri", ["http://app.example/own", "/own", "https://", "javascript:alert(1)"])
+def test_10_people_are_sent_back_by_https_only(app: OAuthApp, uri: str) -> None:
+    request = FakeRequest("/start")
+    with pytest.raises(OAuthAddressInsecure, match="must be https"):
+        OAuthApi(app.oauth.flow).get_auth_url(request, "example", "own-id", redirect_uri=uri)
+    assert not request.sent_cookies
+    assert app.fake.calls == []
+
+
+def test_10_in_debug_they_may_be_sent_back_by_http(tmp_path: Path) -> None:
+    app = make(tmp_path, debug=True)
+    api = OAuthApi(app.oauth.flow)
+    url = api.get_auth_url(FakeRequest(), "example", "own-id", redirect_uri="http://localhost:8000/own")
+    assert parse_qs(urlsplit(url).query)["redirect_uri"] == ["http://localhost:8000/own"]
+
+
 def test_23_a_disabled_account_does_not_log_in(app: OAuthApp) -> None:
     browser, _ = app.log_in()
     user = browser.session.user
@@ -378,6 +454,53 @@ def test_an_identity_is_not_taken_from_another_account(app: OAuthApp) -> None:
     assert error_code(response) == "oauth_identity_taken"
 
 
+def test_linking_what_is_linked_already_changes_nothing(app: OAuthApp) -> None:
+    browser, _ = app.log_in()
+    user = browser.session.user
+    assert user is not None
+    before = app.credentials.list(str(user.id), KIND)
+    browser, url = app.begin(recent(app, user), action="link")
+    _, response = app.finish(browser, app.fake.authorize(url))
+    assert location(response) == "/auth/account"
+    assert [row.id for row in app.credentials.list(str(user.id), KIND)] == [row.id for row in before]
+    assert app.events.count("identity.linked") == 1
+
+
+def test_14_first_logins_in_two_tabs_make_one_account(app: OAuthApp) -> None:
+    """The second is answered while the first still makes the account."""
+    create, meanwhile = app.users.create, []
+
+    def slow(email: str, name: str | None = None) -> User:
+        meanwhile.append(app.log_in()[1])
+        return create(email, name)
+
+    app.users.create = slow  # type: ignore[method-assign]
+    _, response = app.log_in()
+    assert location(response) == "/"
+    assert [error_code(other) for other in meanwhile] == ["oauth_state"]
+    assert "in another tab" in meanwhile[0].body
+    assert len(app.users) == 1  # type: ignore[arg-type]
+    assert location(app.log_in()[1]) == "/", "what kept the second tab out is gone"
+
+
+def test_14_an_identity_linked_elsewhere_meanwhile_stays_there(tmp_path: Path) -> None:
+    user, other = FakeUser("9", "nine@example.com"), FakeUser("8", "eight@example.com")
+    app = make(tmp_path, users=MemoryUsers(user, other))
+    add = app.credentials.add
+
+    def late(user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        add("8", kind, identifier, data)  # another worker, after this one has looked
+        return add(user_id, kind, identifier, data)
+
+    browser, url = app.begin(recent(app, user), action="link")
+    app.credentials.add = late  # type: ignore[method-assign]
+    _, response = app.finish(browser, app.fake.authorize(url))
+    assert error_code(response) == "oauth_identity_taken"
+    assert linked(app.auth, user) == []
+    assert len(linked(app.auth, other)) == 1
+    assert "identity.linked" not in app.events
+
+
 def test_24_linking_and_unlinking_need_a_recent_login(app: OAuthApp) -> None:
     browser, _ = app.log_in()
     app.clock.advance(app.auth.settings.recent_login + 1)
@@ -402,6 +525,23 @@ def test_the_last_way_in_cannot_be_unlinked(app: OAuthApp) -> None:
     assert location(unlink(app, user)) == "/auth/account"
     assert linked(app.auth, user) == []
     assert "identity.unlinked" in app.events
+
+
+@pytest.mark.parametrize(("provider", "allowed"), [("example", True), ("uninstalled", False)])
+def test_another_identity_is_a_way_in_while_its_provider_is_there(
+    app: OAuthApp, provider: str, allowed: bool
+) -> None:
+    browser, _ = app.log_in()
+    user = browser.session.user
+    assert user is not None
+    (first,) = linked(app.auth, user)
+    app.credentials.add(str(user.id), KIND, identity_key(ISSUER, "other"), {"provider": provider})
+    response = app.send(recent(app, user, "/auth/oauth/unlink", {"identity": first.id}))
+    if allowed:
+        assert location(response) == "/auth/account"
+    else:
+        assert error_code(response) == "oauth_last_way_in"
+    assert len(linked(app.auth, user)) == (1 if allowed else 2)
 
 
 def test_somebody_elses_identity_cannot_be_unlinked(app: OAuthApp) -> None:
@@ -651,3 +791,13 @@ def test_33_beginnings_are_limited_for_each_client(app: OAuthApp) -> None:
     app.auth.state.incr = lambda key, ttl: 301  # type: ignore[method-assign]
     response = app.send(FakeRequest("/auth/example/login", form={}))
     assert response.status == 429
+
+
+def test_24_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> None:
+    """It was begun by somebody who is logged in, to add a way in; it is no login of anybody."""
+    app.log_in()
+    browser, url = app.begin(recent(app, app.users.create("other@example.com")), action="link")
+    request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
+    with pytest.raises(OAuthStateInvalid):
+        OAuthApi(app.oauth.flow).callback(request, "example")
+    assert request.proved_address is None

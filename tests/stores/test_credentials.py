@@ -73,13 +73,91 @@ def test_a_failing_database_is_named_without_its_values(
     store: SqlCredentialStore, engine: SQLiteEngine
 ) -> None:
     """SECURITY 30, 32."""
-    store.create_schema()
-    engine.execute("DROP TABLE auth_credentials", ())
     for call in (
         lambda: store.find("canary", "canary"),
         lambda: store.add("canary", "canary", "canary", "canary"),
         lambda: store.list("canary"),
     ):
+        store.create_schema()
+        engine.execute("DROP TABLE auth_credentials", ())
         with pytest.raises(StoreUnavailable, match="OperationalError") as caught:
             call()
         assert "canary" not in str(caught.value)
+
+
+def test_a_table_that_was_rolled_back_is_made_again(store: SqlCredentialStore, engine: SQLiteEngine) -> None:
+    """Its first use may lie in a transaction of the app that comes to nothing."""
+    store.add("7", "totp", "main", 1)
+    engine.execute("DROP TABLE auth_credentials", ())
+    with pytest.raises(StoreUnavailable):
+        store.find("totp", "main")
+    assert store.find("totp", "main") is None
+    assert store.add("7", "totp", "main", 1).version == 1
+
+
+@pytest.mark.parametrize("user_id", ["", "x" * 256, "a\0b"])
+def test_nobody_has_credentials_under_an_id_that_cannot_be_stored(
+    store: SqlCredentialStore, user_id: str
+) -> None:
+    assert store.list(user_id) == ()
+
+
+class Interfered(SQLiteEngine):
+    """Loses each answer to an INSERT, before which somebody else may have been quicker."""
+
+    def __init__(self, path: str, quicker: SqlCredentialStore | None) -> None:
+        super().__init__(path)
+        self.quicker = quicker
+
+    def execute(self, sql: str, args: tuple[object, ...] = ()) -> object:
+        if not sql.startswith("INSERT"):
+            return super().execute(sql, args)
+        if self.quicker is not None:
+            self.quicker.add("8", "identity", "a", 2)
+            self.quicker = None
+        raise ConnectionResetError("deadlock")
+
+
+def test_who_loses_a_race_in_the_database_is_told_so(
+    store: SqlCredentialStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SECURITY 1: MySQL ends one of two inserts; that the other one won is found out, not guessed."""
+    monkeypatch.setattr("asok_auth_core.stores.credentials.PAUSE", 0)
+    path = str(tmp_path / "app.sqlite3")
+    for quicker, answer in ((store, CredentialExists), (None, StoreUnavailable)):
+        if quicker is None:
+            (lost,) = store.list("8")
+            store.remove(lost)
+        engine = Interfered(path, quicker)
+        try:
+            with pytest.raises(answer):
+                SqlCredentialStore(engine).add("7", "identity", "a", 1)
+        finally:
+            engine.close_connections()
+    assert store.find("identity", "a") is None
+
+
+class Odd(SQLiteEngine):
+    """A driver that breaks DB-API 2.0's promise about rows and their number."""
+
+    answers: tuple[object, object] = (-1, [])
+
+    def execute(self, sql: str, args: tuple[object, ...] = ()) -> object:
+        if sql.startswith("CREATE"):
+            return super().execute(sql, args)
+        return self.answers[0] if sql.startswith("SELECT") else self.answers[1]
+
+
+def test_answers_of_a_driver_that_mean_nothing_grant_nothing(tmp_path: Path) -> None:
+    """SECURITY 32: -1 is what DB-API 2.0 drivers say when they do not know how many rows changed."""
+    engine = Odd(str(tmp_path / "app.sqlite3"))
+    store = SqlCredentialStore(engine)
+    try:
+        with pytest.raises(StoreUnavailable, match="answered a SELECT with a number"):
+            store.find("totp", "main")
+        for odd in (-1, 2, []):
+            engine.answers = ([], odd)
+            with pytest.raises(StoreUnavailable, match="0 or 1 were expected"):
+                store.add("7", "totp", "main", 1)
+    finally:
+        engine.close_connections()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from asok_auth_core.errors import ConfigurationError, StoreUnavailable
+from asok_auth_core.stores import sqlite_file
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.stores.sqlite_file import APPLICATION_ID, MIGRATIONS
 
@@ -129,6 +130,39 @@ class TestSchema:
         with pytest.raises(StoreUnavailable, match="not a SQLite database"):
             store.put("k", b"v", 60)
         assert path.read_bytes() == b"dear diary " * 1000
+
+    def test_a_migration_that_fails_is_undone(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        broken = ((*MIGRATIONS[0], "CREATE TABLE half (x)", "CREATE TABLE half (x)"),)
+        with monkeypatch.context() as version:
+            version.setattr(sqlite_file, "MIGRATIONS", broken)
+            with pytest.raises(StoreUnavailable, match="half already exists"):
+                SQLiteStateStore(path).get("k")
+        assert query(path, "SELECT count(*) FROM sqlite_master") == [(0,)]
+        store = SQLiteStateStore(path)
+        assert store.add("k", b"v", 60)
+        store.close()
+
+    def test_a_file_whose_journal_was_changed_is_changed_back(
+        self, store: SQLiteStateStore, path: Path
+    ) -> None:
+        store.put("k", b"v", 60)
+        store.close()
+        assert query(path, "PRAGMA journal_mode = DELETE") == [("delete",)]
+        assert store.take("k") == b"v"
+        assert query(path, "PRAGMA journal_mode") == [("wal",)]
+
+    def test_a_file_system_without_shared_memory_is_refused(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """SECURITY 1: there SQLite keeps the old journal, and processes would not see each other's locks."""
+
+        class OnANetworkShare(sqlite_file.StoreConnection):
+            def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
+                return super().execute(sql.replace("journal_mode = WAL", "journal_mode"), *arguments)
+
+        monkeypatch.setattr(sqlite_file, "StoreConnection", OnANetworkShare)
+        with pytest.raises(StoreUnavailable, match="Put it on a local disk"):
+            SQLiteStateStore(path).get("k")
 
 
 class TestFaults:
@@ -245,6 +279,60 @@ store.close()
         path.chmod(0o600)
         assert store.take("k") == b"v"
         store.close()
+
+    def test_a_thread_that_writes_too_long_keeps_the_others_no_longer_than_two_seconds(
+        self, store: SQLiteStateStore
+    ) -> None:
+        """SECURITY 32."""
+        entered, gate = threading.Event(), threading.Event()
+
+        def work(connection: sqlite3.Connection) -> None:
+            entered.set()
+            gate.wait(20)
+
+        writer = threading.Thread(target=store._file.write, args=(work,))
+        writer.start()
+        try:
+            assert entered.wait(20)
+            with pytest.raises(StoreUnavailable, match="locked"):
+                store.add("k", b"v", 60)
+        finally:
+            gate.set()
+            writer.join()
+        assert store.add("k", b"v", 60)
+
+    def test_work_that_fails_leaves_nothing_behind(self, store: SQLiteStateStore, path: Path) -> None:
+        """Not even if the connection is lost with it."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO state VALUES ('half', 'v', 9e9)")
+            if lose_connection:
+                connection.set_authorizer(lambda *action: sqlite3.SQLITE_DENY)
+            raise ZeroDivisionError
+
+        for lose_connection in (False, True):
+            with pytest.raises(ZeroDivisionError):
+                store._file.write(work)
+            assert store.add(f"k{lose_connection}", b"v", 60)
+        assert query(path, "SELECT count(*) FROM state WHERE key = 'half'") == [(0,)]
+
+    def test_a_forked_child_opens_connections_of_its_own(self, path: Path) -> None:
+        code = """
+import os, sys
+from asok_auth_core.stores.sqlite import SQLiteStateStore
+store = SQLiteStateStore(sys.argv[1])
+for key in ("child", "parent"):
+    store.put(key, b"v", 60)
+child = os.fork()
+if not child:
+    print(store.take("child"), flush=True)
+    store.close()
+    os._exit(0)
+os.waitpid(child, 0)
+print(store.take("child"), store.take("parent"))
+store.close()
+"""
+        assert self._run(code, path) == ["b'v'", "None b'v'"]
 
     def _run(self, code: str, path: Path) -> list[str]:
         done = subprocess.run(

@@ -21,7 +21,7 @@ from ...startup import start, template_packages
 from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random, User
 from . import roles
-from .lookup import ATTRIBUTE, remember
+from .lookup import ATTRIBUTE, LENDER, remember
 from .permission_seams import install_on_class, install_on_models
 from .request import AsokWebRequest
 from .seams import install_on_app, install_on_request
@@ -139,11 +139,10 @@ class AuthExtension(AsokExtension):
 
     @staticmethod
     def _was_logged_in(request: Request, user_id: str) -> bool:
-        """True if the login pipeline gave this session to this very user, or the Admin lends it."""
-        if "impersonator_id" in request.session:
-            return True
+        """True if the login pipeline gave this session to this very user, or to the one who lends it."""
         record = request.session.get(LOGIN_KEY)
-        return isinstance(record, dict) and record.get("user") == user_id
+        lender = request.session.get(LENDER, user_id)
+        return isinstance(record, dict) and record.get("user") in (user_id, str(lender))
 
     def _look_up(self, request: Request) -> User | None:
         web = self.web_request(request)
@@ -156,15 +155,20 @@ class AuthExtension(AsokExtension):
             if user is not None:
                 request.environ[_USER_PROVED] = method.name
                 return user if self.auth.users.is_active(user) else None
+        return self.session_user(request)
+
+    def session_user(self, request: Request) -> User | None:
+        """Who the session of ``request`` speaks for, if it is in force."""
         user_id = request.session.get("user_id")
         if user_id is None or not self._was_logged_in(request, str(user_id)):
             return None
-        if is_ended(self.auth, web.session):
+        session = self.web_request(request).session
+        if is_ended(self.auth, session):
             return None
         user = self.auth.users.by_id(str(user_id))
         if user is None or not self.auth.users.is_active(user):
             return None
-        return None if lacks_factor(self.auth, web.session, user) else user
+        return None if lacks_factor(self.auth, session, user) else user
 
 
 def _with_table(engine: UsersEngine, clock: Clock, random: Random) -> SqlCredentialStore:

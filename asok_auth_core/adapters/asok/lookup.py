@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "_asok_auth_extension"
 
+LENDER = "impersonator_id"
+"""Where Asok's Admin keeps in the session who acts as its user."""
+
 _registered: list[weakref.ref[AuthExtension]] = []
 
 

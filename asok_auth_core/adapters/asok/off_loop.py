@@ -29,7 +29,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 # A forked worker has the pool's bookkeeping and none of its threads.
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 

@@ -20,7 +20,7 @@ from asok.request import Request
 
 from ...flows.permissions import Explanation
 from ...types import User
-from .lookup import ATTRIBUTE, extension_of, latest
+from .lookup import ATTRIBUTE, LENDER, extension_of, latest
 from .off_loop import off_the_loop
 from .permissions import held_by, user_can, user_explain
 
@@ -29,6 +29,7 @@ logger = logging.getLogger("asok_auth")
 _ASOK_ADMIN_CAN = Admin._can
 _ASOK_MAY_ENTER = Admin._is_admin_or_has_roles
 _ASOK_MAY_LOG_IN = Admin._has_admin_access
+_ASOK_ACT_AS_ANOTHER = Admin._maybe_apply_impersonation
 _TAKEN_OVER = ("roles", "role_ids")
 
 
@@ -38,6 +39,7 @@ def install_on_models() -> None:
     Admin._can = _admin_can
     Admin._is_admin_or_has_roles = _may_enter
     Admin._has_admin_access = _may_log_in
+    Admin._maybe_apply_impersonation = _act_as_another
 
 
 def install_on_class(model: type) -> None:
@@ -127,6 +129,13 @@ def _may_enter(self: Admin, user: User | None) -> bool:
 
 def _may_log_in(self: Admin, user: User | None) -> bool:
     return bool(_ASOK_MAY_LOG_IN(self, user)) or _holds_something(self, user)
+
+
+def _act_as_another(self: Admin, request: Request) -> None:
+    """Only with a session that is in force: Asok looks at nothing but what it wrote there."""
+    extension = getattr(self.app, ATTRIBUTE, None)
+    if extension is None or (LENDER in request.session and extension.session_user(request) is not None):
+        _ASOK_ACT_AS_ANOTHER(self, request)
 
 
 def _holds_something(admin: Admin, user: User | None) -> bool:

@@ -15,6 +15,7 @@ from ...engine.client import client_address
 from ...errors import ConfigurationError
 from ...http import Device, Session, WebRequest
 from ...types import JSON, User
+from .lookup import LENDER
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
@@ -47,6 +48,9 @@ class AsokSession(Session):
         return cast("JSON", self._request.session.pop(key, None))
 
     def begin(self, user: User, *, remember: bool = False) -> None:
+        # Asok keeps them, and its Admin would let in whoever logs in next in this browser.
+        for name in (LENDER, "impersonate_started_at"):
+            self.pop(name)
         ASOK_LOGIN(self._request, user, remember=remember)
 
     def end(self) -> None:

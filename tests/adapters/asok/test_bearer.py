@@ -17,6 +17,7 @@ from asok_auth_core import hookimpl
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.testing.asok_app import asgi_call, asok_app
+from asok_auth_core.testing.fakes import FakeRequest
 
 ME = """
 def get(request):
@@ -64,6 +65,11 @@ def get(request):
     return request.api({"csrf": request.csrf_token_value})
 """
 
+CSRF = """
+def get(request):
+    return request.api({"csrf": request.csrf_token_value})
+"""
+
 PUBLISH = """
 from asok_auth_core import requires
 
@@ -87,6 +93,7 @@ PAGES = {
     "api/tokens.py": TOKENS,
     "api/async.py": ASYNC,
     "api/login.py": LOGIN,
+    "api/csrf.py": CSRF,
     "api/publish.py": PUBLISH,
 }
 
@@ -340,6 +347,34 @@ def test_nobody_revokes_a_stranger_s_token(app: Asok) -> None:
     csrf = browser.send("GET", "/api/login").json()["csrf"]
     browser.send("POST", "/auth/token/revoke", body=f"csrf_token={csrf}&token={record.id}")
     assert Wsgi(app).send("GET", "/api/me", token).json() == {"email": "bob@app.example"}
+
+
+def test_only_who_is_logged_in_revokes_on_the_account_page(app: Asok) -> None:
+    """Not nobody, and not a token that was given for something else."""
+    tokens = app._asok_auth_extension.auth.login_methods["token"].tokens
+    token, record = tokens.create(1, scopes=["posts.view"])
+    nobody = Wsgi(app)
+    csrf = nobody.send("GET", "/api/csrf").json()["csrf"]
+    body = f"csrf_token={csrf}&token={record.id}"
+    answer = nobody.send("POST", "/auth/token/revoke", body=body)
+    assert answer.status in (302, 303, 401)
+    assert "/auth/account" not in answer.headers.get("location", "")
+    assert Wsgi(app).send("POST", "/auth/token/revoke", token, body=f"token={record.id}").status == 403
+    assert Wsgi(app).send("GET", "/api/me", token).status == 200
+
+
+def test_nobody_sees_tokens_on_the_account_page(app: Asok) -> None:
+    method = app._asok_auth_extension.auth.login_methods["token"]
+    method.tokens.create(1, name="reader")
+    assert method.account_block(FakeRequest("/auth/account")) is None
+
+
+def test_documented_calls_list_and_tell_what_was_not_in_force(app: Asok) -> None:
+    made(lambda: Wsgi(app), "scoped")
+    made(lambda: Wsgi(app), "permanent")
+    assert Wsgi(app).send("GET", "/api/tokens?call=list").json() == {"names": ["reader", None]}
+    for token in ("nonsense", "a.b.c"):
+        assert Wsgi(app).send("GET", f"/api/tokens?call=revoke&token={token}").json() == {"revoked": False}
 
 
 def test_jwks_is_empty_for_a_symmetric_signer(app: Asok) -> None:

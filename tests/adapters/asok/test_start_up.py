@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from asok.orm import MODELS_REGISTRY
 from asok.orm.engines.sqlite import SQLiteEngine
+from asok.testing import TestClient
 
 from asok_auth_core import AuthExtension
 from asok_auth_core.adapters.asok.users import AsokUsers, UsersEngine
@@ -59,3 +61,46 @@ class TestTheCredentialTable:
             MODELS_REGISTRY["User"]._db_path = url
             with UsersEngine(users).at_start_up() as possible:
                 assert possible is False
+
+    def test_a_database_in_memory_gets_it_with_its_first_use(self, tmp_path: Path) -> None:
+        with asok_app(tmp_path, extension=False) as app:
+            MODELS_REGISTRY["User"]._db_path = "sqlite://:memory:"
+            extension = AuthExtension()
+            app.register_extension(extension)
+            try:
+                added = extension.auth.credentials.add("1", "kind", "identifier", {})
+                assert extension.auth.credentials.find("kind", "identifier") == added
+                assert "auth_credentials" not in self.tables(tmp_path / "db.sqlite3")
+            finally:
+                extension.close()
+
+
+class TestSecretsOfBefore:
+    """SECURITY 29: what Asok signed with an older key stays good, and nothing else does."""
+
+    def test_any_key_of_the_ring_verifies(self, tmp_path: Path) -> None:
+        keys = ["n" * 32, "m" * 32, "o" * 32]
+        environ = {"SECRET_KEY": keys[0], "SECRET_KEY_FALLBACKS": ",".join(keys[1:])}
+        with asok_app(tmp_path, environ=environ) as app:
+
+            def signed(key: str) -> str:
+                return f"sid.{hmac.digest(key.encode(), b'sid', 'sha256').hex()}"
+
+            assert app._sign("sid") == signed(keys[0])
+            assert [app._verify_signature(signed(key)) for key in keys] == ["sid"] * 3
+            for forged in (
+                signed("x" * 32),
+                signed(keys[1])[:-1],
+                "sid.",
+                "other" + signed(keys[1]),
+            ):
+                assert app._verify_signature(forged) is None, forged
+
+
+class TestButtonsOfProviders:
+    def test_a_template_has_none_while_no_provider_is_installed(self, tmp_path: Path) -> None:
+        page = {"enter/page.html": "<main>{{ oauth_buttons('/next') }}</main>"}
+        with asok_app(tmp_path, pages=page, auth={"PLUGINS": []}) as app:
+            assert "<main></main>" in TestClient(app).get("/enter").text
+            del app.extensions["AuthExtension"].auth.login_methods["oauth"]
+            assert "<main></main>" in TestClient(app).get("/enter").text
