@@ -32,7 +32,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
     options = ("-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "none", str(folder))
     try:
         try:
-            subprocess.run(("mount", *options), capture_output=True, text=True, check=True)  # noqa: S603
+            subprocess.run(("mount", *options), capture_output=True, text=True, check=True)  # noqa: S603, S607
         except OSError as error:
             raise CannotMount(str(error)) from None
         except subprocess.CalledProcessError as error:
@@ -41,7 +41,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
             yield folder
         finally:
             # Lazy: a server that was killed a moment ago may still hold a file.
-            subprocess.run(("umount", "-l", str(folder)), check=True)  # noqa: S603
+            subprocess.run(("umount", "-l", str(folder)), check=True)  # noqa: S603, S607
     finally:
         folder.rmdir()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,13 @@ def test_what_scales_the_tests_is_no_setting_of_their_apps(
         settings = app.extensions["AuthExtension"].auth.settings
         assert (settings.app_name, settings.login_redirect) == ("this app", "/in")
     assert os.environ["ASOK_AUTH_KILLS"] == "200"
+
+
+def test_an_app_that_cannot_be_made_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    before = dict(os.environ), list(sys.path)
+    with (
+        pytest.raises(RuntimeError, match="SECRET_KEY"),
+        asok_app(tmp_path, environ={"SECRET_KEY": "", "DEBUG": "false"}),
+    ):
+        pass
+    assert (dict(os.environ), sys.path) == before

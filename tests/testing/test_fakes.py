@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from asok_auth_core.engine.message import Call, Reply
 from asok_auth_core.errors import CredentialExists
+from asok_auth_core.pages.oauth_method import OAuthMethod
+from asok_auth_core.pages.router import Router
+from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fakes import (
     FakeRequest,
     FakeUser,
@@ -14,6 +20,8 @@ from asok_auth_core.testing.fakes import (
     MemoryCredentialStore,
     MemoryUsers,
 )
+from asok_auth_core.testing.oauth_app import OAuthApp
+from asok_auth_core.testing.parts import Browser
 
 
 def test_a_browser_keeps_its_session_and_its_cookies() -> None:
@@ -83,3 +91,45 @@ def test_credentials_are_unique_replaced_once_and_removed_once() -> None:
     assert store.list("7", "token") == []
     assert [store.remove(kept), store.remove(kept)] == [True, False]
     assert store.find("totp", "main") is None
+
+
+def test_a_request_without_a_framework_says_that_it_has_no_layout() -> None:
+    with pytest.raises(NotImplementedError, match="has no layouts"):
+        FakeRequest().in_layout("html/auth.html", {})
+
+
+def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
+    """In a browser as for a person; an OAuthApp, where only a mistake in the test leads there, says which."""
+    provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+    app = OAuthApp(provider, tmp_path)
+    with pytest.raises(LookupError, match="/auth/exmaple/login"):
+        app.send(FakeRequest("/auth/exmaple/login"))
+    assert Browser(app.auth).get("/auth/exmaple/login").status == 404
+
+
+def test_the_providers_other_addresses_are_not_found(tmp_path: Path) -> None:
+    provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+    app = OAuthApp(provider, tmp_path)
+    reply = app.fake(Call("https://login.example/elsewhere"))
+    assert reply.status == 404
+
+
+@pytest.mark.parametrize("altered", ["code", "redirect_uri", "code_verifier"])
+def test_the_fake_provider_gives_nothing_for_a_code_that_is_not_the_apps(
+    tmp_path: Path, altered: str
+) -> None:
+    """RFC 6749 section 4.1.3, RFC 7636 section 4.6: so that a flow which sends a wrong one is found."""
+    provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+    app = OAuthApp(provider, tmp_path)
+    send = app.fake
+
+    def alter(call: Call) -> Reply:
+        form = call.form if call.form is None else {**call.form, altered: "another"}
+        return send(replace(call, form=form))
+
+    app.oauth = OAuthMethod(app.auth, send=alter)
+    app.auth.login_methods["oauth"] = app.oauth
+    app.router = Router(app.auth)
+    browser, response = app.log_in()
+    assert browser.user is None
+    assert "Code: oauth_" in response.body

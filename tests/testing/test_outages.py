@@ -66,12 +66,12 @@ class Answering(socketserver.StreamRequestHandler):
         with contextlib.suppress(OSError):
             for line in self.rfile:
                 name, key = json.loads(line)
-                answer = {
-                    "take": lambda: self.store.take(key) is not None,
-                    "add": lambda: self.store.add(key, b"x", 600),
-                    "incr": lambda: self.store.incr(key, 600),
-                }[name]()
-                self.wfile.write(json.dumps(answer).encode() + b"\n")
+                self.wfile.write(json.dumps(self.answer(name, key)).encode() + b"\n")
+
+    def answer(self, name: str, key: str) -> Answer:
+        if name == "take":
+            return self.store.take(key) is not None
+        return self.store.add(key, b"x", 600) if name == "add" else self.store.incr(key, 600)
 
 
 class Echo(socketserver.StreamRequestHandler):
