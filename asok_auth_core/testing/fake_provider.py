@@ -104,6 +104,11 @@ class FakeProvider:
         """Where codes are exchanged."""
         return self._url("token_endpoint")
 
+    @property
+    def jwks_uri(self) -> str:
+        """Where the keys are."""
+        return self._url("jwks_uri")
+
     def _url(self, name: str) -> str:
         return str(getattr(self.provider, name, "") or f"{self.provider.issuer}/{name}")
 

@@ -264,3 +264,12 @@ def test_a_copy_of_a_server_has_its_data(server: Server, make_server: Callable[.
     copy.start()
     assert copy.ask("SELECT number FROM kept") == [(7,)]
     assert copy.folder != server.folder
+
+
+def test_a_server_that_never_ran_can_be_paused_and_removed(
+    make_server: Callable[..., PostgresServer],
+) -> None:
+    server = make_server()
+    server.pause()
+    server.remove()
+    assert not server.folder.exists()
