@@ -37,6 +37,9 @@ class _Conversation(smtplib.SMTP):
     """One that is cut off after a while: a time-out per step does not bound a server that drips."""
 
     _watchdog: threading.Timer
+    _cable: socket.socket | None = None
+    """Our own handle of the connection: ``sock`` is not yet set, or no more valid, while TLS begins."""
+    _expired = False
 
     def connect(
         self,
@@ -50,22 +53,35 @@ class _Conversation(smtplib.SMTP):
         try:
             return super().connect(host, port, source_address)
         except (smtplib.SMTPException, OSError, ValueError):
-            self._watchdog.cancel()
+            self._end_watch()
             raise
 
     def close(self) -> None:
-        self._watchdog.cancel()
+        self._end_watch()
         super().close()
 
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        """What smtplib connects with, before any TLS."""
+        connected: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        self._cable = connected.dup()
+        if self._expired:
+            self._hang_up()
+        return connected
+
     def _hang_up(self) -> None:
-        """Make whoever reads see the end. Not SSLSocket's own shutdown, which is not thread-safe."""
-        if self.sock is None:
-            return
-        with suppress(OSError):
-            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        """Make whoever reads see the end."""
+        self._expired = True
+        if self._cable is not None:
+            with suppress(OSError):
+                self._cable.shutdown(socket.SHUT_RDWR)
+
+    def _end_watch(self) -> None:
+        self._watchdog.cancel()
+        if self._cable is not None:
+            self._cable.close()
 
 
-class _TlsConversation(_Conversation, smtplib.SMTP_SSL):
+class _TlsConversation(smtplib.SMTP_SSL, _Conversation):
     """The same with implicit TLS."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from email.message import EmailMessage
@@ -226,6 +227,67 @@ def test_a_server_that_drips_is_given_up_too(scripted_server: Callable[..., int]
     with pytest.raises(MailTemporary):
         SmtpTransport(_to(port, timeout=0.2)).send(MAIL)
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_a_server_that_drips_during_the_tls_handshake_is_given_up_too(
+    scripted_server: Callable[..., int], security: str
+) -> None:
+    def drip(connection: socket.socket) -> None:
+        if security == "starttls":
+            with connection.makefile("rb") as lines:
+                for reply in (b"220 hi", b"250-hi\r\n250 STARTTLS", b"220 go"):
+                    connection.sendall(reply + b"\r\n")
+                    if reply != b"220 go":
+                        lines.readline()
+        connection.sendall(b"\x16\x03\x03\x40\x00")  # the head of a handshake record of 16 kB
+        for _ in range(200):
+            time.sleep(0.05)
+            connection.sendall(b"2")
+
+    settings = MailSettings(
+        host="127.0.0.1",
+        port=scripted_server(drip),
+        sender="auth@app.example",
+        timeout=0.2,
+        security=security,
+    )
+    began = time.monotonic()
+    with pytest.raises(MailTemporary):
+        SmtpTransport(settings).send(MAIL)
+    assert time.monotonic() - began < 8
+
+
+def test_time_spent_on_finding_the_server_counts(
+    scripted_server: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole conversation's time is over before there is a connection."""
+    port = scripted_server(lambda connection: connection.recv(1) and None)
+    find = socket.getaddrinfo
+
+    def slow(*arguments: object, **options: object) -> object:
+        end = time.monotonic() + 30
+        while any(isinstance(thread, threading.Timer) for thread in threading.enumerate()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        return find(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with pytest.raises(MailTemporary, match=r"hung up|could not be reached"):
+        SmtpTransport(_to(port, timeout=0.05)).send(MAIL)
+
+
+def test_a_server_that_hangs_up_during_the_tls_handshake_is_temporary(
+    scripted_server: Callable[..., int],
+) -> None:
+    settings = MailSettings(
+        host="127.0.0.1",
+        port=scripted_server(lambda connection: None),
+        sender="a@app.example",
+        security="tls",
+    )
+    with pytest.raises(MailTemporary, match="could not be reached"):
+        SmtpTransport(settings).send(MAIL)
 
 
 def test_a_reply_that_is_not_smtp_is_a_mail_error(scripted_server: Callable[..., int]) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import threading
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from asok_auth_core import Claims, Fetch, Identity, OAuth2Provider
-from asok_auth_core.engine.message import Call
+from asok_auth_core.engine.message import Call, Reply
 from asok_auth_core.errors import CredentialExists
-from asok_auth_core.flows.auth import Auth
-from asok_auth_core.testing import Browser
-from asok_auth_core.testing.fake_provider import FakeProvider
+from asok_auth_core.pages.oauth_method import OAuthMethod
+from asok_auth_core.pages.router import Router
+from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fakes import (
     FakeRequest,
     FakeUser,
@@ -24,18 +21,7 @@ from asok_auth_core.testing.fakes import (
     MemoryUsers,
 )
 from asok_auth_core.testing.oauth_app import OAuthApp
-
-
-class Forge(OAuth2Provider):
-    name = "forge"
-    label = "Forge"
-    issuer = "https://forge.example"
-    authorization_endpoint = "https://forge.example/authorize"
-    token_endpoint = "https://forge.example/token"
-    userinfo_endpoint = "https://forge.example/me"
-
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
-        return Identity(self.issuer, claims.subject("id"))
+from asok_auth_core.testing.parts import Browser
 
 
 def test_a_browser_keeps_its_session_and_its_cookies() -> None:
@@ -107,49 +93,43 @@ def test_credentials_are_unique_replaced_once_and_removed_once() -> None:
     assert store.find("totp", "main") is None
 
 
-def test_a_page_that_is_not_there_is_told(auth: Auth, tmp_path: Path) -> None:
-    assert Browser(auth).get("/auth/magik").status == 404
-    with pytest.raises(LookupError, match="/auth/magik"):
-        OAuthApp(Forge(), tmp_path).send(FakeRequest("/auth/magik"))
+def test_a_request_without_a_framework_says_that_it_has_no_layout() -> None:
+    with pytest.raises(NotImplementedError, match="has no layouts"):
+        FakeRequest().in_layout("html/auth.html", {})
 
 
-class TestFakeProvider:
-    """It is as strict as a real one: what our flow leaves out must not pass a test."""
+def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
+    """In a browser as for a person; an OAuthApp, where only a mistake in the test leads there, says which."""
+    provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+    app = OAuthApp(provider, tmp_path)
+    with pytest.raises(LookupError, match="/auth/exmaple/login"):
+        app.send(FakeRequest("/auth/exmaple/login"))
+    assert Browser(app.auth).get("/auth/exmaple/login").status == 404
 
-    @pytest.fixture
-    def asked(self) -> dict[str, str]:
-        """What an app asks with; its verifier is "right"."""
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(b"right").digest()).rstrip(b"=").decode()
-        return {
-            "response_type": "code",
-            "state": "s" * 43,
-            "redirect_uri": "https://app.example/back",
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-        }
 
-    @pytest.mark.parametrize(
-        ("changes", "status"),
-        [
-            ({}, 200),
-            ({"code_verifier": "wrong"}, 400),
-            ({"code_verifier": ""}, 400),
-            ({"redirect_uri": "https://evil.example/"}, 400),
-            ({"code": "made up"}, 400),
-        ],
-    )
-    def test_12_a_code_is_for_who_has_the_verifier(
-        self, asked: dict[str, str], changes: dict[str, str], status: int
-    ) -> None:
-        fake = FakeProvider(Forge())
-        callback = fake.authorize(f"https://forge.example/authorize?{urlencode(asked)}")
-        [code] = parse_qs(urlsplit(callback).query)["code"]
-        form = {"code": code, "code_verifier": "right", "redirect_uri": asked["redirect_uri"], **changes}
-        reply = fake(Call(fake.token_endpoint, {}, form))
-        assert reply.status == status
-        assert (b"invalid_grant" in reply.body) is (status == 400)
-        assert fake.count(fake.token_endpoint) == 1
+def test_the_providers_other_addresses_are_not_found(tmp_path: Path) -> None:
+    provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+    app = OAuthApp(provider, tmp_path)
+    reply = app.fake(Call("https://login.example/elsewhere"))
+    assert reply.status == 404
 
-    def test_an_address_it_does_not_have_is_not_found(self) -> None:
-        fake = FakeProvider(Forge())
-        assert fake(Call("https://forge.example/tokens", {})).status == 404
+
+@pytest.mark.parametrize("altered", ["code", "redirect_uri", "code_verifier"])
+def test_the_fake_provider_gives_nothing_for_a_code_that_is_not_the_apps(
+    tmp_path: Path, altered: str
+) -> None:
+    """RFC 6749 section 4.1.3, RFC 7636 section 4.6: so that a flow which sends a wrong one is found."""
+    provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+    app = OAuthApp(provider, tmp_path)
+    send = app.fake
+
+    def alter(call: Call) -> Reply:
+        form = call.form if call.form is None else {**call.form, altered: "another"}
+        return send(replace(call, form=form))
+
+    app.oauth = OAuthMethod(app.auth, send=alter)
+    app.auth.login_methods["oauth"] = app.oauth
+    app.router = Router(app.auth)
+    browser, response = app.log_in()
+    assert browser.user is None
+    assert "Code: oauth_" in response.body

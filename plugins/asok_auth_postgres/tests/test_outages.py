@@ -195,19 +195,19 @@ def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_copy_of_a_server_has_its_data(make_server: Callable[..., PostgresServer]) -> None:
-    original = make_server()
-    original.start()
-    original.ask("CREATE TABLE kept AS SELECT 7 AS number")
-    original.stop("fast")
-    copy = make_server(copy_of=original)
+def test_a_copy_of_a_server_has_its_data(server: Server, make_server: Callable[..., PostgresServer]) -> None:
+    server.ask("CREATE TABLE kept AS SELECT 7 AS number")
+    server.stop("fast")
+    copy = make_server(copy_of=server)
     copy.start()
     assert copy.ask("SELECT number FROM kept") == [(7,)]
-    assert copy.url != original.url
+    assert copy.folder != server.folder
 
 
-def test_a_server_that_was_never_started_is_removed(make_server: Callable[..., PostgresServer]) -> None:
+def test_a_server_that_never_ran_can_be_paused_and_removed(
+    make_server: Callable[..., PostgresServer],
+) -> None:
     server = make_server()
-    server.resume()
+    server.pause()
     server.remove()
     assert not server.folder.exists()
