@@ -44,12 +44,11 @@ def small_disk(megabytes: int) -> Iterator[Path]:
             pytest.skip(f"NOT TESTED, a full disk: {error}")
         except subprocess.CalledProcessError as error:
             pytest.skip(f"NOT TESTED, a full disk: {error.stderr.strip()}")
-        try:
-            yield folder  # pragma: no cover  # only root can mount
-        finally:
+        try:  # pragma: no cover  # only root can mount
+            yield folder
+        finally:  # pragma: no cover  # only root can mount
             # Lazy: a server that was killed a moment ago may still hold a file.
-            unmount = ("umount", "-l", str(folder))  # pragma: no cover  # only root can mount
-            subprocess.run(unmount, check=True)  # noqa: S603  # pragma: no cover  # only root can mount
+            subprocess.run(("umount", "-l", str(folder)), check=True)  # noqa: S603, S607
     finally:
         folder.rmdir()
 
@@ -57,8 +56,8 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 def fill(disk: Path) -> None:
     """Leave no room on ``disk``."""
     with contextlib.suppress(OSError), (disk / BALLAST).open("ab", buffering=0) as ballast:
-        while ballast.write(bytes(4096)):
-            pass
+        while True:
+            ballast.write(bytes(4096))
 
 
 def make_room(disk: Path) -> None:
