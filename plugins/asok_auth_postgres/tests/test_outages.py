@@ -196,7 +196,7 @@ def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_copy_of_a_server_has_its_data(server: Server, make_server: Callable[..., PostgresServer]) -> None:
-    server.ask("CREATE TABLE kept AS SELECT 7 AS number")
+    server.ask("CREATE TABLE IF NOT EXISTS kept AS SELECT 7 AS number")
     server.stop("fast")
     copy = make_server(copy_of=server)
     copy.start()
