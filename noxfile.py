@@ -42,7 +42,8 @@ os.environ["PATH"] = os.pathsep.join(
 ROOT = Path(__file__).parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
-EVERY_CORE = ("-n", "auto", "--dist", "loadfile", "--timeout", "300")
+# One more than there are cores, since many tests wait for a server or a process.
+EVERY_CORE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--timeout", "300")
 BUILD_ONLY = ("setuptools>=77", "build")
 LEFT_OUT = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", "tests", ".*")
 
