@@ -11,7 +11,6 @@ from asok.testing import TestClient
 
 from asok_auth_core.errors import SettingError
 from asok_auth_core.testing.asok_app import asok_app
-from asok_auth_core.testing.fakes import FakeRequest
 
 LAYOUT = """<!doctype html>
 <html lang="en"><head><title>{{ auth_title }} | Shop</title>{{ auth_head }}</head>
@@ -158,10 +157,6 @@ class TestOwnTemplates:
             refused = client.get("/auth/account")
             assert refused.status_code == 401
             assert "The shop's own menu" in refused.text
-
-    def test_an_adapter_without_layouts_says_so(self) -> None:
-        with pytest.raises(NotImplementedError, match="has no layouts"):
-            FakeRequest("/").in_layout("html/auth.html", {})
 
     def test_a_layout_that_is_not_there(self, tmp_path: Path) -> None:
         with (
