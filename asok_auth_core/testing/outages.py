@@ -17,12 +17,11 @@ import pytest
 
 from ..contracts import StateStore
 from ..errors import StoreUnavailable
+from ..stores.bounds import DEADLINE
 from .processes import WorkerFailed, Workers
 from .races import check_after_kill, work_until_killed
 
 BALLAST = "ballast"
-DEADLINE = 2.0
-"""Seconds within which a store has refused what it cannot do."""
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
 

@@ -356,9 +356,7 @@ def test_only_who_is_logged_in_revokes_on_the_account_page(app: Asok) -> None:
     nobody = Wsgi(app)
     csrf = nobody.send("GET", "/api/csrf").json()["csrf"]
     body = f"csrf_token={csrf}&token={record.id}"
-    answer = nobody.send("POST", "/auth/token/revoke", body=body)
-    assert answer.status in (302, 303, 401)
-    assert "/auth/account" not in answer.headers.get("location", "")
+    assert nobody.send("POST", "/auth/token/revoke", body=body).status == 401
     assert Wsgi(app).send("POST", "/auth/token/revoke", token, body=f"token={record.id}").status == 403
     assert Wsgi(app).send("GET", "/api/me", token).status == 200
 
