@@ -16,13 +16,14 @@ from pathlib import Path
 
 from ..contracts import StateStore
 from ..errors import StoreUnavailable
-from .processes import HEAD_START, Workers
+from .processes import Workers
+from .waiting import wait_until
 
 TTL = 100_000
 """Seconds; nothing expires while a history is recorded."""
 
-PAUSE = 0.02
-"""Seconds a worker waits after a refusal, so that an outage does not use up all operations."""
+PAUSE = 0.1
+"""Seconds a worker waits after a refusal, so that an outage adds few operations to check."""
 
 State = str | int | None
 Answer = str | int | bool | None
@@ -50,30 +51,34 @@ def record_together(
     disturb: Callable[[], None] | None = None,
     kill_after: float | None = None,
 ) -> list[Operation]:
-    """``operations`` in all, by ``processes`` at once, while ``disturb`` does its worst.
+    """``operations`` that are answered, by ``processes`` at once, while ``disturb`` does its worst.
 
-    With ``kill_after`` (seconds) they are killed in the middle. Call it again with another folder
-    to go on with the same store.
+    Refused ones come on top, however long an outage takes. With ``kill_after`` they are killed that
+    many seconds after the first has begun. Call it again with another folder to go on with the same
+    store.
     """
     folder.mkdir()
     seed = random.randrange(2**32)  # noqa: S311  # repeatable, not secret
     with Workers(open_store, processes) as workers:
         workers.start_each(record, lambda n: (str(folder / str(n)), seed + n, keys, operations // processes))
+        wait_until(lambda: any(log.stat().st_size for log in folder.iterdir()), "the first operation")
         if disturb:
             disturb()
         if kill_after is None:
             workers.results()
         else:
-            time.sleep(HEAD_START + kill_after)
+            time.sleep(kill_after)
             workers.kill()
     return read(sorted(folder.iterdir()))
 
 
 def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -> None:
-    """Do random operations, writing each one's beginning and end to the file ``log``."""
+    """Do random operations until so many are answered, each one's beginning and end written to ``log``."""
     chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
     with open(log, "a", buffering=1) as lines:
-        for number in range(operations):
+        number = answered = 0
+        while answered < operations:
+            number += 1
             name = chance.choice(("take", "take", "add", "add", "put", "get", "delete", "incr"))
             kind = "counter" if name == "incr" else "value"
             key, argument = f"{kind}{chance.randrange(keys)}", f"{seed}.{number}"
@@ -85,6 +90,7 @@ def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -
                 time.sleep(PAUSE)
             else:
                 lines.write(json.dumps([time.monotonic(), answer]) + "\n")
+                answered += 1
 
 
 def read(logs: Iterable[Path]) -> list[Operation]:

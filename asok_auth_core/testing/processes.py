@@ -27,7 +27,7 @@ R = TypeVar("R")
 HEAD_START = 0.02
 """Seconds between handing out a task and its start, so that every worker has it by then."""
 
-GRACE = 5.0
+GRACE = 60.0
 """Seconds that a worker has to end by itself; then it is killed."""
 
 _BOOT = (

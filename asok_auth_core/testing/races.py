@@ -11,6 +11,7 @@ from typing import TypeVar
 from ..contracts import CredentialStore, StateStore
 from ..errors import CredentialExists
 from ..types import JSON, Credential
+from .waiting import PATIENCE
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ def in_threads(work: Callable[[], Sequence[T]], number: int) -> list[Sequence[T]
     barrier = Barrier(number)
 
     def one() -> Sequence[T]:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         return work()
 
     with ThreadPoolExecutor(number) as pool:

