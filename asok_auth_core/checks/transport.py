@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from ..flows.auth import Auth
+from ..auth import Auth
 from ..types import Finding
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -13,10 +13,10 @@ from urllib.parse import quote_plus, urlencode
 
 from ..oauth_errors import (
     OAuthDenied,
-    OAuthRefused,
+    OAuthRejected,
     OAuthReplyInvalid,
     OAuthResponseIssuer,
-    OAuthTokenRefused,
+    OAuthTokenRejected,
 )
 from ..types import JSON
 from .message import Call, Reply, read_object
@@ -106,7 +106,7 @@ def read_authorization_response(
 
     ``issuer`` is the one the flow was begun with; ``announced``: the provider said that its answers
     carry ``iss`` (RFC 9207 section 2.4). ``provider`` is its name for people. Raises
-    OAuthResponseIssuer, OAuthDenied or OAuthRefused.
+    OAuthResponseIssuer, OAuthDenied or OAuthRejected.
     """
     sent = parameters.get("iss")
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
@@ -117,12 +117,12 @@ def read_authorization_response(
     if error == "access_denied":
         raise OAuthDenied("You chose not to log in with {provider}. Nothing was changed.", provider=provider)
     if error is not None:
-        raise OAuthRefused(
+        raise OAuthRejected(
             "{provider} could not log you in. Please try again, or choose another way.", provider=provider
         )
     code = parameters.get("code")
     if not code:
-        raise OAuthRefused("{provider} sent no code. Please start again.", provider=provider)
+        raise OAuthRejected("{provider} sent no code. Please start again.", provider=provider)
     return code
 
 
@@ -148,12 +148,12 @@ def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str
 def read_token_response(reply: Reply) -> Tokens:
     """The tokens (RFC 6749 section 5.1).
 
-    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthTokenRefused or
+    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthTokenRejected or
     OAuthReplyInvalid.
     """
     document = read_object(reply.body)
     if "error" in document or reply.status in (400, 401):
-        raise OAuthTokenRefused("The provider did not accept this login. Please start again.")
+        raise OAuthTokenRejected("The provider did not accept this login. Please start again.")
     access, id_token = document.get("access_token"), document.get("id_token")
     kind = document.get("token_type")
     if (

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from ..auth import logger
 from ..errors import SettingError
 from ..providers import OAuth2Provider
 from ..settings import Settings
 from ..types import JSON
-from .auth import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

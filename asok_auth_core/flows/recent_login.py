@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..auth import Auth
 from ..errors import LoginRequired, RecentLoginRequired
-from ..http import WebRequest
 from ..types import User
-from .auth import Auth
+from ..web import WebRequest
 from .login import logged_in_at
 
 
@@ -21,6 +21,6 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
     at = logged_in_at(request)
     now = auth.clock()
     if at is None or not now - auth.settings.recent_login <= at <= now:
-        auth.emit("recent_login.required", user=user, client=request.client)
+        auth.emit("recent_login.required", user=user, client_ip=request.client_ip)
         raise RecentLoginRequired("Please log in again: this step needs a login from the last few minutes.")
     return user

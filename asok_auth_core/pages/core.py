@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
-from ..errors import CredentialRefused, LoginRequired
-from ..flows.auth import Auth
+from ..errors import CredentialRejected, LoginRequired
 from ..flows.factor_policy import enrolled_factors
 from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
 from ..flows.second_factor import complete_second_factor, enrolling_user
 from ..flows.sessions import end_other_sessions
-from ..http import Route, WebRequest, WebResponse
+from ..web import Route, WebRequest, WebResponse
 from .problems import error_text
 from .render import render
 from .trusted_devices import devices_block, devices_route
@@ -44,7 +44,7 @@ def core_routes(auth: Auth) -> Iterable[Route]:
         name = request.form.get("factor", "")
         try:
             return WebResponse.see_other(complete_second_factor(auth, request, name))
-        except CredentialRefused as error:
+        except CredentialRejected as error:
             return _challenge(auth, request, error)
 
     def enrol(request: WebRequest) -> WebResponse:
@@ -68,7 +68,7 @@ def core_routes(auth: Auth) -> Iterable[Route]:
             "auth/account.html",
             blocks=blocks,
             address=auth.users.email_of(request.user),
-            devices=request.session.elsewhere(),
+            devices=request.session.other_sessions(),
         )
 
     def end_sessions(request: WebRequest) -> WebResponse:
@@ -89,14 +89,14 @@ def core_routes(auth: Auth) -> Iterable[Route]:
     )
 
 
-def _challenge(auth: Auth, request: WebRequest, error: CredentialRefused | None) -> WebResponse:
+def _challenge(auth: Auth, request: WebRequest, error: CredentialRejected | None) -> WebResponse:
     _, user = pending_login(auth, request)
     factors = enrolled_factors(auth, user)
     wanted = request.form.get("factor") or request.query.get("factor") or ""
     factor = factors.get(wanted) or next(iter(factors.values()))
     if error is None:
         factor.begin(request, user)
-    request.refused = error is not None
+    request.rejected = error is not None
     return render(
         auth,
         request,

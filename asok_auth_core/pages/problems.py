@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ..auth import Auth
 from ..engine.bearer import bearer_challenge
 from ..errors import (
     AuthError,
@@ -15,8 +16,7 @@ from ..errors import (
     SecondFactorRequired,
     TokenError,
 )
-from ..flows.auth import Auth
-from ..http import WebRequest, WebResponse
+from ..web import WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
 
 

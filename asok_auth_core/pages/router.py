@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+from ..auth import Auth
 from ..errors import AuthError, PluginError
-from ..flows.auth import Auth
-from ..http import Route, WebRequest, WebResponse
+from ..web import Route, WebRequest, WebResponse
 from .core import core_routes
 from .problems import problem
 from .stylesheet import Stylesheet

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from ..http import Route, WebRequest, WebResponse
+from ..web import Route, WebRequest, WebResponse
 
 THEME = "auth/theme.css"
 

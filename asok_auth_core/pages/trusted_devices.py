@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from ..auth import Auth
 from ..errors import LoginRequired
-from ..flows.auth import Auth
 from ..flows.second_factor import ACCOUNT_PATH
 from ..flows.trusted_devices import forget_devices, trusted_devices
-from ..http import Route, WebRequest, WebResponse
+from ..web import Route, WebRequest, WebResponse
 from .render import fragment
 
 FORGET_PATH = "/auth/trusted-devices/forget"
@@ -31,7 +31,7 @@ def devices_route(auth: Auth) -> Route:
     def forget(request: WebRequest) -> WebResponse:
         if request.user is None:
             raise LoginRequired(request.translate("Please log in first."))
-        forget_devices(auth, request.user, client=request.client)
+        forget_devices(auth, request.user, client_ip=request.client_ip)
         return WebResponse.see_other(ACCOUNT_PATH)
 
     return Route(FORGET_PATH, get=show, post=forget)

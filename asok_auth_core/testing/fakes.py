@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from ..contracts import CredentialStore, UserDirectory
 from ..errors import CredentialExists, StoreError
-from ..http import Session, WebRequest
 from ..stores.bounds import credential_problem
 from ..types import JSON, Clock, Credential, User
+from ..web import Session, WebRequest
 
 
 class FrozenClock:
@@ -122,7 +122,7 @@ class FakeRequest(WebRequest):
         form: Mapping[str, str] | None = None,
         cookies: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        client: str = "192.0.2.1",
+        client_ip: str = "192.0.2.1",
         base_url: str = "https://app.example",
         locale: str = "en",
         session: FakeSession | None = None,
@@ -135,7 +135,7 @@ class FakeRequest(WebRequest):
         self.form = dict(form or {})
         self.cookies = dict(cookies or {})
         self.headers = {name.title(): value for name, value in (headers or {}).items()}
-        self.client = client
+        self.client_ip = client_ip
         self.base_url = base_url
         self.secure = base_url.startswith("https://")
         self.locale = locale
@@ -184,7 +184,7 @@ class FakeRequest(WebRequest):
             form=form,
             cookies=cookies,
             headers=headers,
-            client=self.client,
+            client_ip=self.client_ip,
             base_url=self.base_url,
             locale=self.locale,
             session=self._session,

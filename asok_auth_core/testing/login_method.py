@@ -9,12 +9,12 @@ from typing import ClassVar
 import pytest
 from markupsafe import Markup
 
+from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
-from ..flows.auth import Auth
 from ..flows.login import SECOND_FACTOR_PATH
 from ..hookspecs import hookimpl
-from ..http import WebRequest, WebResponse
 from ..types import LoginAttempt, User
+from ..web import WebRequest, WebResponse
 from .fakes import FakeRequest, FakeUser, MemoryUsers
 from .parts import Browser, TestParts
 

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from ..contracts import UserDirectory
 from ..hookspecs import hookimpl
-from ..http import WebResponse
-from ..pages.oauth_method import OAuthMethod
+from ..methods.oauth import OAuthMethod
 from ..pages.router import Router
 from ..providers import OAuth2Provider
 from ..startup import start
 from ..stores.memory import MemoryStateStore
 from ..types import JSON, Event
+from ..web import WebResponse
 from .fake_provider import FakeProvider
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
 

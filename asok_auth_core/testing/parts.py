@@ -1,18 +1,18 @@
-"""An :class:`~asok_auth_core.flows.auth.Auth` with everything in memory, started as an app starts it."""
+"""An :class:`~asok_auth_core.auth.Auth` with everything in memory, started as an app starts it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..auth import Auth
 from ..contracts import MailTransport, StateStore
-from ..flows.auth import Auth
 from ..hookspecs import hookimpl
-from ..http import WebResponse
 from ..pages.router import Router
 from ..startup import start
 from ..stores.memory import MemoryStateStore
 from ..types import Clock, Event, OutgoingMail
+from ..web import WebResponse
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
 
 SECRET_KEY = "2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"  # noqa: S105 - for tests

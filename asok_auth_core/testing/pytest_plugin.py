@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..flows.auth import Auth
+    from ..auth import Auth
     from .fakes import FakeRequest, FrozenClock, MemoryUsers
     from .parts import TestParts
 

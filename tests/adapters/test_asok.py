@@ -14,9 +14,10 @@ from asok.testing import TestClient
 from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, Event, LoginMethod, SecondFactor, hookimpl
-from asok_auth_core.adapters.asok import page
-from asok_auth_core.adapters.asok.seams import answer_page
+from asok_auth_core.adapters.asok.patches import page
+from asok_auth_core.adapters.asok.patches.app import answer_page
 from asok_auth_core.adapters.asok.users import AsokUsers
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
     ConfigurationError,
     LoginRejected,
@@ -25,10 +26,9 @@ from asok_auth_core.errors import (
     StoreUnavailable,
     TokenExpired,
 )
-from asok_auth_core.flows.auth import Auth
-from asok_auth_core.http import Route, WebRequest, WebResponse
 from asok_auth_core.testing.asok_app import asgi_call, asok_app
 from asok_auth_core.types import User
+from asok_auth_core.web import Route, WebRequest, WebResponse
 
 PAGES = {
     "enter.py": """
@@ -95,7 +95,7 @@ def get(request):
 """,
     "client.py": """
 def get(request):
-    return request.app.extensions["AuthExtension"].web_request(request).client
+    return request.app.extensions["AuthExtension"].web_request(request).client_ip
 """,
     "posted.py": """
 def post(request):
@@ -136,7 +136,7 @@ class Badge(LoginMethod):
 
     def echo(self, request: WebRequest) -> WebResponse:
         request.set_cookie("badge", "1", max_age=60)
-        body = f"{request.method} {sorted(request.form)} {request.client} {request.base_url}"
+        body = f"{request.method} {sorted(request.form)} {request.client_ip} {request.base_url}"
         return WebResponse(body, content_type="text/plain")
 
     def login_block(self, request: WebRequest) -> Markup:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(ROOT.glob("docs/*.md"))
-OF_EVERY_EVENT = {"user", "method", "client"}
+OF_EVERY_EVENT = {"user", "method", "client_ip"}
 
 
 def anchors(text: str) -> set[str]:

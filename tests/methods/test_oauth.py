@@ -17,24 +17,24 @@ from markupsafe import Markup
 from asok_auth_core import Claims, Fetch, Identity, SecondFactor, hookimpl
 from asok_auth_core.engine.message import Reply
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.flows.addresses import mark_proved
 from asok_auth_core.flows.linking import KIND, identity_key, linked
 from asok_auth_core.flows.login import LOGIN_KEY
 from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
-from asok_auth_core.http import WebRequest, WebResponse
+from asok_auth_core.flows.verified_emails import mark_email_verified
+from asok_auth_core.methods.oauth import OAuthApi
 from asok_auth_core.oauth_errors import (
-    OAuthAddressInsecure,
-    OAuthAddressUnproved,
+    OAuthEmailUnverified,
     OAuthNotConfigured,
     OAuthStateInvalid,
+    OAuthURLInsecure,
 )
-from asok_auth_core.pages.oauth_method import OAuthApi
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
 from asok_auth_core.types import JSON, Credential, LoginAttempt, User
+from asok_auth_core.web import WebRequest, WebResponse
 
 ISSUER = "https://login.example"
 PROFILE: dict[str, JSON] = {"email": "ada@example.com", "email_verified": True, "name": "Ada"}
@@ -280,7 +280,7 @@ def test_15_a_pre_registered_account_is_not_joined(tmp_path: Path) -> None:
 def test_15_an_account_with_a_proved_address_is_joined(tmp_path: Path) -> None:
     user = FakeUser("9", "ada@example.com")
     app = make(tmp_path, users=MemoryUsers(user))
-    mark_proved(app.auth, user, "ada@example.com")
+    mark_email_verified(app.auth, user, "ada@example.com")
     browser, response = app.log_in()
     assert location(response) == "/"
     assert browser.session.user is user
@@ -289,7 +289,7 @@ def test_15_an_account_with_a_proved_address_is_joined(tmp_path: Path) -> None:
 def test_15_the_address_is_compared_without_case(tmp_path: Path) -> None:
     user = FakeUser("9", "ada@example.com")
     app = make(tmp_path, users=MemoryUsers(user))
-    mark_proved(app.auth, user, "ada@example.com")
+    mark_email_verified(app.auth, user, "ada@example.com")
     app.fake.profile["email"] = "Ada@Example.COM"
     browser, _ = app.log_in()
     assert browser.session.user is user
@@ -301,7 +301,7 @@ def test_15_an_unverified_address_gets_one_answer_account_or_not(tmp_path: Path,
     bodies = []
     for users in (MemoryUsers(), MemoryUsers(user)):
         app = make(tmp_path, users=users)
-        mark_proved(app.auth, user, "ada@example.com")
+        mark_email_verified(app.auth, user, "ada@example.com")
         app.fake.claims["email_verified"] = verified
         _, response = app.log_in()
         assert error_code(response) == "oauth_address_unproved"
@@ -390,7 +390,7 @@ def test_9_a_profile_that_is_no_object_logs_nobody_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("uri", ["http://app.example/own", "/own", "https://", "javascript:alert(1)"])
 def test_10_people_are_sent_back_by_https_only(app: OAuthApp, uri: str) -> None:
     request = FakeRequest("/start")
-    with pytest.raises(OAuthAddressInsecure, match="must be https"):
+    with pytest.raises(OAuthURLInsecure, match="must be https"):
         OAuthApi(app.oauth.flow).get_auth_url(request, "example", "own-id", redirect_uri=uri)
     assert not request.sent_cookies
     assert app.fake.calls == []
@@ -584,7 +584,7 @@ def test_the_documented_calls_keep_state_by_themselves(app: OAuthApp) -> None:
     assert info["picture"] is None
     assert isinstance(info["raw"], dict)
     assert json.dumps(info)
-    assert request.proved_address == "ada@example.com"
+    assert request.verified_email == "ada@example.com"
     form = app.fake.calls[-2].form
     headers = app.fake.calls[-2].headers
     assert form is not None
@@ -620,9 +620,9 @@ def test_15_documented_pages_never_see_an_unverified_address(app: OAuthApp) -> N
     app.fake.claims["email_verified"] = False
     request, url = documented(app)
     request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthAddressUnproved):
+    with pytest.raises(OAuthEmailUnverified):
         OAuthApi(app.oauth.flow).callback(request, "example", "own-id", "own-secret")
-    assert request.proved_address is None
+    assert request.verified_email is None
 
 
 def test_a_page_that_keys_by_issuer_and_subject_may_take_it(app: OAuthApp) -> None:
@@ -632,7 +632,7 @@ def test_a_page_that_keys_by_issuer_and_subject_may_take_it(app: OAuthApp) -> No
     api = OAuthApi(app.oauth.flow)
     info = api.callback(request, "example", "own-id", "own-secret", require_verified_email=False)
     assert (info["provider_id"], info["email_verified"]) == (SUBJECT, False)
-    assert request.proved_address is None
+    assert request.verified_email is None
 
 
 def test_missing_credentials_are_said(tmp_path: Path) -> None:
@@ -800,4 +800,4 @@ def test_24_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> No
     request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
     with pytest.raises(OAuthStateInvalid):
         OAuthApi(app.oauth.flow).callback(request, "example")
-    assert request.proved_address is None
+    assert request.verified_email is None

@@ -8,15 +8,15 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
+from ..auth import Auth
 from ..contracts import LoginMethod
 from ..engine.bearer import bearer_token
 from ..engine.permissions import compile_grants
 from ..errors import AuthError, LoginRequired, PermissionDenied, TokenError, TokenRevoked
 from ..flows.api_tokens import ApiToken, ApiTokens, checked_scopes
-from ..flows.auth import Auth
-from ..http import Route, WebRequest, WebResponse
+from ..pages.render import fragment
 from ..types import User
-from .render import fragment
+from ..web import Route, WebRequest, WebResponse
 
 REVOKE_PATH = "/auth/token/revoke"
 JWKS_PATH = "/.well-known/jwks.json"
@@ -46,7 +46,7 @@ class TokenMethod(LoginMethod):
             if user is None or not self._auth.users.is_active(user):
                 raise TokenRevoked("The token's owner may not log in.")
         except AuthError as error:
-            self._auth.emit("token.refused", method=self.name, client=request.client, reason=error.code)
+            self._auth.emit("token.refused", method=self.name, client_ip=request.client_ip, reason=error.code)
             raise
         request.scopes = verified.scopes
         return user

@@ -7,23 +7,23 @@ from typing import ClassVar, cast
 
 from markupsafe import Markup
 
+from ..auth import Auth
 from ..contracts import LoginMethod
 from ..engine.message import Send
 from ..engine.urls import is_listed, origin, safe_next
 from ..errors import OAuthError
-from ..flows.auth import Auth
 from ..flows.linking import account_for, link, linked, unlink
 from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, user_info
-from ..flows.oauth_state import stale
+from ..flows.oauth_state import invalid_state
 from ..flows.recent_login import require_recent_login
-from ..http import Handler, Route, WebRequest, WebResponse
-from ..oauth_errors import OAuthAddressUnproved, OAuthDenied
+from ..http_client import Transport
+from ..oauth_errors import OAuthDenied, OAuthEmailUnverified
+from ..pages.problems import error_text
+from ..pages.render import fragment, render
 from ..providers import OAuth2Provider
-from ..transport import Transport
 from ..types import JSON, Identity, User
-from .problems import error_text
-from .render import fragment, render
+from ..web import Handler, Route, WebRequest, WebResponse
 
 ACCOUNT_PATH = "/auth/account"
 UNLINK_PATH = "/auth/oauth/unlink"
@@ -169,7 +169,9 @@ class OAuthMethod(LoginMethod):
         try:
             return account_for(self._auth, identity)
         except OAuthError as error:
-            self._auth.emit("login.failed", method=identity.provider, client=request.client, error=error.code)
+            self._auth.emit(
+                "login.failed", method=identity.provider, client_ip=request.client_ip, error=error.code
+            )
             raise
 
     def _denied(self, request: WebRequest, error: OAuthDenied) -> WebResponse:
@@ -186,7 +188,7 @@ class OAuthMethod(LoginMethod):
     def _finish_link(self, request: WebRequest, finished: Finished, user_id: str) -> WebResponse:
         user = request.user
         if user is None or str(user.id) != user_id:
-            raise stale()
+            raise invalid_state()
         link(self._auth, user, finished.identity)
         return WebResponse.see_other(ACCOUNT_PATH)
 
@@ -263,20 +265,20 @@ class OAuthApi:
             code=code,
         )
         if finished.link_user_id is not None:
-            raise stale()
+            raise invalid_state()
         if require_verified_email or finished.identity.email_verified:
             prove(request, finished.identity)
         return user_info(finished.identity)
 
 
 def prove(request: WebRequest, identity: Identity) -> None:
-    """Record that this request proved the identity's address. Raises OAuthAddressUnproved."""
+    """Record that this request proved the identity's address. Raises OAuthEmailUnverified."""
     if not identity.email or not identity.email_verified:
-        raise OAuthAddressUnproved(
+        raise OAuthEmailUnverified(
             "The provider did not give us an email address that it has verified. Verify it there, or "
             "log in another way."
         )
-    request.proved_address, request.proved_by = identity.email, identity.provider
+    request.verified_email, request.verified_by = identity.email, identity.provider
 
 
 def login_path(provider: OAuth2Provider) -> str:
