@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 # Imported inside the fixtures: a test run that uses none of them pays nothing for this plugin.
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker that the contract suites carry, for test runs with ``--strict-markers``."""
+    config.addinivalue_line(
+        "markers", "requirement(id, ...): the lines of asok-auth-core's docs/security.md that the test proves"
+    )
+
+
 @pytest.fixture
 def frozen_clock() -> FrozenClock:
     """The clock of ``auth``; ``frozen_clock.advance(60)`` lets a minute pass."""

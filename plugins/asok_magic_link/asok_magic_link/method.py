@@ -56,7 +56,7 @@ class MagicLinkMethod(LoginMethod):
         try:
             grant = self._grants.take_link(token or "")
         except CredentialRejected:
-            self._auth.emit("magic.refused", method=self.name, client_ip=request.client_ip, way="link")
+            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
             return None
         request.verified_email, request.verified_by = grant.email, self.name
         return grant.email
@@ -178,7 +178,7 @@ class MagicLinkMethod(LoginMethod):
             )
             grant = self._grants.take_code(email, request.form.get("code", ""))
         except (CredentialRejected, EmailInvalid) as error:
-            self._auth.emit("magic.refused", method=self.name, client_ip=request.client_ip, way="code")
+            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="code")
             return self._show_code_page(request, error)
         return self._finish(request, grant.email, grant.next_url)
 
@@ -192,7 +192,7 @@ class MagicLinkMethod(LoginMethod):
         try:
             grant = self._grants.take_link(request.form.get("token", ""))
         except CredentialRejected:
-            self._auth.emit("magic.refused", method=self.name, client_ip=request.client_ip, way="link")
+            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
             raise
         return self._finish(request, grant.email, grant.next_url)
 
