@@ -13,6 +13,7 @@ from ..errors import (
     LoginRejected,
     SecondFactorRequired,
 )
+from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import JSON, Identity, LoginAttempt, User
 from ..web import Session, WebRequest
 from .factor_policy import enrolled_factors, second_factor_required
@@ -25,8 +26,6 @@ LOGIN_KEY = "asok_auth.login"
 
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
-SECOND_FACTOR_PATH = "/auth/second-factor"
-ENROL_PATH = "/auth/second-factor/enrol"
 
 
 class PendingLogin(msgspec.Struct, frozen=True):
