@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import json
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
+from ..engine.encoding import b64url_encode
 from ..engine.message import Call, Reply
 from ..engine.oidc import discovery_url
 from ..providers import OAuth2Provider, OpenIDProvider
@@ -121,7 +121,7 @@ class FakeProvider:
         if asked is None or asked["redirect_uri"] != form.get("redirect_uri"):
             return _json({"error": "invalid_grant"}, 400)
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != asked["code_challenge"]:
+        if b64url_encode(digest).decode() != asked["code_challenge"]:
             return _json({"error": "invalid_grant"}, 400)
         tokens: dict[str, JSON] = {"access_token": "access", "token_type": "bearer"}
         if isinstance(self.provider, OpenIDProvider):
@@ -147,11 +147,11 @@ class FakeProvider:
         # Not signed through the library, which rejects some of the headers a test forges.
         message = f"{_segment(header)}.{_segment(claims)}"
         signature = jws.JWSRegistry.algorithms["RS256"].sign(message.encode(), self.key)
-        return f"{message}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        return f"{message}.{b64url_encode(signature).decode()}"
 
 
 def _segment(value: Mapping[str, JSON]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+    return b64url_encode(json.dumps(value).encode()).decode()
 
 
 def _public(key: RSAKey) -> JSON:

@@ -16,6 +16,7 @@ from asok_auth_core.flows.login import complete_login
 from asok_auth_core.mail.outbox import DeliveryState
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import fragment, render
+from asok_auth_core.paths import LOGIN_PATH
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
 from .grants import Grants
@@ -128,7 +129,7 @@ class MagicLinkMethod(LoginMethod):
         )
 
     def _form_page(self, request: WebRequest) -> WebResponse:
-        return WebResponse.see_other("/auth/login")
+        return WebResponse.see_other(LOGIN_PATH)
 
     def _send_page(self, request: WebRequest) -> WebResponse:
         email = request.form.get("email", "")
