@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
 import msgspec
 
 from ..auth import Auth, logger
 from ..engine.email_address import same_account
+from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
 from ..errors import (
     LoginExpired,
@@ -138,7 +137,7 @@ def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: I
 
 
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
-    handle = base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()
+    handle = b64url_encode(auth.random(32)).decode()
     auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
     request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
 
