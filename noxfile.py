@@ -29,7 +29,7 @@ nox.options.sessions = [
     "coverage",
     "slow",
     "minimums",
-    "strangers",
+    "thirdparty",
     "docs",
 ]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
@@ -275,8 +275,8 @@ def newplugins(session: nox.Session) -> None:
 
 
 @nox.session
-def strangers(session: nox.Session) -> None:
-    """Three plugins as strangers publish them: built as wheels, installed, tested, listed."""
+def thirdparty(session: nox.Session) -> None:
+    """Three plugins as thirdparty publish them: built as wheels, installed, tested, listed."""
     install_all(session, "test", "types")
     made = sorted(str(path.parent) for path in ROOT.glob("examples/plugins/*/pyproject.toml"))
     install_wheels(session, made)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from .auth import Auth
 from .checks import findings
 from .contracts import LoginMethod, MailTransport, Signer, StateStore
 from .engine.signers import SIGNERS
-from .flows.auth import Auth
 from .hookspecs import hookimpl
 from .mail.console import ConsoleTransport
 from .mail.file import FileTransport
 from .mail.smtp import SmtpTransport
-from .pages.oauth_method import OAuthMethod
-from .pages.token_method import TokenMethod
+from .methods.oauth import OAuthMethod
+from .methods.token import TokenMethod
 from .settings import Settings
 from .stores.memory import MemoryStateStore
 from .stores.sqlite import SQLiteStateStore

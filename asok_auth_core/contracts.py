@@ -9,8 +9,8 @@ from typing import ClassVar
 from markupsafe import Markup
 
 from .engine.signer import Signer as Signer
-from .http import Route, WebRequest
 from .types import JSON, Credential, Grant, OutgoingMail, User
+from .web import Route, WebRequest
 
 
 class StateStore(ABC):
@@ -89,7 +89,7 @@ class MailTransport(ABC):
     def send(self, mail: OutgoingMail) -> None:
         """Deliver ``mail`` or raise :class:`~asok_auth_core.errors.MailTemporary` or
         :class:`~asok_auth_core.errors.MailPermanent`. Must refuse header injection and more than
-        one recipient with :class:`~asok_auth_core.errors.AddressInvalid` or ``MailPermanent``."""
+        one recipient with :class:`~asok_auth_core.errors.EmailInvalid` or ``MailPermanent``."""
 
     def check(self) -> None:
         """Find out, without sending a mail, whether one would leave; for ``asok-auth doctor``.
@@ -156,7 +156,7 @@ class LoginMethod(ABC):
     def api(self) -> object | None:
         """What ``request.auth.<name>`` gives: an object whose public methods take the request first.
 
-        The adapter hands them a :class:`~asok_auth_core.http.WebRequest` and adds an awaitable
+        The adapter hands them a :class:`~asok_auth_core.web.WebRequest` and adds an awaitable
         twin with an ``a`` in front to each.
         """
         return None
@@ -188,7 +188,7 @@ class SecondFactor(ABC):
     def verify(self, request: WebRequest, user: User) -> bool:
         """True if the form that was sent proves the factor. Must accept each proof only once.
 
-        False refuses, and so does :class:`~asok_auth_core.errors.CredentialRefused`, whose message
+        False refuses, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message
         the person reads. Attempts are limited by the caller, per account and per address.
         """
 

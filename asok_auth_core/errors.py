@@ -127,7 +127,7 @@ class CredentialExists(StoreError):
     status = 409
 
 
-class AddressInvalid(AuthError):
+class EmailInvalid(AuthError):
     """Not one mail address that mail can be sent to safely."""
 
     code = "address_invalid"
@@ -176,7 +176,7 @@ class LoginExpired(LoginError):
     status = 400
 
 
-class CredentialRefused(LoginError):
+class CredentialRejected(LoginError):
     """A link, code or other proof was wrong, used already or too old."""
 
     code = "credential_refused"

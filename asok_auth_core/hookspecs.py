@@ -25,7 +25,7 @@ from .types import Event, Finding, Grant, LoginAttempt, User
 if TYPE_CHECKING:
     import typer
 
-    from .flows.auth import Auth
+    from .auth import Auth
     from .providers import OAuth2Provider
 
 GROUP = "asok_auth"

@@ -18,7 +18,7 @@ class OAuthNotConfigured(OAuthError):
     status = 404
 
 
-class OAuthAddressInsecure(OAuthError):
+class OAuthURLInsecure(OAuthError):
     """An address of the provider is not https (or loopback in DEBUG), or not an address at all."""
 
     code = "oauth_insecure_address"
@@ -47,7 +47,7 @@ class OAuthDenied(OAuthError):
     status = 403
 
 
-class OAuthRefused(OAuthError):
+class OAuthRejected(OAuthError):
     """The provider answered with another error, or without a code."""
 
     code = "oauth_refused"
@@ -84,7 +84,7 @@ class OAuthReplyInvalid(OAuthError):
     status = 502
 
 
-class OAuthTokenRefused(OAuthError):
+class OAuthTokenRejected(OAuthError):
     """The token endpoint answered with an error, with whatever HTTP status."""
 
     code = "oauth_token_refused"
@@ -181,7 +181,7 @@ class OAuthSubjectInvalid(OAuthError):
     code = "oauth_subject"
 
 
-class OAuthAddressUnproved(OAuthError):
+class OAuthEmailUnverified(OAuthError):
     """The provider gave no mail address, or did not verify it."""
 
     code = "oauth_address_unproved"
@@ -202,7 +202,7 @@ class OAuthIdentityTaken(OAuthError):
     status = 409
 
 
-class LastWayIn(OAuthError):
+class LastLoginMethod(OAuthError):
     """Taking this identity away would leave the account without any way to log in."""
 
     code = "oauth_last_way_in"

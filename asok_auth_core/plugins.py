@@ -20,7 +20,7 @@ from .types import Event, Finding, LoginAttempt, User
 if TYPE_CHECKING:
     import typer
 
-    from .flows.auth import Auth
+    from .auth import Auth
     from .providers import OAuth2Provider
 
 logger = logging.getLogger("asok_auth")

@@ -26,7 +26,7 @@ HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_a
 GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
 """Hooks that refuse: a plugin that has one is never dropped silently."""
 
-State = Literal["loaded", "disabled", "quarantined"]
+PluginState = Literal["loaded", "disabled", "quarantined"]
 Caller = Callable[..., list[Any]]
 """Calls one hook of one plugin; the results are typed by the facade in plugins.py."""
 
@@ -39,7 +39,7 @@ class PluginInfo:
     distribution: str = ""
     version: str = ""
     hooks: tuple[str, ...] = ()
-    state: State = "loaded"
+    state: PluginState = "loaded"
     reason: str = ""
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import builtin
+from .auth import Auth
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
 from .errors import MailError, PluginError, SettingError
-from .flows.auth import Auth
-from .flows.limits import Limits
 from .flows.provider_setup import configured_providers
+from .limits import Limits
 from .mail.outbox import Outbox
 from .pages.render import environment
 from .plugins import Plugins

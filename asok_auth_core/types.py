@@ -50,7 +50,7 @@ class LoginAttempt:
 
     user: User
     method: str
-    client: str
+    client_ip: str
     at: float
     identity: Identity | None = None
 
@@ -66,7 +66,7 @@ class Event:
     at: float
     user_id: str | None = None
     method: str | None = None
-    client: str | None = None
+    client_ip: str | None = None
     detail: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
 
 

@@ -30,9 +30,9 @@ import cedarpy
 from asok.admin.rbac import _user_can
 
 from asok_auth_core.adapters.asok import roles
+from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.permissions import can, permissions_of
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.settings import Settings

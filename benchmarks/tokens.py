@@ -39,10 +39,10 @@ from jose import jwt as jose_jwt
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import OctKey
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.tokens import TokenCodec
 from asok_auth_core.flows.api_tokens import PURPOSE, ApiClaims, ApiTokens
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.startup import start
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.testing.fakes import FakeUser, MemoryCredentialStore, MemoryUsers

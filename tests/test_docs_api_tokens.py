@@ -9,11 +9,11 @@ from types import ModuleType
 
 from typer.testing import CliRunner
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.cli import build
 from asok_auth_core.contracts import Signer
 from asok_auth_core.engine.signers import SIGNERS
 from asok_auth_core.flows.api_tokens import ApiTokens
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.plugins import Plugins
 
 PAGE = (Path(__file__).parent.parent / "docs" / "api-tokens.md").read_text("utf-8")

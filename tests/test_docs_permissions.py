@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from asok_auth_core.adapters.asok import roles
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
 from asok_auth_core.flows.permissions import can, explain
 
 PAGE = (Path(__file__).parent.parent / "docs" / "permissions.md").read_text("utf-8")

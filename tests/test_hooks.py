@@ -16,7 +16,7 @@ import typer
 
 from asok_auth_core import Event, Finding, Grant, LoginMethod, OAuth2Provider, SecondFactor, cli, hookimpl
 from asok_auth_core import hookspecs as specs
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
 from asok_auth_core.plugins import Plugins

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
 from asok_auth_core.plugins import Plugins

@@ -13,9 +13,9 @@ import pluggy
 import pytest
 
 from asok_auth_core import builtin, hookimpl
+from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.errors import PluginError
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.hookspecs import GROUP, PluginManifest
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS

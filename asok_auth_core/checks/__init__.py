@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..flows.auth import Auth
+from ..auth import Auth
 from ..types import Finding
 from .clock import clock
 from .grants import grants

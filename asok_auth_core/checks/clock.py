@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
+from ..auth import Auth
 from ..engine.message import Call
 from ..engine.oidc import discovery_url
 from ..errors import OAuthError
-from ..flows.auth import Auth
+from ..http_client import Transport
 from ..providers import OpenIDProvider
-from ..transport import Transport
 from ..types import Finding
 
 RELEASED = 1_767_225_600.0

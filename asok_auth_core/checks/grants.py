@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..auth import Auth
 from ..engine.permissions import is_well_formed
-from ..flows.auth import Auth
 from ..types import Finding
 
 

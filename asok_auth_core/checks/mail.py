@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..auth import Auth
 from ..errors import MailError
-from ..flows.auth import Auth
 from ..types import Finding
 
 

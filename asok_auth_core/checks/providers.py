@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..auth import Auth
 from ..errors import OAuthError
-from ..flows.auth import Auth
 from ..flows.provider_documents import ProviderDocuments
+from ..http_client import Transport
 from ..providers import OpenIDProvider
-from ..transport import Transport
 from ..types import Finding
 
 

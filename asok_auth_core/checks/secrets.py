@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..flows.auth import Auth
+from ..auth import Auth
 from ..types import Finding, Severity
 
 REMEDY = (

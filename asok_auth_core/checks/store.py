@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from ..auth import Auth
 from ..errors import StoreError
-from ..flows.auth import Auth
 from ..types import Finding
 
 KEY = "doctor:probe"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
+from ..auth import Auth
 from ..errors import ConfigurationError
-from ..flows.auth import Auth
 
 DEFAULT_APP = "wsgi:app"
 

@@ -7,8 +7,8 @@ import json
 
 import typer
 
+from ..auth import Auth
 from ..errors import ConfigurationError
-from ..flows.auth import Auth
 from ..flows.permissions import explain as explain_permission
 from ..flows.permissions import permissions_of
 from ..types import User

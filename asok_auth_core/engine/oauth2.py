@@ -13,12 +13,13 @@ from urllib.parse import quote_plus, urlencode
 
 from ..oauth_errors import (
     OAuthDenied,
-    OAuthRefused,
+    OAuthRejected,
     OAuthReplyInvalid,
     OAuthResponseIssuer,
-    OAuthTokenRefused,
+    OAuthTokenRejected,
 )
 from ..types import JSON
+from .encoding import b64url_encode
 from .message import Call, Reply, read_object
 
 TokenAuth = Literal["client_secret_post", "client_secret_basic", "none"]
@@ -59,14 +60,15 @@ def derive(secret: str, what: Literal["verifier", "nonce"]) -> str:
 
     Derived, so that the flow's record in the StateStore holds neither.
     """
-    return _base64url(hmac.digest(secret.encode(), f"asok-auth-core/oauth {what}".encode(), "sha256"))
+    message = f"asok-auth-core/oauth {what}".encode()
+    return b64url_encode(hmac.digest(secret.encode(), message, "sha256")).decode()
 
 
 def code_challenge(verifier: str) -> str:
     """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for one that is not allowed."""
     if not VERIFIER.fullmatch(verifier):
         raise ValueError("A code verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
-    return _base64url(hashlib.sha256(verifier.encode()).digest())
+    return b64url_encode(hashlib.sha256(verifier.encode()).digest()).decode()
 
 
 def authorization_url(
@@ -106,7 +108,7 @@ def read_authorization_response(
 
     ``issuer`` is the one the flow was begun with; ``announced``: the provider said that its answers
     carry ``iss`` (RFC 9207 section 2.4). ``provider`` is its name for people. Raises
-    OAuthResponseIssuer, OAuthDenied or OAuthRefused.
+    OAuthResponseIssuer, OAuthDenied or OAuthRejected.
     """
     sent = parameters.get("iss")
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
@@ -117,12 +119,12 @@ def read_authorization_response(
     if error == "access_denied":
         raise OAuthDenied("You chose not to log in with {provider}. Nothing was changed.", provider=provider)
     if error is not None:
-        raise OAuthRefused(
+        raise OAuthRejected(
             "{provider} could not log you in. Please try again, or choose another way.", provider=provider
         )
     code = parameters.get("code")
     if not code:
-        raise OAuthRefused("{provider} sent no code. Please start again.", provider=provider)
+        raise OAuthRejected("{provider} sent no code. Please start again.", provider=provider)
     return code
 
 
@@ -148,12 +150,12 @@ def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str
 def read_token_response(reply: Reply) -> Tokens:
     """The tokens (RFC 6749 section 5.1).
 
-    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthTokenRefused or
+    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthTokenRejected or
     OAuthReplyInvalid.
     """
     document = read_object(reply.body)
     if "error" in document or reply.status in (400, 401):
-        raise OAuthTokenRefused("The provider did not accept this login. Please start again.")
+        raise OAuthTokenRejected("The provider did not accept this login. Please start again.")
     access, id_token = document.get("access_token"), document.get("id_token")
     kind = document.get("token_type")
     if (
@@ -172,7 +174,3 @@ def read_token_response(reply: Reply) -> Tokens:
 def bearer(url: str, access_token: str) -> Call:
     """A GET with the access token in its header (RFC 6750 section 2.1)."""
     return Call(url, {"Accept": "application/json", "Authorization": f"Bearer {access_token}"})
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

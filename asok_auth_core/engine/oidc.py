@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 from collections.abc import Sequence
@@ -23,12 +22,13 @@ from ..oauth_errors import (
     IDTokenIssuer,
     IDTokenNonce,
     IDTokenSignature,
-    OAuthAddressInsecure,
     OAuthDiscoveryInvalid,
     OAuthReplyInvalid,
     OAuthSubjectInvalid,
+    OAuthURLInsecure,
 )
 from ..types import JSON
+from .encoding import b64url_decode
 from .jwk import ALGORITHMS, SigningKey, choose
 from .message import MAX_SUBJECT, Claims, Reply, read_object
 from .urls import is_secure
@@ -65,7 +65,7 @@ def discovery_url(issuer: str) -> str:
 def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
     """The provider's metadata, if it is that of exactly ``issuer`` (section 4.3).
 
-    Raises OAuthDiscoveryInvalid, OAuthAddressInsecure or OAuthReplyInvalid.
+    Raises OAuthDiscoveryInvalid, OAuthURLInsecure or OAuthReplyInvalid.
     """
     if reply.status != 200:
         raise OAuthReplyInvalid("The provider did not answer as expected. Please try again.")
@@ -83,7 +83,7 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
         if not isinstance(value, str):
             raise OAuthDiscoveryInvalid(f"The provider's discovery document has no {name}.")
         if not is_secure(value, debug=debug):
-            raise OAuthAddressInsecure(f"The provider's {name} is not an https address.")
+            raise OAuthURLInsecure(f"The provider's {name} is not an https address.")
         endpoints[name] = value
     methods = document.get("token_endpoint_auth_methods_supported")
     listed = tuple(item for item in methods if isinstance(item, str)) if isinstance(methods, list) else ()
@@ -166,7 +166,7 @@ def _header(id_token: str | None, algorithm: str) -> dict[str, JSON]:
     if not segment or len(segment) > MAX_HEADER:
         raise _malformed()
     try:
-        raw = base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+        raw = b64url_decode(segment.encode())
         header = read_object(raw)
     except (ValueError, OAuthReplyInvalid):
         raise _malformed() from None

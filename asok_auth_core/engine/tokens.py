@@ -99,7 +99,7 @@ class TokenCodec(Generic[C]):
         # What we encode ourselves comes out the same; only another writer's JSON is searched for
         # members that are there twice (RFC 7519, section 4).
         if self._encode(claims) != payload:
-            _refuse_duplicates(payload)
+            _reject_duplicates(payload)
         now = self._clock()
         if claims.exp is not None and now >= claims.exp:
             raise TokenExpired("The token has expired.")
@@ -160,7 +160,7 @@ def _kid(material: bytes) -> str:
     return b64url_encode(hmac.digest(material, b"asok-auth-core/1/kid", "sha256")[:9]).decode()
 
 
-def _refuse_duplicates(payload: bytes) -> None:
+def _reject_duplicates(payload: bytes) -> None:
     def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
         members = dict(pairs)
         if len(members) != len(pairs):

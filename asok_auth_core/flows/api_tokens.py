@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
+from ..auth import Auth, logger
+from ..engine.encoding import b64url_encode
 from ..engine.permissions import is_well_formed
 from ..engine.tokens import Claims, TokenCodec
 from ..errors import ConfigurationError, StoreUnavailable, TokenExpired, TokenMalformed, TokenRevoked
 from ..types import Credential
-from .auth import Auth, logger
 from .revocation import revocation_mark
 
 KIND = "api_token"
@@ -111,7 +111,7 @@ class ApiTokens:
             iat=now,
             exp=None if expires_in is None else now + int(expires_in),
             sub=str(user_id),
-            jti=base64.urlsafe_b64encode(self._auth.random(15)).decode(),
+            jti=b64url_encode(self._auth.random(15)).decode(),
             scope=None if patterns is None else " ".join(patterns),
         )
         token = self.codec.sign(claims)
@@ -193,7 +193,7 @@ class ApiTokens:
 
     def revoke_id(self, user_id: int | str, token_id: str) -> bool:
         """Revoke the token of ``user_id`` with this id. False if there is none."""
-        self._refuse_stateless()
+        self._reject_stateless()
         record = self._auth.credentials.find(KIND, token_id)
         if record is None or record.user_id != str(user_id):
             return False
@@ -201,7 +201,7 @@ class ApiTokens:
 
     def revoke_all(self, user_id: int | str) -> int:
         """Revoke all tokens of a user; how many there were."""
-        self._refuse_stateless()
+        self._reject_stateless()
         return self._remove(self._auth.credentials.list(str(user_id), KIND))
 
     def list(self, user_id: int | str) -> list[ApiToken]:
@@ -229,7 +229,7 @@ class ApiTokens:
         self._mark.advance()
         return removed
 
-    def _refuse_stateless(self) -> None:
+    def _reject_stateless(self) -> None:
         if not self.checked:
             raise ConfigurationError(
                 'A token cannot be revoked while AUTH["TOKEN_REVOCATION"] is "stateless": it counts until '

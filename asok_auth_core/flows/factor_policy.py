@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..auth import Auth
 from ..contracts import SecondFactor
 from ..types import User
-from .auth import Auth
 from .permissions import permissions_of
 
 

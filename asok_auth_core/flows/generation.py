@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..auth import Auth
 from ..errors import CredentialExists, StoreUnavailable
-from .auth import Auth
 
 KIND = "sessions"
 GENERATION = "generation"

@@ -11,18 +11,18 @@ import json
 
 import msgspec
 
-from ..engine.addresses import account_key, parse_address
-from ..errors import AddressInvalid, CredentialExists
+from ..auth import Auth
+from ..engine.email_address import account_key, parse_email
+from ..errors import CredentialExists, EmailInvalid
 from ..oauth_errors import (
-    LastWayIn,
-    OAuthAddressUnproved,
+    LastLoginMethod,
+    OAuthEmailUnverified,
     OAuthIdentityTaken,
     OAuthLinkRequired,
     OAuthStateInvalid,
 )
 from ..types import JSON, Credential, Identity, User
-from .addresses import is_proved, mark_proved
-from .auth import Auth
+from .verified_emails import is_email_verified, mark_email_verified
 
 KIND = "identity"
 CREATING = 30
@@ -48,7 +48,7 @@ def identity_key(issuer: str, subject: str) -> str:
 def account_for(auth: Auth, identity: Identity) -> User:
     """The account ``identity`` logs in to; created if there is none.
 
-    Raises OAuthAddressUnproved without an address the provider verified, OAuthLinkRequired if an
+    Raises OAuthEmailUnverified without an address the provider verified, OAuthLinkRequired if an
     account has that address and never proved it.
     """
     user = _owner(auth, identity)
@@ -57,7 +57,7 @@ def account_for(auth: Auth, identity: Identity) -> User:
     email = _address(identity)
     if email is None or identity.email_verified is not True:
         # The same words whether or not an account has this address: nobody learns which do.
-        raise OAuthAddressUnproved(
+        raise OAuthEmailUnverified(
             "The provider did not give us an email address that it has verified. Verify it there, or "
             "log in another way and link the provider on your account page."
         )
@@ -76,7 +76,7 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
     if owner is None:
         _add(auth, user, identity)
     elif str(owner.id) != str(user.id):
-        auth.emit("identity.refused", user=user, method=identity.provider)
+        auth.emit("identity.rejected", user=user, method=identity.provider)
         raise OAuthIdentityTaken(
             "This login is linked to another account here. Log in with it, and unlink it there first."
         )
@@ -106,25 +106,25 @@ def linked(auth: Auth, user: User) -> list[LinkedIdentity]:
 def unlink(auth: Auth, user: User, credential_id: str) -> None:
     """Take an identity away from ``user``; one that is gone already is no error.
 
-    Raises LastWayIn if nothing else would let them in.
+    Raises LastLoginMethod if nothing else would let them in.
     """
     rows = auth.credentials.list(str(user.id), KIND)
     row = next((row for row in rows if row.id == credential_id), None)
     if row is None or not auth.credentials.remove(row):
         return
-    if not _has_way_in(auth, user):
+    if not _has_login_method(auth, user):
         # Checked after the removal: of two at once, at least one sees that nothing is left.
         data: JSON = dict(_data(row))
         auth.credentials.add(row.user_id, KIND, row.identifier, data)
-        raise LastWayIn("This is the only way into your account. Add another one first.")
+        raise LastLoginMethod("This is the only way into your account. Add another one first.")
     auth.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
 
 
 def _address(identity: Identity) -> str | None:
     """The provider's address as accounts are kept here, or None if it is not one."""
     try:
-        return account_key(parse_address(identity.email)) if identity.email else None
-    except AddressInvalid:
+        return account_key(parse_email(identity.email)) if identity.email else None
+    except EmailInvalid:
         return None
 
 
@@ -144,10 +144,10 @@ def _join_or_create(auth: Auth, identity: Identity, email: str) -> User:
     user = auth.users.by_email(email)
     if user is None:
         user = auth.users.create(email, identity.name)
-        mark_proved(auth, user, auth.users.email_of(user) or email)
+        mark_email_verified(auth, user, auth.users.email_of(user) or email)
     else:
         own = auth.users.email_of(user)
-        if own is None or not is_proved(auth, user, own):
+        if own is None or not is_email_verified(auth, user, own):
             raise OAuthLinkRequired(
                 "There is an account with this email address already. Log in to it first, then link "
                 "the provider on your account page. This keeps others from taking it over."
@@ -170,13 +170,13 @@ def _add(auth: Auth, user: User, identity: Identity) -> None:
     auth.emit("identity.linked", user=user, method=identity.provider)
 
 
-def _has_way_in(auth: Auth, user: User) -> bool:
+def _has_login_method(auth: Auth, user: User) -> bool:
     for row in auth.credentials.list(str(user.id), KIND):
         provider = auth.providers.get(str(_data(row).get("provider", "")))
         if provider is not None and provider.client_id:
             return True
     email = auth.users.email_of(user)
-    return "magic" in auth.login_methods and email is not None and is_proved(auth, user, email)
+    return "magic" in auth.login_methods and email is not None and is_email_verified(auth, user, email)
 
 
 def _data(row: Credential) -> dict[str, JSON]:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-
 import msgspec
 
-from ..engine.addresses import same_account
+from ..auth import Auth, logger
+from ..engine.email_address import same_account
+from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
 from ..errors import (
     LoginExpired,
     LoginRejected,
     SecondFactorRequired,
 )
-from ..http import Session, WebRequest
+from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import JSON, Identity, LoginAttempt, User
-from .addresses import mark_proved
-from .auth import Auth, logger
+from ..web import Session, WebRequest
 from .factor_policy import enrolled_factors, second_factor_required
 from .generation import GENERATION, generation
 from .trusted_devices import is_trusted
+from .verified_emails import mark_email_verified
 
 LOGIN_KEY = "asok_auth.login"
 """Where the session keeps when and how its user logged in."""
 
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
-SECOND_FACTOR_PATH = "/auth/second-factor"
-ENROL_PATH = "/auth/second-factor/enrol"
 
 
 class PendingLogin(msgspec.Struct, frozen=True):
@@ -62,8 +60,8 @@ def complete_login(
     location = next_url or auth.settings.login_redirect
     _admit(auth, request, user, method, identity)
     own = auth.users.email_of(user)
-    if own is not None and same_account(request.proved_address, own):
-        mark_proved(auth, user, own)
+    if own is not None and same_account(request.verified_email, own):
+        mark_email_verified(auth, user, own)
     enrolled = bool(enrolled_factors(auth, user))
     trusted = enrolled and is_trusted(auth, request, user)
     if not trusted and (enrolled or second_factor_required(auth, user)):
@@ -72,7 +70,7 @@ def complete_login(
             "login.second_factor_required",
             user=user,
             method=method,
-            client=request.client,
+            client_ip=request.client_ip,
             enrolled=enrolled,
         )
         if enrolled:
@@ -103,7 +101,7 @@ def log_out(auth: Auth, request: WebRequest) -> str:
     """End the session; returns where to go next."""
     user = request.user
     request.session.end()
-    auth.emit("logout", user=user, client=request.client)
+    auth.emit("logout", user=user, client_ip=request.client_ip)
     return auth.settings.logout_redirect
 
 
@@ -129,17 +127,17 @@ def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: I
     if not auth.users.is_active(user):
         reason, plugin = "This account is disabled.", "asok_auth_core"
     else:
-        attempt = LoginAttempt(user, method, request.client, auth.clock(), identity)
+        attempt = LoginAttempt(user, method, request.client_ip, auth.clock(), identity)
         refusal = auth.plugins.before_login(attempt, on_error=_log_hook_error)
         if refusal is not None:
             plugin, reason = refusal
     if reason is not None:
-        auth.emit("login.rejected", user=user, method=method, client=request.client, plugin=plugin)
+        auth.emit("login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin)
         raise LoginRejected(reason)
 
 
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
-    handle = base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()
+    handle = b64url_encode(auth.random(32)).decode()
     auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
     request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
 
@@ -165,7 +163,7 @@ def _begin(
     if number := generation(auth, str(user.id)):
         record[GENERATION] = number
     request.session.set(LOGIN_KEY, record)
-    auth.emit("login.succeeded", user=user, method=method, client=request.client, factor=factor)
+    auth.emit("login.succeeded", user=user, method=method, client_ip=request.client_ip, factor=factor)
 
 
 def _pending_key(handle: str) -> str:

@@ -6,25 +6,26 @@ from dataclasses import replace
 
 import msgspec
 
+from ..auth import Auth, logger
 from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
-from ..http import WebRequest
 from ..oauth_errors import (
-    OAuthAddressInsecure,
+    OAuthEmailUnverified,
     OAuthNotConfigured,
     OAuthReplyInvalid,
     OAuthSubjectInvalid,
+    OAuthURLInsecure,
 )
 from ..providers import Fetch, OAuth2Provider, OpenIDProvider
 from ..types import JSON, Identity, User
-from .auth import Auth, logger
-from .oauth_state import FlowRecord, keep, stale, take
+from ..web import WebRequest
+from .oauth_state import FlowRecord, invalid_state, keep, take
 from .provider_documents import ProviderDocuments
 
-CLIENT_BEGINNINGS = 300
-BEGINNINGS_WINDOW = 900
+STARTS_PER_CLIENT = 300
+START_WINDOW = 900
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -82,7 +83,7 @@ class OAuthFlow:
         Raises OAuthError, RateLimited, StoreUnavailable.
         """
         auth = self._auth
-        auth.limits.hit_client("oauth", request.client, limit=CLIENT_BEGINNINGS, window=BEGINNINGS_WINDOW)
+        auth.limits.hit_client("oauth", request.client_ip, limit=STARTS_PER_CLIENT, window=START_WINDOW)
         self._check_redirect_uri(redirect_uri)
         endpoint = provider.authorization_endpoint or self._metadata(provider).authorization_endpoint
         record = FlowRecord(
@@ -124,7 +125,9 @@ class OAuthFlow:
             record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
             return self._finish(request, provider, record, secret, redirect_uri, code)
         except OAuthError as error:
-            self._auth.emit("login.failed", method=provider.name, client=request.client, error=error.code)
+            self._auth.emit(
+                "login.failed", method=provider.name, client_ip=request.client_ip, error=error.code
+            )
             raise
 
     def _finish(
@@ -136,11 +139,11 @@ class OAuthFlow:
         redirect_uri: str | None,
         code: str | None,
     ) -> Finished:
-        begun_with = (record.provider, record.issuer, record.client_id)
-        if begun_with != (provider.name, provider.issuer, provider.client_id):
-            raise stale()
+        started_with = (record.provider, record.issuer, record.client_id)
+        if started_with != (provider.name, provider.issuer, provider.client_id):
+            raise invalid_state()
         if redirect_uri is not None and redirect_uri != record.redirect_uri:
-            raise stale()
+            raise invalid_state()
         answer = dict(request.query) if code is None else {**request.query, "code": code}
         metadata = self._metadata(provider) if isinstance(provider, OpenIDProvider) else None
         code = oauth2.read_authorization_response(
@@ -221,7 +224,7 @@ class OAuthFlow:
     def _check_redirect_uri(self, uri: str) -> None:
         debug = self._auth.settings.debug
         if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
-            raise OAuthAddressInsecure(
+            raise OAuthURLInsecure(
                 "The address the provider sends people back to must be https; plain http only in DEBUG."
             )
 
@@ -246,6 +249,16 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
 
 def _unreadable() -> OAuthReplyInvalid:
     return OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+
+
+def prove(request: WebRequest, identity: Identity) -> None:
+    """Record that this request proved the identity's email address. Raises OAuthEmailUnverified."""
+    if not identity.email or not identity.email_verified:
+        raise OAuthEmailUnverified(
+            "The provider did not give us an email address that it has verified. Verify it there, or "
+            "log in another way."
+        )
+    request.verified_email, request.verified_by = identity.email, identity.provider
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:

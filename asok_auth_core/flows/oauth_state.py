@@ -8,15 +8,15 @@ from the same secret; the record itself is of no use to who reads the store.
 
 from __future__ import annotations
 
-import base64
 import hmac
 
 import msgspec
 
+from ..auth import Auth
+from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
-from ..http import WebRequest
 from ..oauth_errors import OAuthStateInvalid
-from .auth import Auth
+from ..web import WebRequest
 
 LIFETIME = 600
 """Seconds a person may take at the provider."""
@@ -58,19 +58,19 @@ def take(
     OAuthStateInvalid, StoreUnavailable.
     """
     if not state or len(state) > MAX_STATE:
-        raise stale()
+        raise invalid_state()
     if expected is not None and not hmac.compare_digest(state.encode(), expected.encode()):
-        raise stale()
+        raise invalid_state()
     name = _cookie(request, state)
     secret = request.cookies.get(name, "").partition(".")[2]
     raw = auth.state.take(_key(state, secret)) if secret else None
     if raw is None:
-        raise stale()
+        raise invalid_state()
     request.set_cookie(name, "", max_age=0)
     return msgspec.json.decode(raw, type=FlowRecord), secret
 
 
-def stale() -> OAuthStateInvalid:
+def invalid_state() -> OAuthStateInvalid:
     """The one answer to every state that will not do; which it was helps only an attacker."""
     return OAuthStateInvalid(
         "This login took too long, was finished already, or was begun in another browser. Please start again."
@@ -95,4 +95,4 @@ def _cookie(request: WebRequest, state: str) -> str:
 
 
 def _handle(auth: Auth) -> str:
-    return base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()
+    return b64url_encode(auth.random(32)).decode()

@@ -19,7 +19,7 @@ from ..errors import LoginRequired, PermissionDenied
 from ..types import Grant, User
 
 if TYPE_CHECKING:
-    from .auth import Auth
+    from ..auth import Auth
 
 logger = logging.getLogger("asok_auth")
 
@@ -47,7 +47,7 @@ class Explanation:
     """A verdict and everything it rests on. ``str()`` gives it as text for developers.
 
     ``grant`` is the closest grant that matches, from ``plugin``; there may be one although the
-    verdict is no: then ``refused_by`` and ``refusal`` name the plugin that refused and its reason,
+    verdict is no: then ``rejected_by`` and ``refusal`` name the plugin that refused and its reason,
     or ``in_scope`` is False because the API token was made for less. ``missing`` are the patterns of
     which one would have to be granted. ``malformed`` are grants that count for nothing as they are
     written, ``failed`` plugins that could not say what they grant.
@@ -58,7 +58,7 @@ class Explanation:
     grant: Grant | None = None
     plugin: str = ""
     in_scope: bool = True
-    refused_by: str = ""
+    rejected_by: str = ""
     refusal: str = ""
     missing: tuple[str, ...] = ()
     malformed: tuple[Grant, ...] = ()
@@ -74,8 +74,8 @@ class Explanation:
             lines.append(f"Granted by {self.grant.pattern!r}{source} (plugin {self.plugin}).")
         if not self.in_scope:
             lines.append("The API token's scopes do not include it.")
-        if self.refused_by:
-            lines.append(f"Refused by plugin {self.refused_by}: {self.refusal or 'no reason given'}")
+        if self.rejected_by:
+            lines.append(f"Refused by plugin {self.rejected_by}: {self.refusal or 'no reason given'}")
         if self.missing:
             lines.append(f"Nothing grants it. One of these would: {', '.join(map(repr, self.missing))}.")
         for plugin in self.failed:
@@ -141,14 +141,14 @@ def explain(
     plugin, grant = min(found, key=lambda item: item[:3])[1::2] if found else ("", None)
     in_scope = held.scopes is None or held.scopes.allows(permission)
     granted = grant is not None and in_scope
-    refused_by, refusal = (_refusal(auth, user, permission, resource) if granted else None) or ("", "")
+    rejected_by, refusal = (_refusal(auth, user, permission, resource) if granted else None) or ("", "")
     return Explanation(
         permission=asked,
-        allowed=granted and not refused_by,
+        allowed=granted and not rejected_by,
         grant=grant,
         plugin=plugin,
         in_scope=in_scope,
-        refused_by=refused_by,
+        rejected_by=rejected_by,
         refusal=refusal,
         missing=tuple(patterns) if grant is None else (),
         malformed=tuple(held.permissions.malformed),
@@ -175,7 +175,7 @@ def require(
         permission=_shown(reason.permission),
         granted=reason.grant is not None,
         in_scope=reason.in_scope,
-        refused_by=reason.refused_by or None,
+        rejected_by=reason.rejected_by or None,
     )
     raise PermissionDenied(
         "You do not have permission to do this.",

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import CredentialRefused, LoginExpired, LoginRequired, SecondFactorRequired
-from ..http import WebRequest
+from ..auth import Auth
+from ..errors import CredentialRejected, LoginExpired, SecondFactorRequired
+from ..paths import ACCOUNT_PATH, SECOND_FACTOR_PATH
 from ..types import User
-from .auth import Auth
+from ..web import WebRequest
 from .factor_policy import enrolled_factors
-from .login import SECOND_FACTOR_PATH, amend_login, finish_login, pending_login
-from .recent_login import require_recent_login
+from .login import amend_login, finish_login, pending_login
+from .recent_login import require_login, require_recent_login
 from .trusted_devices import FIELD, forget_devices, trust_device
-
-ACCOUNT_PATH = "/auth/account"
 
 ACCOUNT_ATTEMPTS = 10
 CLIENT_ATTEMPTS = 300
@@ -24,14 +23,14 @@ DAILY_ATTEMPTS = 100
 DAY = 86_400
 
 Proof = Callable[[WebRequest, User], bool]
-"""Says whether a second factor is proved: False, or CredentialRefused with what to tell the person."""
+"""Says whether a second factor is proved: False, or CredentialRejected with what to tell the person."""
 
 
 def complete_second_factor(auth: Auth, request: WebRequest, name: str, proof: Proof | None = None) -> str:
     """Check the second factor ``name`` and finish the pending login.
 
     ``proof`` says whether the factor is proved; by default the form in ``request`` does. Returns
-    where to go next. Raises LoginExpired, RateLimited, CredentialRefused, LoginRejected.
+    where to go next. Raises LoginExpired, RateLimited, CredentialRejected, LoginRejected.
     """
     pending, user = pending_login(auth, request)
     check_second_factor(auth, request, user, name, proof)
@@ -46,19 +45,19 @@ def check_second_factor(
 ) -> None:
     """Count and check one attempt of ``user`` at the factor ``name``, without logging anybody in.
 
-    Raises RateLimited, CredentialRefused.
+    Raises RateLimited, CredentialRejected.
     """
     factor = enrolled_factors(auth, user).get(name)
     if factor is None:
-        raise CredentialRefused("This second factor is not set up for your account.")
+        raise CredentialRejected("This second factor is not set up for your account.")
     count_factor_attempt(auth, request, user, name)
     try:
         if not (proof or factor.verify)(request, user):
-            raise CredentialRefused("That was not right. Check the code and try again.")
-    except CredentialRefused:
-        auth.emit("second_factor.failed", user=user, method=name, client=request.client)
+            raise CredentialRejected("That was not right. Check the code and try again.")
+    except CredentialRejected:
+        auth.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
         raise
-    auth.emit("second_factor.succeeded", user=user, method=name, client=request.client)
+    auth.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
 
 
 def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str) -> None:
@@ -66,7 +65,7 @@ def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str)
 
     Each factor has its own count, so guesses at one do not keep the account's owner from another.
     """
-    auth.limits.hit_client("second-factor", request.client, limit=CLIENT_ATTEMPTS, window=ATTEMPT_WINDOW)
+    auth.limits.hit_client("second-factor", request.client_ip, limit=CLIENT_ATTEMPTS, window=ATTEMPT_WINDOW)
     subject = f"{name}:{user.id}"
     auth.limits.hit("second-factor", subject, limit=ACCOUNT_ATTEMPTS, window=ATTEMPT_WINDOW)
     auth.limits.hit("second-factor:day", subject, limit=DAILY_ATTEMPTS, window=DAY)
@@ -78,15 +77,15 @@ def enrolling_user(auth: Auth, request: WebRequest) -> User:
     The second is a pending login of somebody who has no factor yet; one who has must give it first.
     Raises LoginRequired or RecentLoginRequired without such a login, SecondFactorRequired.
     """
-    if request.user is None:
-        try:
-            _, user = pending_login(auth, request)
-        except LoginExpired:
-            raise LoginRequired("Please log in first.") from None
-        if enrolled_factors(auth, user):
-            raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
-        return user
-    return require_recent_login(auth, request)
+    if request.user is not None:
+        return require_recent_login(auth, request)
+    try:
+        _, user = pending_login(auth, request)
+    except LoginExpired:
+        return require_login(request)  # raises LoginRequired
+    if enrolled_factors(auth, user):
+        raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
+    return user
 
 
 def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -> str:
@@ -95,8 +94,8 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     Browsers that were trusted with another factor are not any more. Returns where to go next.
     Raises LoginExpired, LoginRejected.
     """
-    auth.emit("second_factor.enrolled", user=user, method=name, client=request.client)
-    forget_devices(auth, user, client=request.client)
+    auth.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
+    forget_devices(auth, user, client_ip=request.client_ip)
     if request.user is not None:
         amend_login(request.session, "factor", name)
         return ACCOUNT_PATH
@@ -108,5 +107,5 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
 
 def factor_removed(auth: Auth, request: WebRequest, user: User, name: str) -> None:
     """``user`` has given up the factor ``name``; browsers that were trusted with it are not any more."""
-    auth.emit("second_factor.disabled", user=user, method=name, client=request.client)
-    forget_devices(auth, user, client=request.client)
+    auth.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
+    forget_devices(auth, user, client_ip=request.client_ip)

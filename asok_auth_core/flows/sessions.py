@@ -7,9 +7,9 @@ and whatever request of theirs is still running, and the one that asked for it g
 
 from __future__ import annotations
 
-from ..http import Session, WebRequest
+from ..auth import Auth
 from ..types import User
-from .auth import Auth
+from ..web import Session, WebRequest
 from .factor_policy import second_factor_required
 from .generation import GENERATION, generation, raise_generation
 from .login import LOGIN_KEY, amend_login
@@ -44,6 +44,6 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
     """
     user = require_recent_login(auth, request)
     amend_login(request.session, GENERATION, raise_generation(auth, str(user.id)))
-    request.session.end_elsewhere()
-    auth.emit("sessions.ended", user=user, client=request.client)
+    request.session.end_other_sessions()
+    auth.emit("sessions.ended", user=user, client_ip=request.client_ip)
     return user

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
 from ..engine.tokens import Claims, TokenCodec
 from ..errors import TokenError
-from ..http import WebRequest
 from ..types import Credential, User
-from .auth import Auth
+from ..web import WebRequest
 
 KIND = "trusted_device"
 COOKIE = "asok_auth_device"
@@ -44,7 +44,7 @@ def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
     auth.credentials.add(str(user.id), KIND, handle_digest(handle), {"agent": agent})
     token = _codec(auth).sign(DeviceClaims(iat=now, exp=now + lifetime, sub=str(user.id), jti=handle))
     request.set_cookie(COOKIE, token, max_age=lifetime)
-    auth.emit("device.trusted", user=user, client=request.client)
+    auth.emit("device.trusted", user=user, client_ip=request.client_ip)
 
 
 def is_trusted(auth: Auth, request: WebRequest, user: User) -> bool:
@@ -72,11 +72,11 @@ def trusted_devices(auth: Auth, user: User) -> Sequence[Credential]:
     return [device for device in auth.credentials.list(str(user.id), KIND) if device.created_at > since]
 
 
-def forget_devices(auth: Auth, user: User, *, client: str | None = None) -> None:
+def forget_devices(auth: Auth, user: User, *, client_ip: str | None = None) -> None:
     """From now on ``user`` is asked in every browser again."""
     removed = [auth.credentials.remove(device) for device in auth.credentials.list(str(user.id), KIND)]
     if any(removed):
-        auth.emit("device.forgotten", user=user, client=client, devices=len(removed))
+        auth.emit("device.forgotten", user=user, client_ip=client_ip, devices=len(removed))
 
 
 def _codec(auth: Auth) -> TokenCodec[DeviceClaims]:

@@ -15,8 +15,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, getaddresses
 
-from ..engine.addresses import address_domain, parse_address
-from ..errors import AddressInvalid, MailPermanent, SettingError
+from ..engine.email_address import email_domain, parse_email
+from ..errors import EmailInvalid, MailPermanent, SettingError
 from ..types import Clock, OutgoingMail, Random
 
 POLICY = SMTP.clone(cte_type="7bit")
@@ -48,24 +48,24 @@ class Sender:
             raise SettingError(wanted)
         ((name, address),) = found
         try:
-            return cls(parse_address(address, allow_localhost=True), name)
-        except AddressInvalid:
+            return cls(parse_email(address, allow_localhost=True), name)
+        except EmailInvalid:
             raise SettingError(wanted) from None
 
     @property
     def domain(self) -> str:
         """The domain of the address."""
-        return address_domain(self.address)
+        return email_domain(self.address)
 
 
 def build_message(mail: OutgoingMail, sender: Sender, *, clock: Clock, random: Random) -> EmailMessage:
     """The message: From, To, Subject, Date, Message-ID, and the text and HTML bodies.
 
     It says ``Auto-Submitted: auto-generated`` (RFC 3834 section 5), so that no vacation notice
-    answers it. Raises AddressInvalid if the recipient is not exactly one address, and MailPermanent
+    answers it. Raises EmailInvalid if the recipient is not exactly one address, and MailPermanent
     if the subject or a body cannot be sent.
     """
-    recipient = parse_address(mail.to, allow_localhost=True)
+    recipient = parse_email(mail.to, allow_localhost=True)
     _check(mail)
     message = EmailMessage(policy=POLICY)
     message["From"] = _header_address(sender.address, sender.name)

@@ -24,13 +24,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..contracts import MailTransport
-from ..engine.addresses import address_domain
-from ..errors import AddressInvalid, MailError, MailPermanent, MailTemporary
+from ..engine.email_address import email_domain
+from ..errors import EmailInvalid, MailError, MailPermanent, MailTemporary
 from ..types import Clock, OutgoingMail
 
 logger = logging.getLogger("asok_auth")
 
-State = Literal["pending", "sent", "retrying", "failed"]
+DeliveryState = Literal["pending", "sent", "retrying", "failed"]
 OnResult = Callable[[OutgoingMail, MailError | None, bool], None]
 """Told of each attempt: the mail, None or the error, and whether this was the last attempt."""
 
@@ -49,11 +49,11 @@ class Delivery:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._state: State = "pending"
+        self._state: DeliveryState = "pending"
         self._error: MailError | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> DeliveryState:
         """``pending`` before the first attempt has ended, then ``sent``, ``retrying`` or ``failed``."""
         return self._state
 
@@ -62,13 +62,13 @@ class Delivery:
         """Why the latest attempt failed, or None."""
         return self._error
 
-    def wait(self, seconds: float) -> State:
+    def wait(self, seconds: float) -> DeliveryState:
         """The state, as soon as the first attempt has ended, at the latest after ``seconds``."""
         with self._changed:
             self._changed.wait_for(lambda: self._state != "pending", seconds)
             return self._state
 
-    def _set(self, state: State, error: MailError | None) -> None:
+    def _set(self, state: DeliveryState, error: MailError | None) -> None:
         with self._changed:
             self._state, self._error = state, error
             self._changed.notify_all()
@@ -249,7 +249,7 @@ class Outbox:
             self._transport.send(mail)
         except MailError as error:
             return error
-        except AddressInvalid as error:
+        except EmailInvalid as error:
             return MailPermanent(error.message)
         except Exception as error:  # noqa: BLE001 (a plugin's code)
             # Neither its text nor its traceback is logged: a transport may have put the mail there.
@@ -260,7 +260,7 @@ class Outbox:
 
     def _settle(self, job: _Job, error: MailError | None, *, final: bool) -> None:
         """Tell the observer, then whoever waits: an event is there before a page is."""
-        domain = address_domain(job.mail.to)
+        domain = email_domain(job.mail.to)
         if error is None:
             logger.info("mail to a person at %s sent, attempt %d", domain, job.attempts)
         else:

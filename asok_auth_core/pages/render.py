@@ -9,10 +9,10 @@ from pathlib import Path
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..auth import Auth
 from ..engine.user_agent import browser
-from ..flows.auth import Auth
 from ..flows.permissions import Held, can, permissions_of
-from ..http import WebRequest, WebResponse
+from ..web import WebRequest, WebResponse
 from .folders import package_folders
 from .stylesheet import Stylesheet
 

@@ -21,7 +21,7 @@ from email.message import EmailMessage
 import pytest
 
 from ..contracts import MailTransport
-from ..errors import AddressInvalid, MailError, MailPermanent
+from ..errors import EmailInvalid, MailError, MailPermanent
 from ..types import OutgoingMail
 
 CANARY = "canary-7Hc2"
@@ -98,7 +98,7 @@ class MailTransportContract:
         ],
     )
     def test_whatever_is_not_one_address_is_refused(self, under_test: TransportUnderTest, to: str) -> None:
-        with pytest.raises((AddressInvalid, MailPermanent)):
+        with pytest.raises((EmailInvalid, MailPermanent)):
             under_test.transport.send(OutgoingMail(to, "Hello", "text"))
         assert list(under_test.received()) == []
 
@@ -106,7 +106,7 @@ class MailTransportContract:
     def test_a_subject_that_would_begin_another_header_is_refused(
         self, under_test: TransportUnderTest, end: str
     ) -> None:
-        with pytest.raises((AddressInvalid, MailPermanent)):
+        with pytest.raises((EmailInvalid, MailPermanent)):
             under_test.transport.send(
                 OutgoingMail("ann@app.example", f"Hello{end}Bcc: eve@evil.example", "text")
             )
@@ -169,7 +169,7 @@ class MailTransportContract:
         assert caught.value.__cause__ is None or CANARY not in str(caught.value.__cause__)
 
     def test_a_failure_does_not_spoil_the_next_mail(self, under_test: TransportUnderTest) -> None:
-        with pytest.raises((AddressInvalid, MailPermanent)):
+        with pytest.raises((EmailInvalid, MailPermanent)):
             under_test.transport.send(OutgoingMail("nobody", "Hello", "text"))
         under_test.transport.send(OutgoingMail("ann@app.example", "Hello", "text"))
         assert _only(under_test).recipients == ("ann@app.example",)

@@ -86,12 +86,12 @@ class OAuth2ProviderContract:
     def test_an_odd_reply_is_read_or_refused(self) -> None:
         for profile in _oddities(dict(self.profile)):
             if isinstance(profile, dict):
-                self._read_or_refuse(profile, self.replies)
+                self._read_or_reject(profile, self.replies)
         for url, reply in self.replies.items():
             for odd in _oddities(reply):
-                self._read_or_refuse(self.profile, {**self.replies, url: odd})
+                self._read_or_reject(self.profile, {**self.replies, url: odd})
 
-    def _read_or_refuse(self, profile: Mapping[str, JSON], replies: Mapping[str, JSON]) -> None:
+    def _read_or_reject(self, profile: Mapping[str, JSON], replies: Mapping[str, JSON]) -> None:
         try:
             identity = self._identity(profile, replies)
         except OAuthError:

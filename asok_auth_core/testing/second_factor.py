@@ -9,10 +9,11 @@ from typing import ClassVar
 import pytest
 from markupsafe import Markup
 
+from ..auth import Auth
 from ..contracts import SecondFactor
-from ..errors import CredentialRefused, SecondFactorRequired
-from ..flows.auth import Auth
-from ..flows.login import SECOND_FACTOR_PATH, complete_login
+from ..errors import CredentialRejected, SecondFactorRequired
+from ..flows.login import complete_login
+from ..paths import SECOND_FACTOR_PATH
 from ..types import User
 from .fakes import FakeRequest, MemoryUsers
 from .parts import Browser, TestParts
@@ -194,7 +195,7 @@ class SecondFactorContract:
             complete_login(auth, browser.request, ada, method="app", next_url="/start")
         assert _who(browser) is None
         assert browser.get(f"{SECOND_FACTOR_PATH}?factor={factor.name}").status == 200
-        assert browser.post(SECOND_FACTOR_PATH, {"factor": factor.name}).status == CredentialRefused.status
+        assert browser.post(SECOND_FACTOR_PATH, {"factor": factor.name}).status == CredentialRejected.status
         assert _who(browser) is None
         form = self.proof(auth, auth_parts, ada)
         done = browser.post(SECOND_FACTOR_PATH, {**form, "factor": factor.name})
@@ -229,5 +230,5 @@ def _who(browser: Browser) -> User | None:
 def _proves(factor: SecondFactor, request: FakeRequest, user: User) -> bool:
     try:
         return factor.verify(request, user) is True
-    except CredentialRefused:
+    except CredentialRejected:
         return False

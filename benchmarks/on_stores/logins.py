@@ -68,7 +68,7 @@ def measure(place: Place, folder: Path, logins: int, table: Table, progress: Cal
     """One row: ``logins`` logins one after the other, by as many people, in one process on one core."""
     progress(f"{place.name}: {logins:,} logins by link")
     mail = KeptMail()
-    limits = {"SENDS_PER_CLIENT": 10**9, "SENDS_PER_ADDRESS": 10**9}
+    limits = {"SENDS_PER_CLIENT": 10**9, "SENDS_PER_EMAIL": 10**9}
     auth = {"STATE_STORE": place.url, "MAIL_TRANSPORT": "kept", "MAGIC_LINK": limits}
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})  # a server runs on what is left

@@ -14,9 +14,10 @@ from asok.testing import TestClient
 from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, Event, LoginMethod, SecondFactor, hookimpl
-from asok_auth_core.adapters.asok import page
-from asok_auth_core.adapters.asok.seams import answer_page
+from asok_auth_core.adapters.asok.patches import page
+from asok_auth_core.adapters.asok.patches.app import answer_page
 from asok_auth_core.adapters.asok.users import AsokUsers
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
     ConfigurationError,
     LoginRejected,
@@ -25,10 +26,9 @@ from asok_auth_core.errors import (
     StoreUnavailable,
     TokenExpired,
 )
-from asok_auth_core.flows.auth import Auth
-from asok_auth_core.http import Route, WebRequest, WebResponse
 from asok_auth_core.testing.asok_app import asgi_call, asok_app
 from asok_auth_core.types import User
+from asok_auth_core.web import Route, WebRequest, WebResponse
 
 PAGES = {
     "enter.py": """
@@ -95,7 +95,7 @@ def get(request):
 """,
     "client.py": """
 def get(request):
-    return request.app.extensions["AuthExtension"].web_request(request).client
+    return request.app.extensions["AuthExtension"].web_request(request).client_ip
 """,
     "posted.py": """
 def post(request):
@@ -136,7 +136,7 @@ class Badge(LoginMethod):
 
     def echo(self, request: WebRequest) -> WebResponse:
         request.set_cookie("badge", "1", max_age=60)
-        body = f"{request.method} {sorted(request.form)} {request.client} {request.base_url}"
+        body = f"{request.method} {sorted(request.form)} {request.client_ip} {request.base_url}"
         return WebResponse(body, content_type="text/plain")
 
     def login_block(self, request: WebRequest) -> Markup:
@@ -332,6 +332,26 @@ class TestPages:
         assert (response.status_code, response.text) == (200, "GET []  http://localhost")
         assert response.headers["Content-Type"] == "text/plain"
         assert client.cookies["badge"] == "1"
+
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [
+            ("localhost:8000", 200),
+            ("127.0.0.2", 200),
+            ("[::1]:8000", 200),
+            ("app.example", 500),
+            ("192.0.2.1", 500),
+            ("localhost.evil.example", 500),
+            ("a@localhost", 500),
+            ("localhost/evil", 500),
+        ],
+    )
+    def test_without_app_url_links_name_only_loopback_hosts(
+        self, client: TestClient, host: str, status: int
+    ) -> None:
+        response = client.get("/auth/badge/echo", headers={"Host": host})
+        assert response.status_code == status
+        assert (f"http://{host}" in response.text) is (status == 200)
 
     def test_head_is_head(self, client: TestClient) -> None:
         response = client._request("HEAD", "/auth/badge/echo")

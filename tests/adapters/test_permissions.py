@@ -21,12 +21,12 @@ from asok.testing import TestClient
 from asok_auth_core import AuthExtension, Grant, LoginMethod, hookimpl, requires
 from asok_auth_core.adapters.asok import roles
 from asok_auth_core.adapters.asok.permissions import user_can
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.generation import raise_generation
-from asok_auth_core.http import WebRequest
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.types import Event, User
+from asok_auth_core.web import WebRequest
 
 USER = """
 from asok import Field, Model

@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 
 from asok_auth_core import Claims, Fetch, Identity, checks, hookimpl
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import MemoryCredentialStore, MemoryUsers
@@ -163,6 +163,14 @@ def test_a_store_in_memory_is_right_for_one_worker_in_development(
     assert "several workers" in only(found, "store").message
     assert only(found, "transport").severity == "warning"
     assert "which only this machine reaches" in only(found, "transport").message
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "[::1]", "[::ffff:127.0.0.1]"])
+def test_an_app_url_on_loopback_is_a_warning_in_production(
+    tmp_path: Path, sound: dict[str, object], host: str
+) -> None:
+    found = only(examine(build(tmp_path, {**sound, "APP_URL": f"http://{host}:8000"})), "transport")
+    assert (found.severity, "only this machine reaches" in found.message) == ("warning", True)
 
 
 @pytest.mark.parametrize("taken", [None, b"something else"], ids=str)

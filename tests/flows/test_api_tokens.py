@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.engine.tokens import MAX_TOKEN_BYTES
 from asok_auth_core.errors import (
     ConfigurationError,
@@ -23,7 +24,6 @@ from asok_auth_core.errors import (
     TokenRevoked,
 )
 from asok_auth_core.flows.api_tokens import KIND, MAX_CACHED, RECHECK, ApiTokens
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.revocation import MappedMark, RevocationMark, StoredMark
 from asok_auth_core.startup import start
 from asok_auth_core.stores.credentials import SqlCredentialStore

@@ -9,16 +9,15 @@ import pytest
 from markupsafe import Markup
 
 from asok_auth_core import Event, SecondFactor, hookimpl
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
-    CredentialRefused,
+    CredentialRejected,
     LoginExpired,
     LoginRejected,
     RateLimited,
     SecondFactorRequired,
     StoreUnavailable,
 )
-from asok_auth_core.flows.addresses import is_proved, mark_proved
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.login import (
     LOGIN_KEY,
     complete_login,
@@ -28,7 +27,7 @@ from asok_auth_core.flows.login import (
     pending_login,
 )
 from asok_auth_core.flows.second_factor import complete_enrolment, complete_second_factor
-from asok_auth_core.http import WebRequest
+from asok_auth_core.flows.verified_emails import is_email_verified, mark_email_verified
 from asok_auth_core.startup import start
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.fakes import (
@@ -39,6 +38,7 @@ from asok_auth_core.testing.fakes import (
     MemoryUsers,
 )
 from asok_auth_core.types import LoginAttempt, User
+from asok_auth_core.web import WebRequest
 
 ADA = FakeUser("1", "ada@example.org")
 
@@ -51,13 +51,13 @@ class Word(SecondFactor):
 
     def __init__(self, users: Iterable[str] = ("1",)) -> None:
         self.users = set(users)
-        self.begun = 0
+        self.started = 0
 
     def is_enrolled(self, user: User) -> bool:
         return str(user.id) in self.users
 
     def begin(self, request: WebRequest, user: User) -> None:
-        self.begun += 1
+        self.started += 1
 
     def challenge(self, request: WebRequest, user: User) -> Markup:
         return Markup('<input name="word">')
@@ -142,9 +142,9 @@ def test_a_login_without_second_factor(make: Make, clock: FrozenClock) -> None:
     assert logged_in_at(request) == clock.now
     assert plugin.names == ["login.succeeded"]
     [event] = plugin.events
-    assert (event.user_id, event.method, event.client) == ("1", "magic", "192.0.2.1")
+    assert (event.user_id, event.method, event.client_ip) == ("1", "magic", "192.0.2.1")
     [attempt] = plugin.attempts
-    assert (attempt.user, attempt.method, attempt.client) == (ADA, "magic", "192.0.2.1")
+    assert (attempt.user, attempt.method, attempt.client_ip) == (ADA, "magic", "192.0.2.1")
 
 
 def test_where_a_login_leads_without_next(make: Make) -> None:
@@ -218,14 +218,14 @@ class TestSecondFactor:
     def test_a_wrong_word(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         answer = request.follow("/x", form={"word": "trout"})
-        with pytest.raises(CredentialRefused):
+        with pytest.raises(CredentialRejected):
             complete_second_factor(auth, answer, "word")
         assert answer.user is None
         assert plugin.names[-1] == "second_factor.failed"
 
     def test_a_factor_that_is_not_the_users(self, make: Make) -> None:
         auth, _, request = self.begin(make)
-        with pytest.raises(CredentialRefused):
+        with pytest.raises(CredentialRejected):
             complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "other")
 
     def test_another_browser_has_no_part_in_it(self, make: Make) -> None:
@@ -245,7 +245,7 @@ class TestSecondFactor:
         wrong = request.follow("/x", form={"word": "trout"})
         outcomes = []
         for _ in range(100):
-            with pytest.raises((CredentialRefused, RateLimited)) as raised:
+            with pytest.raises((CredentialRejected, RateLimited)) as raised:
                 complete_second_factor(auth, wrong, "word")
             outcomes.append(raised.value)
         limit = [type(outcome) for outcome in outcomes].index(RateLimited)
@@ -350,25 +350,25 @@ def test_logging_out(make: Make) -> None:
 def test_an_address_is_proved_for_one_account_at_a_time(make: Make) -> None:
     auth, _ = make()
     bob = FakeUser("3", "ada@example.org")
-    assert not is_proved(auth, ADA, "ada@example.org")
-    mark_proved(auth, ADA, "ada@example.org")
-    mark_proved(auth, ADA, "ada@example.org")
-    assert is_proved(auth, ADA, "ada@example.org")
-    mark_proved(auth, bob, "ada@example.org")
-    assert is_proved(auth, bob, "ada@example.org")
-    assert not is_proved(auth, ADA, "ada@example.org")
+    assert not is_email_verified(auth, ADA, "ada@example.org")
+    mark_email_verified(auth, ADA, "ada@example.org")
+    mark_email_verified(auth, ADA, "ada@example.org")
+    assert is_email_verified(auth, ADA, "ada@example.org")
+    mark_email_verified(auth, bob, "ada@example.org")
+    assert is_email_verified(auth, bob, "ada@example.org")
+    assert not is_email_verified(auth, ADA, "ada@example.org")
 
 
 def test_a_login_records_the_address_this_request_proved(make: Make) -> None:
     auth, _ = make()
     request = FakeRequest()
-    request.proved_address = "other@example.org"
+    request.verified_email = "other@example.org"
     complete_login(auth, request, ADA, method="magic")
-    assert not is_proved(auth, ADA, "other@example.org")
-    assert not is_proved(auth, ADA, "ada@example.org")
-    request.proved_address = "ada@example.org"
+    assert not is_email_verified(auth, ADA, "other@example.org")
+    assert not is_email_verified(auth, ADA, "ada@example.org")
+    request.verified_email = "ada@example.org"
     complete_login(auth, request, ADA, method="magic")
-    assert is_proved(auth, ADA, "ada@example.org")
+    assert is_email_verified(auth, ADA, "ada@example.org")
 
 
 def test_events_hold_no_secret(make: Make) -> None:

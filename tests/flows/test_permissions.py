@@ -12,10 +12,10 @@ from asok.admin.rbac import _match_perm_pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
 from asok_auth_core.errors import LoginRequired, PermissionDenied
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.permissions import Explanation, can, explain, permissions_of, require
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.plugins import Plugins
@@ -98,7 +98,7 @@ def replay(explanation: Explanation) -> bool:
     """The verdict that follows from what an explanation says, by Asok's own matcher."""
     grant = explanation.grant
     matches = grant is not None and _match_perm_pattern(grant.pattern, explanation.permission)
-    return matches and explanation.in_scope and not explanation.refused_by
+    return matches and explanation.in_scope and not explanation.rejected_by
 
 
 GRANT_LISTS = st.lists(st.lists(PATTERN, max_size=3), min_size=1, max_size=3)
@@ -150,7 +150,7 @@ def test_row28_plugin_order_never_matters(grants: list[list[str]], refused: list
         "no": refusing(*refused),
     }
     reasons = {
-        (reason.allowed, reason.grant, reason.plugin, reason.refused_by, reason.missing)
+        (reason.allowed, reason.grant, reason.plugin, reason.rejected_by, reason.missing)
         for order in itertools.islice(itertools.permutations(named), 12)
         for reason in [explain(auth_with(**{name: named[name] for name in order}), PERSON, asked)]
     }
@@ -207,13 +207,13 @@ def test_row32_a_refusal_wins_and_an_exception_refuses() -> None:
     assert not can(auth, PERSON, "posts.edit")
     assert can(auth, PERSON, "posts.view")
     reason = explain(auth, PERSON, "posts.edit")
-    assert (reason.allowed, reason.refused_by, reason.refusal) == (False, "hours", "not now")
+    assert (reason.allowed, reason.rejected_by, reason.refusal) == (False, "hours", "not now")
     assert reason.grant == Grant("*")
     assert "Refused by plugin hours: not now" in str(reason)
 
     auth = auth_with(all=Resolver("*"), broken=Refuser(broken), seen=seen)
     assert not can(auth, PERSON, "posts.view")
-    assert explain(auth, PERSON, "posts.view").refused_by == "broken"
+    assert explain(auth, PERSON, "posts.view").rejected_by == "broken"
     assert [event.name for event in seen.events] == ["permission.check_failed"] * 2
     assert "secret-canary" not in repr(seen.events)
 

@@ -12,8 +12,8 @@ import pytest
 from asok.testing import TestClient
 
 from asok_auth_core import Event, hookimpl
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import LoginRequired, RecentLoginRequired, StoreUnavailable
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.sessions import end_other_sessions, is_ended
 from asok_auth_core.testing.asok_app import asok_app

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from asok_auth_core.errors import AddressInvalid, MailTemporary, SettingError
+from asok_auth_core.errors import EmailInvalid, MailTemporary, SettingError
 from asok_auth_core.mail.console import ConsoleTransport
 from asok_auth_core.settings import MailSettings
 from asok_auth_core.types import OutgoingMail
@@ -35,7 +35,7 @@ def test_it_refuses_to_work_outside_debug() -> None:
 
 def test_what_would_inject_is_refused() -> None:
     stream = io.StringIO()
-    with pytest.raises(AddressInvalid):
+    with pytest.raises(EmailInvalid):
         ConsoleTransport(MailSettings(), debug=True, stream=stream).send(
             OutgoingMail("a@b.example\n", "s", "t")
         )

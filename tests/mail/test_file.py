@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asok_auth_core.errors import AddressInvalid, MailPermanent, MailTemporary
+from asok_auth_core.errors import EmailInvalid, MailPermanent, MailTemporary
 from asok_auth_core.mail.file import FileTransport
 from asok_auth_core.settings import MailSettings
 from asok_auth_core.types import OutgoingMail
@@ -40,7 +40,7 @@ def test_folder_and_files_are_the_owners_only(tmp_path: Path) -> None:
 
 def test_what_would_inject_writes_nothing(tmp_path: Path) -> None:
     transport = FileTransport(MailSettings(directory="mail"), root=tmp_path)
-    with pytest.raises(AddressInvalid):
+    with pytest.raises(EmailInvalid):
         transport.send(OutgoingMail("../../ann\n@app.example", "s", "t"))
     assert not transport.directory.exists()
 

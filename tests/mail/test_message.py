@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from asok_auth_core.errors import AddressInvalid, MailPermanent, SettingError
+from asok_auth_core.errors import EmailInvalid, MailPermanent, SettingError
 from asok_auth_core.mail.message import Sender, build_message, recipient_of
 from asok_auth_core.types import OutgoingMail
 
@@ -92,7 +92,7 @@ def test_a_subject_with_a_control_character_is_refused(bad: str) -> None:
     ],
 )
 def test_a_recipient_that_is_not_one_address_is_refused(to: str) -> None:
-    with pytest.raises(AddressInvalid):
+    with pytest.raises(EmailInvalid):
         build(OutgoingMail(to, "Your link", "text"))
 
 
@@ -177,7 +177,7 @@ def test_whatever_the_fields_hold_only_our_own_headers_and_one_recipient_come_ou
 ) -> None:
     try:
         sent = build(OutgoingMail(to, subject, text, html))
-    except (AddressInvalid, MailPermanent):
+    except (EmailInvalid, MailPermanent):
         return
     assert {name.lower() for name in sent} - MIME_HEADERS == HEADERS
     assert len(sent.keys()) == len({name.lower() for name in sent})

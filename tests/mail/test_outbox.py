@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from asok_auth_core.contracts import MailTransport
-from asok_auth_core.errors import AddressInvalid, MailError, MailPermanent, MailTemporary
+from asok_auth_core.errors import EmailInvalid, MailError, MailPermanent, MailTemporary
 from asok_auth_core.mail.outbox import Delivery, Outbox
 from asok_auth_core.mail.smtp import SmtpTransport
 from asok_auth_core.types import OutgoingMail
@@ -142,15 +142,15 @@ class Timed(Scripted):
 
     def __init__(self, failures: int) -> None:
         super().__init__(*[BUSY] * failures)
-        self.begun: list[float] = []
+        self.started: list[float] = []
 
     def send(self, mail: OutgoingMail) -> None:
-        self.begun.append(time.monotonic())
+        self.started.append(time.monotonic())
         super().send(mail)
 
     @property
     def pauses(self) -> list[float]:
-        return [later - earlier for earlier, later in pairwise(self.begun)]
+        return [later - earlier for earlier, later in pairwise(self.started)]
 
 
 def test_pauses_double(make_outbox: Callable[..., Outbox]) -> None:
@@ -243,7 +243,7 @@ def test_a_transport_that_is_broken_fails_the_mail_and_not_the_outbox(
 
 
 def test_a_refused_address_is_a_final_failure(make_outbox: Callable[..., Outbox]) -> None:
-    delivery = make_outbox(Scripted(AddressInvalid("Please enter one mail address."))).post(MAIL)
+    delivery = make_outbox(Scripted(EmailInvalid("Please enter one mail address."))).post(MAIL)
     assert delivery.wait(20) == "failed"
     assert isinstance(delivery.error, MailPermanent)
 

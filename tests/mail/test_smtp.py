@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from asok_auth_core.errors import AddressInvalid, MailError, MailPermanent, MailTemporary, SettingError
+from asok_auth_core.errors import EmailInvalid, MailError, MailPermanent, MailTemporary, SettingError
 from asok_auth_core.mail.smtp import SmtpTransport
 from asok_auth_core.settings import MailSettings
 from asok_auth_core.types import OutgoingMail
@@ -47,7 +47,7 @@ def _lines(message: EmailMessage, kind: str) -> str:
     ],
 )
 def test_what_would_inject_never_reaches_the_server(server: SimpleNamespace, mail: OutgoingMail) -> None:
-    with pytest.raises((AddressInvalid, MailPermanent)):
+    with pytest.raises((EmailInvalid, MailPermanent)):
         SmtpTransport(server.settings()).send(mail)
     assert server.inbox.envelopes == []
 

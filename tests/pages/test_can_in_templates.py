@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.testing import FakeRequest, FakeUser

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from markupsafe import Markup
 
 from asok_auth_core import LoginMethod, hookimpl
-from asok_auth_core.errors import CredentialRefused
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
+from asok_auth_core.errors import CredentialRejected
 from asok_auth_core.flows.login import complete_login
-from asok_auth_core.http import Route, WebRequest, WebResponse
 from asok_auth_core.testing import Browser, LoginMethodContract, TestParts
 from asok_auth_core.types import OutgoingMail, User
+from asok_auth_core.web import Route, WebRequest, WebResponse
 
 
 class Pin(LoginMethod):
@@ -49,13 +49,13 @@ class Pin(LoginMethod):
     def enter(self, request: WebRequest) -> WebResponse:
         pin = request.form.get("code", "")
         if not re.fullmatch("[0-9]{22}", pin):
-            raise CredentialRefused("That is not the number.")
+            raise CredentialRejected("That is not the number.")
         email = self.redeem(f"pin:{pin}")
         if email is None:
-            raise CredentialRefused("That is not the number.")
+            raise CredentialRejected("That is not the number.")
         user = self.auth.users.by_email(email.decode())
         if user is None:
-            raise CredentialRefused("That is not the number.")
+            raise CredentialRejected("That is not the number.")
         return WebResponse.see_other(self.admit(request, user, pin))
 
     def redeem(self, key: str) -> bytes | None:

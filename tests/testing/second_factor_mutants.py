@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.engine.keys import handle_digest
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.hookspecs import hookimpl
-from asok_auth_core.http import Route, WebRequest, WebResponse
 from asok_auth_core.testing import SecondFactorContract, TestParts
 from asok_auth_core.types import OutgoingMail, User
+from asok_auth_core.web import Route, WebRequest, WebResponse
 
 CODE_LIFETIME = 600
 

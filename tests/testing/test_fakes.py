@@ -10,7 +10,7 @@ import pytest
 
 from asok_auth_core.engine.message import Call, Reply
 from asok_auth_core.errors import CredentialExists
-from asok_auth_core.pages.oauth_method import OAuthMethod
+from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fakes import (

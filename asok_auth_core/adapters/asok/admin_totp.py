@@ -10,8 +10,8 @@ from typing import Any
 
 from asok.admin.utils import _decrypt_totp_secret
 
+from ...auth import Auth
 from ...errors import ConfigurationError
-from ...flows.auth import Auth
 from .users import AsokUsers
 
 COLUMNS = ("totp_secret", "totp_enabled", "backup_codes")

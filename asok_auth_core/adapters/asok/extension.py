@@ -10,9 +10,9 @@ from asok import Asok
 from asok.core.extension import AsokExtension
 from asok.request import Request
 
+from ...auth import Auth, logger
 from ...contracts import CredentialStore
 from ...errors import AuthError, ConfigurationError, StoreUnavailable
-from ...flows.auth import Auth, logger
 from ...flows.login import LOGIN_KEY
 from ...flows.sessions import is_ended, lacks_factor
 from ...pages.locales import Catalogs
@@ -21,10 +21,10 @@ from ...startup import start, template_packages
 from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random, User
 from . import roles
-from .lookup import ATTRIBUTE, LENDER, remember
-from .permission_seams import install_on_class, install_on_models
+from .app_auth import ATTRIBUTE, IMPERSONATOR_KEY, remember
+from .patches.app import install_on_app, install_on_request
+from .patches.models import install_on_class, install_on_models
 from .request import AsokWebRequest
-from .seams import install_on_app, install_on_request
 from .users import AsokUsers, UsersEngine
 
 _WEB_REQUEST = "asok_auth.request"
@@ -112,9 +112,9 @@ class AuthExtension(AsokExtension):
         route = self.router.match(request.path)
         if route is not None and not route.csrf:
             return True
-        return self.current_user(request) is not None and self.is_proved_alone(request)
+        return self.current_user(request) is not None and self.is_authenticated_without_session(request)
 
-    def is_proved_alone(self, request: Request) -> bool:
+    def is_authenticated_without_session(self, request: Request) -> bool:
         """True if a token said who this is, no session came along, and none was logged in to since."""
         return (
             bool(request.environ.get(_USER_PROVED))
@@ -122,7 +122,7 @@ class AuthExtension(AsokExtension):
             and (request._session is None or "user_id" not in request._session)
         )
 
-    def refuse_bad_token(self, request: Request) -> None:
+    def reject_bad_token(self, request: Request) -> None:
         """Raise what is wrong with the bearer token, for a request that has nothing else.
 
         Otherwise its answer would speak of the CSRF token, which it does not need.
@@ -141,7 +141,7 @@ class AuthExtension(AsokExtension):
     def _was_logged_in(request: Request, user_id: str) -> bool:
         """True if the login pipeline gave this session to this very user, or to the one who lends it."""
         record = request.session.get(LOGIN_KEY)
-        lender = request.session.get(LENDER, user_id)
+        lender = request.session.get(IMPERSONATOR_KEY, user_id)
         return isinstance(record, dict) and record.get("user") in (user_id, str(lender))
 
     def _look_up(self, request: Request) -> User | None:

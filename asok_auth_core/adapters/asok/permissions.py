@@ -14,8 +14,8 @@ from ...engine.permissions import is_well_formed
 from ...errors import ConfigurationError
 from ...flows.permissions import Explanation, Held, can, explain, permissions_of, require
 from ...types import User
-from .lookup import extension_of
-from .off_loop import off_the_loop
+from .app_auth import app_auth_of
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
@@ -31,7 +31,7 @@ def held_by(extension: AuthExtension, request: Request | None, user: User) -> He
 
     The user whose API token the request came with holds no more than the token's scopes.
     """
-    if request is None or extension_of(request) is not extension:
+    if request is None or app_auth_of(request) is not extension:
         return permissions_of(extension.auth, user)
     # Kept with the user, so that the id is not given to another object while the request lasts.
     known: dict[int, tuple[User, Held]] = request.environ.setdefault(_HELD, {})
@@ -70,7 +70,7 @@ def user_explain(
 
 def template_can(request: Request) -> Callable[..., bool]:
     """``can("posts.edit")`` in a template: may the person who asked for this page do it?"""
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     assert extension is not None
 
     def can_here(permission: str, resource: object = None) -> bool:
@@ -95,7 +95,7 @@ def requires(permission: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             @functools.wraps(handler)
             async def check_and_await(*arguments: P.args, **named: P.kwargs) -> object:
                 request = _request_among(arguments, named)
-                await off_the_loop(_check, request, permission)
+                await in_thread(_check, request, permission)
                 return await handler(*arguments, **named)
 
             return cast("Callable[P, R]", check_and_await)
@@ -118,7 +118,7 @@ def _request_among(arguments: tuple[object, ...], named: dict[str, object]) -> R
 
 
 def _check(request: Request, permission: str) -> None:
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     if extension is None:
         raise ConfigurationError(
             "@requires needs app.register_extension(AuthExtension()) in this app; nobody is let through."

@@ -11,8 +11,8 @@ from asok.request import Request
 
 from ...errors import ConfigurationError
 from ...flows.recent_login import require_recent_login
-from .lookup import extension_of
-from .off_loop import off_the_loop
+from .app_auth import app_auth_of
+from .threads import in_thread
 
 H = TypeVar("H", bound=Callable[..., object])
 
@@ -27,7 +27,7 @@ def requires_recent_login(handler: H) -> H:
 
         @functools.wraps(handler)
         async def checked_async(request: Request, *arguments: object, **named: object) -> object:
-            await off_the_loop(_check, request)
+            await in_thread(_check, request)
             return await handler(request, *arguments, **named)
 
         return cast("H", checked_async)
@@ -41,7 +41,7 @@ def requires_recent_login(handler: H) -> H:
 
 
 def _check(request: Request) -> None:
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     if extension is None:
         raise ConfigurationError("This app has no AuthExtension, so nobody's login can be recent.")
     require_recent_login(extension.auth, extension.web_request(request))

@@ -11,11 +11,12 @@ from asok.request import Request
 from asok.templates import SafeString
 from markupsafe import Markup
 
-from ...engine.client import client_address
+from ...engine.client_ip import client_ip as trusted_client_ip
+from ...engine.urls import is_loopback
 from ...errors import ConfigurationError
-from ...http import Device, Session, WebRequest
 from ...types import JSON, User
-from .lookup import LENDER
+from ...web import Device, Session, WebRequest
+from .app_auth import IMPERSONATOR_KEY
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
@@ -28,8 +29,6 @@ T = TypeVar("T")
 
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 """What a WSGI environ holds without HTTP_ before it (PEP 3333)."""
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class AsokSession(Session):
@@ -49,7 +48,7 @@ class AsokSession(Session):
 
     def begin(self, user: User, *, remember: bool = False) -> None:
         # Asok keeps them, and its Admin would let in whoever logs in next in this browser.
-        for name in (LENDER, "impersonate_started_at"):
+        for name in (IMPERSONATOR_KEY, "impersonate_started_at"):
             self.pop(name)
         ASOK_LOGIN(self._request, user, remember=remember)
 
@@ -58,19 +57,19 @@ class AsokSession(Session):
         # Asok leaves the user to be looked up again, from cookies this answer deletes.
         self._request._auth_resolved = True
 
-    def elsewhere(self) -> Sequence[Device]:
+    def other_sessions(self) -> Sequence[Device]:
         """See Session. With Asok's ``memory`` back end: those of this worker process."""
         return [
             Device(
-                client="" if entry["ip"] == "Unknown" else str(entry["ip"]),
+                client_ip="" if entry["ip"] == "Unknown" else str(entry["ip"]),
                 user_agent=str(entry["user_agent"]),
-                begun=float(entry["created_at"]),
+                started=float(entry["created_at"]),
                 last_seen=float(entry["last_seen"]),
             )
             for entry in self._others()
         ]
 
-    def end_elsewhere(self) -> None:
+    def end_other_sessions(self) -> None:
         for entry in self._others():
             self._request.app._session_store.delete(entry["sid"])
 
@@ -134,9 +133,9 @@ class AsokWebRequest(WebRequest):
         return {name: text for name, text in self._request.post_form.items() if isinstance(text, str)}
 
     @cached_property
-    def client(self) -> str:  # type: ignore[override]
+    def client_ip(self) -> str:  # type: ignore[override]
         environ = self._request.environ
-        return client_address(
+        return trusted_client_ip(
             environ.get("REMOTE_ADDR", ""),
             environ.get("HTTP_X_FORWARDED_FOR"),
             _trusted_proxies(self._request.app.config.get("TRUSTED_PROXIES")),
@@ -163,7 +162,7 @@ class AsokWebRequest(WebRequest):
             return settings.app_url
         host = str(self._request.environ.get("HTTP_HOST") or "localhost")
         parts = urlsplit(f"//{host}")
-        if not settings.debug or parts.hostname not in LOOPBACK or parts.netloc != host or "@" in host:
+        if not settings.debug or not is_loopback(parts.hostname or "") or parts.netloc != host or "@" in host:
             raise ConfigurationError(
                 "APP_URL is not set. Links in mails and at providers are made from it, never from the "
                 "Host header: set APP_URL=https://your.domain in .env."

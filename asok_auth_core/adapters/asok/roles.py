@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 
 from asok.orm import MODELS_REGISTRY, Model
 
+from ...auth import Auth
 from ...engine.permission_cache import PermissionCache
 from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
-from ...flows.auth import Auth
 from ...hookspecs import hookimpl
 from ...types import Finding, Grant, User
-from .permission_seams import has_own_can
+from .patches.models import has_own_can
 
 NAME = "roles"
 

@@ -11,7 +11,7 @@ from asok.orm import MODELS_REGISTRY, Model
 from asok.orm.engines.postgres import PostgresEngine
 
 from ...contracts import UserDirectory
-from ...engine.addresses import same_account
+from ...engine.email_address import same_account
 from ...errors import ConfigurationError, LoginRejected
 from ...types import Grant, User
 from .roles import kept_grants

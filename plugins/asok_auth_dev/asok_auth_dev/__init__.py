@@ -13,7 +13,7 @@ from .settings import DevSettings
 from .smtp_server import development_transport
 
 if TYPE_CHECKING:
-    from asok_auth_core.flows.auth import Auth
+    from asok_auth_core.auth import Auth
     from asok_auth_core.settings import Settings
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="DEV", settings=DevSettings)

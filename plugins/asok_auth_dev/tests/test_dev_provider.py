@@ -16,13 +16,13 @@ from asok_auth_core import hookimpl
 from asok_auth_core.engine.message import Call
 from asok_auth_core.engine.oauth2 import code_challenge
 from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.http_client import Transport
+from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.oauth_errors import OAuthUnavailable
-from asok_auth_core.pages.oauth_method import OAuthMethod
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OAuth2Provider
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import BASE_URL, OAuthApp, error_code, location
-from asok_auth_core.transport import Transport
 
 VERIFIER = "v" * 43
 

@@ -14,7 +14,7 @@ from .durability import findings
 from .store import RedisStateStore
 
 if TYPE_CHECKING:
-    from asok_auth_core.flows.auth import Auth
+    from asok_auth_core.auth import Auth
 
 __all__ = ["RedisStateStore"]
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.outages import back, refusal
+from asok_auth_core.testing.outages import store_failure, wait_until_writable
 from asok_auth_core.testing.waiting import wait_until
 
 
@@ -184,8 +184,8 @@ def test_sentinel_follows_a_failover(make_server: MakeServer, make_sentinel: Mak
     try:
         works(store)
         primary.stop()
-        assert refusal(lambda: store.add("k", b"v", 60)) is not None
-        back(store)
+        assert store_failure(lambda: store.add("k", b"v", 60)) is not None
+        wait_until_writable(store)
         assert store.incr("after failover", 60) == 1
     finally:
         store.close()
@@ -219,7 +219,7 @@ def test_cluster(make_server: MakeServer) -> None:
         assert min(sizes) > 0, "all three nodes hold keys"
         assert len(store.info()) == 3
         nodes[2].stop()
-        refusals = [refusal(lambda key=f"spread{number}": store.get(key)) for number in range(12)]
+        refusals = [store_failure(lambda key=f"spread{number}": store.get(key)) for number in range(12)]
         assert len(list(filter(None, refusals))) > 0
         nodes[2].start()
         knows(nodes[0], b"cluster_state:ok")

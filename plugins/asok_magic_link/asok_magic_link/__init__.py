@@ -11,7 +11,7 @@ from .method import MagicLinkMethod
 from .settings import MagicLinkSettings
 
 if TYPE_CHECKING:
-    from asok_auth_core.flows.auth import Auth
+    from asok_auth_core.auth import Auth
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="MAGIC_LINK", settings=MagicLinkSettings)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 import msgspec
 
 from asok_auth_core.contracts import StateStore
-from asok_auth_core.engine.addresses import account_key
+from asok_auth_core.engine.email_address import account_key
+from asok_auth_core.engine.encoding import b64url_encode
 from asok_auth_core.engine.keys import KeyRing, handle_digest
 from asok_auth_core.engine.tokens import Claims, TokenCodec
-from asok_auth_core.errors import CredentialRefused, TokenError
+from asok_auth_core.errors import CredentialRejected, TokenError
 from asok_auth_core.types import Clock, Random
 
 PURPOSE = "magic-link"
@@ -30,7 +30,7 @@ class LinkClaims(Claims, frozen=True, kw_only=True):
     jti: str
 
 
-class Grant(msgspec.Struct, frozen=True):
+class MagicGrant(msgspec.Struct, frozen=True):
     """What the StateStore keeps under the digest of the handle until it is taken."""
 
     email: str
@@ -58,36 +58,36 @@ class Grants:
 
     def issue(self, email: str, lifetime: int, next_url: str | None = None) -> Issued:
         """A link's token and a code for ``email``, good for ``lifetime`` seconds."""
-        handle = base64.urlsafe_b64encode(self._random(24)).decode()
+        handle = b64url_encode(self._random(24)).decode()
         code = _code(self._random)
         code_key = f"magic:code:{self._keys.digests(CODE_PURPOSE, account_key(email), code)[0]}"
-        grant = Grant(email, (code_key,), next_url)
+        grant = MagicGrant(email, (code_key,), next_url)
         self._state.put(_grant_key(handle), msgspec.json.encode(grant), lifetime)
         self._state.put(code_key, handle_digest(handle).encode(), lifetime)
         now = int(self._clock())
         return Issued(self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=handle)), code)
 
-    def look(self, token: str) -> Grant:
-        """The grant of a link that can still be used; consumes nothing. Raises CredentialRefused."""
+    def look(self, token: str) -> MagicGrant:
+        """The grant of a link that can still be used; consumes nothing. Raises CredentialRejected."""
         claims = self._verify(token)
         raw = self._state.get(_grant_key(claims.jti))
         return self._open(raw, claims.sub)
 
-    def take_link(self, token: str) -> Grant:
-        """Consume the grant of a link. Raises CredentialRefused for all but one caller."""
+    def take_link(self, token: str) -> MagicGrant:
+        """Consume the grant of a link. Raises CredentialRejected for all but one caller."""
         claims = self._verify(token)
         return self._consume(handle_digest(claims.jti), claims.sub)
 
-    def take_code(self, email: str, code: str) -> Grant:
-        """Consume the grant of a code. The caller has counted the attempt. Raises CredentialRefused."""
+    def take_code(self, email: str, code: str) -> MagicGrant:
+        """Consume the grant of a code. The caller has counted the attempt. Raises CredentialRejected."""
         digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalise_code(code))
         found = (self._state.get(f"magic:code:{digest}") for digest in digests)
         grant = next((raw for raw in found if raw is not None), None)
         if grant is None:
-            raise CredentialRefused(REFUSED)
+            raise CredentialRejected(REFUSED)
         return self._consume(grant.decode(), None)
 
-    def _consume(self, digest: str, email: str | None) -> Grant:
+    def _consume(self, digest: str, email: str | None) -> MagicGrant:
         grant = self._open(self._state.take(f"magic:grant:{digest}"), email)
         for key in grant.code_keys:
             self._state.delete(key)
@@ -97,15 +97,15 @@ class Grants:
         try:
             return self._codec.verify(token)
         except TokenError as error:
-            raise CredentialRefused(REFUSED) from error
+            raise CredentialRejected(REFUSED) from error
 
     @staticmethod
-    def _open(raw: bytes | None, email: str | None) -> Grant:
+    def _open(raw: bytes | None, email: str | None) -> MagicGrant:
         if raw is None:
-            raise CredentialRefused(REFUSED)
-        grant = msgspec.json.decode(raw, type=Grant)
+            raise CredentialRejected(REFUSED)
+        grant = msgspec.json.decode(raw, type=MagicGrant)
         if email is not None and grant.email != email:
-            raise CredentialRefused(REFUSED)
+            raise CredentialRejected(REFUSED)
         return grant
 
 

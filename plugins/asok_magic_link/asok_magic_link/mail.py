@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.engine.user_agent import browser
-from asok_auth_core.flows.auth import Auth
-from asok_auth_core.http import WebRequest
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.types import OutgoingMail
+from asok_auth_core.web import WebRequest
 
 from .grants import Issued
 
@@ -32,7 +32,7 @@ def compose(
         "minutes": max(1, lifetime // 60),
         "asked_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(auth.clock())),
         "browser": browser(request.headers.get("User-Agent", "")),
-        "client": request.client,
+        "client": request.client_ip,
     }
     title = request.translate("Log in to {app}", app=auth.settings.app_name)
     return OutgoingMail(

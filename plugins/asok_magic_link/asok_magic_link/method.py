@@ -7,16 +7,17 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod
-from asok_auth_core.engine.addresses import account_key, parse_address
+from asok_auth_core.engine.email_address import account_key, parse_email
 from asok_auth_core.engine.urls import safe_next
-from asok_auth_core.errors import AddressInvalid, AuthError, CredentialRefused, LoginRejected, MailError
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.errors import AuthError, CredentialRejected, EmailInvalid, LoginRejected, MailError
 from asok_auth_core.flows.login import complete_login
-from asok_auth_core.http import Route, WebRequest, WebResponse
-from asok_auth_core.mail.outbox import State
+from asok_auth_core.mail.outbox import DeliveryState
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import fragment, render
+from asok_auth_core.paths import LOGIN_PATH
+from asok_auth_core.web import Route, WebRequest, WebResponse
 
 from .grants import Grants
 from .mail import compose
@@ -47,7 +48,7 @@ class MagicLinkMethod(LoginMethod):
     def create_token(self, request: WebRequest, email: str, expires_in: int | None = None) -> str:
         """A single-use token that proves ``email`` for ``expires_in`` seconds. Sends nothing.
 
-        Raises AddressInvalid, StoreUnavailable.
+        Raises EmailInvalid, StoreUnavailable.
         """
         return self._grants.issue(self._address(email), expires_in or self._settings.lifetime).token
 
@@ -55,10 +56,10 @@ class MagicLinkMethod(LoginMethod):
         """The address a token proves, consuming it; None if it is wrong, used or too old."""
         try:
             grant = self._grants.take_link(token or "")
-        except CredentialRefused:
-            self._auth.emit("magic.refused", method=self.name, client=request.client, way="link")
+        except CredentialRejected:
+            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
             return None
-        request.proved_address, request.proved_by = grant.email, self.name
+        request.verified_email, request.verified_by = grant.email, self.name
         return grant.email
 
     def send(
@@ -73,7 +74,7 @@ class MagicLinkMethod(LoginMethod):
         """Mail a link and a code to ``email``; returns the link.
 
         ``template`` names a Jinja2 template for the HTML part instead of ours. Raises
-        AddressInvalid, RateLimited, and MailError if the mail server refused at once.
+        EmailInvalid, RateLimited, and MailError if the mail server refused at once.
         """
         link, _ = self._send(request, email, subject, template, next_url)
         return link
@@ -85,13 +86,13 @@ class MagicLinkMethod(LoginMethod):
         subject: str | None = None,
         template: str | None = None,
         next_url: str | None = None,
-    ) -> tuple[str, State]:
+    ) -> tuple[str, DeliveryState]:
         """The link, and what became of the mail in the time a page can wait."""
         address = self._address(email)
         limit, window = self._settings.sends_per_client, self._settings.window
-        self._auth.limits.hit_client("magic-send", request.client, limit=limit, window=window)
+        self._auth.limits.hit_client("magic-send", request.client_ip, limit=limit, window=window)
         self._auth.limits.hit(
-            "magic-send", account_key(address), limit=self._settings.sends_per_address, window=window
+            "magic-send", account_key(address), limit=self._settings.sends_per_email, window=window
         )
         known = self._auth.users.by_email(address) is not None
         issued = self._grants.issue(address, self._settings.lifetime, safe_next(next_url))
@@ -105,14 +106,14 @@ class MagicLinkMethod(LoginMethod):
             self._auth, request, address, content, link, self._settings.lifetime, subject, template
         )
         delivery = self._auth.outbox.post(mail)
-        self._auth.emit("magic.sent", method=self.name, client=request.client)
+        self._auth.emit("magic.sent", method=self.name, client_ip=request.client_ip)
         state = delivery.wait(FIRST_ATTEMPT)
         if state == "failed" and delivery.error is not None:
             raise delivery.error
         return link, state
 
     def _address(self, email: str) -> str:
-        return parse_address(email, allow_localhost=self._auth.settings.debug)
+        return parse_email(email, allow_localhost=self._auth.settings.debug)
 
     # -- pages -----------------------------------------------------------------------------------
 
@@ -128,14 +129,14 @@ class MagicLinkMethod(LoginMethod):
         )
 
     def _form_page(self, request: WebRequest) -> WebResponse:
-        return WebResponse.see_other("/auth/login")
+        return WebResponse.see_other(LOGIN_PATH)
 
     def _send_page(self, request: WebRequest) -> WebResponse:
         email = request.form.get("email", "")
         next_url = safe_next(request.form.get("next"))
         try:
             _, state = self._send(request, email, next_url=next_url)
-        except AddressInvalid as error:
+        except EmailInvalid as error:
             return render(
                 self._auth,
                 request,
@@ -165,20 +166,20 @@ class MagicLinkMethod(LoginMethod):
             slow="slow" in request.query,
             minutes=max(1, self._settings.lifetime // 60),
             error=None if error is None else error_text(request, error),
-            address_refused=isinstance(error, AddressInvalid),
+            email_rejected=isinstance(error, EmailInvalid),
         )
 
     def _enter_code(self, request: WebRequest) -> WebResponse:
         limit, window = self._settings.code_attempts_per_client, self._settings.window
-        self._auth.limits.hit_client("magic-code", request.client, limit=limit, window=window)
+        self._auth.limits.hit_client("magic-code", request.client_ip, limit=limit, window=window)
         try:
             email = self._address(request.form.get("email", ""))
             self._auth.limits.hit(
                 "magic-code", account_key(email), limit=self._settings.code_attempts, window=window
             )
             grant = self._grants.take_code(email, request.form.get("code", ""))
-        except (CredentialRefused, AddressInvalid) as error:
-            self._auth.emit("magic.refused", method=self.name, client=request.client, way="code")
+        except (CredentialRejected, EmailInvalid) as error:
+            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="code")
             return self._show_code_page(request, error)
         return self._finish(request, grant.email, grant.next_url)
 
@@ -191,19 +192,19 @@ class MagicLinkMethod(LoginMethod):
     def _confirm(self, request: WebRequest) -> WebResponse:
         try:
             grant = self._grants.take_link(request.form.get("token", ""))
-        except CredentialRefused:
-            self._auth.emit("magic.refused", method=self.name, client=request.client, way="link")
+        except CredentialRejected:
+            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
             raise
         return self._finish(request, grant.email, grant.next_url)
 
     def _finish(self, request: WebRequest, email: str, next_url: str | None) -> WebResponse:
-        request.proved_address, request.proved_by = email, self.name
+        request.verified_email, request.verified_by = email, self.name
         user = self._auth.users.by_email(email)
         if user is None:
             if not self._settings.signup:
                 raise LoginRejected("There is no account for this address.")
             user = self._auth.users.create(account_key(email))
-            self._auth.emit("account.created", user=user, method=self.name, client=request.client)
+            self._auth.emit("account.created", user=user, method=self.name, client_ip=request.client_ip)
         request.session.pop(EMAIL_KEY)
         return WebResponse.see_other(
             complete_login(self._auth, request, user, method=self.name, next_url=next_url)

@@ -14,7 +14,7 @@ class MagicLinkSettings(
     """How long link and code are good. The framework documents 1 hour; 600 is recommended."""
     signup: bool = True
     """Whether an unknown address gets an account when it proves itself."""
-    sends_per_address: int = 5
+    sends_per_email: int = 5
     sends_per_client: int = 30
     code_attempts: int = 10
     code_attempts_per_client: int = 50

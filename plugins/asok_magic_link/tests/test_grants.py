@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.tokens import TokenCodec
-from asok_auth_core.errors import CredentialRefused
+from asok_auth_core.errors import CredentialRejected
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
@@ -49,7 +49,7 @@ def test_a_link_works_once(clock: FrozenClock) -> None:
     grant = grants.take_link(issued.token)
     assert (grant.email, grant.next_url) == (ADA, "/inbox")
     for use in (grants.take_link, grants.look):
-        with pytest.raises(CredentialRefused):
+        with pytest.raises(CredentialRejected):
             use(issued.token)
 
 
@@ -57,13 +57,13 @@ def test_using_the_link_voids_the_code_and_the_other_way_round(clock: FrozenCloc
     grants = make_grants(clock)
     first = grants.issue(ADA, 600)
     grants.take_link(first.token)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_code(ADA, first.code)
     second = grants.issue(ADA, 600)
     assert grants.take_code(ADA, second.code).email == ADA
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_link(second.token)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_code(ADA, second.code)
 
 
@@ -77,7 +77,7 @@ def test_a_code_as_people_type_it(clock: FrozenClock) -> None:
 def test_a_code_is_for_its_address(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_code("eve@example.org", issued.code)
     assert grants.take_code(ADA, issued.code).email == ADA
 
@@ -90,9 +90,9 @@ def test_it_lives_as_long_as_configured(clock: FrozenClock, lifetime: int) -> No
     clock.advance(lifetime - 1)
     assert grants.take_link(one.token).email == ADA
     clock.advance(1)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_link(two.token)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_code(ADA, two.code)
 
 
@@ -106,9 +106,9 @@ def test_rotation(clock: FrozenClock) -> None:
     assert rotated.take_link(one.token).email == ADA
     assert rotated.take_code(ADA, two.code).email == ADA
     retired = make_grants(clock, store, (new,))
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         retired.take_link(three.token)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         retired.take_code(ADA, three.code)
 
 
@@ -134,7 +134,7 @@ BAD_TOKENS = {
 def test_a_damaged_token_is_refused_and_loses_nothing(clock: FrozenClock, case: str) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_link(BAD_TOKENS[case](issued.token))
     assert grants.take_link(issued.token).email == ADA
 
@@ -148,7 +148,7 @@ def test_a_token_of_another_purpose_or_key(clock: FrozenClock) -> None:
     claims = mine.verify(issued.token)
     for purpose, key in (("api-token", SECRET), ("magic-link", b"f" * 32)):
         other = TokenCodec(purpose=purpose, claims=LinkClaims, keys=KeyRing([key]), clock=clock)
-        with pytest.raises(CredentialRefused):
+        with pytest.raises(CredentialRejected):
             grants.take_link(other.sign(claims))
     assert grants.take_link(mine.sign(claims)).email == ADA
 
@@ -159,7 +159,7 @@ def test_a_handle_of_one_address_does_not_serve_another(clock: FrozenClock) -> N
     codec = TokenCodec(purpose="magic-link", claims=LinkClaims, keys=KeyRing([SECRET]), clock=clock)
     claims = codec.verify(issued.token)
     forged = LinkClaims(iat=claims.iat, exp=claims.exp, sub="eve@example.org", jti=claims.jti)
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_link(codec.sign(forged))
 
 
@@ -178,7 +178,7 @@ def test_codes_are_well_formed_and_evenly_spread(clock: FrozenClock) -> None:
 def test_any_text_may_be_typed_as_a_code(text: str) -> None:
     grants = make_grants(FrozenClock())
     assert len(normalise_code(text)) <= 3 * 64
-    with pytest.raises(CredentialRefused):
+    with pytest.raises(CredentialRejected):
         grants.take_code(ADA, text)
 
 
@@ -215,7 +215,7 @@ def take_links(grants: Grants, tokens: list[str]) -> list[str]:
     for token in tokens:
         try:
             grants.take_link(token)
-        except CredentialRefused:
+        except CredentialRejected:
             continue
         won.append(token)
     return won
@@ -227,7 +227,7 @@ def take_codes(grants: Grants, codes: list[str]) -> list[str]:
     for code in codes:
         try:
             grants.take_code(ADA, code)
-        except CredentialRefused:
+        except CredentialRejected:
             continue
         won.append(code)
     return won

@@ -285,7 +285,7 @@ def test_known_and_unknown_addresses_get_the_same_answer(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_known_and_unknown_addresses_take_the_same_time(tmp_path: Path) -> None:
     """SECURITY 27 (A6.3.8): medians no more than 1 ms apart."""
-    limits = {"SIGNUP": False, "SENDS_PER_CLIENT": 10_000, "SENDS_PER_ADDRESS": 10_000}
+    limits = {"SIGNUP": False, "SENDS_PER_CLIENT": 10_000, "SENDS_PER_EMAIL": 10_000}
     with asok_app(tmp_path, auth={"MAGIC_LINK": limits, "STATE_STORE": "memory:"}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")
         browser = Browser(app)
@@ -303,7 +303,7 @@ def test_known_and_unknown_addresses_take_the_same_time(tmp_path: Path) -> None:
 
 
 def test_sends_are_limited_per_address_and_per_client(tmp_path: Path) -> None:
-    limits = {"SENDS_PER_ADDRESS": 2, "SENDS_PER_CLIENT": 4}
+    limits = {"SENDS_PER_EMAIL": 2, "SENDS_PER_CLIENT": 4}
     with asok_app(tmp_path, auth={"MAGIC_LINK": limits}) as app:
         answers = [ask(Browser(app)) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [303, 303, 429]

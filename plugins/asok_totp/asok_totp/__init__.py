@@ -12,7 +12,7 @@ from .settings import SECTION, TotpSettings
 if TYPE_CHECKING:
     import typer
 
-    from asok_auth_core.flows.auth import Auth
+    from asok_auth_core.auth import Auth
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section=SECTION, settings=TotpSettings)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from asok_auth_core.errors import CredentialRefused, LoginRequired, PermissionDenied
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
+from asok_auth_core.errors import CredentialRejected, PermissionDenied
 from asok_auth_core.flows.factor_policy import enrolled_factors, second_factor_required
-from asok_auth_core.flows.recent_login import require_recent_login
+from asok_auth_core.flows.recent_login import require_login, require_recent_login
 from asok_auth_core.flows.second_factor import (
     check_second_factor,
     complete_enrolment,
@@ -18,8 +18,8 @@ from asok_auth_core.flows.second_factor import (
     enrolling_user,
     factor_removed,
 )
-from asok_auth_core.http import WebRequest
 from asok_auth_core.types import User
+from asok_auth_core.web import WebRequest
 
 from .authenticator import Authenticators, check_code
 from .qr import svg
@@ -81,7 +81,7 @@ class TotpApi:
     def confirm(self, request: WebRequest, code: str) -> tuple[str, ...]:
         """Put the new secret in use if ``code`` is one of its codes; the recovery codes, to show once.
 
-        Finishes the login that waited for it. Raises CredentialRefused for a wrong code, RateLimited,
+        Finishes the login that waited for it. Raises CredentialRejected for a wrong code, RateLimited,
         LoginRequired, RecentLoginRequired.
         """
         return self.confirm_and_continue(request, code)[0]
@@ -110,7 +110,7 @@ class TotpApi:
                 complete_second_factor(self._auth, request, NAME, proof)
             else:
                 check_second_factor(self._auth, request, request.user, NAME, proof)
-        except CredentialRefused:
+        except CredentialRejected:
             return False
         return True
 
@@ -135,20 +135,18 @@ class TotpApi:
     def recovery_codes(self, request: WebRequest) -> tuple[str, ...]:
         """Ten new recovery codes, to be shown once; the old ones are void.
 
-        Raises LoginRequired, RecentLoginRequired, CredentialRefused without an app.
+        Raises LoginRequired, RecentLoginRequired, CredentialRejected without an app.
         """
         user = require_recent_login(self._auth, request)
         if not self._authenticators.is_enrolled(str(user.id)):
-            raise CredentialRefused("Set up an authenticator app first.")
+            raise CredentialRejected("Set up an authenticator app first.")
         codes = self._codes.issue(str(user.id))
-        self._auth.emit("recovery_codes.issued", user=user, method=RECOVERY, client=request.client)
+        self._auth.emit("recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip)
         return codes
 
     def status(self, request: WebRequest) -> Status:
         """How who is logged in stands. Raises LoginRequired."""
-        user = request.user
-        if user is None:
-            raise LoginRequired("Please log in first.")
+        user = require_login(request)
         row = self._authenticators.enrolled(str(user.id))
         return Status(
             enabled=row is not None,

@@ -10,11 +10,11 @@ from typing import cast
 
 import msgspec
 
+from asok_auth_core.auth import logger
 from asok_auth_core.contracts import CredentialStore, StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
-from asok_auth_core.errors import CredentialExists, CredentialRefused, SealError, StoreUnavailable
-from asok_auth_core.flows.auth import logger
+from asok_auth_core.errors import CredentialExists, CredentialRejected, SealError, StoreUnavailable
 from asok_auth_core.types import JSON, Clock, Credential, Random, User
 
 from .settings import TotpSettings
@@ -32,7 +32,7 @@ WRONG_CODE = (
 )
 
 
-class Row(msgspec.Struct, frozen=True):
+class AuthenticatorRow(msgspec.Struct, frozen=True):
     """What is stored: the sealed secret, its parameters, and the last time step that was accepted."""
 
     secret: str
@@ -80,26 +80,28 @@ class Authenticators:
         """
         parameters = self._settings.parameters
         secret = new_secret(self._random(SECRET_BYTES[parameters.algorithm]))
-        row = Row(self._seal(ENROLMENT, user_id, secret), parameters.algorithm, parameters.digits)
+        row = AuthenticatorRow(
+            self._seal(ENROLMENT, user_id, secret), parameters.algorithm, parameters.digits
+        )
         self._state.put(_pending(user_id), msgspec.json.encode(row), self._settings.enrolment_lifetime)
         return secret, parameters
 
     def confirm(self, user_id: str, text: str, *, replace: bool = True) -> None:
         """Put the new secret in use if ``text`` is one of its codes, which is used up by this.
 
-        Without ``replace`` only for who has no app in use. Raises CredentialRefused with what to do
+        Without ``replace`` only for who has no app in use. Raises CredentialRejected with what to do
         if the code is wrong or there is nothing to confirm; SealError, StoreUnavailable.
         """
         raw = self._state.get(_pending(user_id))
         if raw is None:
-            raise CredentialRefused("There is no new authenticator app to confirm. Please start again.")
-        row = msgspec.json.decode(raw, type=Row)
+            raise CredentialRejected("There is no new authenticator app to confirm. Please start again.")
+        row = msgspec.json.decode(raw, type=AuthenticatorRow)
         secret = self._sealer.open(row.secret, user_id, ENROLMENT).decode()
         step = self._step(secret, row, text)
         if step is None:
-            raise CredentialRefused(WRONG_CODE)
+            raise CredentialRejected(WRONG_CODE)
         if self._state.take(_pending(user_id)) != raw:
-            raise CredentialRefused("This authenticator app was confirmed already, or you started again.")
+            raise CredentialRejected("This authenticator app was confirmed already, or you started again.")
         self.store(user_id, secret, row.parameters, step, replace=replace)
 
     def store(
@@ -113,9 +115,11 @@ class Authenticators:
     ) -> None:
         """Put ``secret`` in use, in place of one the user may have.
 
-        Without ``replace`` an app in use stays. Raises CredentialRefused then, StoreUnavailable.
+        Without ``replace`` an app in use stays. Raises CredentialRejected then, StoreUnavailable.
         """
-        row = Row(self._seal(KIND, user_id, secret), parameters.algorithm, parameters.digits, step)
+        row = AuthenticatorRow(
+            self._seal(KIND, user_id, secret), parameters.algorithm, parameters.digits, step
+        )
         for _ in range(TRIES):
             stored = self.enrolled(user_id)
             try:
@@ -125,7 +129,7 @@ class Authenticators:
             except CredentialExists:
                 continue
             if not replace:
-                raise CredentialRefused("Your account has an authenticator app already. Log in with it.")
+                raise CredentialRejected("Your account has an authenticator app already. Log in with it.")
             if self._credentials.replace(stored, _json(row)) is not None:
                 return
         raise StoreUnavailable("Your authenticator app is being changed elsewhere. Try again.")
@@ -139,7 +143,7 @@ class Authenticators:
             stored = self.enrolled(user_id)
             if stored is None:
                 return False
-            row = msgspec.json.decode(stored.data, type=Row)
+            row = msgspec.json.decode(stored.data, type=AuthenticatorRow)
             secret = self._sealer.open(row.secret, user_id, KIND).decode()
             step = self._step(secret, row, text)
             if step is None:
@@ -159,7 +163,7 @@ class Authenticators:
             stored = self.enrolled(user_id)
         return stored is not None
 
-    def _step(self, secret: str, row: Row, text: str) -> int | None:
+    def _step(self, secret: str, row: AuthenticatorRow, text: str) -> int | None:
         code = read_code(text, row.digits)
         if code is None:
             return None
@@ -174,7 +178,7 @@ class Authenticators:
 def check_code(authenticators: Authenticators, user: User, text: str) -> bool:
     """True if ``text`` proves the factor; used up by this. Attempts are limited by the caller.
 
-    Raises CredentialRefused with what to do if it does not, SealError, StoreUnavailable.
+    Raises CredentialRejected with what to do if it does not, SealError, StoreUnavailable.
     """
     try:
         right = authenticators.verify(str(user.id), text)
@@ -182,7 +186,7 @@ def check_code(authenticators: Authenticators, user: User, text: str) -> bool:
         logger.error("The authenticator app of user %s cannot be checked: %s", user.id, error.message)
         raise
     if not right:
-        raise CredentialRefused(WRONG_CODE)
+        raise CredentialRejected(WRONG_CODE)
     return True
 
 
@@ -190,5 +194,5 @@ def _pending(user_id: str) -> str:
     return f"totp:enrolment:{user_id}"
 
 
-def _json(row: Row) -> JSON:
+def _json(row: AuthenticatorRow) -> JSON:
     return cast("JSON", msgspec.to_builtins(row))

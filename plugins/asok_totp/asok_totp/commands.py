@@ -6,9 +6,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.commands import current_auth
 from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.flows.auth import Auth
 
 from .api import NAME
 from .factor import TotpFactor

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import SecondFactor
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.trusted_devices import forget_devices
-from asok_auth_core.http import Route, WebRequest
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.types import User
+from asok_auth_core.web import Route, WebRequest
 
 from .api import NAME, RECOVERY, TotpApi
 from .authenticator import Authenticators, check_code

@@ -11,8 +11,8 @@ from itertools import islice
 import pyotp
 
 from asok_auth_core.adapters.asok.admin_totp import AdminEnrolment, AdminTotp
-from asok_auth_core.errors import CredentialRefused
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
+from asok_auth_core.errors import CredentialRejected
 
 from .authenticator import Authenticators
 from .recovery import RecoveryCodes
@@ -90,7 +90,7 @@ def _take_over(
             # The app comes last: with it the user counts as done.
             codes.adopt(enrolment.user_id, enrolment.backup_codes or ())
             authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False)
-        except CredentialRefused:
+        except CredentialRejected:
             report.already += 1
             return
         auth.emit("second_factor.imported", user=auth.users.by_id(enrolment.user_id), method="totp")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from asok_auth_core.errors import CredentialRefused
-from asok_auth_core.flows.auth import Auth
-from asok_auth_core.flows.second_factor import ACCOUNT_PATH, enrolling_user
-from asok_auth_core.http import Route, WebRequest, WebResponse
+from asok_auth_core.auth import Auth
+from asok_auth_core.errors import CredentialRejected
+from asok_auth_core.flows.second_factor import enrolling_user
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import render
+from asok_auth_core.paths import ACCOUNT_PATH
+from asok_auth_core.web import Route, WebRequest, WebResponse
 
 from .api import TotpApi
 
@@ -50,7 +51,7 @@ class TotpPages:
     def _confirm(self, request: WebRequest) -> WebResponse:
         try:
             codes, location = self._api.confirm_and_continue(request, request.form.get("code", ""))
-        except CredentialRefused as error:
+        except CredentialRejected as error:
             # The secret is not shown again: who did not scan it starts anew with another one.
             return render(
                 self._auth,

@@ -18,7 +18,7 @@ import msgspec
 from asok_auth_core.contracts import CredentialStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
-from asok_auth_core.errors import CredentialExists, CredentialRefused, StoreUnavailable
+from asok_auth_core.errors import CredentialExists, CredentialRejected, StoreUnavailable
 from asok_auth_core.types import JSON, Random
 
 KIND = "recovery_codes"
@@ -35,7 +35,7 @@ TRIES = 20
 """Times a replaced row is read again before giving up; each means that somebody else got on."""
 
 
-class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecoveryRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is stored. ``codes``: keyed hashes. ``imported``: sealed list of Asok's PBKDF2 hashes."""
 
     codes: tuple[str, ...] = ()
@@ -55,17 +55,17 @@ class RecoveryCodes:
     def issue(self, user_id: str) -> tuple[str, ...]:
         """Ten new codes, to be shown once; all earlier ones are void.
 
-        Raises CredentialRefused if another window is doing the same just now.
+        Raises CredentialRejected if another window is doing the same just now.
         """
         codes = tuple(write(self._random(CODE_BYTES)) for _ in range(COUNT))
         hashes = tuple(self._digests(user_id, code.replace("-", ""))[0] for code in codes)
-        self._store(user_id, Row(codes=hashes))
+        self._store(user_id, RecoveryRow(codes=hashes))
         return codes
 
     def adopt(self, user_id: str, hashes: Sequence[str]) -> None:
         """Take over ``salt$hash`` lines of Asok's Admin; they stay as slow as they were made."""
         sealed = self._sealer.seal(msgspec.json.encode(tuple(hashes)), self._random(NONCE_BYTES), user_id)
-        self._store(user_id, Row(imported=sealed, imported_left=len(hashes)))
+        self._store(user_id, RecoveryRow(imported=sealed, imported_left=len(hashes)))
 
     def claim(self, user_id: str, text: str) -> bool:
         """True if ``text`` is one of the user's codes; it is used up then, for exactly one caller.
@@ -80,7 +80,7 @@ class RecoveryCodes:
             stored = self._credentials.find(KIND, user_id)
             if stored is None:
                 return False
-            row = msgspec.json.decode(stored.data, type=Row)
+            row = msgspec.json.decode(stored.data, type=RecoveryRow)
             left = self._without(user_id, row, code, digests)
             if left is None:
                 return False
@@ -93,7 +93,7 @@ class RecoveryCodes:
         stored = self._credentials.find(KIND, user_id)
         if stored is None:
             return 0
-        row = msgspec.json.decode(stored.data, type=Row)
+        row = msgspec.json.decode(stored.data, type=RecoveryRow)
         return len(row.codes) + row.imported_left
 
     def void(self, user_id: str) -> None:
@@ -104,7 +104,7 @@ class RecoveryCodes:
     def _digests(self, user_id: str, code: str) -> tuple[str, ...]:
         return self._keys.digests(PURPOSE, user_id, code)
 
-    def _store(self, user_id: str, row: Row) -> None:
+    def _store(self, user_id: str, row: RecoveryRow) -> None:
         stored = self._credentials.find(KIND, user_id)
         try:
             if stored is None:
@@ -113,9 +113,11 @@ class RecoveryCodes:
         except CredentialExists:
             stored = None
         if stored is None or self._credentials.replace(stored, _json(row)) is None:
-            raise CredentialRefused("Your recovery codes were changed in another window. Try again.")
+            raise CredentialRejected("Your recovery codes were changed in another window. Try again.")
 
-    def _without(self, user_id: str, row: Row, code: str, digests: tuple[str, ...]) -> Row | None:
+    def _without(
+        self, user_id: str, row: RecoveryRow, code: str, digests: tuple[str, ...]
+    ) -> RecoveryRow | None:
         """``row`` without ``code``, or None if it is not in it."""
         used = next((digest for digest in digests if digest in row.codes), None)
         if used is not None:
@@ -162,5 +164,5 @@ def _imported_matches(line: str, code: str) -> bool:
     return hmac.compare_digest(digest, expected)
 
 
-def _json(row: Row) -> JSON:
+def _json(row: RecoveryRow) -> JSON:
     return cast("JSON", msgspec.to_builtins(row))

@@ -11,10 +11,9 @@ import pyotp
 import pytest
 
 from asok_auth_core import hookimpl
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import SecondFactorRequired
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.login import complete_login
-from asok_auth_core.http import WebResponse
 from asok_auth_core.pages.router import Router
 from asok_auth_core.startup import start
 from asok_auth_core.stores.memory import MemoryStateStore
@@ -25,6 +24,7 @@ from asok_auth_core.testing.fakes import (
     MemoryCredentialStore,
     MemoryUsers,
 )
+from asok_auth_core.web import WebResponse
 
 
 class FrozenState:

@@ -9,7 +9,7 @@ import asok_totp
 from asok_totp.api import TotpApi
 from asok_totp.totp import Parameters, code_at
 
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
 from asok_auth_core.testing import SecondFactorContract, TestParts
 from asok_auth_core.types import User
 

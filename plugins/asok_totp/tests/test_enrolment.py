@@ -8,7 +8,7 @@ import pytest
 from asok_totp.api import Status
 
 from asok_auth_core.errors import (
-    CredentialRefused,
+    CredentialRejected,
     LoginRequired,
     PermissionDenied,
     RecentLoginRequired,
@@ -83,7 +83,7 @@ def test_an_enrolment_not_confirmed_in_time_is_gone(make_site, phone_of) -> None
     browser = site.log_in()
     phone = phone_of(site.answer(browser.follow("/auth/totp/enrol", form={})).body)
     site.clock.advance(901)
-    with pytest.raises(CredentialRefused, match="start again"):
+    with pytest.raises(CredentialRejected, match="start again"):
         api(site).confirm(browser, phone.code())
 
 
@@ -196,7 +196,7 @@ def test_new_recovery_codes_void_the_old(site) -> None:
 
 def test_recovery_codes_need_an_app(site) -> None:
     browser = site.log_in()
-    with pytest.raises(CredentialRefused, match="authenticator app first"):
+    with pytest.raises(CredentialRejected, match="authenticator app first"):
         api(site).recovery_codes(browser)
 
 
@@ -238,5 +238,5 @@ def test_of_two_confirmations_at_once_the_second_replaces_nothing(site) -> None:
 
     authenticators: Authenticators = api(site)._authenticators
     authenticators.store("1", "A" * 32, api(site)._settings.parameters)
-    with pytest.raises(CredentialRefused, match="already"):
+    with pytest.raises(CredentialRejected, match="already"):
         authenticators.store("1", "B" * 32, api(site)._settings.parameters, replace=False)

@@ -184,7 +184,7 @@ def test_200_wrong_codes_at_once_evaluate_no_more_than_the_limit(site, monkeypat
         return accepted_step(*arguments, **named)
 
     monkeypatch.setattr("asok_totp.authenticator.accepted_step", counted)
-    attacker = site.log_in(FakeRequest(client="198.51.100.7"))
+    attacker = site.log_in(FakeRequest(client_ip="198.51.100.7"))
 
     def guess(number: int) -> int:
         return site.second_factor(attacker, f"{number:06}")[0]
@@ -231,14 +231,16 @@ def test_a_success_does_not_clear_the_addresss_failures(site) -> None:
     statuses = []
     for number in range(CLIENT_ATTEMPTS + 1):
         if number == 5:
-            statuses.append(site.second_factor(site.log_in(FakeRequest(client=client)), phone.code())[0])
+            statuses.append(site.second_factor(site.log_in(FakeRequest(client_ip=client)), phone.code())[0])
             continue
         # Accounts of the attacker's own keep the count per account out of the way.
         user = site.auth.users.create(f"user{number}@example.org")
         site.auth.second_factors["totp"].authenticators.store(
             str(user.id), "A" * 32, site.auth.second_factors["totp"].api._settings.parameters
         )
-        statuses.append(site.second_factor(site.log_in(FakeRequest(client=client), user=user), "000000")[0])
+        statuses.append(
+            site.second_factor(site.log_in(FakeRequest(client_ip=client), user=user), "000000")[0]
+        )
     assert statuses[5] == 303
     assert statuses[-1] == 429
     assert statuses.count(429) == 1

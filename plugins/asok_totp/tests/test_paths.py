@@ -26,13 +26,13 @@ from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, LoginMethod, SecondFactor, hookimpl
 from asok_auth_core.flows.login import complete_login
-from asok_auth_core.http import Route, WebResponse
-from asok_auth_core.pages.oauth_method import OAuthMethod
+from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.asok_app import asgi_call, asok_app
 from asok_auth_core.testing.fake_provider import FakeProvider
 from asok_auth_core.testing.fakes import FakeRequest
+from asok_auth_core.web import Route, WebResponse
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 """Asok leaves the connections that an async page opened in a thread of its loop to the collector."""

@@ -41,7 +41,7 @@ from asok_totp.recovery import RecoveryCodes
 from asok_totp.settings import TotpSettings
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.errors import AuthError
-from asok_auth_core.flows.limits import Limits
+from asok_auth_core.limits import Limits
 from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 

@@ -8,8 +8,8 @@ import pytest
 from asok.orm import MODELS_REGISTRY
 
 from asok_auth_core.adapters.asok.admin_totp import AdminTotp
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.testing.asok_app import USER_MODEL, asok_app
 
 COLUMNS = """    totp_secret = Field.String(nullable=True)

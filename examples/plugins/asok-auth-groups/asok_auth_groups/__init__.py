@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 from asok_auth_core import Finding, Grant, PluginManifest, Settings, hookimpl
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
 from asok_auth_core.types import User
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from asok_auth_core.flows.auth import Auth
+from asok_auth_core.auth import Auth
 from asok_auth_core.testing import FakeUser, PermissionResolverContract
 from asok_auth_core.types import User
 

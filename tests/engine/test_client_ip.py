@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asok_auth_core.engine.client import client_address, client_network
+from asok_auth_core.engine.client_ip import client_ip, client_network
 
 PROXY = "10.0.0.1"
 
@@ -31,12 +31,12 @@ PROXY = "10.0.0.1"
     ],
 )
 def test_client_address(remote: str, forwarded: str | None, trusted: list[str] | None, client: str) -> None:
-    assert client_address(remote, forwarded, trusted) == client
+    assert client_ip(remote, forwarded, trusted) == client
 
 
 @given(forged=st.text(max_size=60).filter(lambda text: "\0" not in text))
 def test_what_a_client_writes_there_itself_gains_nothing(forged: str) -> None:
-    assert client_address(PROXY, f"{forged}, 198.51.100.9", [PROXY]) == "198.51.100.9"
+    assert client_ip(PROXY, f"{forged}, 198.51.100.9", [PROXY]) == "198.51.100.9"
 
 
 def test_ipv6_is_counted_by_its_64() -> None:

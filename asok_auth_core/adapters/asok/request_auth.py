@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from asok.request import Request
 
-from .off_loop import off_the_loop
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .extension import AuthExtension
@@ -70,6 +70,6 @@ class BoundApi:
     def _twin(function: Callable[..., object]) -> Callable[..., Awaitable[object]]:
         @functools.wraps(function)
         async def call(*arguments: object, **named: object) -> object:
-            return await off_the_loop(function, *arguments, **named)
+            return await in_thread(function, *arguments, **named)
 
         return call

@@ -18,22 +18,22 @@ from asok import Asok
 from asok.exceptions import AbortException, RedirectException, SecurityError
 from asok.request import Request
 
-from ...engine.bearer import bearer_challenge
-from ...errors import AuthError, FormExpired
-from ...flows.login import complete_login, log_out
-from ...http import WebResponse
-from ...pages.oauth_method import OAuthMethod
-from ...pages.problems import problem
-from ...settings import secrets
-from ...types import User
-from .bound import RequestAuth
-from .lookup import extension_of
-from .oauth import template_oauth_buttons
-from .permissions import template_can
-from .request import ASOK_LOGIN, ASOK_LOGOUT
+from ....engine.bearer import bearer_challenge
+from ....errors import AuthError, FormExpired
+from ....flows.login import complete_login, log_out
+from ....methods.oauth import OAuthMethod
+from ....pages.problems import problem
+from ....settings import secrets
+from ....types import User
+from ....web import WebResponse
+from ..app_auth import app_auth_of
+from ..permissions import template_can
+from ..request import ASOK_LOGIN, ASOK_LOGOUT
+from ..request_auth import RequestAuth
+from ..template_helpers import template_oauth_buttons
 
 if TYPE_CHECKING:
-    from .extension import AuthExtension
+    from ..extension import AuthExtension
 
 PAGE = str(Path(__file__).with_name("page.py"))
 CSRF_COOKIE = "asok_csrf="
@@ -59,12 +59,12 @@ def install_on_request() -> None:
 
 
 def _auth(request: Request) -> object:
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     return _ASOK_AUTH.fget(request) if extension is None else RequestAuth(request, extension)
 
 
 def _user(request: Request) -> User | None:
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     if extension is None:
         return _ASOK_USER.fget(request)
     return extension.current_user(request)
@@ -72,17 +72,17 @@ def _user(request: Request) -> User | None:
 
 def _login(request: Request, user: User, remember: bool = False) -> None:
     """An app's own page logs somebody in: the same pipeline as every other way."""
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     if extension is None:
         ASOK_LOGIN(request, user, remember=remember)
     else:
         web = extension.web_request(request)
-        method = web.proved_by or "app"
+        method = web.verified_by or "app"
         complete_login(extension.auth, web, user, method=method, remember=remember, next_url=web.wanted_url)
 
 
 def _logout(request: Request) -> None:
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     if extension is None:
         ASOK_LOGOUT(request)
     else:
@@ -90,7 +90,7 @@ def _logout(request: Request) -> None:
 
 
 def _verify_csrf(request: Request) -> None:
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     if extension is not None and extension.is_csrf_exempt(request):
         request._csrf_verified = True
     _ASOK_VERIFY_CSRF(request)
@@ -98,7 +98,7 @@ def _verify_csrf(request: Request) -> None:
 
 def _redirect(request: Request, url: str, safe: bool = True) -> None:
     """To another host only if it is the authorization endpoint of one of the app's providers."""
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     oauth = None if extension is None else extension.auth.login_methods.get("oauth")
     if isinstance(oauth, OAuthMethod) and oauth.allows_redirect(url):
         safe = False
@@ -156,7 +156,7 @@ def _send_cookies(app: Asok, extension: AuthExtension) -> None:
 
     def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
         ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
-        if extension.is_proved_alone(request):
+        if extension.is_authenticated_without_session(request):
             # A session that nobody logged in to would make the token's next POST ask for CSRF.
             request._session = None
             found = [pair for pair in asok_headers(request, environ) if not pair[1].startswith(CSRF_COOKIE)]
@@ -196,7 +196,7 @@ def _answer_csrf_failures(app: Asok, extension: AuthExtension) -> None:
     asok_answer = app._handle_csrf_failure
 
     def answer(request: Request) -> object:
-        extension.refuse_bad_token(request)
+        extension.reject_bad_token(request)
         return asok_answer(request)
 
     app._handle_csrf_failure = answer
@@ -243,7 +243,7 @@ def answer_for(extension: AuthExtension, request: Request, error: Exception) -> 
 
 def answer_page(request: Request) -> object:
     """Answer one of our paths, by any method; `_answer_paths` leads here, through page.py, only for those."""
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     route = extension.router.match(request.path) if extension else None
     if extension is None or route is None:
         return request.abort(404)

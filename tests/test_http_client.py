@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from asok_auth_core.engine.message import MAX_REPLY_BYTES, Call
+from asok_auth_core.http_client import Transport
 from asok_auth_core.oauth_errors import (
-    OAuthAddressInsecure,
     OAuthRedirected,
     OAuthReplyTooLarge,
     OAuthUnavailable,
+    OAuthURLInsecure,
 )
-from asok_auth_core.transport import Transport
 
 Script = Callable[["Handler"], None]
 
@@ -175,7 +175,7 @@ def test_13_plain_http_is_for_loopback_in_debug(server: Server) -> None:
         "ftp://login.example/",
         "https://",
     ):
-        with pytest.raises(OAuthAddressInsecure):
+        with pytest.raises(OAuthURLInsecure):
             transport(Call(url))
     transport.close()
     assert not server.seen

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Collection
 
 
-def client_address(remote: str, forwarded: str | None, trusted: Collection[str] | None) -> str:
+def client_ip(remote: str, forwarded: str | None, trusted: Collection[str] | None) -> str:
     """The address of the client, or ``remote`` if the proxy that sent it is not trusted.
 
     ``forwarded`` is X-Forwarded-For. Only what trusted proxies appended counts, so it is read from

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..contracts import StateStore
-from ..engine.client import client_network
-from ..engine.keys import handle_digest
-from ..errors import RateLimited
-from ..types import Clock
+from .contracts import StateStore
+from .engine.client_ip import client_network
+from .engine.keys import handle_digest
+from .errors import RateLimited
+from .types import Clock
 
 
 class Limits:

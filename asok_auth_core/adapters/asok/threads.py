@@ -33,7 +33,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-async def off_the_loop(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+async def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """The result of ``function``, called in a thread; Asok's connections of that thread are closed."""
 
     def run() -> R:

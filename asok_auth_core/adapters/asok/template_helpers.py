@@ -8,13 +8,13 @@ from asok.request import Request
 from asok.templates import SafeString
 
 from ...engine.urls import safe_next
-from ...pages.oauth_method import OAuthMethod
-from .lookup import extension_of
+from ...methods.oauth import OAuthMethod
+from .app_auth import app_auth_of
 
 
 def template_oauth_buttons(request: Request) -> Callable[..., str]:
     """``{{ oauth_buttons("/next") }}`` in a template: a form with a button for each provider."""
-    extension = extension_of(request)
+    extension = app_auth_of(request)
     assert extension is not None
 
     def buttons_here(next_url: str | None = None) -> str:

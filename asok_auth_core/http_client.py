@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from .engine.message import MAX_REPLY_BYTES, Call, Reply
 from .engine.urls import is_secure
-from .oauth_errors import OAuthAddressInsecure, OAuthRedirected, OAuthReplyTooLarge, OAuthUnavailable
+from .oauth_errors import OAuthRedirected, OAuthReplyTooLarge, OAuthUnavailable, OAuthURLInsecure
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 5.0
@@ -59,11 +59,11 @@ class Transport:
     def __call__(self, call: Call) -> Reply:
         """Send ``call``.
 
-        Raises OAuthAddressInsecure, OAuthRedirected, OAuthReplyTooLarge or OAuthUnavailable (which
+        Raises OAuthURLInsecure, OAuthRedirected, OAuthReplyTooLarge or OAuthUnavailable (which
         a reply that the server is busy or broken is too).
         """
         if not is_secure(call.url, debug=self._debug):
-            raise OAuthAddressInsecure("The provider's address is not safe to use. Please tell the operator.")
+            raise OAuthURLInsecure("The provider's address is not safe to use. Please tell the operator.")
         attempts = ATTEMPTS if call.form is None else 1
         for attempt in range(1, attempts + 1):
             if attempt > 1:

@@ -15,7 +15,7 @@ import unicodedata
 
 from email_validator import EmailNotValidError, validate_email
 
-from ..errors import AddressInvalid
+from ..errors import EmailInvalid
 
 MAX_ADDRESS_BYTES = 254
 """RFC 5321 section 4.5.3.1.3, with its erratum 1690."""
@@ -23,7 +23,7 @@ MAX_ADDRESS_BYTES = 254
 _HOST_NAMES_OF_THIS_MACHINE = ("localhost",)
 
 
-def parse_address(text: str, *, allow_localhost: bool = False) -> str:
+def parse_email(text: str, *, allow_localhost: bool = False) -> str:
     """The one mail address in ``text``, normalised: the domain in lower case and in ASCII.
 
     The case of the part before the ``@`` is kept, because the mailbox's own server decides about it
@@ -32,12 +32,12 @@ def parse_address(text: str, *, allow_localhost: bool = False) -> str:
 
     ``allow_localhost`` lets ``somebody@localhost`` pass, for development.
 
-    Raises AddressInvalid, whose message never repeats the text.
+    Raises EmailInvalid, whose message never repeats the text.
     """
     if len(text) > MAX_ADDRESS_BYTES * 4:
-        raise AddressInvalid(_TOO_LONG)
+        raise EmailInvalid(_TOO_LONG)
     text = text.strip(" ")
-    _refuse_what_people_get_wrong(text)
+    _reject_common_mistakes(text)
     local, _, domain = text.rpartition("@")
     at_home = allow_localhost and domain.lower() in _HOST_NAMES_OF_THIS_MACHINE
     try:
@@ -55,11 +55,11 @@ def parse_address(text: str, *, allow_localhost: bool = False) -> str:
             globally_deliverable=True,
         )
     except EmailNotValidError:
-        raise AddressInvalid(_NOT_AN_ADDRESS) from None
+        raise EmailInvalid(_NOT_AN_ADDRESS) from None
     if at_home:
         return f"{found.ascii_local_part}@localhost"
     if "." not in found.ascii_domain:
-        raise AddressInvalid(_NOT_AN_ADDRESS)
+        raise EmailInvalid(_NOT_AN_ADDRESS)
     return f"{found.ascii_local_part}@{found.ascii_domain}"
 
 
@@ -72,17 +72,17 @@ def account_key(address: str) -> str:
     taking two people for one would be a hole. The address itself is where mail goes; the key is
     never mailed to.
 
-    Raises AddressInvalid if it is not ASCII, that is, did not come from :func:`parse_address`.
+    Raises EmailInvalid if it is not ASCII, that is, did not come from :func:`parse_email`.
     """
     if not address.isascii():
-        raise AddressInvalid(_NOT_AN_ADDRESS)
+        raise EmailInvalid(_NOT_AN_ADDRESS)
     return address.lower()
 
 
 def same_account(one: str | None, other: str | None) -> bool:
     """True if two addresses, as stored or normalised, stand for one account; case is no difference.
 
-    An address with other than ASCII characters, which :func:`parse_address` would not have let
+    An address with other than ASCII characters, which :func:`parse_email` would not have let
     through, is the same as none: folding case would make different letters one.
     """
     if not one or not other or not one.isascii() or not other.isascii():
@@ -90,7 +90,7 @@ def same_account(one: str | None, other: str | None) -> bool:
     return one.lower() == other.lower()
 
 
-def address_domain(address: str) -> str:
+def email_domain(address: str) -> str:
     """The part behind the ``@``: what may be logged of an address."""
     return address.rpartition("@")[2].lower()
 
@@ -99,21 +99,21 @@ _NOT_AN_ADDRESS = "This is not a complete email address. It should look like nam
 _TOO_LONG = "This email address is too long; at most 254 characters are possible."
 
 
-def _refuse_what_people_get_wrong(text: str) -> None:
+def _reject_common_mistakes(text: str) -> None:
     """The mistakes worth a message of their own; also what must never reach a mail header."""
     if not text:
-        raise AddressInvalid("Please enter an email address.")
+        raise EmailInvalid("Please enter an email address.")
     if len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS_BYTES:
-        raise AddressInvalid(_TOO_LONG)
+        raise EmailInvalid(_TOO_LONG)
     if "," in text or ";" in text or text.count("@") > 1:
-        raise AddressInvalid("Please enter one email address, not several.")
+        raise EmailInvalid("Please enter one email address, not several.")
     if "<" in text or ">" in text or '"' in text or "(" in text:
-        raise AddressInvalid("Please enter the bare email address, without a name or brackets.")
+        raise EmailInvalid("Please enter the bare email address, without a name or brackets.")
     if any(unicodedata.category(character)[0] in "CZ" for character in text):
-        raise AddressInvalid("An email address has no spaces, line breaks or invisible characters in it.")
+        raise EmailInvalid("An email address has no spaces, line breaks or invisible characters in it.")
     if "@" not in text or "=?" in text:  # RFC 2047: what writes or reads the mail may decode it
-        raise AddressInvalid(_NOT_AN_ADDRESS)
+        raise EmailInvalid(_NOT_AN_ADDRESS)
     if not text.rpartition("@")[0].isascii():
-        raise AddressInvalid(
+        raise EmailInvalid(
             "Before the @, an email address can have only unaccented letters, digits and a few signs."
         )

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.provisional import domains
 
-from asok_auth_core.engine.addresses import account_key, address_domain, parse_address, same_account
-from asok_auth_core.errors import AddressInvalid
+from asok_auth_core.engine.email_address import account_key, email_domain, parse_email, same_account
+from asok_auth_core.errors import EmailInvalid
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from asok_auth_core.errors import AddressInvalid
     ],
 )
 def test_an_address_has_one_normalised_form(text: str, address: str) -> None:
-    assert parse_address(text) == address
+    assert parse_email(text) == address
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_an_address_has_one_normalised_form(text: str, address: str) -> None:
     ],
 )
 def test_anything_but_one_plain_address_is_refused_without_repeating_it(text: str) -> None:
-    with pytest.raises(AddressInvalid) as caught:
-        parse_address(text)
+    with pytest.raises(EmailInvalid) as caught:
+        parse_email(text)
     assert caught.value.status == 400
     assert caught.value.message.isascii()
     assert caught.value.message.isprintable()
@@ -137,37 +137,37 @@ def test_anything_but_one_plain_address_is_refused_without_repeating_it(text: st
     ],
 )
 def test_each_common_mistake_has_its_own_message(text: str, part: str) -> None:
-    with pytest.raises(AddressInvalid, match=part):
-        parse_address(text)
+    with pytest.raises(EmailInvalid, match=part):
+        parse_email(text)
 
 
 def test_localhost_passes_only_where_it_was_allowed() -> None:
-    assert parse_address("Ann@LocalHost", allow_localhost=True) == "Ann@localhost"
-    with pytest.raises(AddressInvalid):
-        parse_address("ann@localhost", allow_localhost=False)
-    with pytest.raises(AddressInvalid):
-        parse_address("an n@localhost", allow_localhost=True)
-    with pytest.raises(AddressInvalid):
-        parse_address("ann@otherhost", allow_localhost=True)
+    assert parse_email("Ann@LocalHost", allow_localhost=True) == "Ann@localhost"
+    with pytest.raises(EmailInvalid):
+        parse_email("ann@localhost", allow_localhost=False)
+    with pytest.raises(EmailInvalid):
+        parse_email("an n@localhost", allow_localhost=True)
+    with pytest.raises(EmailInvalid):
+        parse_email("ann@otherhost", allow_localhost=True)
 
 
 def test_the_longest_address_passes_and_one_byte_more_does_not() -> None:
     domain = ".".join(["b" * 63] * 3)[: 254 - 65 - len(".example")] + ".example"
     longest = "a" * 64 + "@" + domain
     assert len(longest) == 254
-    assert parse_address(longest) == longest
-    with pytest.raises(AddressInvalid):
-        parse_address(longest.replace("@", "@b"))
+    assert parse_email(longest) == longest
+    with pytest.raises(EmailInvalid):
+        parse_email(longest.replace("@", "@b"))
 
 
 def test_look_alike_domains_differ_in_their_normal_form() -> None:
-    assert parse_address("ann@p\u0430ypal.example") != parse_address("ann@paypal.example")
+    assert parse_email("ann@p\u0430ypal.example") != parse_email("ann@paypal.example")
 
 
 def test_account_key_folds_case_and_nothing_else() -> None:
     assert account_key("Ann.Lee+Tag@app.example") == "ann.lee+tag@app.example"
     assert account_key("annlee@app.example") != account_key("ann.lee@app.example")
-    with pytest.raises(AddressInvalid):
+    with pytest.raises(EmailInvalid):
         account_key("\u212aate@app.example")
 
 
@@ -182,14 +182,14 @@ def test_two_spellings_of_one_address_are_the_same_account_and_look_alikes_are_n
 
 
 def test_address_domain_is_what_follows_the_at() -> None:
-    assert address_domain("Ann@App.example") == "app.example"
+    assert email_domain("Ann@App.example") == "app.example"
 
 
 @given(st.text(max_size=300))
 def test_any_text_is_refused_or_gives_one_printable_ascii_address(text: str) -> None:
     try:
-        address = parse_address(text)
-    except AddressInvalid:
+        address = parse_email(text)
+    except EmailInvalid:
         return
     assert_is_one_address(address)
 
@@ -203,20 +203,20 @@ _unicode_labels = st.text(
 @given(_locals, st.one_of(domains(max_length=100), _unicode_labels.map(lambda label: f"{label}.example")))
 def test_normalising_twice_changes_nothing_and_the_key_is_case_blind(local: str, domain: str) -> None:
     try:
-        address = parse_address(f"{local}@{domain}")
-    except AddressInvalid:
+        address = parse_email(f"{local}@{domain}")
+    except EmailInvalid:
         return
     assert_is_one_address(address)
-    assert parse_address(address) == address
-    assert account_key(parse_address(f"{local.swapcase()}@{domain}")) == account_key(address)
+    assert parse_email(address) == address
+    assert account_key(parse_email(f"{local.swapcase()}@{domain}")) == account_key(address)
 
 
 @given(_locals, st.sampled_from(["\r", "\n", "\x00", ",", ";", "<", "\u2029", "=?"]), st.integers(0, 40))
 def test_one_bad_character_anywhere_refuses_the_address(local: str, bad: str, position: int) -> None:
     good = f"{local}@mail.app.example"
     place = position % (len(good) + 1)
-    with pytest.raises(AddressInvalid):
-        parse_address(good[:place] + bad + good[place:])
+    with pytest.raises(EmailInvalid):
+        parse_email(good[:place] + bad + good[place:])
 
 
 def assert_is_one_address(address: str) -> None:
@@ -232,7 +232,7 @@ def assert_is_one_address(address: str) -> None:
 
 def test_parsing_loads_nothing_that_does_input_or_output() -> None:
     code = (
-        "import sys, asok_auth_core.engine.addresses;"
+        "import sys, asok_auth_core.engine.email_address;"
         "print(sorted({'asok', 'pluggy', 'requests', 'dns', 'smtplib'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

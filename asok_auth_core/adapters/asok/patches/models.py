@@ -18,11 +18,11 @@ from asok.context import request_var
 from asok.orm import MODELS_REGISTRY, Model
 from asok.request import Request
 
-from ...flows.permissions import Explanation
-from ...types import User
-from .lookup import ATTRIBUTE, LENDER, extension_of, latest
-from .off_loop import off_the_loop
-from .permissions import held_by, user_can, user_explain
+from ....flows.permissions import Explanation
+from ....types import User
+from ..app_auth import ATTRIBUTE, IMPERSONATOR_KEY, app_auth_of, latest
+from ..permissions import held_by, user_can, user_explain
+from ..threads import in_thread
 
 logger = logging.getLogger("asok_auth")
 
@@ -80,7 +80,7 @@ def _succeed(cls: type[Model], **options: object) -> None:
 def _can(self: User, permission: str, resource: object = None) -> bool:
     """May this user do ``permission`` (to ``resource``)?"""
     request = request_var.get()
-    extension = extension_of(request) if request is not None else latest()
+    extension = app_auth_of(request) if request is not None else latest()
     if extension is None:
         return bool(asok_rbac._user_can(self, permission))
     return user_can(extension, request, self, permission, resource)
@@ -89,7 +89,7 @@ def _can(self: User, permission: str, resource: object = None) -> bool:
 def _explain(self: User, permission: str, resource: object = None) -> Explanation:
     """What ``can`` answers to the same question, and why."""
     request = request_var.get()
-    extension = extension_of(request) if request is not None else latest()
+    extension = app_auth_of(request) if request is not None else latest()
     if extension is None:
         raise AttributeError("explain() needs app.register_extension(AuthExtension()) in this app.")
     return user_explain(extension, request, self, permission, resource)
@@ -97,12 +97,12 @@ def _explain(self: User, permission: str, resource: object = None) -> Explanatio
 
 async def _acan(self: User, permission: str, resource: object = None) -> bool:
     """``can`` off the event loop."""
-    return await off_the_loop(_can, self, permission, resource)
+    return await in_thread(_can, self, permission, resource)
 
 
 async def _aexplain(self: User, permission: str, resource: object = None) -> Explanation:
     """``explain`` off the event loop."""
-    return await off_the_loop(_explain, self, permission, resource)
+    return await in_thread(_explain, self, permission, resource)
 
 
 def _admin_can(self: Admin, request: Request, slug: str, verb: str) -> bool:
@@ -134,7 +134,9 @@ def _may_log_in(self: Admin, user: User | None) -> bool:
 def _act_as_another(self: Admin, request: Request) -> None:
     """Only with a session that is in force: Asok looks at nothing but what it wrote there."""
     extension = getattr(self.app, ATTRIBUTE, None)
-    if extension is None or (LENDER in request.session and extension.session_user(request) is not None):
+    if extension is None or (
+        IMPERSONATOR_KEY in request.session and extension.session_user(request) is not None
+    ):
         _ASOK_ACT_AS_ANOTHER(self, request)
 
 

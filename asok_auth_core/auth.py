@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
-from ..engine.keys import KeyRing
-from ..engine.signers import SIGNERS, SignerFactory
-from ..mail.outbox import Outbox
-from ..plugins import Plugins
-from ..settings import Settings
-from ..types import Clock, Event, Random, User
+from .contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
+from .engine.keys import KeyRing
+from .engine.signers import SIGNERS, SignerFactory
 from .limits import Limits
+from .mail.outbox import Outbox
+from .plugins import Plugins
+from .settings import Settings
+from .types import Clock, Event, Random, User
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from ..providers import OAuth2Provider
+    from .providers import OAuth2Provider
 
 logger = logging.getLogger("asok_auth")
 
@@ -53,11 +53,11 @@ class Auth:
         *,
         user: User | None = None,
         method: str | None = None,
-        client: str | None = None,
+        client_ip: str | None = None,
         **detail: str | int | float | bool | None,
     ) -> None:
         """Tell every observer what happened, and the log. ``detail`` must hold nothing secret."""
         user_id = None if user is None or user.id is None else str(user.id)
-        event = Event(name, self.clock(), user_id, method, client, detail)
-        logger.info("%s user=%s method=%s client=%s %s", name, user_id, method, client, dict(detail))
+        event = Event(name, self.clock(), user_id, method, client_ip, detail)
+        logger.info("%s user=%s method=%s client_ip=%s %s", name, user_id, method, client_ip, dict(detail))
         self.plugins.event(event)

@@ -20,10 +20,10 @@ from .types import JSON, User
 class Device:
     """A session of the same user in another browser."""
 
-    client: str
-    """Its address when it was last seen; empty if unknown."""
+    client_ip: str
+    """Its IP address when it was last seen; empty if unknown."""
     user_agent: str
-    begun: float
+    started: float
     last_seen: float
     """Seconds since the epoch."""
 
@@ -51,11 +51,11 @@ class Session(ABC):
     def end(self) -> None:
         """Log out: the session is gone on the server too."""
 
-    def elsewhere(self) -> Sequence[Device]:
+    def other_sessions(self) -> Sequence[Device]:
         """The same user's other sessions, last seen first, as far as the framework can list them."""
         return ()
 
-    def end_elsewhere(self) -> None:
+    def end_other_sessions(self) -> None:
         """Delete those sessions. They are void without it (:mod:`.flows.sessions`); this tidies up."""
         return
 
@@ -72,8 +72,8 @@ class WebRequest(ABC):
     cookies: Mapping[str, str]
     headers: Mapping[str, str]
     """Names in Title-Case."""
-    client: str
-    """The client's address, through trusted proxies only; empty if unknown."""
+    client_ip: str
+    """The client\'s IP address, through trusted proxies only; empty if unknown."""
     base_url: str
     """``https://app.example``, without a trailing slash. From APP_URL; from Host only in DEBUG."""
     secure: bool
@@ -81,9 +81,9 @@ class WebRequest(ABC):
     locale: str
     nonce: str
     """This response's Content-Security-Policy nonce."""
-    proved_address: str | None = None
+    verified_email: str | None = None
     """The mail address this very request has proved, so that a login that follows can record it."""
-    proved_by: str | None = None
+    verified_by: str | None = None
     """The login method that proved it."""
     wanted_url: str | None = None
     """Where who logs in by this request asked to go, checked; for an app's own ``request.login(user)``."""
@@ -94,7 +94,7 @@ class WebRequest(ABC):
     native: object = None
     """The framework's own request, for functions an app wrote."""
 
-    refused: bool = False
+    rejected: bool = False
     """True while a second factor's challenge is shown again because its proof was wrong."""
 
     @property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialExists, StoreUnavailable
-from asok_auth_core.flows.addresses import KIND, is_proved, mark_proved
-from asok_auth_core.flows.auth import Auth
 from asok_auth_core.flows.generation import KIND as GENERATION_KIND
 from asok_auth_core.flows.generation import generation, raise_generation
+from asok_auth_core.flows.verified_emails import KIND, is_email_verified, mark_email_verified
 from asok_auth_core.testing.fakes import FakeUser
 
 ADA, BOB = FakeUser("1", "ada@example.org"), FakeUser("2", "ada@example.org")
@@ -28,16 +28,16 @@ def overtaken_by(auth: Auth, user: FakeUser, kind: str, key: str, monkeypatch: p
 
 def test_the_same_person_twice_at_once(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     overtaken_by(auth, ADA, KIND, "ada@example.org", monkeypatch)
-    mark_proved(auth, ADA, "ada@example.org")
-    assert is_proved(auth, ADA, "ada@example.org")
+    mark_email_verified(auth, ADA, "ada@example.org")
+    assert is_email_verified(auth, ADA, "ada@example.org")
 
 
 def test_somebody_else_in_between_is_no_proof(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     """SECURITY 15"""
     overtaken_by(auth, BOB, KIND, "ada@example.org", monkeypatch)
     with pytest.raises(CredentialExists):
-        mark_proved(auth, ADA, "ada@example.org")
-    assert not is_proved(auth, ADA, "ada@example.org")
+        mark_email_verified(auth, ADA, "ada@example.org")
+    assert not is_email_verified(auth, ADA, "ada@example.org")
 
 
 def test_sessions_ended_by_two_at_once_are_ended_twice(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:

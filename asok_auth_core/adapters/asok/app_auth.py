@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "_asok_auth_extension"
 
-LENDER = "impersonator_id"
+IMPERSONATOR_KEY = "impersonator_id"
 """Where Asok's Admin keeps in the session who acts as its user."""
 
 _registered: list[weakref.ref[AuthExtension]] = []
 
 
-def extension_of(request: Request) -> AuthExtension | None:
+def app_auth_of(request: Request) -> AuthExtension | None:
     """The extension of the app that handles ``request``, or None."""
     return getattr(request.environ.get("asok.app"), ATTRIBUTE, None)
 

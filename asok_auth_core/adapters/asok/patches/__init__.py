@@ -1,0 +1,1 @@
+"""Every change to Asok's own behavior, one module per part of Asok."""

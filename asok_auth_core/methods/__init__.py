@@ -1,0 +1,1 @@
+"""The core's own login methods: API tokens, and OAuth and OpenID providers."""

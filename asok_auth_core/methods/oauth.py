@@ -1,0 +1,91 @@
+"""Login with OAuth and OpenID providers: one method for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from markupsafe import Markup
+
+from ..auth import Auth
+from ..contracts import LoginMethod
+from ..engine.message import Send
+from ..engine.urls import is_listed, origin, safe_next
+from ..flows.linking import linked, unlink
+from ..flows.oauth import OAuthFlow
+from ..flows.recent_login import require_recent_login
+from ..http_client import Transport
+from ..pages.render import fragment
+from ..paths import ACCOUNT_PATH, UNLINK_PATH
+from ..providers import OAuth2Provider
+from ..web import Route, WebRequest, WebResponse
+from .oauth_api import OAuthApi
+from .oauth_pages import ProviderPages
+
+
+class OAuthMethod(LoginMethod):
+    """The providers' buttons, pages and calls, and the linked logins of an account."""
+
+    name: ClassVar[str] = "oauth"
+
+    def __init__(self, auth: Auth, send: Send | None = None) -> None:
+        self._auth = auth
+        self.flow = OAuthFlow(auth, send or Transport(debug=auth.settings.debug))
+
+    @property
+    def enabled(self) -> tuple[OAuth2Provider, ...]:
+        """The providers that have a client id, in the order their plugins were found."""
+        return tuple(provider for provider in self._auth.providers.values() if provider.client_id)
+
+    def routes(self) -> Iterable[Route]:
+        for provider in self.enabled:
+            yield from ProviderPages(self._auth, self.flow, provider).routes()
+        if self.enabled:
+            yield Route(UNLINK_PATH, post=self._unlink)
+
+    def login_block(self, request: WebRequest) -> Markup | None:
+        if not self.enabled:
+            return None
+        return self.buttons(request, safe_next(request.query.get("next")))
+
+    def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
+        """A button for each provider, each a form of its own with method POST."""
+        return fragment(
+            self._auth, request, "auth/oauth_buttons.html", providers=self.enabled, next_url=next_url or ""
+        )
+
+    def account_block(self, request: WebRequest) -> Markup | None:
+        if not self.enabled or request.user is None:
+            return None
+        identities = linked(self._auth, request.user)
+        has = {identity.provider for identity in identities}
+        return fragment(
+            self._auth,
+            request,
+            "auth/oauth_account.html",
+            identities=identities,
+            others=[provider for provider in self.enabled if provider.name not in has],
+        )
+
+    @property
+    def api(self) -> OAuthApi:
+        return OAuthApi(self.flow)
+
+    @property
+    def origins(self) -> list[str]:
+        """Where a form of ours may end up: what the CSP's ``form-action`` must allow."""
+        addresses = (
+            self.flow.authorization_endpoint(provider) or provider.issuer
+            for provider in self._auth.providers.values()
+        )
+        return sorted({origin(address) for address in addresses})
+
+    def allows_redirect(self, url: str) -> bool:
+        """True if ``url`` is a registered provider's authorization endpoint, with any query."""
+        endpoints = (self.flow.authorization_endpoint(one) for one in self._auth.providers.values())
+        return is_listed(url, [endpoint for endpoint in endpoints if endpoint])
+
+    def _unlink(self, request: WebRequest) -> WebResponse:
+        user = require_recent_login(self._auth, request)
+        unlink(self._auth, user, request.form.get("identity", ""))
+        return WebResponse.see_other(ACCOUNT_PATH)

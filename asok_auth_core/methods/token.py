@@ -1,0 +1,84 @@
+"""Login with API tokens: bearer tokens on every request, the account page's section, JWKS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import ClassVar
+
+from markupsafe import Markup
+
+from ..auth import Auth
+from ..contracts import LoginMethod
+from ..engine.bearer import bearer_token
+from ..errors import AuthError, PermissionDenied, TokenRevoked
+from ..flows.api_tokens import ApiTokens
+from ..flows.recent_login import require_login
+from ..pages.render import fragment
+from ..paths import ACCOUNT_PATH, JWKS_PATH, REVOKE_TOKEN_PATH
+from ..types import User
+from ..web import Route, WebRequest, WebResponse
+from .token_api import TokenApi
+
+
+class TokenMethod(LoginMethod):
+    """``Authorization: Bearer …``."""
+
+    name: ClassVar[str] = "token"
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+        self.tokens = ApiTokens(auth)
+        self._api = TokenApi(self.tokens)
+
+    @property
+    def api(self) -> TokenApi:
+        return self._api
+
+    def authenticate(self, request: WebRequest) -> User | None:
+        try:
+            token = bearer_token(request.headers.get("Authorization"))
+            if token is None:
+                return None
+            verified = self.tokens.verify(token)
+            user = self._auth.users.by_id(verified.user_id)
+            if user is None or not self._auth.users.is_active(user):
+                raise TokenRevoked("The token's user may not log in.")
+        except AuthError as error:
+            self._auth.emit(
+                "token.rejected", method=self.name, client_ip=request.client_ip, reason=error.code
+            )
+            raise
+        request.scopes = verified.scopes
+        return user
+
+    def routes(self) -> Iterable[Route]:
+        return (Route(REVOKE_TOKEN_PATH, post=self._revoke), Route(JWKS_PATH, get=self._jwks))
+
+    def account_block(self, request: WebRequest) -> Markup | None:
+        if request.user is None:
+            return None
+        tokens = self.tokens.list(str(request.user.id))
+        if not tokens:
+            return None
+        return fragment(
+            self._auth,
+            request,
+            "auth/tokens.html",
+            tokens=tokens,
+            revocable=self.tokens.checked,
+            revoke_path=REVOKE_TOKEN_PATH,
+        )
+
+    def _revoke(self, request: WebRequest) -> WebResponse:
+        user = require_login(request)
+        if request.scopes is not None:
+            raise PermissionDenied("A scoped token cannot revoke tokens.")
+        self.tokens.revoke_id(str(user.id), request.form.get("token", ""))
+        return WebResponse.see_other(ACCOUNT_PATH)
+
+    def _jwks(self, request: WebRequest) -> WebResponse:
+        """RFC 7517, section 5. Cached only briefly, so that a new key is known soon."""
+        document = json.dumps({"keys": self.tokens.codec.public_jwks()})
+        headers = (("Cache-Control", "public, max-age=300"),)
+        return WebResponse(document, content_type="application/jwk-set+json", headers=headers)
