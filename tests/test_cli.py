@@ -57,7 +57,6 @@ def asok_auth(folder: Path, *arguments: str, secret: str = SECRET) -> subprocess
         env={**environment, "SECRET_KEY": secret, "COLUMNS": "200", "NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
 

@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
 import requests
+
+from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo"
 
@@ -33,17 +34,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield printed_address(process, output)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def printed_address(process: subprocess.Popen[bytes], output: Path) -> str:
-    for _ in range(200):
-        found = re.search(r"The demo of asok-auth-core is at (\S+)", output.read_text())
-        if found:
-            return found[1]
-        assert process.poll() is None, output.read_text()
-        time.sleep(0.1)
-    raise AssertionError(output.read_text())
+    said = r"The demo of asok-auth-core is at (\S+)"
+    wait_until(lambda: process.poll() is not None or re.search(said, output.read_text()) is not None, said)
+    found = re.search(said, output.read_text())
+    assert found is not None, output.read_text()
+    return found[1]
 
 
 class Visitor(requests.Session):
@@ -56,7 +55,7 @@ class Visitor(requests.Session):
         self.page = requests.Response()
 
     def open(self, path: str, method: str = "GET") -> requests.Response:
-        self.page = self.request(method, urljoin(self.url, path), timeout=10)
+        self.page = self.request(method, urljoin(self.url, path), timeout=PATIENCE)
         return self.page
 
     def press(self, action: str, **fields: str) -> requests.Response:
@@ -67,7 +66,7 @@ class Visitor(requests.Session):
         data = {name: html.unescape(value) for name, value in hidden} | fields
         target = next(html.unescape(target) for target, _ in forms if html.unescape(target).endswith(action))
         self.page = self.post(
-            urljoin(self.page.url, target), data=data, headers={"Referer": self.page.url}, timeout=10
+            urljoin(self.page.url, target), data=data, headers={"Referer": self.page.url}, timeout=PATIENCE
         )
         return self.page
 
@@ -142,7 +141,7 @@ def test_providers(visitor: Visitor, provider: str) -> None:
     assert "Who are you?" in page.text
     person = re.search(r'<button name="person" value="(\d+)">', page.text)
     assert person is not None
-    visitor.post(page.url, data={"person": person[1]}, timeout=10)
+    visitor.post(page.url, data={"person": person[1]}, timeout=PATIENCE)
     assert visitor.user is not None
 
 
@@ -156,5 +155,7 @@ def test_a_page_that_asks_for_a_permission(visitor: Visitor) -> None:
     assert "posts.edit" in refused.text, "in DEBUG the page says what is missing"
     visitor.open("/become-editor")
     token = re.search(r'name="csrf_token" value="([^"]+)"', visitor.page.text)[1]  # type: ignore[index]
-    granted = visitor.post(urljoin(visitor.url, "/become-editor"), data={"csrf_token": token}, timeout=10)
+    granted = visitor.post(
+        urljoin(visitor.url, "/become-editor"), data={"csrf_token": token}, timeout=PATIENCE
+    )
     assert "Welcome to the editors" in granted.text

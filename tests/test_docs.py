@@ -139,7 +139,6 @@ def run_python(folder: Path, *arguments: str) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]

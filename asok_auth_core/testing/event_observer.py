@@ -8,6 +8,7 @@ import time
 from ..hookspecs import hookimpl
 from ..plugins import Plugins
 from ..types import Event
+from .waiting import PATIENCE
 
 NAMES = (
     "login.succeeded",
@@ -103,7 +104,7 @@ class EventObserverContract:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
         assert failures == []
         after = self.written()
         if before is not None and after is not None:
@@ -118,7 +119,8 @@ class EventObserverContract:
             start = time.perf_counter()
             plugins.manager.hook.asok_auth_event(event=Event("login.succeeded", 0.0, "7"))
             costs.append(time.perf_counter() - start)
-        assert sorted(costs)[4] < BUDGET, f"one event costs {sorted(costs)[4]:.3f} s"
+        # The fastest: other processes on the machine can only add to what the observer costs.
+        assert min(costs) < BUDGET, f"one event costs {min(costs):.3f} s"
 
     def test_it_leaves_other_observers_alone(self) -> None:
         plugins = self._plugins()

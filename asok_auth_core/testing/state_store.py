@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -213,7 +214,11 @@ class StateStoreContract:
         run_state_machine_as_test(
             History,
             settings=hypothesis_settings(
-                max_examples=self.examples, stateful_step_count=30, deadline=None, database=None
+                max_examples=self.examples,
+                stateful_step_count=30,
+                deadline=None,
+                database=None,
+                suppress_health_check=[HealthCheck.too_slow],
             ),
         )
 

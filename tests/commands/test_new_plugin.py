@@ -49,7 +49,6 @@ def green(written: dict[str, Path]) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-5000:] + run.stderr

@@ -35,6 +35,7 @@ from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.testing.processes import Workers
 from asok_auth_core.testing.races import exactly_once
+from asok_auth_core.testing.waiting import PATIENCE
 from asok_auth_core.types import Event
 
 pytestmark = pytest.mark.slow
@@ -173,7 +174,7 @@ def make_states(member: Member, owners: list[str]) -> list[Secret]:
             assert begun.status_code == 303, begun.text
             person = owner.partition("@")[0].rpartition("-")[2]
             answer = provider.post(
-                begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=30
+                begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=PATIENCE
             )
             path = answer.headers["Location"].removeprefix(APP_URL)
             made.append(Secret(owner, path, dict(member.browser.cookies)))

@@ -34,6 +34,7 @@ from asok_totp.totp import Parameters, code_at
 
 from asok_auth_core.testing.postgres_server import PostgresServer
 from asok_auth_core.testing.valkey_server import ValkeyServer, free_port
+from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -118,33 +119,39 @@ class Machine:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=dict(self._environ), stdout=log, stderr=log
             )
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            assert self._process.poll() is None, (self.folder / "log").read_text()
-            with suppress(requests.ConnectionError):
-                if requests.get(f"{self.url}/auth/login", timeout=30).status_code == 200:
-                    return
-            time.sleep(0.1)
-        raise TimeoutError(self.url)
+        wait_until(self._serves, self.url)
+
+    def _serves(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "log").read_text()
+        with suppress(requests.ConnectionError):
+            return requests.get(f"{self.url}/auth/login", timeout=PATIENCE).status_code == 200
+        return False
 
     def kill(self) -> None:
         """As ``kill -9`` does."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def mail(self, address: str) -> str:
         """The text of the newest mail to ``address`` that was sent from here."""
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            paths = (self.folder / ".asok" / "mail").glob("*.eml")
-            for path in sorted(paths, key=lambda one: one.stat().st_mtime_ns, reverse=True):
-                mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-                if mail["To"] == address:
-                    return str(mail.get_body(("plain",)).get_content())  # type: ignore[attr-defined]
-            time.sleep(0.05)
-        raise AssertionError(f"no mail to {address}")
+        wait_until(lambda: bool(self._mails(address)), f"a mail to {address}")
+        return self._mails(address)[-1]
+
+    def _mails(self, address: str) -> list[str]:
+        """The texts of all mails to ``address``, the newest last."""
+        paths = (self.folder / ".asok" / "mail").glob("*.eml")
+        mails = [
+            email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            for path in sorted(paths, key=lambda one: one.stat().st_mtime_ns)
+        ]
+        return [
+            str(mail.get_body(("plain",)).get_content())  # type: ignore[attr-defined]
+            for mail in mails
+            if mail["To"] == address
+        ]
 
 
 class Visitor:
@@ -174,7 +181,7 @@ class Visitor:
             data=form,
             headers={"Host": "localhost", "Cookie": cookies, **headers},
             allow_redirects=False,
-            timeout=30,
+            timeout=PATIENCE,
         )
         for line in answer.raw.headers.getlist("Set-Cookie"):
             name, _, value = line.partition(";")[0].partition("=")
@@ -375,7 +382,7 @@ def test_a_provider_login_begun_on_one_is_finished_on_the_other_once(
     begun = visitor.post(one, "/auth/google/login")
     person = "1" if "valkey" in request.node.name else "2"
     answer = requests.post(
-        begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=30
+        begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=PATIENCE
     )
     path = answer.headers["Location"].removeprefix(APP_URL)
     late = Visitor()

@@ -13,6 +13,7 @@ from asok_auth_core.flows.provider_documents import FRESH, KEPT, Document, Provi
 from asok_auth_core.oauth_errors import OAuthError, OAuthUnavailable
 from asok_auth_core.testing.fake_provider import rsa_key
 from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.testing.waiting import PATIENCE
 
 JWKS = "https://login.example/keys"
 
@@ -153,13 +154,13 @@ def test_13_who_waits_for_a_fetch_makes_none(clock: FrozenClock) -> None:
     def fetch() -> str:
         fetched.append("call")
         for _ in range(2):  # until the other thread waits, too
-            lock.wanted.acquire(timeout=20)
+            lock.wanted.acquire(timeout=PATIENCE)
         return f"document {len(fetched)}"
 
     document = Document(fetch, clock)
     document._lock = lock  # type: ignore[assignment]
     with ThreadPoolExecutor(2) as pool:
-        answers = [asked.result(20) for asked in [pool.submit(document.get) for _ in range(2)]]
+        answers = [asked.result(PATIENCE) for asked in [pool.submit(document.get) for _ in range(2)]]
     assert answers == ["document 1", "document 1"]
     assert fetched == ["call"]
 
@@ -172,7 +173,7 @@ def test_13_while_one_thread_fetches_again_the_others_go_on(clock: FrozenClock) 
         answer = next(answers)
         if answer == "new":
             begun.set()
-            done.wait(20)
+            done.wait(PATIENCE)
         return answer
 
     document = Document(fetch, clock)
@@ -180,10 +181,10 @@ def test_13_while_one_thread_fetches_again_the_others_go_on(clock: FrozenClock) 
     clock.advance(FRESH + 1)
     with ThreadPoolExecutor(1) as pool:
         fetching = pool.submit(document.get)
-        assert begun.wait(20)
+        assert begun.wait(PATIENCE)
         assert document.get() == "old", "without waiting for a provider that may be slow"
         done.set()
-        assert fetching.result(20) == "new"
+        assert fetching.result(PATIENCE) == "new"
     assert document.get() == "new"
 
 

@@ -24,8 +24,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from asok_auth_core.settings import MailSettings
+from asok_auth_core.testing.waiting import PATIENCE
 
 USERNAME, PASSWORD = "auth@app.example", "correct horse"
+
+
+def _open_gate() -> threading.Event:
+    gate = threading.Event()
+    gate.set()
+    return gate
 
 
 @dataclass
@@ -34,7 +41,7 @@ class Inbox:
 
     rcpt_replies: list[str] = field(default_factory=list)
     data_replies: list[str] = field(default_factory=list)
-    delay: float = 0.0
+    gate: threading.Event = field(default_factory=_open_gate)
     envelopes: list[Envelope] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
@@ -48,7 +55,8 @@ class Inbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        await asyncio.sleep(self.delay)
+        while not self.gate.is_set():
+            await asyncio.sleep(0.01)
         if self.data_replies:
             return self.data_replies.pop(0)
         self.encrypted.append(session.ssl is not None)
@@ -83,7 +91,12 @@ class Server:
     stop: Callable[[], None]
 
     def settings(self, **values: object) -> MailSettings:
-        given = {"host": "localhost", "port": self.port, "sender": "App <auth@app.example>", "timeout": 5.0}
+        given = {
+            "host": "localhost",
+            "port": self.port,
+            "sender": "App <auth@app.example>",
+            "timeout": PATIENCE,
+        }
         return MailSettings(**{**given, **values})
 
 
@@ -215,7 +228,7 @@ def scripted_server() -> Iterator[Callable[[Callable[[socket.socket], None]], in
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from asok_auth_core.contracts import MailTransport
 from asok_auth_core.errors import MailError, MailPermanent, MailTemporary
 from asok_auth_core.mail.outbox import Outbox
 from asok_auth_core.testing.mail_transport import MailTransportContract, ReceivedMail, TransportUnderTest
+from asok_auth_core.testing.waiting import PATIENCE
 from asok_auth_core.types import OutgoingMail
 
 PAGE = Path(__file__).parents[2] / "docs" / "mail.md"
@@ -96,6 +97,6 @@ def test_its_answers_become_what_the_page_says(
     service.status = status
     outbox = Outbox(documented(service.url), on_result=lambda *result: None, first_retry=60)
     delivery = outbox.post(OutgoingMail("ann@app.example", "Hello", "text"))
-    assert delivery.wait(5) == state
+    assert delivery.wait(PATIENCE) == state
     assert isinstance(delivery.error, kind)
     outbox.close(2)

@@ -11,6 +11,7 @@ import pytest
 from asok_auth_core.contracts import MailTransport
 from asok_auth_core.errors import MailError, MailTemporary
 from asok_auth_core.mail.outbox import Outbox
+from asok_auth_core.testing.waiting import PATIENCE
 from asok_auth_core.types import OutgoingMail
 
 THREADS, EACH = 16, 500
@@ -59,7 +60,7 @@ def test_every_mail_goes_out_exactly_once_and_is_reported_once_as_final(seed: in
         thread.start()
     for thread in threads:
         thread.join()
-    while outbox.flush(5):
+    while outbox.flush(PATIENCE):
         continue
     outbox.close()
     expected = Counter({f"{number}/{index}": 1 for number in range(THREADS) for index in range(EACH)})

@@ -80,7 +80,7 @@ class Suite(LoginMethodContract):
 
     def log_in(self, auth: Auth, parts: TestParts, browser: Browser) -> WebResponse:
         browser.post("/auth/pin/send", {"email": "ada@example.com"})
-        auth.outbox.flush(5)
+        auth.outbox.flush(60)
         [pin] = re.findall("[0-9]{22}", parts.mail.sent[-1].text)
         return self.enter(browser, pin)
 

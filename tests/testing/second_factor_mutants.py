@@ -35,7 +35,7 @@ class MailCode(SecondFactor):
         self.auth.state.put(self.key(user, code), b"1", CODE_LIFETIME)
         address = self.auth.users.email_of(user)
         assert address is not None
-        self.auth.outbox.post(OutgoingMail(address, "Your code", code)).wait(20)
+        self.auth.outbox.post(OutgoingMail(address, "Your code", code)).wait(60)
 
     def challenge(self, request: WebRequest, user: User) -> Markup:
         return Markup('<label>Code <input name="code"></label>')

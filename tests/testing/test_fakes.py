@@ -22,6 +22,7 @@ from asok_auth_core.testing.fakes import (
 )
 from asok_auth_core.testing.oauth_app import OAuthApp
 from asok_auth_core.testing.parts import Browser
+from asok_auth_core.testing.waiting import PATIENCE
 
 
 def test_a_browser_keeps_its_session_and_its_cookies() -> None:
@@ -76,7 +77,7 @@ def test_credentials_are_unique_replaced_once_and_removed_once() -> None:
     barrier = threading.Barrier(8)
 
     def replace(number: int) -> None:
-        barrier.wait(5)
+        barrier.wait(PATIENCE)
         results.append(store.replace(row, {"step": number}) is not None)
 
     threads = [threading.Thread(target=replace, args=(n,)) for n in range(8)]

@@ -18,6 +18,7 @@ from asok_auth_core.mail.file import FileTransport
 from asok_auth_core.mail.smtp import SmtpTransport
 from asok_auth_core.settings import MailSettings
 from asok_auth_core.testing.mail_transport import MailTransportContract, ReceivedMail, TransportUnderTest
+from asok_auth_core.testing.waiting import PATIENCE
 
 
 class Postbox:
@@ -43,8 +44,10 @@ class TestSmtpTransport(MailTransportContract):
         postbox = Postbox()
         controller = LoopbackController(postbox, hostname="127.0.0.1", port=0)
         controller.start()
-        settings = MailSettings(host="127.0.0.1", port=controller.port, sender="auth@app.example", timeout=5)
-        gone = MailSettings(host="127.0.0.1", port=9, sender="auth@app.example", timeout=1)
+        settings = MailSettings(
+            host="127.0.0.1", port=controller.port, sender="auth@app.example", timeout=PATIENCE
+        )
+        gone = MailSettings(host="127.0.0.1", port=9, sender="auth@app.example", timeout=PATIENCE)
         yield TransportUnderTest(SmtpTransport(settings), lambda: postbox.received, SmtpTransport(gone))
         controller.stop()
 
@@ -156,7 +159,6 @@ def test_unsafe_transports_fail_where_they_are_unsafe(tmp_path: Path) -> None:
         env={**os.environ, "COLUMNS": "300"},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     failed = {

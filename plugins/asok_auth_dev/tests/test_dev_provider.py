@@ -23,6 +23,7 @@ from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OAuth2Provider
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import BASE_URL, OAuthApp, error_code, location
+from asok_auth_core.testing.waiting import PATIENCE
 
 VERIFIER = "v" * 43
 
@@ -39,7 +40,7 @@ class LocalApp:
     def __init__(self, provider: OAuth2Provider, local: DevProvider, root: Path) -> None:
         settings = {provider.name: local.settings()[provider.name]}
         self.app = OAuthApp(provider, root, config={"PROVIDERS": settings}, debug=True)
-        self.transport = Transport(debug=True, read_timeout=0.5, deadline=2)
+        self.transport = Transport(debug=True, read_timeout=PATIENCE, deadline=PATIENCE)
         self.app.oauth = OAuthMethod(self.app.auth, send=self.transport)
         self.app.auth.login_methods["oauth"] = self.app.oauth
         self.app.router = Router(self.app.auth)
@@ -48,10 +49,10 @@ class LocalApp:
     def log_in(self, person: str, browser: FakeRequest | None = None) -> tuple[FakeRequest, str]:
         """Choose ``person`` at the provider; the browser's request, and where it leads or its error."""
         request, url = self.app.begin(browser or FakeRequest())
-        page = requests.get(url, timeout=5)
+        page = requests.get(url, timeout=PATIENCE)
         assert page.status_code == 200
         assert "Who are you?" in page.text
-        answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+        answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=PATIENCE)
         request, response = self.app.finish(request, answer.headers["Location"])
         return request, location(response) if response.status == 303 else error_code(response)
 
@@ -96,7 +97,7 @@ def test_the_persons_no_is_said(app: LocalApp) -> None:
 
 def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.begin(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=PATIENCE)
     local.down = True
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -104,7 +105,7 @@ def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -
 
 def test_13_a_provider_that_is_slow_is_given_up(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.begin(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=PATIENCE)
     local.delay = 1
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -149,7 +150,7 @@ def test_githubs_token_errors_come_with_status_200(local: DevProvider) -> None:
     url, headers = f"{local.url}/github/token", {"Accept": "application/json"}
     body = {"grant_type": "authorization_code", "code": "no"}
     body |= {"client_id": "dev-client", "client_secret": "dev-secret"}
-    reply = requests.post(url, data=body, headers=headers, timeout=5)
+    reply = requests.post(url, data=body, headers=headers, timeout=PATIENCE)
     assert reply.status_code == 200
     assert reply.json()["error"] == "invalid_grant"
 
@@ -172,7 +173,7 @@ def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
         params=asked,
         data={"person": "1001"},
         allow_redirects=False,
-        timeout=5,
+        timeout=PATIENCE,
     )
     if change in ("no challenge", "plain"):
         assert answer.status_code == 400
@@ -188,7 +189,7 @@ def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
         del form["code_verifier"]
     if change == "another client":
         form["client_secret"] = "wrong"
-    reply = requests.post(f"{local.url}/google/token", data=form, timeout=5)
+    reply = requests.post(f"{local.url}/google/token", data=form, timeout=PATIENCE)
     assert reply.status_code in (400, 401)
     assert "access_token" not in reply.text
 
@@ -200,7 +201,7 @@ def test_another_redirect_address_is_refused_on_the_page(local: DevProvider) -> 
         params=asked,
         data={"person": "1001"},
         allow_redirects=False,
-        timeout=5,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 400
 

@@ -12,6 +12,7 @@ from asok.testing import TestClient, TestResponse
 from asok_auth_dev.provider import DevProvider
 
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.waiting import PATIENCE
 
 APP_URL = "http://localhost"
 START = """\
@@ -89,7 +90,7 @@ def press(client: TestClient, name: str, next_url: str = "") -> str:
 
 def choose(url: str, person: str) -> str:
     """Choose ``person`` at the provider; the path of the app that the browser is sent back to."""
-    answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=PATIENCE)
     return answer.headers["Location"].removeprefix(APP_URL)
 
 

@@ -23,7 +23,7 @@ class TestDevelopmentTransport(MailTransportContract):
         def received() -> list[ReceivedMail]:
             return [ReceivedMail(mail.recipients, mail.message) for mail in server.mailbox.mails()]
 
-        gone = SmtpTransport(MailSettings(host="127.0.0.1", port=9, sender="auth@app.example", timeout=1))
+        gone = SmtpTransport(MailSettings(host="127.0.0.1", port=9, sender="auth@app.example", timeout=60))
         return TransportUnderTest(development_transport(Settings(debug=True)), received, gone)
 
 

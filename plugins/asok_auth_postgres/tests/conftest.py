@@ -25,6 +25,13 @@ def contract_url(running_server: Server) -> str:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores wait long for an answer in this test: a busy machine is not an outage."""
+    monkeypatch.setattr("asok_auth_postgres.connections.CONNECTING", 30.0)
+    monkeypatch.setattr("asok_auth_postgres.store.DEADLINE", 60.0)
+
+
+@pytest.fixture
 def make_server() -> Iterator[Callable[..., Server]]:
     """Makes servers of the test's own, not started yet; all are removed at the end."""
     made: list[Server] = []

@@ -6,11 +6,19 @@ import os
 from functools import partial
 
 import pytest
-from asok_auth_postgres import PostgresStateStore
+from asok_auth_postgres import PostgresStateStore, connections, store
 
 from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
+from asok_auth_core.types import Clock
 
 
+def open_patiently(url: str, clock: Clock | None = None) -> PostgresStateStore:
+    """What the fixture ``patient`` does, in a worker process too."""
+    connections.CONNECTING, store.DEADLINE = 30.0, 60.0
+    return PostgresStateStore(url, clock)
+
+
+@pytest.mark.usefixtures("patient")
 class TestPostgres(StateStoreContract):
     processes = 4
     kills = 1
@@ -18,7 +26,7 @@ class TestPostgres(StateStoreContract):
 
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenStore:
-        return partial(PostgresStateStore, contract_url)
+        return partial(open_patiently, contract_url)
 
 
 @pytest.mark.slow

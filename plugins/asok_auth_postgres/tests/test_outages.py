@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import psycopg
 import pytest
-from asok_auth_postgres import PostgresStateStore
+from asok_auth_postgres import PostgresStateStore, connections
+from asok_auth_postgres import store as store_module
 
 from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
 from asok_auth_core.testing.outages import (
@@ -24,6 +24,7 @@ from asok_auth_core.testing.outages import (
     wait_until_writable,
 )
 from asok_auth_core.testing.postgres_server import PostgresServer
+from asok_auth_core.testing.waiting import wait_until
 
 
 class Server(Protocol):
@@ -88,12 +89,10 @@ def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
 
             with pytest.raises(psycopg.Error):
                 use_up()
-            end = time.monotonic() + 10
-            while store_failure(lambda: store.take("nothing")) is None:
-                assert time.monotonic() < end, "the server does not end"
+            wait_until(lambda: store_failure(lambda: store.take("nothing")) is not None, "the server to end")
             make_room(disk)
             server.start()
-        wait_until_writable(store, 5)
+        wait_until_writable(store)
         assert store.take("taken") is None
         assert store.take("left") == b"v"
         assert store.take("left") is None
@@ -102,6 +101,7 @@ def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
         store.close()
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
 def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
     store = PostgresStateStore(server.url)
@@ -112,6 +112,7 @@ def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("seconds", [HOURS, -HOURS])
 def test_the_servers_clock_is_stepped(make_server: MakeServer, seconds: int) -> None:
     server = make_server()
@@ -144,13 +145,10 @@ def test_1_a_synchronous_standby_is_promoted(make_server: MakeServer) -> None:
     primary.ask("ALTER SYSTEM SET synchronous_standby_names = 'two'")
     primary.ask("SELECT pg_reload_conf()")
 
-    def follows() -> None:
-        end = time.monotonic() + 20
-        while primary.ask("SELECT sync_state FROM pg_stat_replication") != [("sync",)]:
-            assert time.monotonic() < end, "the standby does not follow"
-            time.sleep(0.05)
+    def follows() -> bool:
+        return primary.ask("SELECT sync_state FROM pg_stat_replication") == [("sync",)]
 
-    follows()
+    wait_until(follows, "the standby to follow")
     hosts = quote(f"{sockets(primary)},{sockets(standby)}", safe="")
     store = PostgresStateStore(
         f"postgresql://postgres@/postgres?host={hosts}&target_session_attrs=read-write"
@@ -164,13 +162,13 @@ def test_1_a_synchronous_standby_is_promoted(make_server: MakeServer) -> None:
         standby.stop("immediate")
         assert store_failure(lambda: store.take("link39")) is not None
         standby.start()
-        follows()
+        wait_until(follows, "the standby to follow")
         once = [store.take("link39"), store.take("link39")]
         assert once in ([None, None], [b"v", None])
         primary.stop("immediate")
         assert store_failure(lambda: store.take("link20")) is not None
         standby.ask("SELECT pg_promote()")
-        wait_until_writable(store, 10)
+        wait_until_writable(store)
         assert [number for number in used if store.take(f"link{number}") is not None] == []
         assert [store.take(f"link{number}") for number in range(20, 39)] == [b"v"] * 19
         assert store.incr("attempts", 600) == 4
@@ -178,15 +176,21 @@ def test_1_a_synchronous_standby_is_promoted(make_server: MakeServer) -> None:
         store.close()
 
 
+def open_patiently(port: int) -> PostgresStateStore:
+    """What the fixture ``patient`` does, in a worker process too."""
+    connections.CONNECTING, store_module.DEADLINE = 30.0, 60.0
+    return PostgresStateStore(
+        f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable"
+    )
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("patient")
 def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
     """Before the server has the question, and after it acted but before the answer arrived."""
 
     def opener(port: int) -> Callable[[], PostgresStateStore]:
-        return partial(
-            PostgresStateStore,
-            f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable",
-        )
+        return partial(open_patiently, port)
 
     store = PostgresStateStore(server.url)
     try:

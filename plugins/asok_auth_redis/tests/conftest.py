@@ -36,6 +36,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores first used in this test wait long for an answer: a busy machine is not an outage."""
+    monkeypatch.setattr("asok_auth_redis.connect.STEP", 30.0)
+
+
+@pytest.fixture
 def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Makes further servers, not started yet; all are stopped at the end."""
     made: list[Server] = []
@@ -55,15 +61,15 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def make_sentinel(tmp_path: Path) -> Iterator[Callable[[int], Server]]:
-    """Makes a Sentinel for the service "primary" at a port; it fails over after half a second."""
+    """Makes a Sentinel for the service "primary" at a port; it fails over after three seconds."""
     made: list[Server] = []
 
     def make(primary: int) -> Server:
         config = tmp_path / "sentinel.conf"
         config.write_text(
             f"sentinel monitor primary 127.0.0.1 {primary} 1\n"
-            "sentinel down-after-milliseconds primary 500\n"
-            "sentinel failover-timeout primary 3000\n"
+            "sentinel down-after-milliseconds primary 3000\n"
+            "sentinel failover-timeout primary 10000\n"
         )
         made.append(Server(tmp_path / "sentinel", str(config), "--sentinel"))
         return made[-1]

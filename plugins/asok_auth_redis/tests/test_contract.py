@@ -6,11 +6,18 @@ import os
 from functools import partial
 
 import pytest
-from asok_auth_redis import RedisStateStore
+from asok_auth_redis import RedisStateStore, connect
 
 from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 
 
+def open_patiently(url: str) -> RedisStateStore:
+    """What the fixture ``patient`` does, in a worker process too."""
+    connect.STEP = 30.0
+    return RedisStateStore(url)
+
+
+@pytest.mark.usefixtures("patient")
 class TestRedis(StateStoreContract):
     takes_clock = False
     processes = 4
@@ -19,7 +26,7 @@ class TestRedis(StateStoreContract):
 
     @pytest.fixture
     def open_store(self, contract_url: str) -> OpenStore:
-        return partial(RedisStateStore, contract_url)
+        return partial(open_patiently, contract_url)
 
 
 @pytest.mark.slow

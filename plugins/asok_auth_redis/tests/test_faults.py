@@ -79,6 +79,7 @@ def test_restarted(server: Server, store: RedisStateStore) -> None:
     assert (store.take("taken"), store.take("left")) == (None, b"v")
 
 
+@pytest.mark.usefixtures("patient")
 def test_restarted_while_many_connections_were_idle(server: Server, store: RedisStateStore) -> None:
     def at_once() -> None:
         threads = [threading.Thread(target=store.get, args=("k",)) for _ in range(8)]

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -52,6 +52,7 @@ def works(store: RedisStateStore) -> None:
         assert store.get(key) is None
 
 
+@pytest.mark.usefixtures("patient")
 def test_unix_socket(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server("--unixsocket", str(tmp_path / "s"))
     server.start()
@@ -138,6 +139,7 @@ def tls_port(make_server: MakeServer, tmp_path: Path) -> Iterator[tuple[int, Pat
         thread.join()
 
 
+@pytest.mark.usefixtures("patient")
 def test_tls(tls_port: tuple[int, Path]) -> None:
     port, pem = tls_port
     store = RedisStateStore(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={pem}")
@@ -147,6 +149,7 @@ def test_tls(tls_port: tuple[int, Path]) -> None:
         store.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_tls_with_a_certificate_of_nobody_we_trust(tls_port: tuple[int, Path], tmp_path: Path) -> None:
     port, _ = tls_port
     other = certificate(tmp_path, "other")
@@ -157,12 +160,27 @@ def test_tls_with_a_certificate_of_nobody_we_trust(tls_port: tuple[int, Path], t
         store.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_tls_with_a_certificate_for_another_name(tls_port: tuple[int, Path]) -> None:
     port, pem = tls_port
     store = RedisStateStore(f"rediss://localhost:{port}/0?ssl_ca_certs={pem}")
     with pytest.raises(StoreUnavailable, match="certificate"):
         store.get("k")
     store.close()
+
+
+@contextmanager
+def opened_patiently(url: str) -> Iterator[RedisStateStore]:
+    """What the fixture ``patient`` does, for one store of a test that needs others with real limits."""
+    with pytest.MonkeyPatch.context() as limits:
+        limits.setattr("asok_auth_redis.connect.STEP", 30.0)
+        limits.setattr("asok_auth_redis.connect.SENTINELS", 30.0)
+        store = RedisStateStore(url)
+        store.get("k")
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 # -- Sentinel -------------------------------------------------------------------------------------
@@ -180,9 +198,12 @@ def test_sentinel_follows_a_failover(make_server: MakeServer, make_sentinel: Mak
     sentinel = make_sentinel(primary.port)
     sentinel.start()
     wait_until(lambda: b"slaves=1" in sentinel.ask("INFO", "sentinel"), "a Sentinel that knows the replica")
-    store = RedisStateStore(f"redis+sentinel://127.0.0.1:{sentinel.port}/primary/0")
-    try:
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/primary/0"
+    with opened_patiently(url) as store:
         works(store)
+    store = RedisStateStore(url)
+    try:
+        store.get("k")
         primary.stop()
         assert store_failure(lambda: store.add("k", b"v", 60)) is not None
         wait_until_writable(store)
@@ -200,7 +221,7 @@ def knows(node: Server, fact: bytes) -> None:
 
 @pytest.mark.slow
 def test_cluster(make_server: MakeServer) -> None:
-    nodes = [make_server("--cluster-enabled", "yes", "--cluster-node-timeout", "1000") for _ in range(3)]
+    nodes = [make_server("--cluster-enabled", "yes", "--cluster-node-timeout", "5000") for _ in range(3)]
     bounds = [(0, 5460), (5461, 10922), (10923, 16383)]
     for node, (low, high) in zip(nodes, bounds, strict=True):
         node.start()
@@ -210,21 +231,25 @@ def test_cluster(make_server: MakeServer) -> None:
     for node in nodes:
         knows(node, b"cluster_state:ok")
         knows(node, b"cluster_known_nodes:3")
-    store = RedisStateStore(f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}")
-    try:
-        works(store)
+    url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
+    with opened_patiently(url) as patient:
+        works(patient)
         for number in range(50):
-            store.put(f"spread{number}", b"v", 60)
+            patient.put(f"spread{number}", b"v", 60)
         sizes = [int(node.ask("DBSIZE").strip().lstrip(b":")) for node in nodes]
         assert min(sizes) > 0, "all three nodes hold keys"
-        assert len(store.info()) == 3
-        nodes[2].stop()
-        refusals = [store_failure(lambda key=f"spread{number}": store.get(key)) for number in range(12)]
-        assert len(list(filter(None, refusals))) > 0
-        nodes[2].start()
-        knows(nodes[0], b"cluster_state:ok")
-        knows(nodes[2], b"cluster_state:ok")
+        assert len(patient.info()) == 3
+        store = RedisStateStore(url)
+        try:
+            store.get("k")
+            nodes[2].stop()
+            failures = (store_failure(lambda key=f"spread{number}": store.get(key)) for number in range(50))
+            assert next(filter(None, failures))
+            nodes[2].start()
+            knows(nodes[0], b"cluster_state:ok")
+            knows(nodes[2], b"cluster_state:ok")
+            wait_until_writable(store)
+        finally:
+            store.close()
         for number in range(50):
-            assert store.add(f"after{number}", b"v", 60)
-    finally:
-        store.close()
+            assert patient.add(f"after{number}", b"v", 60)
