@@ -1,15 +1,37 @@
-"""What every test run of this repository has: no time limits of Hypothesis, and the skipped tests explained."""
+"""For every test of this repository: what would waste time or depend on it, and a list of skipped tests."""
 
 from __future__ import annotations
 
+import gc
+import hashlib
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Both limits are times, which a busy machine exceeds.
+# Without the two limits that are times: other processes may keep a test waiting.
 settings.register_profile("repository", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repository")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_password_hashes() -> Iterator[None]:
+    """Hash with a thousandth of the rounds: Asok's 600,000 take 0.2 s each, which no test is about."""
+    full = hashlib.pbkdf2_hmac
+
+    def short(name: str, password: bytes, salt: bytes, rounds: int, dklen: int | None = None) -> bytes:
+        return full(name, password, salt, max(1, rounds // 1000), dklen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashlib, "pbkdf2_hmac", short)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """Leave all modules and tests out of what the garbage collector looks through from now on."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -17,7 +39,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     if not skipped:
         return
-    terminalreporter.section(f"{len(skipped)} tests were skipped")
+    terminalreporter.section(f"{len(skipped)} skipped tests")
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count:4} {reason}")

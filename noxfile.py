@@ -1,13 +1,15 @@
-"""Every check of this repository, one session each; ``nox -l`` explains them, ``nox`` runs them.
+"""Every check of this repository, one session each; ``nox -l`` explains them.
 
-Nothing is tested from the source tree: core and every folder under ``plugins/`` are built into
-wheels once a run, and each session installs those.
+``nox`` runs ``checks`` and ``tests``; ``nox -s full`` runs everything else. Nothing is tested from the
+source tree: core and every folder under ``plugins/`` are built into wheels once a run, and each session
+installs those.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,31 +21,41 @@ from packaging.version import Version
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False  # the session `interpreters` reports them
-nox.options.sessions = [
-    "interpreters",
-    "lint",
-    "imports",
-    "types",
-    "isolation",
-    "tests",
-    "coverage",
-    "slow",
-    "minimums",
-    "thirdparty",
-    "docs",
-]
+nox.options.sessions = ["checks", "tests"]
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
-# Interpreters that pyenv keeps are found without being activated.
+# Interpreters that pyenv keeps are found without being activated, and before its shims, which fail.
 PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
 os.environ["PATH"] = os.pathsep.join(
-    [os.environ.get("PATH", ""), *map(str, sorted(PYENV.glob("versions/3.1[0-3]*/bin")))]
+    [*map(str, sorted(PYENV.glob("versions/3.1[0-3]*/bin"))), os.environ.get("PATH", "")]
 )
 
 ROOT = Path(__file__).parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+OTHERS = [version for version in PYTHONS if version != OWN]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+CHECKS = ("types", "docs", "imports", "isolation", "lint")
+FULL = (
+    "interpreters",
+    "debian",
+    *(f"matrix-{version}" for version in OTHERS),
+    "minimums",
+    "slow",
+    "browser",
+    "thirdparty",
+    "newplugins",
+)
+DEBIAN = {
+    "mariadb-server": "mariadbd",
+    "oathtool": "oathtool",
+    "faketime": "/usr/lib/*/faketime/libfaketimeMT.so.1",
+    "chromium": "chromium",
+}
+"""Debian packages that tests need; for each a command or file that shows whether it is installed."""
+
 # One more than there are cores, since many tests wait for a server or a process.
-EVERY_CORE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--timeout", "300")
+EVERY_CORE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+QUICK = ("-m", "not slow", *EVERY_CORE)
 BUILD_ONLY = ("setuptools>=77", "build")
 LEFT_OUT = shutil.ignore_patterns("build", "dist", "*.egg-info", "__pycache__", "tests", ".*")
 
@@ -53,13 +65,14 @@ _wheels: list[str] = []
 def wheels(session: nox.Session) -> list[str]:
     """Wheels of core and all plugins, built once a run from a copy without left-overs."""
     if not _wheels:
-        session.install(*BUILD_ONLY)
-        out = Path(session.cache_dir) / "wheels"
-        shutil.rmtree(out, ignore_errors=True)
-        for folder in (ROOT, *PLUGINS):
-            build(session, folder, out)
+        out = Path(os.environ.get("WHEELS") or Path(session.cache_dir) / "wheels")
+        if "WHEELS" not in os.environ:
+            session.install(*BUILD_ONLY)
+            shutil.rmtree(out, ignore_errors=True)
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(lambda folder: build(session, folder, out), (ROOT, *PLUGINS)))
         _wheels.extend(str(path) for path in sorted(out.glob("*.whl")))
-        session.log("Built %s", ", ".join(Path(path).name for path in _wheels))
+        session.log("Wheels: %s", ", ".join(Path(path).name for path in _wheels))
     return _wheels
 
 
@@ -92,7 +105,13 @@ def group(name: str) -> list[str]:
 def install_all(session: nox.Session, *groups: str, constraints: Path | None = None) -> None:
     """Install the wheels and the dependency groups, and make sure the wheels are what is imported."""
     extra = [] if constraints is None else ["--constraint", str(constraints)]
-    session.install(*extra, *wheels(session), *(item for name in groups for item in group(name)))
+    # Asok forbids Python to write bytecode, so every process of a test would compile all modules again.
+    session.install(
+        *extra,
+        *wheels(session),
+        *(item for name in groups for item in group(name)),
+        env={"UV_COMPILE_BYTECODE": "1"},
+    )
     session.run(
         *("python", "-I", "-c"),
         "import asok_auth_core, pathlib, sys;"
@@ -102,37 +121,112 @@ def install_all(session: nox.Session, *groups: str, constraints: Path | None = N
     )
 
 
-@nox.session(venv_backend="none")
-def interpreters(session: nox.Session) -> None:
-    """Say which of Python 3.10 to 3.13 are here; fail only if none is."""
-    missing = []
-    for version in PYTHONS:
-        probe = f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
-        names = [sys.executable, *_on_path(f"python{version}"), *_on_path("python3")]
-        path = next((p for p in names if _answers(session, p, probe)), None)
-        session.log("Python %s: %s", version, path or "MISSING")
-        if path is None:
-            missing.append(version)
-    if len(missing) == len(PYTHONS):
-        session.error(f"None of Python {', '.join(PYTHONS)} is on PATH, so nothing would be tested.")
-    for version in missing:
-        session.warn(f"NOT TESTED on Python {version}: there is no python{version} on PATH.")
+def install_wheels(session: nox.Session, folders: list[str]) -> None:
+    """Build each folder into a wheel, from a copy, and install them all as an index would give them."""
+    session.install(*BUILD_ONLY)
+    out = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(out, ignore_errors=True)
+    for folder in folders:
+        build(session, Path(folder), out)
+    session.install("--no-deps", *(str(path) for path in out.glob("*.whl")))
 
 
-def _on_path(name: str) -> list[str]:
+def install_debian(session: nox.Session, *packages: str) -> None:
+    """Install those of ``packages`` that are missing; if that cannot be done, say what is not tested."""
+    missing = [package for package in packages if not _is_installed(package)]
+    if not missing:
+        return
+    command = f"apt-get install {' '.join(missing)}"
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        session.warn(f"NOT TESTED: what needs {', '.join(missing)}. As root on Debian: {command}")
+        return
+    # Packages of servers start them, unless this file exits with 101.
+    policy = Path("/usr/sbin/policy-rc.d")
+    forbid = not policy.exists()
+    if forbid:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        for arguments in (["update", "-qq"], ["install", "-qq", "--no-install-recommends", "-y", *missing]):
+            session.run(
+                *("apt-get", *arguments),
+                env={"DEBIAN_FRONTEND": "noninteractive"},
+                external=True,
+                silent=True,
+                success_codes=range(256),
+            )
+    finally:
+        if forbid:
+            policy.unlink()
+    if failed := [package for package in missing if not _is_installed(package)]:
+        session.warn(f"NOT TESTED: what needs {', '.join(failed)}. This failed: {command}")
+
+
+def _is_installed(package: str) -> bool:
+    sign = DEBIAN[package]
+    return any(Path("/").glob(sign[1:])) if sign.startswith("/") else shutil.which(sign) is not None
+
+
+def interpreter(version: str) -> str | None:
+    """The path of a Python of this version that starts (a shim of pyenv may not), or None."""
+    probe = f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
     folders = os.environ.get("PATH", "").split(os.pathsep)
-    return [path for folder in folders if (path := shutil.which(name, path=folder))]
+    found = [shutil.which(f"python{version}", path=folder) for folder in folders]
+    for path in (sys.executable, *filter(None, found)):
+        if subprocess.run([path, "-c", probe], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
 
 
-def _answers(session: nox.Session, path: str, probe: str) -> bool:
-    return (
-        session.run(path, "-c", probe, external=True, silent=True, log=False, success_codes=range(256)) == ""
-    )
+# -- what `nox` runs ---------------------------------------------------------------------------------
+
+
+@nox.session
+def checks(session: nox.Session) -> None:
+    """Run types, docs, imports, isolation and lint, as many at a time as there are cores."""
+    wheels(session)
+    environment = {**os.environ, "WHEELS": str(Path(session.cache_dir) / "wheels")}
+
+    def run(name: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-m", "nox", "--noxfile", __file__, "--session", name],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        print(done.stdout, end="", file=sys.stderr, flush=True)
+        return done.returncode
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        codes = list(pool.map(run, CHECKS))
+    if failed := [name for name, code in zip(CHECKS, codes, strict=True) if code]:
+        session.error(f"Failed: {', '.join(failed)}.")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run pytest without the slow tests and report the coverage of core; arguments go to pytest."""
+    install_all(session, "test", "coverage")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    for old in ROOT.glob(".coverage*"):
+        old.unlink()
+    pytest = str(Path(session.bin) / "pytest")
+    session.run("coverage", "run", pytest, *QUICK, env={"COVERAGE_FILE": str(ROOT / ".coverage")})
+    session.run("coverage", "combine", "--quiet", success_codes=[0, 1])
+    session.run("coverage", "report")
+
+
+# -- what `checks` runs ------------------------------------------------------------------------------
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff: rules and format, over everything."""
+    """Check the rules and the format of all files with ruff."""
     session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -140,14 +234,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """import-linter: layers import downward only, only the adapter imports asok, the engine is pure."""
+    """Check with import-linter that imports go down the layers and that only the adapter imports asok."""
     install_all(session, "imports")
     session.run("lint-imports")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict over core and every plugin."""
+    """Check the types of core and every plugin with mypy --strict."""
     install_all(session, "types", "test")
     packages = [str(folder.relative_to(ROOT) / folder.name) for folder in PLUGINS]
     session.run("mypy", "asok_auth_core", *packages)
@@ -155,7 +249,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def isolation(session: nox.Session) -> None:
-    """Import each module alone, in its own process, with every warning an error."""
+    """Import each module in a process without any other of ours, with every warning an error."""
     install_all(session, "test")
     folders = [ROOT / "asok_auth_core", *(folder / folder.name for folder in PLUGINS)]
     modules = sorted(
@@ -164,60 +258,64 @@ def isolation(session: nox.Session) -> None:
         for path in folder.rglob("*.py")
         if "scaffold" not in path.parts
     )
-
-    def load(module: str) -> None:
-        session.run("python", "-I", "-W", "error", "-c", f"import {module}", silent=True, log=False)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(load, modules))
+    session.run("python", "-I", "-W", "error", "tools/isolation.py", *modules, log=False)
     session.log("%d modules import alone without a warning.", len(modules))
 
 
-@nox.session(python=PYTHONS)
-def tests(session: nox.Session) -> None:
-    """pytest without the slow proofs, on every interpreter that is here; arguments go to pytest."""
-    install_all(session, "test", "coverage")
-    arguments = session.posargs or ["-m", "not slow", *EVERY_CORE]
-    if session.python != _covered() or session.posargs:
-        session.run("pytest", *arguments)
-        return
-    for old in ROOT.glob(".coverage*"):
-        old.unlink()
-    pytest = str(Path(session.bin) / "pytest")
-    session.run("coverage", "run", pytest, *arguments, env={"COVERAGE_FILE": str(ROOT / ".coverage")})
-
-
-def _covered() -> str:
-    """The interpreter whose test run is measured: the one that runs nox, or the lowest."""
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return own if own in PYTHONS else PYTHONS[0]
-
-
 @nox.session
-def coverage(session: nox.Session) -> None:
-    """Lines and branches of core that `tests` ran through; fails below what holds today."""
-    session.install(*group("coverage"))
-    if not list(ROOT.glob(".coverage*")):
-        session.error("No data: run `nox -s tests coverage` with the interpreter that nox runs on.")
-    session.run("coverage", "combine", "--quiet", success_codes=[0, 1])
-    session.run("coverage", "report")
+def docs(session: nox.Session) -> None:
+    """Build the site with strict links; `nox -s docs -- serve` shows it while you write."""
+    install_all(session, "docs")
+    if session.posargs == ["serve"]:
+        session.run("mkdocs", "serve")
+    else:
+        session.run("mkdocs", "build", "--strict", "--site-dir", str(Path(session.create_tmp()) / "site"))
 
 
-@nox.session
-def slow(session: nox.Session) -> None:
-    """pytest with the slow proofs only (races over processes, kill -9, mutations), on one interpreter."""
-    install_all(session, "test", "demo")
-    session.run("pytest", "-m", "slow", *session.posargs)
+# -- what `nox -s full` runs -------------------------------------------------------------------------
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session(venv_backend="none")
+def full(session: nox.Session) -> None:
+    """Run what `nox` leaves out: all sessions from `interpreters` to `newplugins`."""
+    for name in FULL:
+        session.notify(name)
+
+
+@nox.session(venv_backend="none")
+def interpreters(session: nox.Session) -> None:
+    """Say which of Python 3.10 to 3.13 are missing here and therefore not tested."""
+    for version in PYTHONS:
+        path = interpreter(version)
+        session.log("Python %s: %s", version, path or "MISSING")
+        if path is None:
+            session.warn(f"NOT TESTED: Python {version}. There is no python{version} on PATH.")
+
+
+@nox.session(venv_backend="none")
+def debian(session: nox.Session) -> None:
+    """Install the Debian packages that some tests need, if this is root on Debian."""
+    install_debian(session, *DEBIAN)
+    for package in DEBIAN:
+        session.log("%s: %s", package, "installed" if _is_installed(package) else "MISSING")
+
+
+# Everything is repeated: tests that do not depend on the interpreter take only seconds.
+@nox.session(python=OTHERS)
+def matrix(session: nox.Session) -> None:
+    """Run pytest without the slow tests on every other interpreter."""
+    install_all(session, "test")
+    session.run("pytest", *QUICK, *session.posargs)
+
+
+@nox.session(python=next(filter(interpreter, PYTHONS), OWN))
 def minimums(session: nox.Session) -> None:
-    """pytest with the lowest version of each dependency that our metadata allows."""
+    """Run pytest without the slow tests with the lowest versions we allow, on the lowest interpreter."""
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text("\n".join(lowest_versions()) + "\n")
     session.log("Lowest versions: %s", ", ".join(lowest_versions()))
     install_all(session, "test", constraints=constraints)
-    session.run("pytest", "-m", "not slow", *EVERY_CORE, *session.posargs)
+    session.run("pytest", *QUICK, *session.posargs)
 
 
 def lowest_versions() -> list[str]:
@@ -238,18 +336,49 @@ def lowest_versions() -> list[str]:
     return [f"{name}=={version}" for name, version in sorted(lowest.items())]
 
 
+# One interpreter is enough: these test locks, servers and protocols.
 @nox.session
-def contracts(session: nox.Session) -> None:
-    """The contract suites: every plugin of ours green, every seeded fault red."""
-    install_all(session, "test")
-    session.run(
-        "pytest", "-k", "contract or mutant or unsafe or fault", "-v", "--no-header", *session.posargs
-    )
+def slow(session: nox.Session) -> None:
+    """Run the slow tests (races, kill -9, outages) and those that need a Debian package."""
+    install_all(session, "test", "demo")
+    session.run("pytest", "-m", "slow or debian", "--timeout", "1800", *EVERY_CORE, *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Test the demo in headless Chromium: by mouse, by keyboard, without JavaScript, with axe-core."""
+    chromium = _chromium(session)
+    install_all(session, "test", "browser", "demo")
+    session.run("pytest", "tests/browser", *session.posargs, env={"CHROMIUM": chromium})
+
+
+def _chromium(session: nox.Session) -> str:
+    """The variable CHROMIUM or a browser on PATH; on Debian as root, installed if it is missing."""
+    found = os.environ.get("CHROMIUM") or shutil.which("google-chrome")
+    if found is None:
+        install_debian(session, "chromium")
+        found = shutil.which("chromium")
+    if found is None:
+        session.skip("NOT TESTED: the demo in a browser. Install chromium or set the variable CHROMIUM.")
+    return found
+
+
+@nox.session
+def thirdparty(session: nox.Session) -> None:
+    """Build, install and test the plugins of examples/plugins as third parties publish them."""
+    install_all(session, "test", "types")
+    made = sorted(str(path.parent) for path in ROOT.glob("examples/plugins/*/pyproject.toml"))
+    install_wheels(session, made)
+    for path in made:
+        with session.chdir(path):
+            session.run("mypy", Path(path).name.replace("-", "_"))
+            session.run("pytest", "-q", "--no-header", "-W", "error")
+    session.run("asok-auth", "plugins")
 
 
 @nox.session
 def newplugins(session: nox.Session) -> None:
-    """`asok-auth new-plugin` for every kind: built, installed, suite, ruff, mypy; `tests` does it unbuilt."""
+    """Write a plugin of every kind with `asok-auth new-plugin`, install it, run its tests, ruff and mypy."""
     install_all(session, "test", "lint", "types")
     folder = Path(session.create_tmp()) / "new"
     shutil.rmtree(folder, ignore_errors=True)
@@ -274,73 +403,23 @@ def newplugins(session: nox.Session) -> None:
     session.run("asok-auth", "plugins")
 
 
-@nox.session
-def thirdparty(session: nox.Session) -> None:
-    """Three plugins as thirdparty publish them: built as wheels, installed, tested, listed."""
-    install_all(session, "test", "types")
-    made = sorted(str(path.parent) for path in ROOT.glob("examples/plugins/*/pyproject.toml"))
-    install_wheels(session, made)
-    for path in made:
-        with session.chdir(path):
-            session.run("mypy", Path(path).name.replace("-", "_"))
-            session.run("pytest", "-q", "--no-header", "-W", "error")
-    session.run("asok-auth", "plugins")
-
-
-def install_wheels(session: nox.Session, folders: list[str]) -> None:
-    """Build each folder into a wheel, from a copy, and install them all as an index would give them."""
-    session.install(*BUILD_ONLY)
-    out = Path(session.create_tmp()) / "wheels"
-    shutil.rmtree(out, ignore_errors=True)
-    for folder in folders:
-        build(session, Path(folder), out)
-    session.install("--no-deps", *(str(path) for path in out.glob("*.whl")))
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Build the site with strict links; `nox -s docs -- serve` shows it while you write."""
-    install_all(session, "docs")
-    if session.posargs == ["serve"]:
-        session.run("mkdocs", "serve")
-    else:
-        session.run("mkdocs", "build", "--strict", "--site-dir", str(Path(session.create_tmp()) / "site"))
+# -- for people --------------------------------------------------------------------------------------
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Start the demo: a real server with every plugin, no keys, no internet; it prints where to go."""
+    """Start the demo, a server with every plugin, without keys or internet."""
     install_all(session, "demo")
     session.run("python", "examples/demo/serve.py", *session.posargs)
 
 
 @nox.session
-def browser(session: nox.Session) -> None:
-    """Every journey of the demo in headless Chromium: mouse, keyboard alone, no JavaScript; axe-core."""
-    chromium = _chromium(session)
-    install_all(session, "browser", "demo")
-    session.run("pytest", "tests/browser", *session.posargs, env={"CHROMIUM": chromium})
-
-
-@nox.session
 def screenshots(session: nox.Session) -> None:
-    """Take the pictures of docs/images from the demo, light and dark, in headless Chromium."""
+    """Take the screenshots of docs/images from the demo, light and dark."""
     chromium = _chromium(session)
-    install_all(session, "browser", "demo")
+    install_all(session, "test", "browser", "demo")
     folder = str(ROOT / "docs" / "images")
     session.run("pytest", "tests/browser/pictures.py", env={"CHROMIUM": chromium, "PICTURES": folder})
-
-
-def _chromium(session: nox.Session) -> str:
-    """A Chromium on PATH or in CHROMIUM; on Debian as root, installed if it is missing."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
-        session.run("apt-get", "update", "-qq", external=True, silent=True)
-        session.run("apt-get", "install", "-y", "-qq", "chromium", external=True, silent=True)
-        found = shutil.which("chromium")
-    if found is None:
-        session.error("There is no chromium on PATH. Install it, or name one in the variable CHROMIUM.")
-    return found
 
 
 @nox.session

@@ -100,7 +100,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield _address(server, log)
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def _address(server: subprocess.Popen[bytes], log: Path) -> str:
@@ -136,7 +136,7 @@ class Visitor:
             reduced_motion="reduce",
             viewport={"width": 360, "height": 740},
         )
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(60_000)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []

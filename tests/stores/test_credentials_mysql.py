@@ -10,10 +10,9 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import pytest
 from asok.orm.engines.mysql import MySQLEngine
@@ -22,6 +21,7 @@ from asok_auth_core.contracts import CredentialStore
 from asok_auth_core.errors import CredentialExists
 from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.testing.credential_store import CredentialStoreContract, OpenCredentialStore
+from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 SETUP = (
     "CREATE DATABASE auth CHARACTER SET utf8mb4;\n"
@@ -36,12 +36,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
         return
     if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db")):
-        pytest.skip("neither MYSQL_URL nor an installed mariadbd: MySQL/MariaDB is NOT tested here")
+        pytest.skip("mariadbd is missing and MYSQL_URL not set: apt-get install mariadb-server")
     folder = tmp_path_factory.mktemp("mariadb")
     (folder / "setup.sql").write_text(SETUP)
     options = [f"--datadir={folder}/data", *(["--user=root"] if os.geteuid() == 0 else [])]
     install = ["mariadb-install-db", "--no-defaults", *options, "--auth-root-authentication-method=normal"]
-    subprocess.run(install, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    installed = subprocess.run(install, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -51,22 +52,18 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(server, stdout=log, stderr=log)
     try:
-        _wait(port, folder / "log")
+        wait_until(lambda: process.poll() is not None or _listens(port), f"MariaDB on port {port}")
+        assert process.poll() is None, (folder / "log").read_text()
         yield f"mysql://auth:auth@127.0.0.1:{port}/auth"
     finally:
         process.kill()
         process.wait()
 
 
-def _wait(port: int, log: Path) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(log.read_text())
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE):
+        return True
+    return False
 
 
 class EngineStore(SqlCredentialStore):

@@ -119,6 +119,7 @@ def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
         store.close()
 
 
+@pytest.mark.debian
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("seconds", [HOURS, -HOURS])
 def test_the_servers_clock_is_stepped(make_server: MakeServer, seconds: int) -> None:
