@@ -46,7 +46,9 @@ class TokenMethod(LoginMethod):
             if user is None or not self._auth.users.is_active(user):
                 raise TokenRevoked("The token's owner may not log in.")
         except AuthError as error:
-            self._auth.emit("token.refused", method=self.name, client_ip=request.client_ip, reason=error.code)
+            self._auth.events.emit(
+                "token.refused", method=self.name, client_ip=request.client_ip, reason=error.code
+            )
             raise
         request.scopes = verified.scopes
         return user
