@@ -7,7 +7,6 @@ a server's reply text can repeat the recipient or more.
 
 from __future__ import annotations
 
-import ipaddress
 import secrets as system_random
 import smtplib
 import socket
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..contracts import MailTransport
+from ..engine.urls import is_loopback
 from ..errors import MailError, MailPermanent, MailTemporary, SettingError
 from ..settings import MailSettings
 from ..types import Clock, OutgoingMail, Random
@@ -118,7 +118,7 @@ class SmtpTransport(MailTransport):
         self._context = context
         self._clock = clock
         self._random = random
-        if self._username and self._security == "none" and not _is_loopback(settings.host):
+        if self._username and self._security == "none" and not is_loopback(settings.host):
             raise SettingError(
                 'AUTH["MAIL"]["SECURITY"] is "none": the password would cross the network in clear. '
                 'Use "starttls" or "tls", or leave out USERNAME.'
@@ -224,14 +224,7 @@ def _sender(settings: MailSettings) -> Sender:
 def _usual_security(host: str, port: int) -> str:
     if port == SUBMISSIONS_PORT:
         return "tls"
-    return "none" if _is_loopback(host) else "starttls"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    return "none" if is_loopback(host) else "starttls"
 
 
 def _say_goodbye(server: smtplib.SMTP) -> None:

@@ -22,7 +22,7 @@ from asok_auth_core.flows.login import LOGIN_KEY
 from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
 from asok_auth_core.flows.verified_emails import mark_email_verified
-from asok_auth_core.methods.oauth import OAuthApi
+from asok_auth_core.methods.oauth_api import OAuthApi
 from asok_auth_core.oauth_errors import (
     OAuthEmailUnverified,
     OAuthNotConfigured,
