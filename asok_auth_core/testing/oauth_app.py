@@ -7,13 +7,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..contracts import UserDirectory
+from ..flows.login import LOGIN_KEY
 from ..hookspecs import hookimpl
 from ..methods.oauth import OAuthMethod
 from ..pages.router import Router
 from ..providers import OAuth2Provider
 from ..startup import start
 from ..stores.memory import MemoryStateStore
-from ..types import JSON, Event
+from ..types import JSON, Event, User
 from ..web import WebResponse
 from .fake_provider import FakeProvider
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
@@ -98,6 +99,15 @@ class OAuthApp:
         """Follow the redirect back to ``callback``; return the browser's request and the response."""
         request = browser.follow(callback.removeprefix(BASE_URL))
         return request, self.send(request)
+
+    def logged_in(
+        self, user: User, url: str = "/auth/account", form: Mapping[str, str] | None = None
+    ) -> FakeRequest:
+        """A request from a browser in which ``user`` logged in just now."""
+        request = FakeRequest(url, user=user, form=form)
+        record: JSON = {"user": str(user.id), "at": self.clock(), "method": "app", "factor": None}
+        request.session.set(LOGIN_KEY, record)
+        return request
 
     def log_in(self, browser: FakeRequest | None = None, **begin: str) -> tuple[FakeRequest, WebResponse]:
         """Run a whole login: button, consent at the provider, callback."""
