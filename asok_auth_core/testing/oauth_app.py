@@ -70,7 +70,7 @@ class OAuthApp:
             clock=self.clock,
         )
         self.auth.state = same_as.auth.state if same_as else MemoryStateStore(clock=self.clock)
-        self.auth.limits = type(self.auth.limits)(self.auth.state, self.clock)
+        self.auth.limits = type(self.auth.limits)(self.auth.state, self.auth.events, self.clock)
         self.provider = self.auth.providers[provider.name]
         self.fake: FakeProvider = (
             same_as.fake if same_as else FakeProvider(self.provider, profile=profile, clock=self.clock)
@@ -125,7 +125,7 @@ def location(response: WebResponse) -> str:
 
 def error_code(response: WebResponse) -> str:
     """The error code on a problem page. Raises AssertionError if there is none."""
-    marker = '<p class="asok-auth-code">Code: '
+    marker = '<p class="asok-auth-code">Error code: '
     assert marker in response.body, (response.status, response.body)
     return response.body.split(marker)[1].split("<")[0]
 
