@@ -697,7 +697,7 @@ def test_a_provider_whose_page_lies_elsewhere_is_left_for_by_a_page(app: OAuthAp
     response = app.send(FakeRequest("/auth/example/login", form={}))
     assert response.status == 200
     assert '<meta http-equiv="refresh" content="0; url=https://elsewhere.example/authorize?' in response.body
-    assert app.oauth.origins == ["https://elsewhere.example"]
+    assert app.oauth.form_action_origins() == ["https://elsewhere.example"]
 
 
 def test_16_redirects_go_to_the_authorization_endpoint_only(app: OAuthApp) -> None:
