@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
 from ..auth import Auth, logger
+from ..engine.encoding import b64url_encode
 from ..engine.permissions import is_well_formed
 from ..engine.tokens import Claims, TokenCodec
 from ..errors import ConfigurationError, StoreUnavailable, TokenExpired, TokenMalformed, TokenRevoked
@@ -111,7 +111,7 @@ class ApiTokens:
             iat=now,
             exp=None if expires_in is None else now + int(expires_in),
             sub=str(user_id),
-            jti=base64.urlsafe_b64encode(self._auth.random(15)).decode(),
+            jti=b64url_encode(self._auth.random(15)).decode(),
             scope=None if patterns is None else " ".join(patterns),
         )
         token = self.codec.sign(claims)

@@ -76,7 +76,7 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
     if owner is None:
         _add(auth, user, identity)
     elif str(owner.id) != str(user.id):
-        auth.emit("identity.refused", user=user, method=identity.provider)
+        auth.emit("identity.rejected", user=user, method=identity.provider)
         raise OAuthIdentityTaken(
             "This login is linked to another account here. Log in with it, and unlink it there first."
         )

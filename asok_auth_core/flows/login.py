@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-
 import msgspec
 
 from ..auth import Auth, logger
 from ..engine.email_address import same_account
+from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
 from ..errors import (
     LoginExpired,
     LoginRejected,
     SecondFactorRequired,
 )
+from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import JSON, Identity, LoginAttempt, User
 from ..web import Session, WebRequest
 from .factor_policy import enrolled_factors, second_factor_required
@@ -26,8 +26,6 @@ LOGIN_KEY = "asok_auth.login"
 
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
-SECOND_FACTOR_PATH = "/auth/second-factor"
-ENROL_PATH = "/auth/second-factor/enrol"
 
 
 class PendingLogin(msgspec.Struct, frozen=True):
@@ -139,7 +137,7 @@ def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: I
 
 
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
-    handle = base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()
+    handle = b64url_encode(auth.random(32)).decode()
     auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
     request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
 

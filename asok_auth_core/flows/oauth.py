@@ -12,6 +12,7 @@ from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
 from ..oauth_errors import (
+    OAuthEmailUnverified,
     OAuthNotConfigured,
     OAuthReplyInvalid,
     OAuthSubjectInvalid,
@@ -248,6 +249,16 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
 
 def _unreadable() -> OAuthReplyInvalid:
     return OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+
+
+def prove(request: WebRequest, identity: Identity) -> None:
+    """Record that this request proved the identity's email address. Raises OAuthEmailUnverified."""
+    if not identity.email or not identity.email_verified:
+        raise OAuthEmailUnverified(
+            "The provider did not give us an email address that it has verified. Verify it there, or "
+            "log in another way."
+        )
+    request.verified_email, request.verified_by = identity.email, identity.provider
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:

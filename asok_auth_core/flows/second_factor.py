@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..auth import Auth
-from ..errors import CredentialRejected, LoginExpired, LoginRequired, SecondFactorRequired
+from ..errors import CredentialRejected, LoginExpired, SecondFactorRequired
+from ..paths import ACCOUNT_PATH, SECOND_FACTOR_PATH
 from ..types import User
 from ..web import WebRequest
 from .factor_policy import enrolled_factors
-from .login import SECOND_FACTOR_PATH, amend_login, finish_login, pending_login
-from .recent_login import require_recent_login
+from .login import amend_login, finish_login, pending_login
+from .recent_login import require_login, require_recent_login
 from .trusted_devices import FIELD, forget_devices, trust_device
-
-ACCOUNT_PATH = "/auth/account"
 
 ACCOUNT_ATTEMPTS = 10
 CLIENT_ATTEMPTS = 300
@@ -78,15 +77,15 @@ def enrolling_user(auth: Auth, request: WebRequest) -> User:
     The second is a pending login of somebody who has no factor yet; one who has must give it first.
     Raises LoginRequired or RecentLoginRequired without such a login, SecondFactorRequired.
     """
-    if request.user is None:
-        try:
-            _, user = pending_login(auth, request)
-        except LoginExpired:
-            raise LoginRequired("Please log in first.") from None
-        if enrolled_factors(auth, user):
-            raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
-        return user
-    return require_recent_login(auth, request)
+    if request.user is not None:
+        return require_recent_login(auth, request)
+    try:
+        _, user = pending_login(auth, request)
+    except LoginExpired:
+        return require_login(request)  # raises LoginRequired
+    if enrolled_factors(auth, user):
+        raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
+    return user
 
 
 def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -> str:

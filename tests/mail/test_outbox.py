@@ -24,7 +24,7 @@ from asok_auth_core.types import OutgoingMail
 
 MAIL = OutgoingMail("ann@app.example", "Your link", "CANARY-LINK")
 BUSY = MailTemporary("The mail server is busy.")
-NO_SUCH_USER = MailPermanent("The mail server refused the recipient (550).")
+NO_SUCH_USER = MailPermanent("The mail server rejected the recipient (550).")
 
 
 class Scripted(MailTransport):

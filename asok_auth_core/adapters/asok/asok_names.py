@@ -97,9 +97,7 @@ def check_asok(app: Asok, model: type[Model]) -> None:
         if not _has(holders[place], name)
     ]
     missing += [
-        f"{name!r} in {place}"
-        for place, names in MENTIONS.items()
-        for name in _unused(names, holders[place])
+        f"{name!r} in {place}" for place, names in MENTIONS.items() for name in _unused(names, holders[place])
     ]
     if missing:
         raise ConfigurationError(

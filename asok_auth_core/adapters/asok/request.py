@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from ...auth import Auth
 from ...engine.client_ip import client_ip as trusted_client_ip
+from ...engine.urls import is_loopback
 from ...errors import ConfigurationError
 from ...pages.locales import Catalogs
 from ...types import JSON, User
@@ -29,8 +30,6 @@ T = TypeVar("T")
 
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 """What a WSGI environ holds without HTTP_ before it (PEP 3333)."""
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class AsokSession(Session):
@@ -165,7 +164,7 @@ class AsokWebRequest(WebRequest):
             return settings.app_url
         host = str(self._request.environ.get("HTTP_HOST") or "localhost")
         parts = urlsplit(f"//{host}")
-        if not settings.debug or parts.hostname not in LOOPBACK or parts.netloc != host or "@" in host:
+        if not settings.debug or not is_loopback(parts.hostname or "") or parts.netloc != host or "@" in host:
             raise ConfigurationError(
                 "APP_URL is not set. Links in mails and redirect URLs are built from it, never from the "
                 "Host header. Set APP_URL=https://your.domain in .env."
