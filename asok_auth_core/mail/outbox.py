@@ -26,13 +26,12 @@ from typing import Literal
 from ..contracts import MailTransport
 from ..engine.email_address import email_domain
 from ..errors import EmailInvalid, MailError, MailPermanent, MailTemporary
+from ..events import Events
 from ..types import Clock, OutgoingMail
 
 logger = logging.getLogger("asok_auth")
 
 DeliveryState = Literal["pending", "sent", "retrying", "failed"]
-OnResult = Callable[[OutgoingMail, MailError | None, bool], None]
-"""Called after each attempt with the email, the error or None, and whether it was the last attempt."""
 
 CAPACITY = 1000
 """Emails that may wait at once; more are rejected, so that an outage does not fill the memory."""
@@ -96,8 +95,8 @@ class Outbox:
     def __init__(
         self,
         transport: MailTransport,
+        events: Events,
         *,
-        on_result: OnResult,
         clock: Clock = time.monotonic,
         retry_for: float = 600,
         first_retry: float = FIRST_RETRY,
@@ -107,7 +106,7 @@ class Outbox:
         jitter: Callable[[], float] = ordinary_random.random,
     ) -> None:
         self._transport = transport
-        self._on_result = on_result
+        self._events = events
         self._clock = clock
         self._retry_for = retry_for
         self._first_retry = first_retry
@@ -258,7 +257,7 @@ class Outbox:
         return None
 
     def _settle(self, job: _Job, error: MailError | None, *, final: bool) -> None:
-        """Report the outcome, first to the observer, so that the event precedes the page."""
+        """Report the outcome, first as an event, so that it precedes the page."""
         domain = email_domain(job.mail.to)
         if error is None:
             logger.info("email to a user at %s sent, attempt %d", domain, job.attempts)
@@ -267,10 +266,8 @@ class Outbox:
             logger.warning(
                 "email to a user at %s %s, attempt %d: %s", domain, outcome, job.attempts, error.message
             )
-        try:
-            self._on_result(job.mail, error, final)
-        except Exception as problem:  # noqa: BLE001 (an observer's code)
-            logger.error("The observer of sent emails raised %s.", type(problem).__name__)
+        name = "mail.sent" if error is None else "mail.failed" if final else "mail.retrying"
+        self._events.emit(name, domain=domain, error=error.code if error else None)
         job.delivery._set("sent" if error is None else "failed" if final else "retrying", error)
 
 

@@ -70,7 +70,7 @@ class OAuthApp:
             clock=self.clock,
         )
         self.auth.state = same_as.auth.state if same_as else MemoryStateStore(clock=self.clock)
-        self.auth.limits = type(self.auth.limits)(self.auth.state, self.clock)
+        self.auth.limits = type(self.auth.limits)(self.auth.state, self.auth.events, self.clock)
         self.provider = self.auth.providers[provider.name]
         self.fake: FakeProvider = (
             same_as.fake if same_as else FakeProvider(self.provider, profile=profile, clock=self.clock)

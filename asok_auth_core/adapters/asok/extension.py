@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from asok import Asok
 from asok.core.extension import AsokExtension
 
-from ...auth import Auth, logger
+from ...auth import Auth
 from ...contracts import CredentialStore
 from ...errors import ConfigurationError, StoreUnavailable
 from ...startup import start
@@ -23,6 +24,8 @@ from .patches.app import install_on_app
 from .patches.models import install_on_class, install_on_models
 from .patches.request import install_on_request
 from .users import AsokUsers, UsersEngine
+
+logger = logging.getLogger("asok_auth")
 
 
 class AuthExtension(AsokExtension):
