@@ -119,7 +119,7 @@ def test_magic_link(visitor: Visitor) -> None:
     assert visitor.user == "ada@example.org"
     again = visitor.open(link(mail))
     assert again.status_code == 400
-    assert "used already" in again.text
+    assert "already used" in again.text
 
 
 def test_code_in_another_browser(url: str, visitor: Visitor) -> None:

@@ -14,30 +14,30 @@ MAX_DRIFT = 10
 
 
 class TotpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str.upper):
-    """Settings of the authenticator app factor. They hold for new enrolments; who is enrolled keeps theirs.
+    """Settings of the authenticator app factor.
 
-    ``DRIFT`` alone holds for everybody.
+    Except for ``DRIFT``, they apply to new enrollments only.
     """
 
     issuer: str | None = None
-    """The name the authenticator app shows; None: ``AUTH["APP_NAME"]``."""
+    """The name shown in the authenticator app; None: ``AUTH["APP_NAME"]``."""
     algorithm: str = "SHA1"
-    """``SHA1`` (every app knows it), ``SHA256`` or ``SHA512``."""
+    """``SHA1`` (supported by every app), ``SHA256`` or ``SHA512``."""
     digits: int = 6
     """6 or 8."""
     drift: int = 1
-    """Time steps of 30 s by which a person's clock may be off, each way."""
+    """Time steps of 30 seconds that a user's clock may be off, either way."""
     enrolment_lifetime: int = 900
-    """Seconds in which a new secret must be confirmed with a code."""
+    """Seconds within which a new secret must be confirmed with a code."""
 
     @property
     def parameters(self) -> Parameters:
-        """What a new enrolment gets."""
+        """The code parameters of new enrollments."""
         return Parameters(self.algorithm, self.digits)
 
 
 def read(settings: Settings) -> TotpSettings:
-    """``AUTH["TOTP"]``. Raises SettingError, naming the key and what it may be."""
+    """Read ``AUTH["TOTP"]``. Raises SettingError that names the key and its allowed values."""
     own = settings.section(TotpSettings, SECTION)
     for key, value, good, wanted in (
         ("ALGORITHM", own.algorithm, own.algorithm in ALGORITHMS, " or ".join(ALGORITHMS)),
