@@ -139,10 +139,10 @@ def test_providers(visitor: Visitor, provider: str) -> None:
     visitor.open("/auth/login")
     page = visitor.press(f"/auth/{provider}/login")
     assert page.status_code == 200
-    assert "Who are you?" in page.text
-    person = re.search(r'<button name="person" value="(\d+)">', page.text)
+    assert "Choose an account" in page.text
+    person = re.search(r'<button name="account" value="(\d+)">', page.text)
     assert person is not None
-    visitor.post(page.url, data={"person": person[1]}, timeout=10)
+    visitor.post(page.url, data={"account": person[1]}, timeout=10)
     assert visitor.user is not None
 
 
