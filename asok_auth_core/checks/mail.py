@@ -12,7 +12,7 @@ from ..types import Finding
 def mail(auth: Auth) -> Iterator[Finding]:
     """Connects and logs in as a mail would, and sends none."""
     name = auth.settings.mail_transport
-    if name in ("console", "file") and not auth.settings.debug:
+    if name in ("console", "file") and not auth.settings.app.debug:
         yield Finding(
             "mail",
             "error",

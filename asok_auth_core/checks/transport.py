@@ -13,8 +13,8 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 def transport(auth: Auth) -> Iterator[Finding]:
     """``APP_URL`` and https; DEBUG in front of the world."""
-    url = auth.settings.app_url
-    debug = auth.settings.debug
+    url = auth.settings.app.url
+    debug = auth.settings.app.debug
     if not url:
         if not debug:
             yield Finding(

@@ -144,7 +144,7 @@ class AsokWebRequest(WebRequest):
 
     @cached_property
     def secure(self) -> bool:  # type: ignore[override]
-        app_url = self._extension.auth.settings.app_url
+        app_url = self._extension.auth.settings.app.url
         return app_url.startswith("https:") if app_url else self._request.scheme == "https"
 
     @cached_property
@@ -159,11 +159,11 @@ class AsokWebRequest(WebRequest):
     def base_url(self) -> str:  # type: ignore[override]
         """See WebRequest. Raises ConfigurationError without APP_URL, except on loopback in DEBUG."""
         settings = self._extension.auth.settings
-        if settings.app_url:
-            return settings.app_url
+        if settings.app.url:
+            return settings.app.url
         host = str(self._request.environ.get("HTTP_HOST") or "localhost")
         parts = urlsplit(f"//{host}")
-        if not settings.debug or parts.hostname not in LOOPBACK or parts.netloc != host or "@" in host:
+        if not settings.app.debug or parts.hostname not in LOOPBACK or parts.netloc != host or "@" in host:
             raise ConfigurationError(
                 "APP_URL is not set. Links in mails and at providers are made from it, never from the "
                 "Host header: set APP_URL=https://your.domain in .env."
