@@ -7,13 +7,13 @@ overridden for one app in ``AUTH["PROVIDERS"][name]``, under the same name.
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 from .engine.jwk import ALGORITHMS
 from .engine.message import Claims
 from .engine.oauth2 import OWN_PARAMETERS, Client, TokenAuth
+from .engine.suggest import did_you_mean
 from .engine.urls import is_secure
 from .errors import SettingError
 from .types import JSON, Identity
@@ -79,8 +79,7 @@ class OAuth2Provider:
             if key == "type":
                 continue
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1, 0.6)
-                hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}."
+                hint = did_you_mean(key, known) or f"Known: {', '.join(sorted(known))}."
                 raise SettingError(f"{self._where(key)} is not a setting of this provider. {hint}")
             setattr(provider, key, self._typed(key, value))
         provider._check(debug)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ..auth import Auth
+from ..engine.urls import is_loopback
 from ..types import Finding
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def transport(auth: Auth) -> Iterator[Finding]:
@@ -32,7 +31,7 @@ def transport(auth: Auth) -> Iterator[Finding]:
             f"APP_URL is {url!r}, which is no web address without a path.",
             "Set APP_URL to scheme and host only, such as https://app.example.",
         )
-    elif parts.hostname in LOOPBACK:
+    elif is_loopback(parts.hostname):
         if not debug:
             yield Finding(
                 "transport",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from ..oauth_errors import IDTokenKeyUnknown, IDTokenKeyWeak, OAuthReplyInvalid
 from ..types import JSON
+from .encoding import b64url_decode
 from .message import read_object
 
 MIN_RSA_BITS = 2048
@@ -114,5 +114,4 @@ def _is_weak(members: Mapping[str, str]) -> bool:
 
 
 def _number(text: str) -> int:
-    padded = text + "=" * (-len(text) % 4)
-    return int.from_bytes(base64.b64decode(padded, altchars=b"-_", validate=True), "big")
+    return int.from_bytes(b64url_decode(text.encode()), "big")

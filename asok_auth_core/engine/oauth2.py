@@ -19,6 +19,7 @@ from ..oauth_errors import (
     OAuthTokenRejected,
 )
 from ..types import JSON
+from .encoding import b64url_encode
 from .message import Call, Reply, read_object
 
 TokenAuth = Literal["client_secret_post", "client_secret_basic", "none"]
@@ -59,14 +60,15 @@ def derive(secret: str, what: Literal["verifier", "nonce"]) -> str:
 
     Derived, so that the flow's record in the StateStore holds neither.
     """
-    return _base64url(hmac.digest(secret.encode(), f"asok-auth-core/oauth {what}".encode(), "sha256"))
+    message = f"asok-auth-core/oauth {what}".encode()
+    return b64url_encode(hmac.digest(secret.encode(), message, "sha256")).decode()
 
 
 def code_challenge(verifier: str) -> str:
     """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for one that is not allowed."""
     if not VERIFIER.fullmatch(verifier):
         raise ValueError("A code verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
-    return _base64url(hashlib.sha256(verifier.encode()).digest())
+    return b64url_encode(hashlib.sha256(verifier.encode()).digest()).decode()
 
 
 def authorization_url(
@@ -172,7 +174,3 @@ def read_token_response(reply: Reply) -> Tokens:
 def bearer(url: str, access_token: str) -> Call:
     """A GET with the access token in its header (RFC 6750 section 2.1)."""
     return Call(url, {"Accept": "application/json", "Authorization": f"Bearer {access_token}"})
-
-
-def _base64url(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

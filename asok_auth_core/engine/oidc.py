@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from ..oauth_errors import (
     OAuthURLInsecure,
 )
 from ..types import JSON
+from .encoding import b64url_decode
 from .jwk import ALGORITHMS, SigningKey, choose
 from .message import MAX_SUBJECT, Claims, Reply, read_object
 from .urls import is_secure
@@ -166,7 +166,7 @@ def _header(id_token: str | None, algorithm: str) -> dict[str, JSON]:
     if not segment or len(segment) > MAX_HEADER:
         raise _malformed()
     try:
-        raw = base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+        raw = b64url_decode(segment.encode())
         header = read_object(raw)
     except (ValueError, OAuthReplyInvalid):
         raise _malformed() from None

@@ -7,14 +7,13 @@ says what it must be, so a row copied to another user does not open.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..errors import SealBroken, SealKeyRetired
+from .encoding import b64url_decode, b64url_encode
 from .keys import KeyRing
 
 NONCE_BYTES = 12
@@ -43,7 +42,8 @@ class Sealer:
         if len(nonce) != NONCE_BYTES:
             raise ValueError(f"A nonce has {NONCE_BYTES} bytes, got {len(nonce)}.")
         ciphertext = self._keys[self._newest].encrypt(nonce, secret, self._bound(associated))
-        return ".".join((FORMAT, self._newest, _encode(nonce), _encode(ciphertext)))
+        written = (b64url_encode(raw).decode() for raw in (nonce, ciphertext))
+        return ".".join((FORMAT, self._newest, *written))
 
     def open(self, sealed: str, *associated: str) -> bytes:
         """What was sealed.
@@ -61,11 +61,11 @@ class Sealer:
                 "out of the key ring. Put the old SECRET_KEY back into SECRET_KEY_FALLBACKS."
             )
         try:
-            nonce, ciphertext = _decode(parts[2]), _decode(parts[3])
+            nonce, ciphertext = (b64url_decode(part.encode()) for part in parts[2:])
             if len(nonce) != NONCE_BYTES:
                 raise ValueError("wrong nonce length")
             return key.decrypt(nonce, ciphertext, self._bound(associated))
-        except (InvalidTag, ValueError, binascii.Error):
+        except (InvalidTag, ValueError):
             raise SealBroken(
                 f"A secret of {self._purpose!r} does not open: it was changed, or belongs to someone else."
             ) from None
@@ -81,14 +81,3 @@ class Sealer:
 
 def _key_id(key: bytes) -> str:
     return hashlib.sha256(b"asok-auth-core/1/key-id/" + key).hexdigest()[:12]
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    if _encode(raw) != text:
-        raise ValueError("not canonical base64url")
-    return raw

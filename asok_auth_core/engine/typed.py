@@ -7,7 +7,6 @@ may be a password.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, TypeVar, Union, get_args, get_origin
@@ -16,6 +15,7 @@ import msgspec
 
 from ..errors import SettingError
 from ..types import RedactedStruct
+from .suggest import did_you_mean
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -89,9 +89,8 @@ def may_show(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> 
 
 def unknown_key(where: str, key: str, known: Iterable[str]) -> SettingError:
     """The error for ``key``, which messages call ``where`` and which is none of ``known``."""
-    options = {name.lower(): name for name in sorted(known)}
-    near = difflib.get_close_matches(key.lower(), options, 1, 0.6)
-    hint = f"Did you mean {options[near[0]]!r}?" if near else f"Known: {', '.join(options.values())}."
+    options = sorted(known)
+    hint = did_you_mean(key, options) or f"Known: {', '.join(options)}."
     return SettingError(f"{where} is not a setting. {hint}")
 
 

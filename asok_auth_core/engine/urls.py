@@ -49,13 +49,18 @@ def is_secure(url: str, *, debug: bool) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """True for ``localhost`` and the loopback addresses of IPv4 and IPv6."""
-    if host == "localhost":
-        return True
+    """True for ``localhost`` and loopback IP addresses, as the host of a URL or setting is written."""
+    return host.lower() == "localhost" or is_loopback_ip(host.removeprefix("[").removesuffix("]"))
+
+
+def is_loopback_ip(text: str) -> bool:
+    """True for an IP address of this machine only: 127.0.0.0/8, ``::1``, and IPv4 mapped into IPv6."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ip = ipaddress.ip_address(text)
     except ValueError:
         return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
 
 
 def is_listed(url: str, endpoints: Collection[str]) -> bool:

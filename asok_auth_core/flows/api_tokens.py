@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from ..auth import Auth, logger
+from ..auth import Auth
+from ..engine.encoding import b64url_encode
 from ..engine.permissions import is_well_formed
 from ..engine.tokens import Claims, TokenCodec
 from ..errors import ConfigurationError, StoreUnavailable, TokenExpired, TokenMalformed, TokenRevoked
 from ..types import Credential
 from .revocation import revocation_mark
+
+logger = logging.getLogger("asok_auth")
 
 KIND = "api_token"
 PURPOSE = "asok-api"
@@ -111,7 +114,7 @@ class ApiTokens:
             iat=now,
             exp=None if expires_in is None else now + int(expires_in),
             sub=str(user_id),
-            jti=base64.urlsafe_b64encode(self._auth.random(15)).decode(),
+            jti=b64url_encode(self._auth.random(15)).decode(),
             scope=None if patterns is None else " ".join(patterns),
         )
         token = self.codec.sign(claims)
@@ -129,7 +132,7 @@ class ApiTokens:
         )
         if claims.exp is None and not self.checked:
             logger.warning("A permanent API token was made that cannot be revoked; give expires_in.")
-        self._auth.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
+        self._auth.events.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
         return token, made
 
     # -- verifying -------------------------------------------------------------------------------
@@ -225,7 +228,7 @@ class ApiTokens:
             if self._auth.credentials.remove(record):
                 removed += 1
                 owner = self._auth.users.by_id(record.user_id)
-                self._auth.emit("token.revoked", user=owner, token=record.identifier)
+                self._auth.events.emit("token.revoked", user=owner, token=record.identifier)
         self._mark.advance()
         return removed
 

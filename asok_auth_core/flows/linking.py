@@ -76,7 +76,7 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
     if owner is None:
         _add(auth, user, identity)
     elif str(owner.id) != str(user.id):
-        auth.emit("identity.refused", user=user, method=identity.provider)
+        auth.events.emit("identity.rejected", user=user, method=identity.provider)
         raise OAuthIdentityTaken(
             "This login is linked to another account here. Log in with it, and unlink it there first."
         )
@@ -117,7 +117,7 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
         data: JSON = dict(_data(row))
         auth.credentials.add(row.user_id, KIND, row.identifier, data)
         raise LastLoginMethod("This is the only way into your account. Add another one first.")
-    auth.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+    auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
 
 
 def _address(identity: Identity) -> str | None:
@@ -167,7 +167,7 @@ def _add(auth: Auth, user: User, identity: Identity) -> None:
         auth.credentials.add(str(user.id), KIND, identity_key(identity.issuer, identity.subject), data)
     except CredentialExists:
         raise OAuthIdentityTaken("This login was linked just now. Please try again.") from None
-    auth.emit("identity.linked", user=user, method=identity.provider)
+    auth.events.emit("identity.linked", user=user, method=identity.provider)
 
 
 def _has_login_method(auth: Auth, user: User) -> bool:

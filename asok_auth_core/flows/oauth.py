@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import msgspec
 
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
 from ..oauth_errors import (
+    OAuthEmailUnverified,
     OAuthNotConfigured,
     OAuthReplyInvalid,
     OAuthSubjectInvalid,
@@ -22,6 +24,8 @@ from ..types import JSON, Identity, User
 from ..web import WebRequest
 from .oauth_state import FlowRecord, invalid_state, keep, take
 from .provider_documents import ProviderDocuments
+
+logger = logging.getLogger("asok_auth")
 
 STARTS_PER_CLIENT = 300
 START_WINDOW = 900
@@ -124,7 +128,7 @@ class OAuthFlow:
             record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
             return self._finish(request, provider, record, secret, redirect_uri, code)
         except OAuthError as error:
-            self._auth.emit(
+            self._auth.events.emit(
                 "login.failed", method=provider.name, client_ip=request.client_ip, error=error.code
             )
             raise
@@ -248,6 +252,16 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
 
 def _unreadable() -> OAuthReplyInvalid:
     return OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+
+
+def prove(request: WebRequest, identity: Identity) -> None:
+    """Record that this request proved the identity's email address. Raises OAuthEmailUnverified."""
+    if not identity.email or not identity.email_verified:
+        raise OAuthEmailUnverified(
+            "The provider did not give us an email address that it has verified. Verify it there, or "
+            "log in another way."
+        )
+    request.verified_email, request.verified_by = identity.email, identity.provider
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:

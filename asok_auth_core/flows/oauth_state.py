@@ -8,12 +8,12 @@ from the same secret; the record itself is of no use to who reads the store.
 
 from __future__ import annotations
 
-import base64
 import hmac
 
 import msgspec
 
 from ..auth import Auth
+from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
 from ..oauth_errors import OAuthStateInvalid
 from ..web import WebRequest
@@ -95,4 +95,4 @@ def _cookie(request: WebRequest, state: str) -> str:
 
 
 def _handle(auth: Auth) -> str:
-    return base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()
+    return b64url_encode(auth.random(32)).decode()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from ..auth import logger
+from ..engine.suggest import did_you_mean
 from ..errors import SettingError
 from ..providers import OAuth2Provider
 from ..settings import Settings
@@ -14,6 +14,8 @@ from ..types import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+logger = logging.getLogger("asok_auth")
 
 CREDENTIALS = ("client_id", "client_secret")
 
@@ -55,6 +57,5 @@ def _configured(provider: OAuth2Provider, settings: Settings, environ: Mapping[s
 
 
 def _unknown(name: str, given: Iterable[str], where: str = 'AUTH["PROVIDERS"]') -> str:
-    near = difflib.get_close_matches(name, given, 1, 0.6)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Install its plugin, such as asok-oauth-{name}."
+    hint = did_you_mean(name, given) or f"Install its plugin, such as asok-oauth-{name}."
     return f'{where}["{name}"]: no plugin gives this provider. {hint}'

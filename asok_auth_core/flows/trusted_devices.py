@@ -44,7 +44,7 @@ def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
     auth.credentials.add(str(user.id), KIND, handle_digest(handle), {"agent": agent})
     token = _codec(auth).sign(DeviceClaims(iat=now, exp=now + lifetime, sub=str(user.id), jti=handle))
     request.set_cookie(COOKIE, token, max_age=lifetime)
-    auth.emit("device.trusted", user=user, client_ip=request.client_ip)
+    auth.events.emit("device.trusted", user=user, client_ip=request.client_ip)
 
 
 def is_trusted(auth: Auth, request: WebRequest, user: User) -> bool:
@@ -76,7 +76,7 @@ def forget_devices(auth: Auth, user: User, *, client_ip: str | None = None) -> N
     """From now on ``user`` is asked in every browser again."""
     removed = [auth.credentials.remove(device) for device in auth.credentials.list(str(user.id), KIND)]
     if any(removed):
-        auth.emit("device.forgotten", user=user, client_ip=client_ip, devices=len(removed))
+        auth.events.emit("device.forgotten", user=user, client_ip=client_ip, devices=len(removed))
 
 
 def _codec(auth: Auth) -> TokenCodec[DeviceClaims]:

@@ -16,6 +16,7 @@ from ..errors import (
     SecondFactorRequired,
     TokenError,
 )
+from ..paths import ACCOUNT_PATH
 from ..web import WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
 
@@ -63,7 +64,7 @@ def _back(request: WebRequest, error: AuthError) -> str | None:
     """Where to go on after logging in; a form has to be sent again by the person, from its page."""
     if request.method == "GET":
         return request.path
-    return "/auth/account" if isinstance(error, RecentLoginRequired) else None
+    return ACCOUNT_PATH if isinstance(error, RecentLoginRequired) else None
 
 
 def error_text(request: WebRequest, error: AuthError) -> str:

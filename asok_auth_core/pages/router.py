@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
 
 from ..auth import Auth
 from ..errors import AuthError, PluginError
 from ..web import Route, WebRequest, WebResponse
-from .core import core_routes
+from .core import CorePages
 from .problems import problem
-from .stylesheet import Stylesheet
 
 
 class Router:
@@ -20,8 +18,7 @@ class Router:
         self._auth = auth
         self._routes: dict[str, Route] = {}
         self._owners: dict[str, str] = {}
-        stylesheet = cast("Stylesheet", auth.templates.globals["stylesheet"])
-        self._add("the core", [stylesheet.route(), *core_routes(auth)])
+        self._add("the core", CorePages(auth).routes())
         for method in auth.login_methods.values():
             self._add(f"login method {method.name!r}", method.routes())
         for factor in auth.second_factors.values():

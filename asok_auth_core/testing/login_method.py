@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
-from ..flows.login import SECOND_FACTOR_PATH
 from ..hookspecs import hookimpl
+from ..paths import LOGIN_PATH, SECOND_FACTOR_PATH
 from ..types import LoginAttempt, User
 from ..web import WebRequest, WebResponse
 from .fakes import FakeRequest, FakeUser, MemoryUsers
@@ -187,7 +187,7 @@ class LoginMethodContract:
         for method in self._own(auth):
             exempt = {route.path for route in method.routes() if route.post and not route.csrf}
             assert exempt <= self.without_csrf, f"CSRF is off for {sorted(exempt - self.without_csrf)}"
-            bodies = [str(method.login_block(FakeRequest("/auth/login")) or "")]
+            bodies = [str(method.login_block(FakeRequest(LOGIN_PATH)) or "")]
             bodies += [Browser(auth).get(route.path).body for route in method.routes() if route.get]
             for body in bodies:
                 for form in re.findall(r"<form\b.*?</form>", body, re.DOTALL | re.IGNORECASE):
@@ -196,7 +196,7 @@ class LoginMethodContract:
 
     def test_its_block_is_safe_on_the_login_page(self, build: Callable[..., Auth]) -> None:
         for method in self._own(build()):
-            block = method.login_block(FakeRequest("/auth/login", query={"next": f"/{HOSTILE}"}))
+            block = method.login_block(FakeRequest(LOGIN_PATH, query={"next": f"/{HOSTILE}"}))
             if block is None:
                 continue
             assert isinstance(block, Markup), "return Markup, so that the page need not trust a str"

@@ -12,7 +12,8 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import SecondFactor
 from ..errors import CredentialRejected, SecondFactorRequired
-from ..flows.login import SECOND_FACTOR_PATH, complete_login
+from ..flows.login import complete_login
+from ..paths import SECOND_FACTOR_PATH
 from ..types import User
 from .fakes import FakeRequest, MemoryUsers
 from .parts import Browser, TestParts

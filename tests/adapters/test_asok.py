@@ -333,6 +333,26 @@ class TestPages:
         assert response.headers["Content-Type"] == "text/plain"
         assert client.cookies["badge"] == "1"
 
+    @pytest.mark.parametrize(
+        ("host", "status"),
+        [
+            ("localhost:8000", 200),
+            ("127.0.0.2", 200),
+            ("[::1]:8000", 200),
+            ("app.example", 500),
+            ("192.0.2.1", 500),
+            ("localhost.evil.example", 500),
+            ("a@localhost", 500),
+            ("localhost/evil", 500),
+        ],
+    )
+    def test_without_app_url_links_name_only_loopback_hosts(
+        self, client: TestClient, host: str, status: int
+    ) -> None:
+        response = client.get("/auth/badge/echo", headers={"Host": host})
+        assert response.status_code == status
+        assert (f"http://{host}" in response.text) is (status == 200)
+
     def test_head_is_head(self, client: TestClient) -> None:
         response = client._request("HEAD", "/auth/badge/echo")
         assert (response.status_code, response.body) == (200, b"")
@@ -643,7 +663,7 @@ class TestStarting:
                 "asks for 'sqlight', which no plugin gives; there is: .*Did you mean 'sqlite'",
             ),
             ({"MAIL_TRANSPORT": "pigeon"}, "asks for 'pigeon', which no plugin gives"),
-            ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean LIFETIME"),
+            ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean 'LIFETIME'"),
         ],
     )
     def test_a_setting_that_is_wrong(self, tmp_path: Path, auth: dict[str, object], message: str) -> None:

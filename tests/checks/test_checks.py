@@ -165,6 +165,14 @@ def test_a_store_in_memory_is_right_for_one_worker_in_development(
     assert "which only this machine reaches" in only(found, "transport").message
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "[::1]", "[::ffff:127.0.0.1]"])
+def test_an_app_url_on_loopback_is_a_warning_in_production(
+    tmp_path: Path, sound: dict[str, object], host: str
+) -> None:
+    found = only(examine(build(tmp_path, {**sound, "APP_URL": f"http://{host}:8000"})), "transport")
+    assert (found.severity, "only this machine reaches" in found.message) == ("warning", True)
+
+
 @pytest.mark.parametrize("taken", [None, b"something else"], ids=str)
 def test_a_store_that_loses_or_changes_what_it_is_given(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch, taken: bytes | None

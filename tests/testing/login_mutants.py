@@ -132,7 +132,7 @@ class TestOwnPipeline(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:
             request.session.begin(user)
-            self.auth.emit("login.succeeded", user=user, method=self.name)
+            self.auth.events.emit("login.succeeded", user=user, method=self.name)
             return "/"
 
 
@@ -140,7 +140,7 @@ class TestFixation(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:
             request.session.user = user  # type: ignore[attr-defined]
-            self.auth.emit("login.succeeded", user=user, method=self.name)
+            self.auth.events.emit("login.succeeded", user=user, method=self.name)
             return "/"
 
 
@@ -190,5 +190,5 @@ class TestBreaks(Suite):
 class TestTalkative(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:
-            self.auth.emit("pin.used", user=user, pin=pin)
+            self.auth.events.emit("pin.used", user=user, pin=pin)
             return super().admit(request, user, pin)

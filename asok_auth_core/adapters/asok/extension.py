@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from asok import Asok
 from asok.core.extension import AsokExtension
 from asok.request import Request
 
-from ...auth import Auth, logger
+from ...auth import Auth
 from ...contracts import CredentialStore
 from ...errors import AuthError, ConfigurationError, StoreUnavailable
 from ...flows.login import LOGIN_KEY
@@ -26,6 +27,8 @@ from .patches.app import install_on_app, install_on_request
 from .patches.models import install_on_class, install_on_models
 from .request import AsokWebRequest
 from .users import AsokUsers, UsersEngine
+
+logger = logging.getLogger("asok_auth")
 
 _WEB_REQUEST = "asok_auth.request"
 _USER_PROVED = "asok_auth.proved_by_request"

@@ -12,6 +12,7 @@ from asok.templates import SafeString
 from markupsafe import Markup
 
 from ...engine.client_ip import client_ip as trusted_client_ip
+from ...engine.urls import is_loopback
 from ...errors import ConfigurationError
 from ...types import JSON, User
 from ...web import Device, Session, WebRequest
@@ -28,8 +29,6 @@ T = TypeVar("T")
 
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 """What a WSGI environ holds without HTTP_ before it (PEP 3333)."""
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class AsokSession(Session):
@@ -163,7 +162,12 @@ class AsokWebRequest(WebRequest):
             return settings.app.url
         host = str(self._request.environ.get("HTTP_HOST") or "localhost")
         parts = urlsplit(f"//{host}")
-        if not settings.app.debug or parts.hostname not in LOOPBACK or parts.netloc != host or "@" in host:
+        if (
+            not settings.app.debug
+            or not is_loopback(parts.hostname or "")
+            or parts.netloc != host
+            or "@" in host
+        ):
             raise ConfigurationError(
                 "APP_URL is not set. Links in mails and at providers are made from it, never from the "
                 "Host header: set APP_URL=https://your.domain in .env."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from asok_auth_core.contracts import LoginMethod
+from asok_auth_core.engine.urls import is_loopback_ip
 from asok_auth_core.errors import PermissionDenied
 from asok_auth_core.pages.render import render
 from asok_auth_core.web import Route, WebRequest, WebResponse
@@ -82,14 +82,5 @@ def _only_from_this_machine(request: WebRequest) -> None:
     """A development server that listens on all interfaces, or stands behind a tunnel or proxy that
     connects from this machine, still shows its mails to nobody else."""
     forwarded = any(header in request.headers for header in FORWARDED)
-    if forwarded or not _is_loopback(request.client_ip):
+    if forwarded or not is_loopback_ip(request.client_ip):
         raise PermissionDenied("The mailbox can be read only from the machine the app runs on.")
-
-
-def _is_loopback(client: str) -> bool:
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

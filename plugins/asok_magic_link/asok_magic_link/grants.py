@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 import msgspec
 
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.engine.email_address import account_key
+from asok_auth_core.engine.encoding import b64url_encode
 from asok_auth_core.engine.keys import KeyRing, handle_digest
 from asok_auth_core.engine.tokens import Claims, TokenCodec
 from asok_auth_core.errors import CredentialRejected, TokenError
@@ -58,7 +58,7 @@ class Grants:
 
     def issue(self, email: str, lifetime: int, next_url: str | None = None) -> Issued:
         """A link's token and a code for ``email``, good for ``lifetime`` seconds."""
-        handle = base64.urlsafe_b64encode(self._random(24)).decode()
+        handle = b64url_encode(self._random(24)).decode()
         code = _code(self._random)
         code_key = f"magic:code:{self._keys.digests(CODE_PURPOSE, account_key(email), code)[0]}"
         grant = MagicGrant(email, (code_key,), next_url)

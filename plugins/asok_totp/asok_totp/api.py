@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import CredentialRejected, LoginRequired, PermissionDenied
+from asok_auth_core.errors import CredentialRejected, PermissionDenied
 from asok_auth_core.flows.factor_policy import enrolled_factors, second_factor_required
-from asok_auth_core.flows.recent_login import require_recent_login
+from asok_auth_core.flows.recent_login import require_login, require_recent_login
 from asok_auth_core.flows.second_factor import (
     check_second_factor,
     complete_enrolment,
@@ -141,14 +141,14 @@ class TotpApi:
         if not self._authenticators.is_enrolled(str(user.id)):
             raise CredentialRejected("Set up an authenticator app first.")
         codes = self._codes.issue(str(user.id))
-        self._auth.emit("recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip)
+        self._auth.events.emit(
+            "recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip
+        )
         return codes
 
     def status(self, request: WebRequest) -> Status:
         """How who is logged in stands. Raises LoginRequired."""
-        user = request.user
-        if user is None:
-            raise LoginRequired("Please log in first.")
+        user = require_login(request)
         row = self._authenticators.enrolled(str(user.id))
         return Status(
             enabled=row is not None,

@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected
-from asok_auth_core.flows.second_factor import ACCOUNT_PATH, enrolling_user
+from asok_auth_core.flows.second_factor import enrolling_user
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import render
+from asok_auth_core.paths import ACCOUNT_PATH
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
 from .api import TotpApi
