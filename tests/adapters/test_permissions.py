@@ -382,9 +382,9 @@ class TestWithoutTheAdmin:
         auth = app.extensions["AuthExtension"].auth
         found = [finding.message for finding in auth.plugins.checks(auth) if finding.check == "grants"]
         assert found == [
-            "'posts.**' of role odd is no permission and grants nothing.",
-            "'.x' of role odd is no permission and grants nothing.",
-            "'not fine' of user Ada is no permission and grants nothing.",
+            "'posts.**' of role odd is malformed and grants nothing.",
+            "'.x' of role odd is malformed and grants nothing.",
+            "'not fine' of user Ada is malformed and grants nothing.",
         ]
 
 
