@@ -119,7 +119,7 @@ def test_second_factor(visitor, another, address, totp):
     again.look("second factor")
     assert again.heading == "Two-factor authentication"
     again.goto("/auth/account")
-    assert again.heading == "That did not work"
+    assert again.heading == "Please log in"
     again.look("log in first")
     again.goto("/auth/second-factor")
     again.fill("Code from your authenticator app", "123456")
@@ -205,7 +205,7 @@ def test_log_out(visitor, address):
 
 def test_error_pages(visitor, address):
     visitor.goto("/editors")
-    assert visitor.heading == "That did not work"
+    assert visitor.heading == "Please log in"
     visitor.look("log in to see this")
     visitor.log_in_by_link(address)
     visitor.goto("/editors")
@@ -216,7 +216,7 @@ def test_error_pages(visitor, address):
     assert "already used" in visitor.page.inner_text("main")
     visitor.goto("/auth/google/callback?state=x&code=y")
     visitor.look("stale answer of a provider")
-    assert visitor.heading == "That did not work"
+    assert visitor.heading == "This login is no longer valid"
     visitor.goto("/auth/login")
     visitor.look("login while logged in")
     visitor.goto("/auth/google/login")
@@ -231,8 +231,8 @@ def test_form_of_another_session(another, address):
     visitor.context.clear_cookies()
     visitor.fill("Email address", address)
     visitor.press("Send me a link and a code")
-    assert "too old" in visitor.page.inner_text("main")
-    visitor.look("form too old")
+    assert "has expired" in visitor.page.inner_text("main")
+    visitor.look("expired form")
 
 
 def test_right_to_left_and_first_paint(another, record_property: Callable[[str, object], None]):

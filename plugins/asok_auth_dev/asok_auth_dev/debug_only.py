@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def require_debug(settings: Settings) -> None:
     """Raise PluginError unless DEBUG is on; the core then quarantines the plugin."""
-    if not settings.debug:
+    if not settings.app.debug:
         raise PluginError(
             "asok-auth-dev shows all emails and lets anyone log in as any user, so it works only with DEBUG "
             "on. Uninstall it in production"

@@ -161,6 +161,6 @@ def mail_server(port: int) -> MailServer:
 
 def development_transport(settings: Settings) -> SmtpTransport:
     """The SMTP transport used in production, connected to the development server."""
-    server = mail_server(settings.section(DevSettings, "DEV").smtp_port)
+    server = mail_server(settings.section(DevSettings).smtp_port)
     sender = settings.mail.sender or DEFAULT_SENDER
     return SmtpTransport(MailSettings(host=HOST, port=server.port, sender=sender, security="none"))

@@ -19,7 +19,7 @@ from asok_auth_core.contracts import CredentialStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
 from asok_auth_core.errors import CredentialExists, CredentialRejected, StoreUnavailable
-from asok_auth_core.types import JSON, Random
+from asok_auth_core.types import JSON, Random, RedactedStruct
 
 KIND = "recovery_codes"
 PURPOSE = "recovery-code"
@@ -35,8 +35,10 @@ TRIES = 20
 """Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
 
 
-class RecoveryRow(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecoveryRow(RedactedStruct, frozen=True, omit_defaults=True):
     """The stored data: keyed hashes, and a sealed list of PBKDF2 hashes imported from Asok."""
+
+    shown = ("imported_left",)
 
     codes: tuple[str, ...] = ()
     imported: str | None = None
