@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import AuthError, TokenError, TokenMalformed
+from ..errors import AuthError, TokenError
 
 REALM = "api"
 
@@ -10,7 +10,7 @@ REALM = "api"
 def bearer_token(header: str | None) -> str | None:
     """The token of an ``Authorization`` header; None if it is missing or of another scheme.
 
-    Raises TokenMalformed if the scheme is Bearer (in any case) and what follows is not one token:
+    Raises TokenError if the scheme is Bearer (in any case) and what follows is not one token:
     nothing, two of them, or two headers that a server joined with a comma.
     """
     if header is None or header[:6].lower() != "bearer":
@@ -20,7 +20,7 @@ def bearer_token(header: str | None) -> str | None:
         return None
     token = rest.strip(" \t")
     if not token or " " in token or "\t" in token or "," in token:
-        raise TokenMalformed("The Authorization header does not hold one bearer token.")
+        raise TokenError("The Authorization header does not hold one bearer token.", code="token_malformed")
     return token
 
 

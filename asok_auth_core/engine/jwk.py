@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from ..oauth_errors import IDTokenKeyUnknown, IDTokenKeyWeak, OAuthReplyInvalid
+from ..errors import IDTokenInvalid, OAuthError
 from ..types import JSON
 from .encoding import b64url_decode
 from .message import read_object
@@ -50,11 +50,11 @@ class SigningKey:
 def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
     """The keys of a JWK set that may verify signatures; others are passed over (RFC 7517 section 5).
 
-    Raises OAuthReplyInvalid if it is no key set.
+    Raises OAuthError ``oauth_reply`` if it is not a key set.
     """
     keys = read_object(body).get("keys")
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:
-        raise OAuthReplyInvalid("The provider's keys could not be read. Please try again.")
+        raise OAuthError("The provider's keys could not be read. Please try again.", code="oauth_reply")
     found = (_read_key(entry) for entry in keys if isinstance(entry, dict))
     return tuple(key for key in found if key is not None)
 
@@ -62,8 +62,8 @@ def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
 def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> PublicKey:
     """The one key that ``kid`` and ``alg`` name; ``kid`` is compared and never interpreted.
 
-    Without ``kid`` only a set with a single fitting key will do. Raises IDTokenKeyUnknown or
-    IDTokenKeyWeak.
+    Without ``kid`` only a set with a single fitting key will do. Raises IDTokenInvalid:
+    ``oauth_key_unknown`` or ``oauth_key_weak``.
     """
     kty, crv = ALGORITHMS[alg]
     fitting = [
@@ -73,10 +73,14 @@ def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> PublicKe
         and (kid is None or key.kid == kid)
     ]  # fmt: skip
     if len(fitting) != 1:
-        raise IDTokenKeyUnknown("The provider signed this login with a key it does not publish.")
+        raise IDTokenInvalid(
+            "The provider signed this login with a key it does not publish.", code="oauth_key_unknown"
+        )
     key = fitting[0].key
     if key is None:
-        raise IDTokenKeyWeak("The provider signed this login with a key that is too short to be safe.")
+        raise IDTokenInvalid(
+            "The provider signed this login with a key that is too short to be safe.", code="oauth_key_weak"
+        )
     return key
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
-from ..errors import TokenMalformed, TokenSignatureInvalid
+from ..errors import TokenError
 from .encoding import b64url_decode, b64url_encode
 from .signer import Signer
 
@@ -35,8 +35,8 @@ def sign_compact(header: bytes, payload: bytes, signer: Signer) -> str:
 def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) -> bytes:
     """The payload of ``token``, if its header is in ``table`` and its signature is that key's.
 
-    The bytes returned are the bytes that were verified. Raises TokenMalformed, or
-    TokenSignatureInvalid.
+    The bytes returned are the bytes that were verified. Raises TokenError:
+    ``token_malformed`` or ``token_signature``.
     """
     if type(token) is not str or len(token) > max_bytes:
         _malformed(f"A token is text of at most {max_bytes} characters.")
@@ -49,7 +49,7 @@ def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) ->
     if signer is None:
         _malformed("The token's header is not one that any trusted key writes.")
     if not signer.verify_encoded(message, signature):
-        raise TokenSignatureInvalid("The token's signature does not match.")
+        raise TokenError("The token's signature does not match.", code="token_signature")
     try:
         return b64url_decode(payload)
     except ValueError:
@@ -57,4 +57,4 @@ def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) ->
 
 
 def _malformed(reason: str) -> NoReturn:
-    raise TokenMalformed(reason) from None
+    raise TokenError(reason, code="token_malformed") from None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, cast
 
-from ..oauth_errors import OAuthReplyInvalid, OAuthSubjectInvalid
+from ..errors import OAuthError
 from ..types import JSON
 
 MAX_REPLY_BYTES = 256 * 1024
@@ -77,24 +77,28 @@ class Claims(Mapping[str, JSON]):
     def subject(self, name: str) -> str:
         """Who it is: a string, or a whole number as providers without OpenID use.
 
-        Raises OAuthSubjectInvalid if it is missing, empty, longer than 255 or of another type.
+        Raises OAuthError ``oauth_subject`` if it is missing, empty, longer than 255 or of another type.
         """
         value = self._values.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if isinstance(value, str) and value.strip() and len(value) <= MAX_SUBJECT:
             return value
-        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+        raise OAuthError(
+            "The provider did not say who you are. Please try another way to log in.", code="oauth_subject"
+        )
 
 
 def read_json(body: bytes) -> JSON:
-    """JSON in UTF-8 without duplicate names or non-finite numbers. Raises OAuthReplyInvalid."""
+    """JSON in UTF-8 without duplicate names or non-finite numbers. Raises OAuthError ``oauth_reply``."""
     if len(body) > MAX_REPLY_BYTES:
-        raise OAuthReplyInvalid("The provider's answer is too large.")
+        raise OAuthError("The provider's answer is too large.", code="oauth_reply")
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.") from None
+        raise OAuthError(
+            "The provider's answer could not be read. Please try again.", code="oauth_reply"
+        ) from None
     return cast("JSON", value)
 
 
@@ -102,14 +106,14 @@ def read_object(body: bytes) -> dict[str, JSON]:
     """As :func:`read_json`, and it must be an object."""
     value = read_json(body)
     if not isinstance(value, dict):
-        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+        raise OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
     return value
 
 
 def read_reply(reply: Reply) -> JSON:
-    """The JSON of a successful reply. Raises OAuthReplyInvalid for any other status."""
+    """The JSON of a successful reply. Raises OAuthError ``oauth_reply`` for any other status."""
     if reply.status != 200:
-        raise OAuthReplyInvalid("The provider did not answer as expected. Please try again.")
+        raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
     return read_json(reply.body)
 
 

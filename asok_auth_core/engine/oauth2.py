@@ -11,13 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote_plus, urlencode
 
-from ..oauth_errors import (
-    OAuthDenied,
-    OAuthRejected,
-    OAuthReplyInvalid,
-    OAuthResponseIssuer,
-    OAuthTokenRejected,
-)
+from ..errors import OAuthDenied, OAuthError
 from ..types import JSON
 from .encoding import b64url_encode
 from .message import Call, Reply, read_object
@@ -108,23 +102,29 @@ def read_authorization_response(
 
     ``issuer`` is the one the flow was begun with; ``announced``: the provider said that its answers
     carry ``iss`` (RFC 9207 section 2.4). ``provider`` is its name for people. Raises
-    OAuthResponseIssuer, OAuthDenied or OAuthRejected.
+    OAuthDenied, or OAuthError: ``oauth_response_issuer`` or ``oauth_refused``.
     """
     sent = parameters.get("iss")
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
-        raise OAuthResponseIssuer(
-            "This answer does not come from {provider}. Please start again.", provider=provider
+        raise OAuthError(
+            "This answer does not come from {provider}. Please start again.",
+            provider=provider,
+            code="oauth_response_issuer",
         )
     error = parameters.get("error")
     if error == "access_denied":
         raise OAuthDenied("You chose not to log in with {provider}. Nothing was changed.", provider=provider)
     if error is not None:
-        raise OAuthRejected(
-            "{provider} could not log you in. Please try again, or choose another way.", provider=provider
+        raise OAuthError(
+            "{provider} could not log you in. Please try again, or choose another way.",
+            provider=provider,
+            code="oauth_refused",
         )
     code = parameters.get("code")
     if not code:
-        raise OAuthRejected("{provider} sent no code. Please start again.", provider=provider)
+        raise OAuthError(
+            "{provider} sent no code. Please start again.", provider=provider, code="oauth_refused"
+        )
     return code
 
 
@@ -150,12 +150,14 @@ def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str
 def read_token_response(reply: Reply) -> Tokens:
     """The tokens (RFC 6749 section 5.1).
 
-    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthTokenRejected or
-    OAuthReplyInvalid.
+    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthError:
+    ``oauth_token_refused`` or ``oauth_reply``.
     """
     document = read_object(reply.body)
     if "error" in document or reply.status in (400, 401):
-        raise OAuthTokenRejected("The provider did not accept this login. Please start again.")
+        raise OAuthError(
+            "The provider did not accept this login. Please start again.", code="oauth_token_refused"
+        )
     access, id_token = document.get("access_token"), document.get("id_token")
     kind = document.get("token_type")
     if (
@@ -167,7 +169,7 @@ def read_token_response(reply: Reply) -> Tokens:
         or not (id_token is None or isinstance(id_token, str))
         or not (kind is None or (isinstance(kind, str) and kind.lower() == "bearer"))
     ):
-        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+        raise OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
     return Tokens(access, id_token, document)
 
 

@@ -11,22 +11,7 @@ from typing import TypeGuard
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry, deserialize_compact
 
-from ..oauth_errors import (
-    IDTokenAlgorithm,
-    IDTokenAudience,
-    IDTokenAuthorizedParty,
-    IDTokenCritical,
-    IDTokenExpired,
-    IDTokenInvalid,
-    IDTokenIssuedAt,
-    IDTokenIssuer,
-    IDTokenNonce,
-    IDTokenSignature,
-    OAuthDiscoveryInvalid,
-    OAuthReplyInvalid,
-    OAuthSubjectInvalid,
-    OAuthURLInsecure,
-)
+from ..errors import IDTokenInvalid, OAuthError
 from ..types import JSON
 from .encoding import b64url_decode
 from .jwk import ALGORITHMS, SigningKey, choose
@@ -65,15 +50,16 @@ def discovery_url(issuer: str) -> str:
 def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
     """The provider's metadata, if it is that of exactly ``issuer`` (section 4.3).
 
-    Raises OAuthDiscoveryInvalid, OAuthURLInsecure or OAuthReplyInvalid.
+    Raises OAuthError: ``oauth_discovery``, ``oauth_insecure_address`` or ``oauth_reply``.
     """
     if reply.status != 200:
-        raise OAuthReplyInvalid("The provider did not answer as expected. Please try again.")
+        raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
     document = read_object(reply.body)
     if document.get("issuer") != issuer:
-        raise OAuthDiscoveryInvalid(
+        raise OAuthError(
             "The provider calls itself by another name than the one this app was given. "
-            "The setting 'issuer' must match its discovery document character for character."
+            "The setting 'issuer' must match its discovery document character for character.",
+            code="oauth_discovery",
         )
     endpoints: dict[str, str] = {}
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"):
@@ -81,9 +67,9 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
         if value is None and name == "userinfo_endpoint":
             continue
         if not isinstance(value, str):
-            raise OAuthDiscoveryInvalid(f"The provider's discovery document has no {name}.")
+            raise OAuthError(f"The provider's discovery document has no {name}.", code="oauth_discovery")
         if not is_secure(value, debug=debug):
-            raise OAuthURLInsecure(f"The provider's {name} is not an https address.")
+            raise OAuthError(f"The provider's {name} is not an https address.", code="oauth_insecure_address")
         endpoints[name] = value
     methods = document.get("token_endpoint_auth_methods_supported")
     listed = tuple(item for item in methods if isinstance(item, str)) if isinstance(methods, list) else ()
@@ -101,7 +87,7 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
 def key_id(id_token: str | None, algorithm: str) -> str | None:
     """The ``kid`` an ID token names, after the checks of its header; nothing is verified yet.
 
-    Raises IDTokenInvalid, IDTokenAlgorithm or IDTokenCritical.
+    Raises IDTokenInvalid: ``oauth_id_token``, ``oauth_algorithm`` or ``oauth_critical``.
     """
     return _kid(_header(id_token, algorithm))
 
@@ -119,7 +105,7 @@ def check_id_token(
     """The claims of an ID token that passed every check (OpenID Connect Core 1.0, 3.1.3.7).
 
     ``algorithm`` is the one registered for the client; the token's own header cannot choose.
-    Raises a subclass of IDTokenInvalid, one for each check, or OAuthSubjectInvalid.
+    Raises IDTokenInvalid, with a code for each check, or OAuthError ``oauth_subject``.
     """
     header = _header(id_token, algorithm)
     key = choose(keys, kid=_kid(header), alg=algorithm)
@@ -128,19 +114,23 @@ def check_id_token(
     try:
         verified = deserialize_compact(str(id_token), key, registry=registry)
     except (JoseError, ValueError):
-        raise IDTokenSignature("The provider's signature on this login does not match.") from None
+        raise IDTokenInvalid(
+            "The provider's signature on this login does not match.", code="oauth_signature"
+        ) from None
     try:
         claims = Claims(read_object(verified.payload or b""))
-    except OAuthReplyInvalid:
+    except OAuthError:
         raise _malformed() from None
     _check_parties(claims, issuer, client_id)
     _check_times(claims, now)
     sent = claims.get("nonce")
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), nonce.encode()):
-        raise IDTokenNonce("This answer belongs to another login. Please start again.")
+        raise IDTokenInvalid("This answer belongs to another login. Please start again.", code="oauth_nonce")
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject.strip() or len(subject) > MAX_SUBJECT:
-        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+        raise OAuthError(
+            "The provider did not say who you are. Please try another way to log in.", code="oauth_subject"
+        )
     return claims
 
 
@@ -150,7 +140,9 @@ def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
     Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` are taken from one place.
     """
     if not isinstance(userinfo, dict) or userinfo.get("sub") != claims["sub"]:
-        raise OAuthSubjectInvalid("The provider gave two answers to who you are. Please start again.")
+        raise OAuthError(
+            "The provider gave two answers to who you are. Please start again.", code="oauth_subject"
+        )
     pair = claims if claims.text("email") else userinfo
     merged = {**userinfo, **claims}
     for name in ("email", "email_verified"):
@@ -168,12 +160,16 @@ def _header(id_token: str | None, algorithm: str) -> dict[str, JSON]:
     try:
         raw = b64url_decode(segment.encode())
         header = read_object(raw)
-    except (ValueError, OAuthReplyInvalid):
+    except (ValueError, OAuthError):
         raise _malformed() from None
     if header.get("alg") != algorithm or algorithm not in ALGORITHMS:
-        raise IDTokenAlgorithm("The provider signed this login in a way that is not accepted here.")
+        raise IDTokenInvalid(
+            "The provider signed this login in a way that is not accepted here.", code="oauth_algorithm"
+        )
     if "crit" in header or "b64" in header:
-        raise IDTokenCritical("The provider's answer makes a demand that is not understood.")
+        raise IDTokenInvalid(
+            "The provider's answer makes a demand that is not understood.", code="oauth_critical"
+        )
     if not _COMPACT.fullmatch(id_token):
         raise _malformed()
     return header
@@ -188,21 +184,30 @@ def _kid(header: dict[str, JSON]) -> str | None:
 
 def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
     if claims.get("iss") != issuer:
-        raise IDTokenIssuer("This answer was issued by somebody else. Please start again.")
+        raise IDTokenInvalid(
+            "This answer was issued by somebody else. Please start again.", code="oauth_issuer"
+        )
     audience, azp = claims.get("aud"), claims.get("azp")
     audiences = audience if isinstance(audience, list) else [audience]
     if client_id not in audiences or not all(isinstance(item, str) for item in audiences):
-        raise IDTokenAudience("This answer was meant for another app. Please start again.")
+        raise IDTokenInvalid(
+            "This answer was meant for another app. Please start again.", code="oauth_audience"
+        )
     if azp != client_id and ("azp" in claims or len(audiences) > 1):
-        raise IDTokenAuthorizedParty("This answer was meant for another app. Please start again.")
+        raise IDTokenInvalid(
+            "This answer was meant for another app. Please start again.", code="oauth_authorized_party"
+        )
 
 
 def _check_times(claims: Claims, now: float) -> None:
     expires, issued, begins = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     if not _is_number(expires) or expires <= now - LEEWAY:
-        raise IDTokenExpired("The provider's answer is too old. Please start again.")
+        raise IDTokenInvalid("The provider's answer is too old. Please start again.", code="oauth_expired")
     if not _is_number(issued) or not _is_number(begins) or max(issued, begins) > now + LEEWAY:
-        raise IDTokenIssuedAt("The provider's clock and this server's do not agree. Please try again later.")
+        raise IDTokenInvalid(
+            "The provider's clock and this server's do not agree. Please try again later.",
+            code="oauth_issued_at",
+        )
 
 
 def _is_number(value: JSON) -> TypeGuard[int | float]:
@@ -210,4 +215,6 @@ def _is_number(value: JSON) -> TypeGuard[int | float]:
 
 
 def _malformed() -> IDTokenInvalid:
-    return IDTokenInvalid("The provider's answer could not be read. Please start again.")
+    return IDTokenInvalid(
+        "The provider's answer could not be read. Please start again.", code="oauth_id_token"
+    )

@@ -12,7 +12,7 @@ import hashlib
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ..errors import SealBroken, SealKeyRetired
+from ..errors import SealError
 from .encoding import b64url_decode, b64url_encode
 from .keys import KeyRing
 
@@ -48,17 +48,18 @@ class Sealer:
     def open(self, sealed: str, *associated: str) -> bytes:
         """What was sealed.
 
-        Raises SealKeyRetired if its key is no longer in the ring, SealBroken if it was changed, is
-        bound to something else, or is no sealed text.
+        Raises SealError: ``seal_key_retired`` if its key is no longer in the ring, ``seal_broken`` if
+        it was changed, is bound to something else, or is not a sealed text.
         """
         parts = sealed.split(".") if len(sealed) <= MAX_SEALED else []
         if len(parts) != 4 or parts[0] != FORMAT:
-            raise SealBroken(f"This is no sealed text of {self._purpose!r}.")
+            raise SealError(f"This is no sealed text of {self._purpose!r}.", code="seal_broken")
         key = self._keys.get(parts[1])
         if key is None:
-            raise SealKeyRetired(
+            raise SealError(
                 f"A secret of {self._purpose!r} was sealed under key {parts[1][:12]!r}, which was taken "
-                "out of the key ring. Put the old SECRET_KEY back into SECRET_KEY_FALLBACKS."
+                "out of the key ring. Put the old SECRET_KEY back into SECRET_KEY_FALLBACKS.",
+                code="seal_key_retired",
             )
         try:
             nonce, ciphertext = (b64url_decode(part.encode()) for part in parts[2:])
@@ -66,8 +67,9 @@ class Sealer:
                 raise ValueError("wrong nonce length")
             return key.decrypt(nonce, ciphertext, self._bound(associated))
         except (InvalidTag, ValueError):
-            raise SealBroken(
-                f"A secret of {self._purpose!r} does not open: it was changed, or belongs to someone else."
+            raise SealError(
+                f"A secret of {self._purpose!r} does not open: it was changed, or belongs to someone else.",
+                code="seal_broken",
             ) from None
 
     def is_current(self, sealed: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
-from ..errors import ConfigurationError, TokenExpired, TokenMalformed
+from ..errors import ConfigurationError, TokenError, TokenExpired
 from ..types import Clock
 from .encoding import b64url_encode
 from .jws import header_segment, sign_compact, verify_compact
@@ -89,7 +89,7 @@ class TokenCodec(Generic[C]):
     def verify(self, token: str) -> C:
         """The claims of a token of this purpose whose signature, form and time are good.
 
-        Raises TokenMalformed, TokenSignatureInvalid or TokenExpired.
+        Raises TokenExpired, or TokenError: ``token_malformed`` or ``token_signature``.
         """
         payload = verify_compact(token, self._table, self._max_bytes)
         try:
@@ -171,4 +171,4 @@ def _reject_duplicates(payload: bytes) -> None:
 
 
 def _malformed(reason: str) -> NoReturn:
-    raise TokenMalformed(reason) from None
+    raise TokenError(reason, code="token_malformed") from None

@@ -63,7 +63,7 @@ def build_auth(
 ) -> Auth:
     """An Auth with ``plugins`` and nothing that is installed; ``settings`` is ``AUTH``.
 
-    Broken plugins raise PluginError. Close ``auth.outbox`` and ``auth.state`` when done.
+    Broken plugins raise ConfigurationError. Close ``auth.outbox`` and ``auth.state`` when done.
     """
     clock = clock or FrozenClock()
     parts = parts or TestParts(clock)

@@ -23,16 +23,11 @@ from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.oauth_state import LIFETIME, MAX_FLOWS
 from asok_auth_core.flows.verified_emails import mark_email_verified
 from asok_auth_core.methods.oauth_api import OAuthApi
-from asok_auth_core.oauth_errors import (
-    OAuthEmailUnverified,
-    OAuthNotConfigured,
-    OAuthStateInvalid,
-    OAuthURLInsecure,
-)
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import JSON, Credential, LoginAttempt, User
 from asok_auth_core.web import WebRequest, WebResponse
 
@@ -390,7 +385,7 @@ def test_9_a_profile_that_is_no_object_logs_nobody_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize("uri", ["http://app.example/own", "/own", "https://", "javascript:alert(1)"])
 def test_10_people_are_sent_back_by_https_only(app: OAuthApp, uri: str) -> None:
     request = FakeRequest("/start")
-    with pytest.raises(OAuthURLInsecure, match="must be https"):
+    with raises_code("oauth_insecure_address", match="must be https"):
         OAuthApi(app.oauth.flow).get_auth_url(request, "example", "own-id", redirect_uri=uri)
     assert not request.sent_cookies
     assert app.fake.calls == []
@@ -612,7 +607,7 @@ def test_the_callers_own_state_is_honoured(app: OAuthApp, passed: dict[str, str]
     if works:
         assert api.callback(request, "example", "own-id", "own-secret", **passed)["email"]
     else:
-        with pytest.raises(OAuthStateInvalid):
+        with raises_code("oauth_state"):
             api.callback(request, "example", "own-id", "own-secret", **passed)
 
 
@@ -620,7 +615,7 @@ def test_15_documented_pages_never_see_an_unverified_address(app: OAuthApp) -> N
     app.fake.claims["email_verified"] = False
     request, url = documented(app)
     request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthEmailUnverified):
+    with raises_code("oauth_address_unproved"):
         OAuthApi(app.oauth.flow).callback(request, "example", "own-id", "own-secret")
     assert request.verified_email is None
 
@@ -639,13 +634,13 @@ def test_missing_credentials_are_said(tmp_path: Path) -> None:
     app = make(tmp_path)
     app.auth.providers["example"] = OpenIDProvider.named("example", label="Example", issuer=ISSUER)
     api = OAuthApi(app.oauth.flow)
-    with pytest.raises(OAuthNotConfigured, match="client id is missing"):
+    with raises_code("oauth_not_configured", match="client id is missing"):
         api.get_auth_url(FakeRequest(), "example")
-    with pytest.raises(OAuthNotConfigured):
+    with raises_code("oauth_not_configured"):
         api.get_auth_url(FakeRequest(), "nobody", "id")
     request, url = documented(app)
     request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthNotConfigured, match="client secret is missing"):
+    with raises_code("oauth_not_configured", match="client secret is missing"):
         api.callback(request, "example", "own-id")
     assert app.fake.count(app.fake.token_endpoint) == 0
 
@@ -798,6 +793,6 @@ def test_24_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> No
     app.log_in()
     browser, url = app.begin(recent(app, app.users.create("other@example.com")), action="link")
     request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthStateInvalid):
+    with raises_code("oauth_state"):
         OAuthApi(app.oauth.flow).callback(request, "example")
     assert request.verified_email is None

@@ -19,7 +19,7 @@ from asok.exceptions import AbortException, RedirectException, SecurityError
 from asok.request import Request
 
 from ....engine.bearer import bearer_challenge
-from ....errors import AuthError, FormExpired
+from ....errors import AuthError, PermissionDenied
 from ....flows.login import complete_login, log_out
 from ....methods.oauth import OAuthMethod
 from ....pages.problems import problem
@@ -235,7 +235,9 @@ def _show_errors(app: Asok, extension: AuthExtension) -> None:
 def answer_for(extension: AuthExtension, request: Request, error: Exception) -> object | None:
     """Our answer to an error that a page raised, or None if it is not ours to answer."""
     if isinstance(error, SecurityError) and extension.router.match(request.path) is not None:
-        error = FormExpired("This form is too old. Go back, reload the page and try again.")
+        error = PermissionDenied(
+            "This form is too old. Go back, reload the page and try again.", code="form_expired"
+        )
     if not isinstance(error, AuthError):
         return None
     return send(request, problem(extension.auth, extension.web_request(request), error))
