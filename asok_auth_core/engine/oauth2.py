@@ -1,4 +1,4 @@
-"""The messages of OAuth 2.0's authorization code grant with PKCE, built and read without I/O."""
+"""Build and read the messages of OAuth 2.0's authorization code grant with PKCE, without I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .encoding import b64url_encode
 from .message import Call, Reply, read_object
 
 TokenAuth = Literal["client_secret_post", "client_secret_basic", "none"]
-"""How the app proves itself at the token endpoint (RFC 6749 section 2.3.1; ``none``: PKCE alone)."""
+"""How the app authenticates at the token endpoint (RFC 6749 section 2.3.1; ``none``: PKCE only)."""
 
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 """RFC 7636 section 4.1."""
@@ -28,12 +28,12 @@ OWN_PARAMETERS = frozenset(
         "code_challenge", "code_challenge_method", "request", "request_uri",
     }
 )  # fmt: skip
-"""Parameters of the authorization request that a provider's own parameters may not replace."""
+"""Parameters of the authorization request that a provider's settings cannot replace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The app as the provider knows it."""
+    """This app, as registered with the provider."""
 
     id: str
     secret: str = field(repr=False, default="")
@@ -42,7 +42,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A successful token response. ``raw`` is the whole of it."""
+    """A successful token response. ``raw`` is the complete response."""
 
     access_token: str = field(repr=False)
     id_token: str | None = field(repr=False, default=None)
@@ -50,18 +50,18 @@ class Tokens:
 
 
 def derive(secret: str, what: Literal["verifier", "nonce"]) -> str:
-    """A code verifier or nonce from a flow's random secret: 43 characters, 256 bits.
+    """Derive a code verifier or nonce from a flow's random secret: 43 characters, 256 bits.
 
-    Derived, so that the flow's record in the StateStore holds neither.
+    Derived, so that the flow's record in the StateStore contains neither.
     """
     message = f"asok-auth-core/oauth {what}".encode()
     return b64url_encode(hmac.digest(secret.encode(), message, "sha256")).decode()
 
 
 def code_challenge(verifier: str) -> str:
-    """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for one that is not allowed."""
+    """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for an invalid one."""
     if not VERIFIER.fullmatch(verifier):
-        raise ValueError("A code verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
+        raise ValueError("A code verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
     return b64url_encode(hashlib.sha256(verifier.encode()).digest()).decode()
 
 
@@ -76,7 +76,7 @@ def authorization_url(
     nonce: str | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> str:
-    """Where to send the browser (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+    """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
 
     ``extra`` cannot replace any of :data:`OWN_PARAMETERS`.
     """
@@ -98,10 +98,10 @@ def authorization_url(
 def read_authorization_response(
     parameters: Mapping[str, str], *, issuer: str | None, announced: bool, provider: str
 ) -> str:
-    """The code in the provider's answer, whose state has been checked already.
+    """The code in the provider's answer; the caller has checked its ``state``.
 
-    ``issuer`` is the one the flow was begun with; ``announced``: the provider said that its answers
-    carry ``iss`` (RFC 9207 section 2.4). ``provider`` is its name for people. Raises
+    ``issuer`` is the one the flow was started with; ``announced``: the provider declared that its
+    answers contain ``iss`` (RFC 9207 section 2.4). ``provider`` is its label. Raises
     OAuthDenied, or OAuthError: ``oauth_response_issuer`` or ``oauth_refused``.
     """
     sent = parameters.get("iss")
@@ -129,7 +129,7 @@ def read_authorization_response(
 
 
 def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str, verifier: str) -> Call:
-    """The code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
+    """The call that exchanges the code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -148,9 +148,9 @@ def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str
 
 
 def read_token_response(reply: Reply) -> Tokens:
-    """The tokens (RFC 6749 section 5.1).
+    """The tokens in the reply (RFC 6749 section 5.1).
 
-    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthError:
+    ``error`` is an error with any status: GitHub sends it with 200. Raises OAuthError:
     ``oauth_token_refused`` or ``oauth_reply``.
     """
     document = read_object(reply.body)
@@ -174,5 +174,5 @@ def read_token_response(reply: Reply) -> Tokens:
 
 
 def bearer(url: str, access_token: str) -> Call:
-    """A GET with the access token in its header (RFC 6750 section 2.1)."""
+    """A GET with the access token in the Authorization header (RFC 6750 section 2.1)."""
     return Call(url, {"Accept": "application/json", "Authorization": f"Bearer {access_token}"})

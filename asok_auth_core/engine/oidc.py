@@ -1,4 +1,4 @@
-"""OpenID Connect: the discovery document and every check of an ID token, without I/O."""
+"""Read OpenID Connect discovery documents and check ID tokens, without I/O."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .message import MAX_SUBJECT, Claims, Reply, read_object
 from .urls import is_secure
 
 MAX_ID_TOKEN = 32 * 1024
-"""Characters of an ID token; checked before anything in it is parsed."""
+"""Characters of an ID token; checked before it is parsed."""
 
 MAX_HEADER = 4096
 LEEWAY = 60
-"""Seconds that two clocks may be apart."""
+"""Seconds by which the provider's clock may differ from ours."""
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a provider's discovery document says (OpenID Connect Discovery 1.0, section 3)."""
+    """A provider's discovery document (OpenID Connect Discovery 1.0, section 3)."""
 
     issuer: str
     authorization_endpoint: str
@@ -38,17 +38,17 @@ class Metadata:
     jwks_uri: str
     userinfo_endpoint: str | None = None
     iss_announced: bool = False
-    """RFC 9207 section 3: answers to authorization requests carry ``iss``."""
+    """RFC 9207 section 3: answers to authorization requests contain ``iss``."""
     token_auth: tuple[str, ...] = ("client_secret_basic",)
 
 
 def discovery_url(issuer: str) -> str:
-    """Where the discovery document of ``issuer`` lies (Discovery 1.0, section 4.1)."""
+    """The URL of the discovery document of ``issuer`` (Discovery 1.0, section 4.1)."""
     return issuer.removesuffix("/") + "/.well-known/openid-configuration"
 
 
 def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
-    """The provider's metadata, if it is that of exactly ``issuer`` (section 4.3).
+    """Read the provider's metadata, which must name exactly ``issuer`` (section 4.3).
 
     Raises OAuthError: ``oauth_discovery``, ``oauth_insecure_address`` or ``oauth_reply``.
     """
@@ -57,8 +57,8 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
     document = read_object(reply.body)
     if document.get("issuer") != issuer:
         raise OAuthError(
-            "The provider calls itself by another name than the one this app was given. "
-            "The setting 'issuer' must match its discovery document character for character.",
+            "The provider's discovery document names another issuer. The provider's setting 'issuer' must "
+            "be the same, character for character.",
             code="oauth_discovery",
         )
     endpoints: dict[str, str] = {}
@@ -69,7 +69,7 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
         if not isinstance(value, str):
             raise OAuthError(f"The provider's discovery document has no {name}.", code="oauth_discovery")
         if not is_secure(value, debug=debug):
-            raise OAuthError(f"The provider's {name} is not an https address.", code="oauth_insecure_address")
+            raise OAuthError(f"The provider's {name} is not an https URL.", code="oauth_insecure_address")
         endpoints[name] = value
     methods = document.get("token_endpoint_auth_methods_supported")
     listed = tuple(item for item in methods if isinstance(item, str)) if isinstance(methods, list) else ()
@@ -85,7 +85,7 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
 
 
 def key_id(id_token: str | None, algorithm: str) -> str | None:
-    """The ``kid`` an ID token names, after the checks of its header; nothing is verified yet.
+    """The ``kid`` of an ID token whose header is acceptable; its signature is not verified yet.
 
     Raises IDTokenInvalid: ``oauth_id_token``, ``oauth_algorithm`` or ``oauth_critical``.
     """
@@ -102,9 +102,9 @@ def check_id_token(
     algorithm: str,
     now: float,
 ) -> Claims:
-    """The claims of an ID token that passed every check (OpenID Connect Core 1.0, 3.1.3.7).
+    """The claims of an ID token that passes every check (OpenID Connect Core 1.0, 3.1.3.7).
 
-    ``algorithm`` is the one registered for the client; the token's own header cannot choose.
+    ``algorithm`` is the one registered for the client; the token's header cannot select another.
     Raises IDTokenInvalid, with a code for each check, or OAuthError ``oauth_subject``.
     """
     header = _header(id_token, algorithm)
@@ -135,9 +135,9 @@ def check_id_token(
 
 
 def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
-    """ID token claims completed by the UserInfo response, which must be about the same subject.
+    """ID token claims completed by the UserInfo response, which must have the same subject.
 
-    Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` are taken from one place.
+    Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` come from one source.
     """
     if not isinstance(userinfo, dict) or userinfo.get("sub") != claims["sub"]:
         raise OAuthError(
@@ -153,7 +153,7 @@ def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
 def _header(id_token: str | None, algorithm: str) -> dict[str, JSON]:
     if not id_token or len(id_token) > MAX_ID_TOKEN:
         raise _malformed()
-    # A token without signature is looked at too, so that "alg": "none" is refused for what it is.
+    # Read before the token's form is checked, so that an unsigned token is reported as "alg": "none".
     segment = id_token.partition(".")[0]
     if not segment or len(segment) > MAX_HEADER:
         raise _malformed()
@@ -200,10 +200,10 @@ def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
 
 
 def _check_times(claims: Claims, now: float) -> None:
-    expires, issued, begins = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
+    expires, issued, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     if not _is_number(expires) or expires <= now - LEEWAY:
         raise IDTokenInvalid("The provider's answer is too old. Please start again.", code="oauth_expired")
-    if not _is_number(issued) or not _is_number(begins) or max(issued, begins) > now + LEEWAY:
+    if not _is_number(issued) or not _is_number(not_before) or max(issued, not_before) > now + LEEWAY:
         raise IDTokenInvalid(
             "The provider's clock and this server's do not agree. Please try again later.",
             code="oauth_issued_at",

@@ -10,7 +10,7 @@ from typing import cast
 from ..auth import Auth, logger
 from ..engine.encoding import b64url_encode
 from ..engine.permissions import is_well_formed
-from ..engine.tokens import Claims, TokenCodec
+from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import ConfigurationError, StoreUnavailable, TokenError, TokenExpired
 from ..types import Credential
 from .revocation import revocation_mark
@@ -25,7 +25,7 @@ MAX_SCOPES = 64
 MAX_NAME = 100
 
 
-class ApiClaims(Claims, frozen=True, kw_only=True):
+class ApiClaims(TokenClaims, frozen=True, kw_only=True):
     """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2)."""
 
     sub: str

@@ -19,7 +19,7 @@ from asok_auth_core.engine.encoding import ALPHABET, b64url_encode
 from asok_auth_core.engine.jws import header_segment, sign_compact
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.signers import HS256, SIGNERS
-from asok_auth_core.engine.tokens import CLOCK_SKEW, Claims, TokenCodec
+from asok_auth_core.engine.tokens import CLOCK_SKEW, TokenClaims, TokenCodec
 from asok_auth_core.errors import ConfigurationError, TokenError, TokenExpired
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.raises import raises_code
@@ -28,7 +28,7 @@ NOW = 1_700_000_000
 OLD, NEW = b"an old secret of 32 bytes or more", b"a new secret of 32 bytes or more"
 
 
-class Note(Claims, frozen=True, kw_only=True):
+class Note(TokenClaims, frozen=True, kw_only=True):
     sub: str
     text: str | None = None
     tags: tuple[str, ...] = ()
@@ -291,6 +291,12 @@ def test_3_4_5_only_our_own_header_passes_though_the_signature_is_right(header: 
     with raises_code("token_malformed"):
         codec().verify(token.rpartition(".")[0] + ".")
     assert codec().verify(genuine(b'{"iat":1700000000,"sub":"1"}')).sub == "1"
+
+
+def test_tokens_signed_with_a_symmetric_key_have_no_public_keys() -> None:
+    assert codec().public_jwks() == []
+    assert codec(accept=("EdDSA", "ES256")).public_jwks() == []
+    assert [key["alg"] for key in codec(algorithm="ES256", accept=("HS256",)).public_jwks()] == ["ES256"]
 
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
