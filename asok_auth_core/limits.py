@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from .contracts import StateStore
 from .engine.client_ip import client_network
 from .engine.keys import handle_digest
 from .errors import RateLimited
+from .events import Events
 from .types import Clock
 
 
@@ -18,13 +17,10 @@ class Limits:
     at most ``limit`` of them (RFC 4226 section 7.3). A success never takes a count back.
     """
 
-    def __init__(
-        self, state: StateStore, clock: Clock, on_limit: Callable[[str], None] | None = None
-    ) -> None:
-        """``on_limit`` is told the name of what was refused."""
+    def __init__(self, state: StateStore, events: Events, clock: Clock) -> None:
         self._state = state
+        self._events = events
         self._clock = clock
-        self._on_limit = on_limit
 
     def hit(self, name: str, subject: str, *, limit: int, window: int) -> None:
         """Count one attempt of ``subject`` at ``name``; ``window`` in seconds.
@@ -35,8 +31,7 @@ class Limits:
         now = self._clock()
         key = f"limit:{name}:{handle_digest(subject)}:{int(now // window)}"
         if self._state.incr(key, window) > limit:
-            if self._on_limit is not None:
-                self._on_limit(name)
+            self._events.emit("attempt.limited", what=name)
             wait = max(1, int(window - now % window))
             if wait < 90:
                 raise RateLimited("Too many attempts. Try again in {seconds} seconds.", wait, seconds=wait)

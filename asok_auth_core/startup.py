@@ -14,14 +14,15 @@ from . import builtin
 from .auth import Auth
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
-from .errors import ConfigurationError, MailError, SettingError
+from .errors import ConfigurationError, SettingError
+from .events import Events
 from .flows.provider_setup import configured_providers
 from .limits import Limits
 from .mail.outbox import Outbox
 from .pages.render import environment
 from .plugins import Plugins
 from .settings import read, secrets
-from .types import Clock, OutgoingMail, Random
+from .types import Clock, Random
 
 T = TypeVar("T")
 
@@ -71,34 +72,22 @@ def start(
     signers = loaded.signers(settings)
     _chosen("SIGNER", settings.signer, signers, loaded)
     state = make_store(settings.state_store)
-    # Results of mails become events of the Auth that is made from this very outbox.
-    holder: list[Auth] = []
-
-    def on_result(mail: OutgoingMail, error: MailError | None, final: bool) -> None:
-        name = "mail.sent" if error is None else "mail.failed" if final else "mail.retrying"
-        for made in holder:
-            made.emit(name, domain=mail.to.rpartition("@")[2], error=error.code if error else None)
-
-    def on_limit(name: str) -> None:
-        for made in holder:
-            made.emit("attempt.limited", what=name)
-
-    outbox = Outbox(make_transport(), on_result=on_result, retry_for=settings.mail.retry_for)
+    events = Events(loaded, clock)
     auth = Auth(
         settings=settings,
         plugins=loaded,
+        events=events,
         keys=keys,
         state=state,
         credentials=credentials(clock, random),
         users=users,
-        outbox=outbox,
-        limits=Limits(state, clock, on_limit),
+        outbox=Outbox(make_transport(), events, retry_for=settings.mail.retry_for),
+        limits=Limits(state, events, clock),
         templates=environment(_overrides(root)),
         clock=clock,
         random=random,
         signers=signers,
     )
-    holder.append(auth)
     auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
     auth.login_methods.update(loaded.login_methods(auth))
     for info in loaded.quarantined:

@@ -33,6 +33,7 @@ from asok_auth_core.adapters.asok import roles
 from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
+from asok_auth_core.events import Events
 from asok_auth_core.flows.permissions import can, permissions_of
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.settings import Settings
@@ -121,7 +122,8 @@ def an_auth() -> Auth:
     plugins = Plugins()
     plugins.register(roles, "roles")
     unused: Any = None
-    return Auth(Settings(), plugins, KeyRing([b"k" * 32]), unused, unused, unused, unused, unused, unused)
+    events, keys = Events(plugins, time.time), KeyRing([b"k" * 32])
+    return Auth(Settings(), plugins, events, keys, unused, unused, unused, unused, unused, unused)
 
 
 def casbin_check(grants: list[str]) -> Callable[[str], bool]:

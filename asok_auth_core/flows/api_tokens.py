@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.permissions import is_well_formed
 from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import ConfigurationError, StoreUnavailable, TokenError, TokenExpired
 from ..types import Credential
 from .revocation import revocation_mark
+
+logger = logging.getLogger("asok_auth")
 
 KIND = "api_token"
 PURPOSE = "asok-api"
@@ -129,7 +132,7 @@ class ApiTokens:
         )
         if claims.exp is None and not self.checked:
             logger.warning("A permanent API token was made that cannot be revoked; give expires_in.")
-        self._auth.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
+        self._auth.events.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
         return token, made
 
     # -- verifying -------------------------------------------------------------------------------
@@ -225,7 +228,7 @@ class ApiTokens:
             if self._auth.credentials.remove(record):
                 removed += 1
                 owner = self._auth.users.by_id(record.user_id)
-                self._auth.emit("token.revoked", user=owner, token=record.identifier)
+                self._auth.events.emit("token.revoked", user=owner, token=record.identifier)
         self._mark.advance()
         return removed
 

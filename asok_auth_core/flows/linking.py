@@ -70,7 +70,7 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
     if owner is None:
         _add(auth, user, identity)
     elif str(owner.id) != str(user.id):
-        auth.emit("identity.rejected", user=user, method=identity.provider)
+        auth.events.emit("identity.rejected", user=user, method=identity.provider)
         raise OAuthError(
             "This login is linked to another account here. Log in with it, and unlink it there first.",
             code="oauth_identity_taken",
@@ -114,7 +114,7 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
         raise OAuthError(
             "This is the only way into your account. Add another one first.", code="oauth_last_way_in"
         )
-    auth.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+    auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
 
 
 def _address(identity: Identity) -> str | None:
@@ -167,7 +167,7 @@ def _add(auth: Auth, user: User, identity: Identity) -> None:
         raise OAuthError(
             "This login was linked just now. Please try again.", code="oauth_identity_taken"
         ) from None
-    auth.emit("identity.linked", user=user, method=identity.provider)
+    auth.events.emit("identity.linked", user=user, method=identity.provider)
 
 
 def _has_login_method(auth: Auth, user: User) -> bool:

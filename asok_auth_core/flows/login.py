@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine.email_address import same_account
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
@@ -20,6 +22,8 @@ from .factor_policy import enrolled_factors, second_factor_required
 from .generation import GENERATION, generation
 from .trusted_devices import is_trusted
 from .verified_emails import mark_email_verified
+
+logger = logging.getLogger("asok_auth")
 
 LOGIN_KEY = "asok_auth.login"
 """Where the session keeps when and how its user logged in."""
@@ -66,7 +70,7 @@ def complete_login(
     trusted = enrolled and is_trusted(auth, request, user)
     if not trusted and (enrolled or second_factor_required(auth, user)):
         _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
-        auth.emit(
+        auth.events.emit(
             "login.second_factor_required",
             user=user,
             method=method,
@@ -101,7 +105,7 @@ def log_out(auth: Auth, request: WebRequest) -> str:
     """End the session; returns where to go next."""
     user = request.user
     request.session.end()
-    auth.emit("logout", user=user, client_ip=request.client_ip)
+    auth.events.emit("logout", user=user, client_ip=request.client_ip)
     return auth.settings.logout_redirect
 
 
@@ -132,7 +136,9 @@ def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: I
         if refusal is not None:
             plugin, reason = refusal
     if reason is not None:
-        auth.emit("login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin)
+        auth.events.emit(
+            "login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin
+        )
         raise LoginRejected(reason)
 
 
@@ -163,7 +169,7 @@ def _begin(
     if number := generation(auth, str(user.id)):
         record[GENERATION] = number
     request.session.set(LOGIN_KEY, record)
-    auth.emit("login.succeeded", user=user, method=method, client_ip=request.client_ip, factor=factor)
+    auth.events.emit("login.succeeded", user=user, method=method, client_ip=request.client_ip, factor=factor)
 
 
 def _pending_key(handle: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import msgspec
 
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
@@ -16,6 +17,8 @@ from ..types import JSON, Identity, User
 from ..web import WebRequest
 from .oauth_state import FlowRecord, invalid_state, keep, take
 from .provider_documents import ProviderDocuments
+
+logger = logging.getLogger("asok_auth")
 
 STARTS_PER_CLIENT = 300
 START_WINDOW = 900
@@ -119,7 +122,7 @@ class OAuthFlow:
             record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
             return self._finish(request, provider, record, secret, redirect_uri, code)
         except OAuthError as error:
-            self._auth.emit(
+            self._auth.events.emit(
                 "login.failed", method=provider.name, client_ip=request.client_ip, error=error.code
             )
             raise

@@ -99,7 +99,7 @@ def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) 
     def on_error(plugin: str, error: Exception) -> None:
         failed.append(plugin)
         logger.error("Plugin %r raised in asok_auth_permissions and grants nothing.", plugin, exc_info=error)
-        auth.emit("permission.resolver_failed", user=user, plugin=plugin, error=type(error).__name__)
+        auth.events.emit("permission.resolver_failed", user=user, plugin=plugin, error=type(error).__name__)
 
     parts = tuple(auth.plugins.permissions(user, on_error))
     whole = union(part for _, part in parts)
@@ -169,7 +169,7 @@ def require(
     if can(auth, user, permission, resource, held=held):
         return
     reason = explain(auth, user, permission, resource, held=held)
-    auth.emit(
+    auth.events.emit(
         "permission.denied",
         user=user,
         permission=_shown(reason.permission),
@@ -189,7 +189,7 @@ def _refusal(auth: Auth, user: User, permission: str, resource: object) -> tuple
 
     def on_error(plugin: str, error: Exception) -> None:
         logger.error("Plugin %r raised in asok_auth_denies; the answer is no.", plugin, exc_info=error)
-        auth.emit("permission.check_failed", user=user, plugin=plugin, error=type(error).__name__)
+        auth.events.emit("permission.check_failed", user=user, plugin=plugin, error=type(error).__name__)
 
     return auth.plugins.denies(user, permission, resource, on_error)
 

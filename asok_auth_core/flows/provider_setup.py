@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from ..auth import logger
 from ..engine.suggest import did_you_mean
 from ..errors import SettingError
 from ..providers import OAuth2Provider
@@ -14,6 +14,8 @@ from ..types import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+logger = logging.getLogger("asok_auth")
 
 CREDENTIALS = ("client_id", "client_secret")
 

@@ -27,6 +27,6 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
     at = logged_in_at(request)
     now = auth.clock()
     if at is None or not now - auth.settings.recent_login <= at <= now:
-        auth.emit("recent_login.required", user=user, client_ip=request.client_ip)
+        auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
         raise RecentLoginRequired("Please log in again: this step needs a login from the last few minutes.")
     return user

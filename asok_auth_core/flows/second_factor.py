@@ -55,9 +55,9 @@ def check_second_factor(
         if not (proof or factor.verify)(request, user):
             raise CredentialRejected("That was not right. Check the code and try again.")
     except CredentialRejected:
-        auth.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
+        auth.events.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
         raise
-    auth.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
 
 
 def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str) -> None:
@@ -94,7 +94,7 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     Browsers that were trusted with another factor are not any more. Returns where to go next.
     Raises LoginExpired, LoginRejected.
     """
-    auth.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
     if request.user is not None:
         amend_login(request.session, "factor", name)
@@ -107,5 +107,5 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
 
 def factor_removed(auth: Auth, request: WebRequest, user: User, name: str) -> None:
     """``user`` has given up the factor ``name``; browsers that were trusted with it are not any more."""
-    auth.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)

@@ -91,7 +91,7 @@ class ProviderPages:
         try:
             return account_for(self._auth, identity)
         except OAuthError as error:
-            self._auth.emit(
+            self._auth.events.emit(
                 "login.failed", method=identity.provider, client_ip=request.client_ip, error=error.code
             )
             raise

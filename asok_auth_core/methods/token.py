@@ -45,7 +45,7 @@ class TokenMethod(LoginMethod):
             if user is None or not self._auth.users.is_active(user):
                 raise TokenError("The token's user may not log in.", code="token_revoked")
         except AuthError as error:
-            self._auth.emit(
+            self._auth.events.emit(
                 "token.rejected", method=self.name, client_ip=request.client_ip, reason=error.code
             )
             raise

@@ -1,4 +1,4 @@
-"""What a plugin author tests with: contract suites to inherit, fakes, and pytest fixtures.
+"""Test tools for plugin authors: contract suites to inherit, fakes and pytest fixtures.
 
 ::
 
@@ -8,9 +8,9 @@
         def signer(self, material):
             return MySigner(material)
 
-Each suite tests what security depends on, not only the shape. The fixtures ``auth``, ``make_auth``,
-``auth_parts``, ``fake_users``, ``frozen_clock`` and ``web_request`` are there in every test run with
-asok-auth-core installed.
+Each suite tests the security properties of an implementation, not only its interface. The fixtures
+``auth``, ``make_auth``, ``auth_parts``, ``fake_users``, ``frozen_clock`` and ``web_request`` are
+available in every test run with asok-auth-core installed.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ def test_no_requirement_is_left_out() -> None:
 def test_a_requirement_is_found_by_its_id_in_the_tests_named_for_it(number: int) -> None:
     marks = (
         rf"def test_(?:\d+_)*{number}_|\b(?:SECURITY|[Rr]ows?) (?:\d+, (?:and )?)*{number}\b|\"\"\"{number}: "
+        rf"|SECURITY-{number}\""
     )
     assert SECURITY[number]
     for name in SECURITY[number]:

@@ -124,9 +124,7 @@ def make(tmp_path: Path, clock: FrozenClock) -> Make:
             clock=clock,
         )
         auth.state = MemoryStateStore(clock=clock)
-        auth.limits = type(auth.limits)(
-            auth.state, clock, lambda name: auth.emit("attempt.limited", what=name)
-        )
+        auth.limits = type(auth.limits)(auth.state, auth.events, clock)
         return auth, plugin
 
     return make

@@ -16,6 +16,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
 from asok_auth_core.errors import LoginRequired, PermissionDenied
+from asok_auth_core.events import Events
 from asok_auth_core.flows.permissions import Explanation, can, explain, permissions_of, require
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.plugins import Plugins
@@ -83,6 +84,7 @@ def auth_with(*plugins: object, **named: object) -> Auth:
     return Auth(
         Settings(),
         manager,
+        Events(manager, lambda: 5.0),
         KeyRing([b"k" * 32]),
         unused,
         unused,

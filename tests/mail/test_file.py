@@ -47,7 +47,7 @@ def test_what_would_inject_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_final(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("")
-    with pytest.raises(MailPermanent, match="folder"):
+    with pytest.raises(MailPermanent, match="DIRECTORY"):
         FileTransport(MailSettings(directory="mail"), root=tmp_path).send(MAIL)
 
 

@@ -21,12 +21,12 @@ from asok_auth_core.testing.linearizability import Answer
 from asok_auth_core.testing.outages import (
     Address,
     CuttingProxy,
-    back,
     fill,
     kill_at_every_message,
     make_room,
-    refusal,
     small_disk,
+    store_failure,
+    wait_until_writable,
 )
 from asok_auth_core.testing.processes import WorkerFailed
 from asok_auth_core.testing.races import check_after_kill, work_until_killed
@@ -222,20 +222,20 @@ class Recovering(MemoryStateStore):
 class TestRefusals:
     def test_what_they_say(self) -> None:
         store = Recovering(1)
-        assert refusal(lambda: store.put("a", b"v", 60)) == "out of order"
-        assert refusal(lambda: store.put("a", b"v", 60)) is None
+        assert store_failure(lambda: store.put("a", b"v", 60)) == "out of order"
+        assert store_failure(lambda: store.put("a", b"v", 60)) is None
 
     def test_one_that_comes_too_late_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """SECURITY 32"""
         monkeypatch.setattr(outages, "DEADLINE", 0)
-        with pytest.raises(AssertionError, match="refused after"):
-            refusal(lambda: Recovering(1).put("a", b"v", 60))
+        with pytest.raises(AssertionError, match="failed only after"):
+            store_failure(lambda: Recovering(1).put("a", b"v", 60))
 
     def test_a_store_that_recovers_is_waited_for(self) -> None:
         store = Recovering(2)
-        back(store, 60)
+        wait_until_writable(store, 60)
         assert store.get("after") == b"v"
 
     def test_a_store_that_does_not_is_found(self) -> None:
         with pytest.raises(AssertionError, match="does not recover"):
-            back(Recovering(9), 0)
+            wait_until_writable(Recovering(9), 0)

@@ -16,7 +16,7 @@ from ...engine.permission_cache import PermissionCache
 from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
 from ...hookspecs import hookimpl
 from ...types import Finding, Grant, User
-from .patches.models import has_own_can
+from .user_methods import has_own_can
 
 NAME = "roles"
 

@@ -57,7 +57,9 @@ class MagicLinkMethod(LoginMethod):
         try:
             grant = self._grants.take_link(token or "")
         except CredentialRejected:
-            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
+            self._auth.events.emit(
+                "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
+            )
             return None
         request.verified_email, request.verified_by = grant.email, self.name
         return grant.email
@@ -106,7 +108,7 @@ class MagicLinkMethod(LoginMethod):
             self._auth, request, address, content, link, self._settings.lifetime, subject, template
         )
         delivery = self._auth.outbox.post(mail)
-        self._auth.emit("magic.sent", method=self.name, client_ip=request.client_ip)
+        self._auth.events.emit("magic.sent", method=self.name, client_ip=request.client_ip)
         state = delivery.wait(FIRST_ATTEMPT)
         if state == "failed" and delivery.error is not None:
             raise delivery.error
@@ -179,7 +181,9 @@ class MagicLinkMethod(LoginMethod):
             )
             grant = self._grants.take_code(email, request.form.get("code", ""))
         except (CredentialRejected, EmailInvalid) as error:
-            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="code")
+            self._auth.events.emit(
+                "magic.rejected", method=self.name, client_ip=request.client_ip, way="code"
+            )
             return self._show_code_page(request, error)
         return self._finish(request, grant.email, grant.next_url)
 
@@ -193,7 +197,9 @@ class MagicLinkMethod(LoginMethod):
         try:
             grant = self._grants.take_link(request.form.get("token", ""))
         except CredentialRejected:
-            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
+            self._auth.events.emit(
+                "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
+            )
             raise
         return self._finish(request, grant.email, grant.next_url)
 
@@ -204,7 +210,9 @@ class MagicLinkMethod(LoginMethod):
             if not self._settings.signup:
                 raise LoginRejected("There is no account for this address.")
             user = self._auth.users.create(account_key(email))
-            self._auth.emit("account.created", user=user, method=self.name, client_ip=request.client_ip)
+            self._auth.events.emit(
+                "account.created", user=user, method=self.name, client_ip=request.client_ip
+            )
         request.session.pop(EMAIL_KEY)
         return WebResponse.see_other(
             complete_login(self._auth, request, user, method=self.name, next_url=next_url)

@@ -141,7 +141,9 @@ class TotpApi:
         if not self._authenticators.is_enrolled(str(user.id)):
             raise CredentialRejected("Set up an authenticator app first.")
         codes = self._codes.issue(str(user.id))
-        self._auth.emit("recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip)
+        self._auth.events.emit(
+            "recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip
+        )
         return codes
 
     def status(self, request: WebRequest) -> Status:

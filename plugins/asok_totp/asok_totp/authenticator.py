@@ -6,11 +6,11 @@ the app that is in use and nothing is left behind by who gives up.
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 import msgspec
 
-from asok_auth_core.auth import logger
 from asok_auth_core.contracts import CredentialStore, StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
@@ -19,6 +19,8 @@ from asok_auth_core.types import JSON, Clock, Credential, Random, User
 
 from .settings import TotpSettings
 from .totp import NEVER, SECRET_BYTES, Parameters, accepted_step, new_secret, read_code
+
+logger = logging.getLogger("asok_auth")
 
 KIND = "totp"
 ENROLMENT = "totp-enrolment"

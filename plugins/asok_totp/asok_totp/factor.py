@@ -48,7 +48,7 @@ class TotpFactor(SecondFactor):
         self.codes.void(str(user.id))
         forget_devices(self._auth, user)
         if removed:
-            self._auth.emit("second_factor.reset", user=user, method=self.name)
+            self._auth.events.emit("second_factor.reset", user=user, method=self.name)
         return removed
 
     def challenge(self, request: WebRequest, user: User) -> Markup:

@@ -93,7 +93,7 @@ def _take_over(
         except CredentialRejected:
             report.already += 1
             return
-        auth.emit("second_factor.imported", user=auth.users.by_id(enrolment.user_id), method="totp")
+        auth.events.emit("second_factor.imported", user=auth.users.by_id(enrolment.user_id), method="totp")
     report.moved += 1
 
 
