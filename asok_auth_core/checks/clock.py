@@ -29,7 +29,7 @@ def clock(auth: Auth) -> Iterator[Finding]:
         return
     for provider in auth.providers.values():
         if isinstance(provider, OpenIDProvider) and provider.client_id:
-            theirs = _time_at(provider, debug=auth.settings.debug)
+            theirs = _time_at(provider, debug=auth.settings.app.debug)
             if theirs is not None:
                 gap = auth.clock() - theirs
                 if abs(gap) > TOLERATED:

@@ -12,7 +12,7 @@ from ..types import Finding
 def mail(auth: Auth) -> Iterator[Finding]:
     """Connect and log in to the mail server, without sending anything."""
     name = auth.settings.mail_transport
-    if name in ("console", "file") and not auth.settings.debug:
+    if name in ("console", "file") and not auth.settings.app.debug:
         yield Finding(
             "mail",
             "error",

@@ -14,8 +14,8 @@ from ..types import Finding
 
 def providers(auth: Auth) -> Iterator[Finding]:
     """Report missing credentials and unusable discovery documents of OpenID providers."""
-    transport = Transport(debug=auth.settings.debug)
-    documents = ProviderDocuments(transport, auth.clock, debug=auth.settings.debug)
+    transport = Transport(debug=auth.settings.app.debug)
+    documents = ProviderDocuments(transport, auth.clock, debug=auth.settings.app.debug)
     try:
         for name, provider in sorted(auth.providers.items()):
             prefix = name.upper().replace("-", "_")

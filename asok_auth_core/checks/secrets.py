@@ -18,6 +18,6 @@ def secrets(auth: Auth) -> Iterator[Finding]:
     """Report secrets that are too short or do not look random."""
     for index, reason in auth.keys.weak_secrets():
         name = "SECRET_KEY" if index == 0 else f"SECRET_KEY_FALLBACKS[{index - 1}]"
-        severity: Severity = "warning" if auth.settings.debug else "error"
+        severity: Severity = "warning" if auth.settings.app.debug else "error"
         remedy = REMEDY if index == 0 else f"Remove {name} from the list."
         yield Finding("secrets", severity, f"{name} {reason}.", remedy)

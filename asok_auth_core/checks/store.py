@@ -19,7 +19,7 @@ def store(auth: Auth) -> Iterator[Finding]:
     scheme = name.partition(":")[0]
     if scheme == "memory":
         workers = _workers()
-        if workers > 1 or not auth.settings.debug:
+        if workers > 1 or not auth.settings.app.debug:
             yield Finding(
                 "store",
                 "error" if workers > 1 else "warning",

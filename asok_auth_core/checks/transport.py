@@ -12,8 +12,8 @@ from ..types import Finding
 
 def transport(auth: Auth) -> Iterator[Finding]:
     """Report a wrong ``APP_URL``, missing https, and DEBUG on a public host."""
-    url = auth.settings.app_url
-    debug = auth.settings.debug
+    url = auth.settings.app.url
+    debug = auth.settings.app.debug
     if not url:
         if not debug:
             yield Finding(

@@ -23,7 +23,10 @@ MAX_LENGTH = 255
 MAX_VERDICTS = 256
 """How many verdicts one set remembers."""
 
-_WELL_FORMED = re.compile(r"(?:[!-)+\-/-~]+\.)*(?:[!-)+\-/-~]+|\*)")
+_PART = r"[!-)+\-/-~]+"
+_WELL_FORMED = re.compile(rf"(?:{_PART}\.)*(?:{_PART}|\*)")
+POLICY_PATTERN = rf"\A(?:\*|(?:{_PART}\.)+(?:{_PART}|\*))\Z"
+"""Well-formed patterns that are ``*`` or have at least two parts, as settings take them."""
 
 
 def is_well_formed(pattern: object) -> bool:

@@ -154,7 +154,7 @@ def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: U
     Returns where to go next. Raises LoginExpired, LoginRejected.
     """
     if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
-        raise LoginExpired("This login was finished already. Please start again.")
+        raise LoginExpired("This login was already completed. Please start again.")
     request.set_cookie(PENDING_COOKIE, "", max_age=0)
     _admit(auth, request, user, pending.method, None)
     _begin(auth, request, user, pending.method, factor=factor, remember=pending.remember)

@@ -38,7 +38,7 @@ class OAuthFlow:
     def __init__(self, auth: Auth, send: Send) -> None:
         self._auth = auth
         self._send = send
-        self._documents = ProviderDocuments(send, auth.clock, debug=auth.settings.debug)
+        self._documents = ProviderDocuments(send, auth.clock, debug=auth.settings.app.debug)
 
     def provider(
         self, name: str, *, client_id: str | None = None, client_secret: str | None = None
@@ -55,7 +55,7 @@ class OAuthFlow:
                 "client_id": client_id,
                 "client_secret": client_secret or provider.client_secret,
             }
-            provider = provider.configured(options, debug=self._auth.settings.debug)
+            provider = provider.configured(options, debug=self._auth.settings.app.debug)
         if not provider.client_id:
             raise OAuthError(
                 "Logging in with {provider} is not set up: the client id is missing.",
@@ -220,7 +220,7 @@ class OAuthFlow:
         return self._documents.metadata(provider.issuer)
 
     def _check_redirect_uri(self, uri: str) -> None:
-        debug = self._auth.settings.debug
+        debug = self._auth.settings.app.debug
         if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
             raise OAuthError(
                 "The address the provider sends people back to must be https; plain http only in DEBUG.",

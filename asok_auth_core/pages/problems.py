@@ -54,13 +54,13 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     elif isinstance(error, PermissionDenied) and error.scope is not None:
         headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
     message = error_text(request, error)
-    if error.status >= 500 and not auth.settings.debug:
+    if error.status >= 500 and not auth.settings.app.debug:
         message = request.translate(
             "The email could not be sent. Please try again in a few minutes, or log in another way."
             if isinstance(error, MailError)
             else "The service is temporarily unavailable. Please try again in a minute."
         )
-    explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.debug else ""
+    explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.app.debug else ""
     if wants_json(request):
         told = {"error": message, "code": error.code, "status": error.status}
         body = json.dumps({**told, "explanation": explanation} if explanation else told)

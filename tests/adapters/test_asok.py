@@ -663,7 +663,7 @@ class TestStarting:
                 "asks for 'sqlight', which no plugin gives; there is: .*Did you mean 'sqlite'",
             ),
             ({"MAIL_TRANSPORT": "pigeon"}, "asks for 'pigeon', which no plugin gives"),
-            ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean LIFETIME"),
+            ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean 'LIFETIME'"),
         ],
     )
     def test_a_setting_that_is_wrong(self, tmp_path: Path, auth: dict[str, object], message: str) -> None:

@@ -145,7 +145,7 @@ class AsokWebRequest(WebRequest):
 
     @cached_property
     def secure(self) -> bool:  # type: ignore[override]
-        app_url = self._auth.settings.app_url
+        app_url = self._auth.settings.app.url
         return app_url.startswith("https:") if app_url else self._request.scheme == "https"
 
     @cached_property
@@ -160,11 +160,16 @@ class AsokWebRequest(WebRequest):
     def base_url(self) -> str:  # type: ignore[override]
         """See WebRequest. Raises ConfigurationError without APP_URL, except on loopback in DEBUG."""
         settings = self._auth.settings
-        if settings.app_url:
-            return settings.app_url
+        if settings.app.url:
+            return settings.app.url
         host = str(self._request.environ.get("HTTP_HOST") or "localhost")
         parts = urlsplit(f"//{host}")
-        if not settings.debug or not is_loopback(parts.hostname or "") or parts.netloc != host or "@" in host:
+        if (
+            not settings.app.debug
+            or not is_loopback(parts.hostname or "")
+            or parts.netloc != host
+            or "@" in host
+        ):
             raise ConfigurationError(
                 "APP_URL is not set. Links in mails and redirect URLs are built from it, never from the "
                 "Host header. Set APP_URL=https://your.domain in .env."

@@ -14,7 +14,7 @@ from asok_auth_dev.smtp_server import mail_server
 
 from asok_auth_core.errors import SettingError
 from asok_auth_core.plugins import Plugins
-from asok_auth_core.settings import MailSettings, Settings
+from asok_auth_core.settings import AppConfig, MailSettings, Settings
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.testing.raises import raises_code
 
@@ -40,7 +40,7 @@ def test_strict_mode_stops_with_the_same_reason() -> None:
 def test_with_debug_it_loads() -> None:
     plugins = Plugins(strict=True)
     plugins.register(asok_auth_dev, "dev")
-    assert "dev" in plugins.mail_transports(Settings(debug=True))
+    assert "dev" in plugins.mail_transports(Settings(app=AppConfig(debug=True)))
 
 
 def test_the_hooks_refuse_each_on_its_own() -> None:
