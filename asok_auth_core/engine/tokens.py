@@ -10,7 +10,7 @@ from typing import Generic, NoReturn, TypeVar
 import msgspec
 
 from ..errors import ConfigurationError, TokenError, TokenExpired
-from ..types import Clock
+from ..types import Clock, RedactedStruct
 from .encoding import b64url_encode
 from .jws import header_segment, sign_compact, verify_compact
 from .keys import KeyRing
@@ -22,7 +22,7 @@ CLOCK_SKEW = 60
 """Seconds by which the clock of another machine that issues tokens may be ahead of ours."""
 
 
-class TokenClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class TokenClaims(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The claims of every token. Subclasses add fields; unknown claims are rejected.
 
     Times are whole seconds since the epoch. ``exp`` None: the token does not expire.

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-import msgspec
-
 from ..auth import Auth
 from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
 from ..providers import Fetch, OAuth2Provider, OpenIDProvider
-from ..types import JSON, Identity, User
+from ..types import JSON, Identity, RedactedStruct, User
 from ..web import WebRequest
 from .oauth_state import FlowRecord, invalid_state, keep, take
 from .provider_documents import ProviderDocuments
@@ -24,8 +22,10 @@ STARTS_PER_CLIENT = 300
 START_WINDOW = 900
 
 
-class Finished(msgspec.Struct, frozen=True):
+class Finished(RedactedStruct, frozen=True):
     """Who came back from the provider, and what for."""
+
+    shown = ("identity", "link_user_id")
 
     identity: Identity
     next_url: str | None
