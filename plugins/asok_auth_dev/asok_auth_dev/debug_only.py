@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asok_auth_core.errors import PluginError
+from asok_auth_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from asok_auth_core.settings import Settings
 
 
 def require_debug(settings: Settings) -> None:
-    """Raise PluginError unless DEBUG is on; the core then quarantines the plugin."""
+    """Raise ConfigurationError unless DEBUG is on; the core then quarantines the plugin."""
     if not settings.app.debug:
-        raise PluginError(
+        raise ConfigurationError(
             "asok-auth-dev shows all emails and lets anyone log in as any user, so it works only with DEBUG "
-            "on. Uninstall it in production"
+            "on. Uninstall it in production",
+            code="plugin",
         )

@@ -10,7 +10,7 @@ from asok_auth_core.contracts import StateStore
 from asok_auth_core.engine.email_address import account_key
 from asok_auth_core.engine.encoding import b64url_encode
 from asok_auth_core.engine.keys import KeyRing, handle_digest
-from asok_auth_core.engine.tokens import Claims, TokenCodec
+from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
 from asok_auth_core.errors import CredentialRejected, TokenError
 from asok_auth_core.types import Clock, Random, RedactedStruct
 
@@ -23,7 +23,7 @@ ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 REJECTED = "This link or code has expired, was already used, or is incomplete. Request a new one."
 
 
-class LinkClaims(Claims, frozen=True, kw_only=True):
+class LinkClaims(TokenClaims, frozen=True, kw_only=True):
     """The claims of a signed link: the email address and the grant's random handle."""
 
     sub: str
