@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .providers import OAuth2Provider
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Auth:
     """Everything a flow or plugin needs; ``clock`` and ``random`` are passed in, never imported."""
 
@@ -45,3 +45,6 @@ class Auth:
     providers: dict[str, OAuth2Provider] = field(default_factory=dict)
     login_methods: dict[str, LoginMethod] = field(default_factory=dict)
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Auth of {self.settings.app_name!r}>"

@@ -136,7 +136,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class _AsokMail(
-    msgspec.Struct,
+    RedactedStruct,
     frozen=True,
     rename={
         "host": "MAIL_HOST",

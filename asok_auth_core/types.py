@@ -124,6 +124,8 @@ class OutgoingMail:
 class Credential:
     """One row of the CredentialStore. ``data`` is JSON text; ``version`` counts replacements.
 
+    ``data`` may hold key material, so it is left out of the ``repr``.
+
     Times are seconds since the epoch.
     """
 
@@ -131,7 +133,7 @@ class Credential:
     user_id: str
     kind: str
     identifier: str
-    data: str
+    data: str = field(repr=False)
     version: int
     created_at: float
     last_used_at: float | None = None

@@ -231,8 +231,8 @@ def test_form_of_another_session(another, address):
     visitor.context.clear_cookies()
     visitor.fill("Email address", address)
     visitor.press("Send me a link and a code")
-    assert "too old" in visitor.page.inner_text("main")
-    visitor.look("form too old")
+    assert "has expired" in visitor.page.inner_text("main")
+    visitor.look("expired form")
 
 
 def test_right_to_left_and_first_paint(another, record_property: Callable[[str, object], None]):

@@ -82,7 +82,7 @@ class AsokUsers(UserDirectory):
     def create(self, email: str, name: str | None = None) -> User:
         """See UserDirectory. Raises LoginRejected if accounts have this email address in another case."""
         if self._in_any_case(email):
-            raise LoginRejected("Several accounts have this email address, in different spellings.")
+            raise LoginRejected("Several accounts have this email address in different spellings.")
         fields = {"email": email}
         if name and "name" in self.model._fields:
             fields["name"] = name

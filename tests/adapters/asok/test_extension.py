@@ -11,8 +11,9 @@ from asok.testing import TestClient
 
 from asok_auth_core import AuthExtension, LoginMethod, hookimpl
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import ConfigurationError, PluginError, SettingError
+from asok_auth_core.errors import ConfigurationError, SettingError
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.raises import raises_code
 
 from .apps import PAGES, RECENT_PAGE, Badge, Plugin, home
 
@@ -118,7 +119,7 @@ class TestStarting:
                 return [Badge(auth), Clashing(auth)]
 
         with (
-            pytest.raises(PluginError, match="Two parts want the path /auth/badge/echo"),
+            raises_code("plugin", match="Two parts want the path /auth/badge/echo"),
             asok_app(tmp_path, plugins=[Two()]),
         ):
             pass
@@ -134,7 +135,7 @@ class TestStarting:
             [info] = app.extensions["AuthExtension"].auth.plugins.quarantined
             assert "RuntimeError: broken inside" in info.reason
         with (
-            pytest.raises(PluginError, match="broken inside"),
+            raises_code("plugin", match="broken inside"),
             asok_app(tmp_path, auth={"STRICT": True}, plugins=[Broken()]),
         ):
             pass
