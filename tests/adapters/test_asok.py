@@ -21,12 +21,12 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
     ConfigurationError,
     LoginRejected,
-    PluginError,
     SettingError,
     StoreUnavailable,
     TokenExpired,
 )
 from asok_auth_core.testing.asok_app import asgi_call, asok_app
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import User
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
@@ -686,7 +686,7 @@ class TestStarting:
                 return [Badge(auth), Clashing(auth)]
 
         with (
-            pytest.raises(PluginError, match="Two parts want the path /auth/badge/echo"),
+            raises_code("plugin", match="Two parts want the path /auth/badge/echo"),
             asok_app(tmp_path, plugins=[Two()]),
         ):
             pass
@@ -702,7 +702,7 @@ class TestStarting:
             [info] = app.extensions["AuthExtension"].auth.plugins.quarantined
             assert "RuntimeError: broken inside" in info.reason
         with (
-            pytest.raises(PluginError, match="broken inside"),
+            raises_code("plugin", match="broken inside"),
             asok_app(tmp_path, auth={"STRICT": True}, plugins=[Broken()]),
         ):
             pass

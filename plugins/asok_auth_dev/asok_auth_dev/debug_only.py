@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asok_auth_core.errors import PluginError
+from asok_auth_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from asok_auth_core.settings import Settings
 
 
 def require_debug(settings: Settings) -> None:
-    """Raise PluginError unless DEBUG is on, which keeps the plugin out and says why."""
+    """Raise ConfigurationError unless DEBUG is on, which keeps the plugin out and says why."""
     if not settings.app.debug:
-        raise PluginError(
+        raise ConfigurationError(
             "asok-auth-dev shows everybody's mails and logs anybody in; it works only with DEBUG on. "
-            "Uninstall it in production"
+            "Uninstall it in production",
+            code="plugin",
         )

@@ -15,10 +15,9 @@ from asok_oauth_google import Google
 from asok_auth_core import hookimpl
 from asok_auth_core.engine.message import Call
 from asok_auth_core.engine.oauth2 import code_challenge
-from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.errors import ConfigurationError, OAuthError
 from asok_auth_core.http_client import Transport
 from asok_auth_core.methods.oauth import OAuthMethod
-from asok_auth_core.oauth_errors import OAuthUnavailable
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OAuth2Provider
 from asok_auth_core.testing.fakes import FakeRequest
@@ -124,7 +123,7 @@ def test_13_logins_under_known_keys_survive_a_key_outage(google: LocalApp, local
 
     def no_keys(call: Call) -> object:
         if call.url.endswith("/jwks"):
-            raise OAuthUnavailable("down")
+            raise OAuthError("down", code="oauth_unavailable")
         return send(call)
 
     google.app.oauth.flow._documents._send = no_keys  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from asok_auth_core.contracts import StateStore
 from asok_auth_core.engine.email_address import account_key
 from asok_auth_core.engine.encoding import b64url_encode
 from asok_auth_core.engine.keys import KeyRing, handle_digest
-from asok_auth_core.engine.tokens import Claims, TokenCodec
+from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
 from asok_auth_core.errors import CredentialRejected, TokenError
 from asok_auth_core.types import Clock, Random, RedactedStruct
 
@@ -23,7 +23,7 @@ ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 REFUSED = "This link or code was used already, is too old, or is not complete. Ask for a new one."
 
 
-class LinkClaims(Claims, frozen=True, kw_only=True):
+class LinkClaims(TokenClaims, frozen=True, kw_only=True):
     """What the signed link says: the address, and a random handle of the grant."""
 
     sub: str
