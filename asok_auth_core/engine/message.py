@@ -85,7 +85,7 @@ class Claims(Mapping[str, JSON]):
         if isinstance(value, str) and value.strip() and len(value) <= MAX_SUBJECT:
             return value
         raise OAuthError(
-            "The provider did not say who you are. Please try another way to log in.", code="oauth_subject"
+            "The provider did not identify you. Please log in another way.", code="oauth_subject"
         )
 
 

@@ -129,7 +129,7 @@ def check_id_token(
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject.strip() or len(subject) > MAX_SUBJECT:
         raise OAuthError(
-            "The provider did not say who you are. Please try another way to log in.", code="oauth_subject"
+            "The provider did not identify you. Please log in another way.", code="oauth_subject"
         )
     return claims
 
@@ -141,7 +141,7 @@ def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
     """
     if not isinstance(userinfo, dict) or userinfo.get("sub") != claims["sub"]:
         raise OAuthError(
-            "The provider gave two answers to who you are. Please start again.", code="oauth_subject"
+            "The provider identified you in two different ways. Please start again.", code="oauth_subject"
         )
     pair = claims if claims.text("email") else userinfo
     merged = {**userinfo, **claims}
@@ -164,11 +164,12 @@ def _header(id_token: str | None, algorithm: str) -> dict[str, JSON]:
         raise _malformed() from None
     if header.get("alg") != algorithm or algorithm not in ALGORITHMS:
         raise IDTokenInvalid(
-            "The provider signed this login in a way that is not accepted here.", code="oauth_algorithm"
+            "The provider signed this login with an algorithm that this app does not accept.",
+            code="oauth_algorithm",
         )
     if "crit" in header or "b64" in header:
         raise IDTokenInvalid(
-            "The provider's answer makes a demand that is not understood.", code="oauth_critical"
+            "The provider's answer requires a feature that is not supported.", code="oauth_critical"
         )
     if not _COMPACT.fullmatch(id_token):
         raise _malformed()
@@ -185,7 +186,7 @@ def _kid(header: dict[str, JSON]) -> str | None:
 def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
     if claims.get("iss") != issuer:
         raise IDTokenInvalid(
-            "This answer was issued by somebody else. Please start again.", code="oauth_issuer"
+            "This answer comes from another issuer. Please start again.", code="oauth_issuer"
         )
     audience, azp = claims.get("aud"), claims.get("azp")
     audiences = audience if isinstance(audience, list) else [audience]
@@ -202,10 +203,10 @@ def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
 def _check_times(claims: Claims, now: float) -> None:
     expires, issued, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     if not _is_number(expires) or expires <= now - LEEWAY:
-        raise IDTokenInvalid("The provider's answer is too old. Please start again.", code="oauth_expired")
+        raise IDTokenInvalid("The provider's answer has expired. Please start again.", code="oauth_expired")
     if not _is_number(issued) or not _is_number(not_before) or max(issued, not_before) > now + LEEWAY:
         raise IDTokenInvalid(
-            "The provider's clock and this server's do not agree. Please try again later.",
+            "The clocks of the provider and this server differ too much. Please try again later.",
             code="oauth_issued_at",
         )
 

@@ -22,7 +22,7 @@ from authlib.oauth2.rfc6749.errors import OAuth2Error
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.types import JSON
 
-from .oauth_server import Answer, Client, Request, Server
+from .oauth_server import Answer, RegisteredClient, Request, Server
 from .people import PEOPLE, Person
 
 CLIENT_ID = "dev-client"
@@ -112,9 +112,9 @@ class DevProvider:
         self.servers["google"].rotate_keys(keep=keep)
 
     @staticmethod
-    def _client(app_url: str, name: str) -> Client:
+    def _client(app_url: str, name: str) -> RegisteredClient:
         paths = (f"/auth/{name}/callback", f"/own/{name}/callback")
-        return Client(CLIENT_ID, CLIENT_SECRET, tuple(app_url.rstrip("/") + path for path in paths))
+        return RegisteredClient(CLIENT_ID, CLIENT_SECRET, tuple(app_url.rstrip("/") + path for path in paths))
 
     # -- answers -----------------------------------------------------------------------------------
 
