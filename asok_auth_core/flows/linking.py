@@ -111,9 +111,7 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
         # Checked after the removal: of two at once, at least one sees that nothing is left.
         data: JSON = dict(_data(row))
         auth.credentials.add(row.user_id, KIND, row.identifier, data)
-        raise OAuthError(
-            "This is the only way into your account. Add another one first.", code="oauth_last_way_in"
-        )
+        raise OAuthError("This is your only login method. Add another one first.", code="oauth_last_way_in")
     auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
 
 
