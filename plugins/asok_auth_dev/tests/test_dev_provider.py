@@ -49,8 +49,8 @@ class LocalApp:
         request, url = self.app.start(browser or FakeRequest())
         page = requests.get(url, timeout=5)
         assert page.status_code == 200
-        assert "Who are you?" in page.text
-        answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+        assert "Choose an account" in page.text
+        answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=5)
         request, response = self.app.finish(request, answer.headers["Location"])
         return request, location(response) if response.status == 303 else error_code(response)
 
@@ -95,7 +95,7 @@ def test_the_persons_no_is_said(app: LocalApp) -> None:
 
 def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.start(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.down = True
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -103,7 +103,7 @@ def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -
 
 def test_13_a_provider_that_is_slow_is_given_up(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.start(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.delay = 1
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -169,7 +169,7 @@ def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
     answer = requests.post(
         f"{local.url}/google/authorize",
         params=asked,
-        data={"person": "1001"},
+        data={"account": "1001"},
         allow_redirects=False,
         timeout=5,
     )
@@ -197,7 +197,7 @@ def test_another_redirect_address_is_refused_on_the_page(local: DevProvider) -> 
     answer = requests.post(
         f"{local.url}/google/authorize",
         params=asked,
-        data={"person": "1001"},
+        data={"account": "1001"},
         allow_redirects=False,
         timeout=5,
     )

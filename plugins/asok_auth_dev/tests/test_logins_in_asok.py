@@ -89,7 +89,7 @@ def press(client: TestClient, name: str, next_url: str = "") -> str:
 
 def choose(url: str, person: str) -> str:
     """Choose ``person`` at the provider; the path of the app that the browser is sent back to."""
-    answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=5)
     return answer.headers["Location"].removeprefix(APP_URL)
 
 

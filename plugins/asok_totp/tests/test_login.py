@@ -287,7 +287,7 @@ def test_a_secret_copied_to_another_user_does_not_open(site) -> None:
     assert browser.user is None
 
 
-# -- nothing in clear ------------------------------------------------------------------------------
+# -- nothing in plaintext ------------------------------------------------------------------------------
 
 
 def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
