@@ -93,7 +93,7 @@ def email_domain(address: str) -> str:
 
 
 _NOT_AN_ADDRESS = "This is not a complete email address. It should look like name@example.com."
-_TOO_LONG = "This email address is too long; at most 254 characters are possible."
+_TOO_LONG = "This email address is too long. The limit is 254 characters."
 
 
 def _reject_common_mistakes(text: str) -> None:
@@ -105,12 +105,12 @@ def _reject_common_mistakes(text: str) -> None:
     if "," in text or ";" in text or text.count("@") > 1:
         raise EmailInvalid("Please enter one email address, not several.")
     if "<" in text or ">" in text or '"' in text or "(" in text:
-        raise EmailInvalid("Please enter the bare email address, without a name or brackets.")
+        raise EmailInvalid("Please enter only the email address, without a name or brackets.")
     if any(unicodedata.category(character)[0] in "CZ" for character in text):
-        raise EmailInvalid("An email address has no spaces, line breaks or invisible characters in it.")
+        raise EmailInvalid("An email address must not contain spaces, line breaks, or invisible characters.")
     if "@" not in text or "=?" in text:  # RFC 2047: mail software may decode it
         raise EmailInvalid(_NOT_AN_ADDRESS)
     if not text.rpartition("@")[0].isascii():
         raise EmailInvalid(
-            "Before the @, an email address can have only unaccented letters, digits and a few signs."
+            "Before the @, an email address can contain only unaccented letters, digits, and a few symbols."
         )

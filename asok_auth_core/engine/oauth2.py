@@ -113,10 +113,10 @@ def read_authorization_response(
         )
     error = parameters.get("error")
     if error == "access_denied":
-        raise OAuthDenied("You chose not to log in with {provider}. Nothing was changed.", provider=provider)
+        raise OAuthDenied("You canceled the login with {provider}. Nothing has changed.", provider=provider)
     if error is not None:
         raise OAuthError(
-            "{provider} could not log you in. Please try again, or choose another way.",
+            "{provider} could not log you in. Please try again or log in another way.",
             provider=provider,
             code="oauth_refused",
         )

@@ -141,7 +141,7 @@ def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
     """
     if not isinstance(userinfo, dict) or userinfo.get("sub") != claims["sub"]:
         raise OAuthError(
-            "The provider identified you in two different ways. Please start again.", code="oauth_subject"
+            "The provider identified two different users. Please start again.", code="oauth_subject"
         )
     pair = claims if claims.text("email") else userinfo
     merged = {**userinfo, **claims}
@@ -164,12 +164,11 @@ def _header(id_token: str | None, algorithm: str) -> dict[str, JSON]:
         raise _malformed() from None
     if header.get("alg") != algorithm or algorithm not in ALGORITHMS:
         raise IDTokenInvalid(
-            "The provider signed this login with an algorithm that this app does not accept.",
-            code="oauth_algorithm",
+            "The provider signed this login with an algorithm that is not accepted.", code="oauth_algorithm"
         )
     if "crit" in header or "b64" in header:
         raise IDTokenInvalid(
-            "The provider's answer requires a feature that is not supported.", code="oauth_critical"
+            "The provider's answer requires something that is not supported.", code="oauth_critical"
         )
     if not _COMPACT.fullmatch(id_token):
         raise _malformed()
@@ -192,11 +191,11 @@ def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
     audiences = audience if isinstance(audience, list) else [audience]
     if client_id not in audiences or not all(isinstance(item, str) for item in audiences):
         raise IDTokenInvalid(
-            "This answer was meant for another app. Please start again.", code="oauth_audience"
+            "This answer was issued to another app. Please start again.", code="oauth_audience"
         )
     if azp != client_id and ("azp" in claims or len(audiences) > 1):
         raise IDTokenInvalid(
-            "This answer was meant for another app. Please start again.", code="oauth_authorized_party"
+            "This answer was issued to another app. Please start again.", code="oauth_authorized_party"
         )
 
 
@@ -206,7 +205,7 @@ def _check_times(claims: Claims, now: float) -> None:
         raise IDTokenInvalid("The provider's answer has expired. Please start again.", code="oauth_expired")
     if not _is_number(issued) or not _is_number(not_before) or max(issued, not_before) > now + LEEWAY:
         raise IDTokenInvalid(
-            "The clocks of the provider and this server differ too much. Please try again later.",
+            "The provider's clock and this server's clock differ. Please try again later.",
             code="oauth_issued_at",
         )
 

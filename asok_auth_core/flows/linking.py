@@ -51,13 +51,15 @@ def account_for(auth: Auth, identity: Identity) -> User:
     if email is None or identity.email_verified is not True:
         # The same words whether or not an account has this address: nobody learns which do.
         raise OAuthError(
-            "The provider did not give us an email address that it has verified. Verify it there, or "
-            "log in another way and link the provider on your account page.",
+            "The provider did not send a verified email address. Verify it there, or log in another way and "
+            "link the provider on your account page.",
             code="oauth_address_unproved",
         )
     lock = f"oauth-account:{identity_key(identity.issuer, identity.subject)}"
     if not auth.state.add(lock, b"1", CREATING):
-        raise OAuthError("This login is being finished in another tab. Please try again.", code="oauth_state")
+        raise OAuthError(
+            "This login is being completed in another tab. Please try again.", code="oauth_state"
+        )
     try:
         return _join_or_create(auth, identity, email)
     finally:
@@ -72,7 +74,7 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
     elif str(owner.id) != str(user.id):
         auth.events.emit("identity.rejected", user=user, method=identity.provider)
         raise OAuthError(
-            "This login is linked to another account here. Log in with it, and unlink it there first.",
+            "This login is linked to another account. Log in to that account and unlink it there first.",
             code="oauth_identity_taken",
         )
 
@@ -144,8 +146,8 @@ def _join_or_create(auth: Auth, identity: Identity, email: str) -> User:
         own = auth.users.email_of(user)
         if own is None or not is_email_verified(auth, user, own):
             raise OAuthError(
-                "There is an account with this email address already. Log in to it first, then link "
-                "the provider on your account page. This keeps others from taking it over.",
+                "An account with this email address already exists. Log in to it first, then link the "
+                "provider on your account page. This protects your account from takeover.",
                 code="oauth_link_required",
             )
     _add(auth, user, identity)
@@ -163,7 +165,7 @@ def _add(auth: Auth, user: User, identity: Identity) -> None:
         auth.credentials.add(str(user.id), KIND, identity_key(identity.issuer, identity.subject), data)
     except CredentialExists:
         raise OAuthError(
-            "This login was linked just now. Please try again.", code="oauth_identity_taken"
+            "This login was just linked. Please try again.", code="oauth_identity_taken"
         ) from None
     auth.events.emit("identity.linked", user=user, method=identity.provider)
 

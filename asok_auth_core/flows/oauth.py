@@ -58,7 +58,7 @@ class OAuthFlow:
             provider = provider.configured(options, debug=self._auth.settings.app.debug)
         if not provider.client_id:
             raise OAuthError(
-                "Logging in with {provider} is not set up: the client id is missing.",
+                "Login with {provider} is not configured: the client id is missing.",
                 provider=provider.label,
                 code="oauth_not_configured",
             )
@@ -182,7 +182,7 @@ class OAuthFlow:
             client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
         if not client.secret and client.auth != "none":
             raise OAuthError(
-                "Logging in with {provider} is not set up: the client secret is missing.",
+                "Login with {provider} is not configured: the client secret is missing.",
                 provider=provider.label,
                 code="oauth_not_configured",
             )
@@ -223,7 +223,7 @@ class OAuthFlow:
         debug = self._auth.settings.app.debug
         if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
             raise OAuthError(
-                "The redirect URI of a provider login must be https; plain http only in DEBUG.",
+                "The redirect URI must be https. Plain http is allowed only in DEBUG.",
                 code="oauth_insecure_address",
             )
 
@@ -256,8 +256,7 @@ def prove(request: WebRequest, identity: Identity) -> None:
     """Record that this request verified the identity's email address. Raises OAuthError."""
     if not identity.email or not identity.email_verified:
         raise OAuthError(
-            "The provider did not give us an email address that it has verified. Verify it there, or "
-            "log in another way.",
+            "The provider did not send a verified email address. Verify it there, or log in another way.",
             code="oauth_address_unproved",
         )
     request.verified_email, request.verified_by = identity.email, identity.provider

@@ -76,7 +76,7 @@ def take(
 def invalid_state() -> OAuthError:
     """One error for every invalid state: the difference would only help an attacker."""
     return OAuthError(
-        "This login took too long, was finished already, or was started in another browser. "
+        "This login has expired, was already completed, or was started in another browser. "
         "Please start again.",
         code="oauth_state",
     )

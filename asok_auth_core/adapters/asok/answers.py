@@ -28,7 +28,7 @@ def answer_error(app_auth: AppAuth, request: Request, error: Exception) -> objec
     """Our answer to an error that a page raised; None for an error that Asok answers."""
     if isinstance(error, SecurityError) and app_auth.router.match(request.path) is not None:
         error = PermissionDenied(
-            "This form is too old. Go back, reload the page and try again.", code="form_expired"
+            "This form has expired. Go back, reload the page, and try again.", code="form_expired"
         )
     if not isinstance(error, AuthError):
         return None
