@@ -178,6 +178,11 @@ def read(
     if not isinstance(given, Mapping):
         raise SettingError(f'app.config["AUTH"] must be a mapping, got {type(given).__name__}.')
     sections = sections or {}
+    if taken := sorted(_CORE.keys() & sections.keys()):
+        raise SettingError(
+            f"A plugin's manifest names its section {taken[0]!r}, which is a setting of the core. "
+            "The plugin must choose another name."
+        )
     known = {*_CORE, *sections}
     values: dict[str, object] = {}
     for key, value in given.items():
