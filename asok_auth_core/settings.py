@@ -135,25 +135,14 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
 
-class _AsokMail(
-    RedactedStruct,
-    frozen=True,
-    rename={
-        "host": "MAIL_HOST",
-        "port": "MAIL_PORT",
-        "username": "MAIL_USERNAME",
-        "password": "MAIL_PASSWORD",
-        "sender": "MAIL_FROM",
-        "tls": "MAIL_TLS",
-    },
-):
+class _AsokMail(RedactedStruct, frozen=True, rename=lambda name: f"MAIL_{name.upper()}"):
     """Asok's own mail settings."""
 
     host: str | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     username: str | None = None
     password: str | None = None
-    sender: str | None = None
+    sender: str | None = msgspec.field(default=None, name="MAIL_FROM")
     tls: bool | None = None
 
 
