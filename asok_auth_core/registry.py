@@ -5,7 +5,6 @@ Entry points are loaded one at a time: one that cannot be imported costs only it
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +16,7 @@ import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from . import hookspecs
+from .engine.suggest import did_you_mean
 from .errors import ConfigurationError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
 
@@ -203,8 +203,8 @@ def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
     ]
     for name in marked:
         if name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, 1, 0.0)[0]
-            return f"there is no hook {name!r}; did you mean {near!r}?"
+            hint = did_you_mean(name, HOOKS) or "See asok_auth_core/hookspecs.py."
+            return f"there is no hook {name!r}. {hint}"
     for name in info.hooks:
         if name not in marked:
             return f"{name} is not marked with @hookimpl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import secrets as system_random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from . import builtin
 from .auth import Auth
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
+from .engine.suggest import did_you_mean
 from .errors import ConfigurationError, SettingError
 from .events import Events
 from .flows.provider_setup import configured_providers
@@ -112,10 +112,9 @@ def _chosen(key: str, wanted: str, offered: Mapping[str, T], plugins: Plugins) -
     """The offer named ``wanted``. Raises SettingError naming what there is and what is broken."""
     if wanted in offered:
         return offered[wanted]
-    near = difflib.get_close_matches(wanted, offered, 1, 0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(wanted, offered)
     broken = "".join(f" Plugin {info.name!r} is not used: {info.reason}." for info in plugins.quarantined)
     raise SettingError(
         f'AUTH["{key}"] asks for {wanted!r}, which no plugin gives; there is: {", ".join(sorted(offered))}.'
-        f"{hint} Install the plugin that gives it, or change the setting.{broken}"
+        f"{hint and ' ' + hint} Install the plugin that gives it, or change the setting.{broken}"
     )

@@ -73,7 +73,7 @@ BROKEN = {
         @hookimpl
         def asok_auth_permisions(user): ...
         """,
-        "there is no hook 'asok_auth_permisions'; did you mean 'asok_auth_permissions'?",
+        "there is no hook 'asok_auth_permisions'. Did you mean 'asok_auth_permissions'?",
     ),
     "unmarked": ("def asok_auth_event(event): ...", "asok_auth_event is not marked with @hookimpl"),
     "empty": ("", "it implements no hook"),

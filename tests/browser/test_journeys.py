@@ -19,7 +19,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture
 def address() -> str:
-    return f"person-{next(numbers)}@example.org"
+    return f"user-{next(numbers)}@example.org"
 
 
 def test_link(visitor, address):
