@@ -1,8 +1,8 @@
-"""A mark that changes with every revocation, so that a worker knows when what it remembers is old.
+"""A mark that changes with every revocation and tells workers when their caches are stale.
 
-Whoever revokes advances the mark; whoever verified something earlier compares marks and, if they
-differ, asks the CredentialStore again. The cost is the same however much has been revoked, because
-nothing is kept about revoked tokens: their records are gone.
+A revocation changes the mark. A worker that cached a verified token compares marks and, if they
+differ, reads the CredentialStore again. The cost does not grow with the number of revocations,
+because nothing is stored about revoked tokens: their records are deleted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MARK_LIFETIME = 30 * 24 * 3600
 
 
 class RevocationMark(ABC):
-    """Random bytes shared by all workers; equal only if nothing was revoked in between."""
+    """Random bytes shared by all workers; unchanged only if nothing was revoked in between."""
 
     @abstractmethod
     def current(self) -> bytes:
@@ -35,7 +35,7 @@ class RevocationMark(ABC):
 
 
 class StoredMark(RevocationMark):
-    """In the StateStore: for workers on any number of machines; one ``get`` each time."""
+    """A mark in the StateStore, for workers on several machines; reading it costs one ``get``."""
 
     def __init__(self, state: StateStore, random: Random) -> None:
         self._state = state
@@ -47,7 +47,7 @@ class StoredMark(RevocationMark):
             self._state.add(MARK_KEY, self._random(MARK_BYTES), MARK_LIFETIME)
             mark = self._state.get(MARK_KEY)
         if mark is None:
-            raise StoreUnavailable("The state store does not keep what it is given.")
+            raise StoreUnavailable("The state store does not keep the values stored in it.")
         return mark
 
     def advance(self) -> None:
@@ -55,11 +55,11 @@ class StoredMark(RevocationMark):
 
 
 class MappedMark(RevocationMark):
-    """In a small file that every process of one machine maps into its memory.
+    """A mark in a small file that every process of one machine maps into its memory.
 
-    For the embedded SQLite store, beside its file: reading it costs a copy of 16 bytes instead of a
-    query. A half-written mark that a reader may see differs from the whole one, so it only makes
-    the reader ask again.
+    For the SQLite store, next to its file: reading it copies 16 bytes instead of running a query. A
+    reader may see a half-written mark; it differs from the old one, so the reader reads the
+    CredentialStore again.
     """
 
     def __init__(self, path: Path, random: Random) -> None:
@@ -76,7 +76,7 @@ class MappedMark(RevocationMark):
         memory[:MARK_BYTES] = self._random(MARK_BYTES)
 
     def _open(self) -> mmap.mmap:
-        """Threads that do this at once map the same file; which of the maps is kept does not matter."""
+        """Threads that do this at the same time map the same file, so either mapping may be kept."""
         try:
             memory = self._memory = self._map()
         except OSError as error:
@@ -89,7 +89,7 @@ class MappedMark(RevocationMark):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            # Never shorter and never written over: another process may have set a mark already.
+            # Neither truncate nor overwrite: another process may have set a mark already.
             if os.fstat(file).st_size < MARK_BYTES:
                 os.ftruncate(file, MARK_BYTES)
             return mmap.mmap(file, MARK_BYTES)
@@ -98,7 +98,7 @@ class MappedMark(RevocationMark):
 
 
 def revocation_mark(state: StateStore, random: Random) -> RevocationMark:
-    """The mark that all workers that share ``state`` share."""
+    """The mark shared by all workers that use the store ``state``."""
     if isinstance(state, SQLiteStateStore):
         return MappedMark(state.path.with_name(state.path.name + "-revocation"), random)
     return StoredMark(state, random)

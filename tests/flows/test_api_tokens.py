@@ -577,7 +577,7 @@ def test_32_a_store_that_keeps_no_mark_verifies_no_token(
     token, _ = tokens.create(1)
     auth.state.close()
     auth.state = Forgetful(clock=clock)
-    with pytest.raises(StoreUnavailable, match="does not keep what it is given"):
+    with pytest.raises(StoreUnavailable, match="does not keep the values stored in it"):
         ApiTokens(auth).verify(token)
 
 

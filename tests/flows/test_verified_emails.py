@@ -53,6 +53,6 @@ def test_sessions_that_cannot_be_ended_are_said_to_be_open(
     """SECURITY 32"""
     raise_generation(auth, "1")
     monkeypatch.setattr(auth.credentials, "replace", lambda row, data: None)
-    with pytest.raises(StoreUnavailable, match="being ended by others"):
+    with pytest.raises(StoreUnavailable, match="being ended by other requests"):
         raise_generation(auth, "1")
     assert generation(auth, "1") == 1
