@@ -265,6 +265,26 @@ class StateStoreContract:
         with Workers(open_store, 2) as workers:
             assert workers.run(add_each, [unique], 600) == [[unique], [unique]]
 
+    # -- the revocation mark ---------------------------------------------------------------------
+
+    def test_all_workers_see_each_revocation(
+        self, store: StateStore, open_store: OpenStore, clock: FrozenClock
+    ) -> None:
+        """SECURITY 23: every open store has the same mark, and each advance changes it for all."""
+        other = self._open(open_store, clock)
+        try:
+            marks = [store.revocation_mark(secrets.token_bytes)]
+            marks.append((other if self.shared else store).revocation_mark(secrets.token_bytes))
+            seen = {marks[0].current()}
+            for number in range(10):
+                assert marks[0].current() == marks[1].current()
+                marks[number % 2].advance()
+                seen.add(marks[number % 2].current())
+            assert marks[0].current() == marks[1].current()
+            assert len(seen) == 11
+        finally:
+            other.close()
+
     # -- life ------------------------------------------------------------------------------------
 
     def test_close_and_go_on(self, store: StateStore, unique: str) -> None:
