@@ -18,7 +18,7 @@ from ...flows.login import LOGIN_KEY
 from ...flows.sessions import is_ended, lacks_factor
 from ...pages.locales import Catalogs
 from ...pages.router import Router
-from ...startup import start, template_packages
+from ...startup import start
 from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random, User
 from . import roles
@@ -74,7 +74,7 @@ class AuthExtension(AsokExtension):
             plugins=self._plugins,
             roles=roles,
         )
-        self.catalogs = Catalogs(["asok_auth_core.pages", *template_packages(self.auth)])
+        self.catalogs = Catalogs(["asok_auth_core.pages", *self.auth.packages])
         self.router = Router(self.auth)
         app.extensions[type(self).__name__] = self
         setattr(app, ATTRIBUTE, self)
