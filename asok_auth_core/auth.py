@@ -45,7 +45,7 @@ class PluginHooks(Protocol):
     def checks(self, auth: Auth) -> Iterator[Finding]: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Auth:
     """Everything a flow or plugin needs; ``clock`` and ``random`` are passed in, never imported."""
 
@@ -68,3 +68,6 @@ class Auth:
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     """The plugins' packages: where their ``templates`` and ``locales`` folders are."""
+
+    def __repr__(self) -> str:
+        return f"<Auth of {self.settings.app_name!r}>"

@@ -192,6 +192,28 @@ class LoginMethod(ABC):
         """Its section on the account page of ``request.user``, or None."""
         return None
 
+    def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
+        """Its buttons for a page that the app itself wrote, leading to ``next_url`` after the login.
+
+        ``next_url`` is checked already. Empty if it has none.
+        """
+        return Markup()
+
+    def allows_redirect(self, url: str) -> bool:
+        """True if a page of the app may redirect a browser to ``url`` on another host, to log in there.
+
+        Everything else that leaves the app's own host is rejected. Compare whole origins and paths,
+        never prefixes.
+        """
+        return False
+
+    def form_action_origins(self) -> Sequence[str]:
+        """Origins (``https://login.example``) that its forms may redirect to.
+
+        They go into ``form-action`` of the app's Content-Security-Policy when the app starts.
+        """
+        return ()
+
     def authenticate(self, request: WebRequest) -> User | None:
         """The user whom this very request proves by itself (a bearer token), or None: not mine.
 

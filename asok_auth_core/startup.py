@@ -60,13 +60,13 @@ def start(
     settings = read(
         {**config, "ROOT_DIR": str(root)},
         environ,
-        registry.manifests,
+        sections={m.section: m.settings for m in registry.manifests if m.section and m.settings},
         tolerate_sections=any(info.state != "loaded" for info in registry.infos),
     )
     if settings.layout is not None and not (_overrides(root) / settings.layout).is_file():
         raise SettingError(f'AUTH["LAYOUT"]: there is no template {_overrides(root) / settings.layout}.')
     hooks = Plugins(registry)
-    keys = KeyRing(secrets(config, environ, debug=settings.debug))
+    keys = KeyRing(secrets(config, environ, debug=settings.app.debug))
     scheme = settings.state_store.partition(":")[0]
     make_store = _chosen("STATE_STORE", scheme, hooks.state_stores(settings), registry)
     make_transport = _chosen(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
+
+import msgspec
 
 Clock = Callable[[], float]
 """Seconds since the epoch, as ``time.time`` gives them. Passed in, so that tests own time."""
@@ -13,6 +15,20 @@ Random = Callable[[int], bytes]
 """``n`` bytes from a cryptographic source, as ``secrets.token_bytes`` gives them."""
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+
+class RedactedStruct(msgspec.Struct, frozen=True):
+    """Base of structs that hold secrets: ``repr`` and error messages show only the fields in ``shown``."""
+
+    shown: ClassVar[tuple[str, ...]] = ()
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name in self.shown]
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={value!r}" for name, value in self.__rich_repr__()]
+        hidden = ["…"] if len(shown) < len(self.__struct_fields__) else []
+        return f"{type(self).__name__}({', '.join(shown + hidden)})"
 
 
 class User(Protocol):
@@ -123,6 +139,8 @@ class OutgoingMail:
 class Credential:
     """One row of the CredentialStore. ``data`` is JSON text; ``version`` counts replacements.
 
+    ``data`` may hold key material, so it is left out of the ``repr``.
+
     Times are seconds since the epoch.
     """
 
@@ -130,7 +148,7 @@ class Credential:
     user_id: str
     kind: str
     identifier: str
-    data: str
+    data: str = field(repr=False)
     version: int
     created_at: float
     last_used_at: float | None = None

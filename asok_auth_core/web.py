@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -130,12 +130,12 @@ class WebRequest(ABC):
 
 @dataclass(frozen=True, slots=True)
 class WebResponse:
-    """An answer to a :class:`WebRequest`."""
+    """An answer to a :class:`WebRequest`. Body and headers may hold secrets, so its ``repr`` has neither."""
 
-    body: str = ""
+    body: str = field(default="", repr=False)
     status: int = 200
     content_type: str = "text/html; charset=utf-8"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @classmethod
     def see_other(cls, location: str) -> WebResponse:

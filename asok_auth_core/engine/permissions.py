@@ -24,7 +24,10 @@ MAX_LENGTH = 255
 MAX_VERDICTS = 256
 """How many answers one set remembers."""
 
-_WELL_FORMED = re.compile(r"\*|[!-)+\-/-~]+(?:\.[!-)+\-/-~]+)*(?:\.\*)?")
+_PART = r"[!-)+\-/-~]+"
+_WELL_FORMED = re.compile(rf"\*|{_PART}(?:\.{_PART})*(?:\.\*)?")
+POLICY_PATTERN = rf"\A(?:\*|(?:{_PART}\.)+(?:{_PART}|\*))\Z"
+"""Well-formed patterns that are ``*`` or have at least two parts, as settings take them."""
 _ALPHABET = bytes(range(0x21, 0x7F))
 _COMMA_TO_DOT = bytes.maketrans(b",", b".")
 

@@ -10,7 +10,7 @@ from typing import Generic, NoReturn, TypeVar
 import msgspec
 
 from ..errors import ConfigurationError, TokenExpired, TokenMalformed
-from ..types import Clock
+from ..types import Clock, RedactedStruct
 from .encoding import b64url_encode
 from .jws import header_segment, sign_compact, verify_compact
 from .keys import KeyRing
@@ -22,7 +22,7 @@ CLOCK_SKEW = 60
 """Seconds by which another machine's clock may be ahead of ours when it issues a token."""
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Claims(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What every token says. Subclasses add fields; a claim that no field takes is refused.
 
     Times are whole seconds since the epoch. ``exp`` None: the token does not expire.

@@ -30,6 +30,8 @@ MAX_NAME = 100
 class ApiClaims(Claims, frozen=True, kw_only=True):
     """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2)."""
 
+    shown = ("iat", "exp", "sub", "jti", "scope")
+
     sub: str
     jti: str
     scope: str | None = None

@@ -16,7 +16,7 @@ from ..errors import (
     SecondFactorRequired,
 )
 from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
-from ..types import JSON, Identity, LoginAttempt, User
+from ..types import JSON, Identity, LoginAttempt, RedactedStruct, User
 from ..web import Session, WebRequest
 from .factor_policy import enrolled_factors, second_factor_required
 from .generation import GENERATION, generation
@@ -32,8 +32,10 @@ PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
 
 
-class PendingLogin(msgspec.Struct, frozen=True):
+class PendingLogin(RedactedStruct, frozen=True):
     """A login whose first factor was right. It has no authority; it lives in the StateStore."""
+
+    shown = ("user_id", "method", "remember", "at")
 
     user_id: str
     method: str
@@ -154,7 +156,7 @@ def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: U
     Returns where to go next. Raises LoginExpired, LoginRejected.
     """
     if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
-        raise LoginExpired("This login was finished already. Please start again.")
+        raise LoginExpired("This login was already completed. Please start again.")
     request.set_cookie(PENDING_COOKIE, "", max_age=0)
     _admit(auth, request, user, pending.method, None)
     _begin(auth, request, user, pending.method, factor=factor, remember=pending.remember)

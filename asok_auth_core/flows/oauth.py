@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-import msgspec
-
 from ..auth import Auth
 from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
@@ -20,7 +18,7 @@ from ..oauth_errors import (
     OAuthURLInsecure,
 )
 from ..providers import Fetch, OAuth2Provider, OpenIDProvider
-from ..types import JSON, Identity, User
+from ..types import JSON, Identity, RedactedStruct, User
 from ..web import WebRequest
 from .oauth_state import FlowRecord, invalid_state, keep, take
 from .provider_documents import ProviderDocuments
@@ -31,8 +29,10 @@ STARTS_PER_CLIENT = 300
 START_WINDOW = 900
 
 
-class Finished(msgspec.Struct, frozen=True):
+class Finished(RedactedStruct, frozen=True):
     """Who came back from the provider, and what for."""
+
+    shown = ("identity", "link_user_id")
 
     identity: Identity
     next_url: str | None
@@ -45,7 +45,7 @@ class OAuthFlow:
     def __init__(self, auth: Auth, send: Send) -> None:
         self._auth = auth
         self._send = send
-        self._documents = ProviderDocuments(send, auth.clock, debug=auth.settings.debug)
+        self._documents = ProviderDocuments(send, auth.clock, debug=auth.settings.app.debug)
 
     def provider(
         self, name: str, *, client_id: str | None = None, client_secret: str | None = None
@@ -62,7 +62,7 @@ class OAuthFlow:
                 "client_id": client_id,
                 "client_secret": client_secret or provider.client_secret,
             }
-            provider = provider.configured(options, debug=self._auth.settings.debug)
+            provider = provider.configured(options, debug=self._auth.settings.app.debug)
         if not provider.client_id:
             raise OAuthNotConfigured(
                 "Logging in with {provider} is not set up: the client id is missing.",
@@ -225,7 +225,7 @@ class OAuthFlow:
         return self._documents.metadata(provider.issuer)
 
     def _check_redirect_uri(self, uri: str) -> None:
-        debug = self._auth.settings.debug
+        debug = self._auth.settings.app.debug
         if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
             raise OAuthURLInsecure(
                 "The address the provider sends people back to must be https; plain http only in DEBUG."

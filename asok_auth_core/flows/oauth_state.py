@@ -16,6 +16,7 @@ from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
 from ..oauth_errors import OAuthStateInvalid
+from ..types import RedactedStruct
 from ..web import WebRequest
 
 LIFETIME = 600
@@ -28,8 +29,10 @@ MAX_STATE = 512
 COOKIE = "asok_oauth_"
 
 
-class FlowRecord(msgspec.Struct, frozen=True):
+class FlowRecord(RedactedStruct, frozen=True):
     """What is kept of one login under way."""
+
+    shown = ("provider", "issuer", "client_id", "redirect_uri", "link_user_id")
 
     provider: str
     issuer: str

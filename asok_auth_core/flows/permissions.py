@@ -164,7 +164,7 @@ def require(
     A denial becomes the event ``permission.denied``.
     """
     if user is None:
-        raise LoginRequired("Please log in to see this.")
+        raise LoginRequired("Please log in to see this page.")
     held = held or permissions_of(auth, user)
     if can(auth, user, permission, resource, held=held):
         return

@@ -32,7 +32,7 @@ def configured_providers(
     for name in settings.providers:
         if name not in given:
             raise SettingError(_unknown(name, given))
-    for name in settings.oauth_providers:
+    for name in settings.app.oauth_providers:
         if name.lower() not in given:
             logger.warning("%s It is ignored.", _unknown(name, given, 'app.config["OAUTH_PROVIDERS"]'))
     return {name: _configured(provider, settings, environ) for name, provider in given.items()}
@@ -43,11 +43,11 @@ def _configured(provider: OAuth2Provider, settings: Settings, environ: Mapping[s
     options: dict[str, object] = {
         key: value for key in CREDENTIALS if (value := environ.get(f"{prefix}_{key.upper()}"))
     }
-    for name, older in settings.oauth_providers.items():
+    for name, older in settings.app.oauth_providers.items():
         if name.lower() == provider.name:
             options.update((key, value) for key, value in older.items() if value)
     options.update(settings.providers.get(provider.name, {}))
-    made = provider.configured(cast("Mapping[str, JSON]", options), debug=settings.debug)
+    made = provider.configured(cast("Mapping[str, JSON]", options), debug=settings.app.debug)
     if made.client_id and not made.client_secret and made.token_auth != "none":  # noqa: S105 - a method's name
         raise SettingError(
             f"The client secret of {made.label} is missing. Set {prefix}_CLIENT_SECRET in the environment "

@@ -28,5 +28,5 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
     now = auth.clock()
     if at is None or not now - auth.settings.recent_login <= at <= now:
         auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
-        raise RecentLoginRequired("Please log in again: this step needs a login from the last few minutes.")
+        raise RecentLoginRequired("Please log in again. This step requires a recent login.")
     return user

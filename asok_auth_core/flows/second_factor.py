@@ -53,7 +53,7 @@ def check_second_factor(
     count_factor_attempt(auth, request, user, name)
     try:
         if not (proof or factor.verify)(request, user):
-            raise CredentialRejected("That was not right. Check the code and try again.")
+            raise CredentialRejected("The code is incorrect. Check it and try again.")
     except CredentialRejected:
         auth.events.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
         raise

@@ -1,4 +1,4 @@
-"""Which page answers which path."""
+"""Find the page for a path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .problems import problem
 
 
 class Router:
-    """Exact paths to routes, gathered once at start-up from the core and every plugin."""
+    """Exact paths and their routes, collected at start-up from the core and every plugin."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -26,7 +26,7 @@ class Router:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Every path that is answered."""
+        """All paths that have a page."""
         return tuple(self._routes)
 
     def match(self, path: str) -> Route | None:
@@ -34,7 +34,7 @@ class Router:
         return self._routes.get(path if path == "/" else path.rstrip("/"))
 
     def respond(self, route: Route, request: WebRequest) -> WebResponse:
-        """Call the route's handler; an AuthError becomes its answer."""
+        """The answer of the route's handler, or of the AuthError it raises."""
         handler = route.post if request.method == "POST" else route.get
         if handler is None or request.method not in ("GET", "HEAD", "POST"):
             allowed = [name for name, h in (("GET, HEAD", route.get), ("POST", route.post)) if h]

@@ -14,8 +14,8 @@ from asok.testing import TestClient
 from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, Event, LoginMethod, SecondFactor, hookimpl
+from asok_auth_core.adapters.asok.answers import answer_page
 from asok_auth_core.adapters.asok.patches import page
-from asok_auth_core.adapters.asok.patches.app import answer_page
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
@@ -95,7 +95,7 @@ def get(request):
 """,
     "client.py": """
 def get(request):
-    return request.app.extensions["AuthExtension"].web_request(request).client_ip
+    return request.app.extensions["AuthExtension"].app_auth.web_request(request).client_ip
 """,
     "posted.py": """
 def post(request):
@@ -663,7 +663,7 @@ class TestStarting:
                 "asks for 'sqlight', which no plugin gives; there is: .*Did you mean 'sqlite'",
             ),
             ({"MAIL_TRANSPORT": "pigeon"}, "asks for 'pigeon', which no plugin gives"),
-            ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean LIFETIME"),
+            ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean 'LIFETIME'"),
         ],
     )
     def test_a_setting_that_is_wrong(self, tmp_path: Path, auth: dict[str, object], message: str) -> None:

@@ -18,7 +18,7 @@ from asok.admin import rbac as asok_rbac
 from asok.orm import MODELS_REGISTRY, close_all_db_connections
 from asok.testing import TestClient
 
-from asok_auth_core import AuthExtension, Grant, LoginMethod, hookimpl, requires
+from asok_auth_core import Grant, LoginMethod, hookimpl, requires
 from asok_auth_core.adapters.asok import roles
 from asok_auth_core.adapters.asok.permissions import user_can
 from asok_auth_core.auth import Auth
@@ -382,9 +382,9 @@ class TestWithoutTheAdmin:
         auth = app.extensions["AuthExtension"].auth
         found = [finding.message for finding in auth.plugins.checks(auth) if finding.check == "grants"]
         assert found == [
-            "'posts.**' of role odd is no permission and grants nothing.",
-            "'.x' of role odd is no permission and grants nothing.",
-            "'not fine' of user Ada is no permission and grants nothing.",
+            "'posts.**' of role odd is malformed and grants nothing.",
+            "'.x' of role odd is malformed and grants nothing.",
+            "'not fine' of user Ada is malformed and grants nothing.",
         ]
 
 
@@ -649,5 +649,4 @@ def test_requires_lets_nobody_through_without_the_extension(tmp_path: Path) -> N
 
 
 def test_nobody_may_do_anything(app: Asok) -> None:
-    extension: AuthExtension = app.extensions["AuthExtension"]
-    assert user_can(extension, None, None, "posts.edit") is False
+    assert user_can(app.extensions["AuthExtension"].app_auth, None, None, "posts.edit") is False

@@ -80,7 +80,7 @@ def test_explain_for_programs(line: CommandLine) -> None:
 def test_list(line: CommandLine) -> None:
     assert run(line, "list", "1").stdout.splitlines() == [
         "posts.*  the user's own permissions  (plugin roles)",
-        "'posts.'  the user's own permissions  is not well formed and grants nothing",
+        "'posts.'  the user's own permissions  is malformed and grants nothing",
         "Plugin Broken raised an error and granted nothing; see the log.",
     ]
 

@@ -50,7 +50,7 @@ def test_create_prints_only_the_token_on_standard_output(line: CommandLine) -> N
         "ci",
     )
     assert result.stdout.count(".") == 2
-    assert "shown only now" in result.stderr
+    assert "cannot be shown again" in result.stderr
     said = json.loads(run(line, "inspect", result.stdout.strip()).stdout)
     assert (said["user_id"], said["scopes"]) == ("1", ["posts.view", "files.*"])
 

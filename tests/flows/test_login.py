@@ -297,7 +297,7 @@ class TestFinishing:
         tabs = [FakeRequest("/auth/second-factor", cookies=browser.cookies) for _ in range(2)]
         [(pending, user), _] = [pending_login(auth, tab) for tab in tabs]
         assert finish_login(auth, tabs[0], pending, user, "word") == "/inbox"
-        with pytest.raises(LoginExpired, match="finished already"):
+        with pytest.raises(LoginExpired, match="already completed"):
             finish_login(auth, tabs[1], pending, user, "word")
         assert [tab.user for tab in tabs] == [ADA, None]
         assert plugin.names.count("login.succeeded") == 1

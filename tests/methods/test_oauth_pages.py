@@ -85,7 +85,7 @@ def test_a_page_leads_to_an_endpoint_of_another_origin(app: OAuthApp) -> None:
     response = app.send(FakeRequest("/auth/example/login", form={}))
     assert response.status == 200
     assert '<meta http-equiv="refresh" content="0; url=https://elsewhere.example/authorize?' in response.body
-    assert app.oauth.origins == ["https://elsewhere.example"]
+    assert app.oauth.form_action_origins() == ["https://elsewhere.example"]
 
 
 def test_a_canceled_login_is_no_error_page(app: OAuthApp) -> None:

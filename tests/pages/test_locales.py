@@ -20,6 +20,7 @@ from jinja2.ext import extract_from_ast
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.errors import AuthError, TokenError
 from asok_auth_core.pages.locales import Catalogs
+from asok_auth_core.pages.problems import HEADINGS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
@@ -28,8 +29,8 @@ PACKAGES = [
 ]
 # For developers, on their own machine or in a terminal.
 ENGLISH_ONLY = ("__main__.py", "commands", "testing", "checks", "scaffold", "asok_auth_dev")
-# What a hook or a policy says is handed to LoginRejected in a variable.
-IN_VARIABLES = {"This account is disabled."}
+# Not constants of a call: the reason that a policy gives LoginRejected, and the headlines.
+IN_VARIABLES = {"This account is disabled.", *HEADINGS.values()}
 
 
 def files(package: Path, *kinds: str) -> Iterator[Path]:

@@ -165,6 +165,33 @@ class TestUnescaped(Suite):
             return Markup(f"<a href='/auth/pin?next={request.query.get('next')}'>Number</a>")
 
 
+class TestUnescapedButtons(Suite):
+    class method(Pin):
+        def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
+            return Markup(f"<a href='/auth/pin?next={next_url}'>Number</a>")
+
+
+class TestRedirectsAnywhere(Suite):
+    class method(Pin):
+        def allows_redirect(self, url: str) -> bool:
+            return url.startswith("https://")
+
+
+class TestRedirectsByPrefix(Suite):
+    class method(Pin):
+        def form_action_origins(self) -> list[str]:
+            return ["https://login.example"]
+
+        def allows_redirect(self, url: str) -> bool:
+            return url.startswith("https://login.example")
+
+
+class TestEveryOrigin(Suite):
+    class method(Pin):
+        def form_action_origins(self) -> list[str]:
+            return ["https:"]
+
+
 class TestWithoutCsrf(Suite):
     class method(Pin):
         def routes(self) -> Iterable[Route]:

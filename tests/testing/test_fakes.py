@@ -132,4 +132,4 @@ def test_the_fake_provider_gives_nothing_for_a_code_that_is_not_the_apps(
     app.router = Router(app.auth)
     browser, response = app.log_in()
     assert browser.user is None
-    assert "Code: oauth_" in response.body
+    assert "Error code: oauth_" in response.body

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def require_debug(settings: Settings) -> None:
     """Raise PluginError unless DEBUG is on, which keeps the plugin out and says why."""
-    if not settings.debug:
+    if not settings.app.debug:
         raise PluginError(
             "asok-auth-dev shows everybody's mails and logs anybody in; it works only with DEBUG on. "
             "Uninstall it in production"

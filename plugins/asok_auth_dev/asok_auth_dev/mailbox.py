@@ -31,7 +31,7 @@ class MailboxPages(LoginMethod):
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
-        self._port = auth.settings.section(DevSettings, "DEV").smtp_port
+        self._port = auth.settings.section(DevSettings).smtp_port
 
     @property
     def _mailbox(self) -> Mailbox:

@@ -30,8 +30,8 @@ class Answer:
     """An HTTP answer; ``location`` is where a redirect leads."""
 
     status: int
-    body: object
-    headers: list[tuple[str, str]]
+    body: object = field(repr=False)
+    headers: list[tuple[str, str]] = field(repr=False)
 
     @property
     def location(self) -> str | None:
@@ -48,7 +48,7 @@ class Client(ClientMixin):
     """The app under development."""
 
     client_id: str
-    client_secret: str
+    client_secret: str = field(repr=False)
     redirect_uris: tuple[str, ...]
 
     def get_client_id(self) -> str:
@@ -84,8 +84,8 @@ class Code(AuthorizationCodeMixin):
     redirect_uri: str
     scope: str
     person: Person
-    nonce: str | None
-    code_challenge: str
+    nonce: str | None = field(repr=False)
+    code_challenge: str = field(repr=False)
     code_challenge_method: str
     expires_at: float = field(default_factory=lambda: time.time() + CODE_LIFETIME)
 

@@ -160,6 +160,6 @@ def mail_server(port: int) -> MailServer:
 
 def development_transport(settings: Settings) -> SmtpTransport:
     """SMTP, through the same code as in production, to our own server."""
-    server = mail_server(settings.section(DevSettings, "DEV").smtp_port)
+    server = mail_server(settings.section(DevSettings).smtp_port)
     sender = settings.mail.sender or DEFAULT_SENDER
     return SmtpTransport(MailSettings(host=HOST, port=server.port, sender=sender, security="none"))

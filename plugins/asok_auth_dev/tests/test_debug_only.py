@@ -15,7 +15,7 @@ from asok_auth_dev.smtp_server import mail_server
 from asok_auth_core.errors import PluginError, SettingError
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
-from asok_auth_core.settings import MailSettings, Settings
+from asok_auth_core.settings import AppConfig, MailSettings, Settings
 from asok_auth_core.testing.asok_app import asok_app
 
 PRODUCTION = Settings(mail=MailSettings())
@@ -43,7 +43,7 @@ def test_with_debug_it_loads() -> None:
     registry = PluginRegistry(strict=True)
     registry.register(asok_auth_dev, "dev")
     plugins = Plugins(registry)
-    assert "dev" in plugins.mail_transports(Settings(debug=True))
+    assert "dev" in plugins.mail_transports(Settings(app=AppConfig(debug=True)))
 
 
 def test_the_hooks_refuse_each_on_its_own() -> None:

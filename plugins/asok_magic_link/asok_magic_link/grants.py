@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -12,7 +12,7 @@ from asok_auth_core.engine.encoding import b64url_encode
 from asok_auth_core.engine.keys import KeyRing, handle_digest
 from asok_auth_core.engine.tokens import Claims, TokenCodec
 from asok_auth_core.errors import CredentialRejected, TokenError
-from asok_auth_core.types import Clock, Random
+from asok_auth_core.types import Clock, Random, RedactedStruct
 
 PURPOSE = "magic-link"
 CODE_PURPOSE = "magic-code"
@@ -30,7 +30,7 @@ class LinkClaims(Claims, frozen=True, kw_only=True):
     jti: str
 
 
-class MagicGrant(msgspec.Struct, frozen=True):
+class MagicGrant(RedactedStruct, frozen=True):
     """What the StateStore keeps under the digest of the handle until it is taken."""
 
     email: str
@@ -42,8 +42,8 @@ class MagicGrant(msgspec.Struct, frozen=True):
 class Issued:
     """The two secrets that go into one mail."""
 
-    token: str
-    code: str
+    token: str = field(repr=False)
+    code: str = field(repr=False)
 
 
 class Grants:

@@ -36,7 +36,7 @@ class MagicLinkMethod(LoginMethod):
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
-        self._settings = auth.settings.section(MagicLinkSettings, "MAGIC_LINK")
+        self._settings = auth.settings.section(MagicLinkSettings)
         self._grants = Grants(auth.keys, auth.state, auth.clock, auth.random)
 
     @property
@@ -115,7 +115,7 @@ class MagicLinkMethod(LoginMethod):
         return link, state
 
     def _address(self, email: str) -> str:
-        return parse_email(email, allow_localhost=self._auth.settings.debug)
+        return parse_email(email, allow_localhost=self._auth.settings.app.debug)
 
     # -- pages -----------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -35,11 +35,11 @@ RECOVERY = "recovery"
 class Enrolment:
     """What an authenticator app needs to know, to be shown once and kept nowhere."""
 
-    secret: str
+    secret: str = field(repr=False)
     """For typing: base32, without spaces."""
-    uri: str
+    uri: str = field(repr=False)
     """``otpauth://totp/…``"""
-    qr: Markup
+    qr: Markup = field(repr=False)
     """The URI as a QR code: inline SVG."""
 
 

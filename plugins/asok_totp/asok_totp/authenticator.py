@@ -15,7 +15,7 @@ from asok_auth_core.contracts import CredentialStore, StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
 from asok_auth_core.errors import CredentialExists, CredentialRejected, SealError, StoreUnavailable
-from asok_auth_core.types import JSON, Clock, Credential, Random, User
+from asok_auth_core.types import JSON, Clock, Credential, Random, RedactedStruct, User
 
 from .settings import TotpSettings
 from .totp import NEVER, SECRET_BYTES, Parameters, accepted_step, new_secret, read_code
@@ -34,8 +34,10 @@ WRONG_CODE = (
 )
 
 
-class AuthenticatorRow(msgspec.Struct, frozen=True):
+class AuthenticatorRow(RedactedStruct, frozen=True):
     """What is stored: the sealed secret, its parameters, and the last time step that was accepted."""
+
+    shown = ("algorithm", "digits", "step")
 
     secret: str
     algorithm: str

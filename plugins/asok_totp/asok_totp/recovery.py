@@ -19,7 +19,7 @@ from asok_auth_core.contracts import CredentialStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
 from asok_auth_core.errors import CredentialExists, CredentialRejected, StoreUnavailable
-from asok_auth_core.types import JSON, Random
+from asok_auth_core.types import JSON, Random, RedactedStruct
 
 KIND = "recovery_codes"
 PURPOSE = "recovery-code"
@@ -35,8 +35,10 @@ TRIES = 20
 """Times a replaced row is read again before giving up; each means that somebody else got on."""
 
 
-class RecoveryRow(msgspec.Struct, frozen=True, omit_defaults=True):
+class RecoveryRow(RedactedStruct, frozen=True, omit_defaults=True):
     """What is stored. ``codes``: keyed hashes. ``imported``: sealed list of Asok's PBKDF2 hashes."""
+
+    shown = ("imported_left",)
 
     codes: tuple[str, ...] = ()
     imported: str | None = None

@@ -15,7 +15,6 @@ PERIOD = 30
 ALGORITHMS = {"SHA1": hashlib.sha1, "SHA256": hashlib.sha256, "SHA512": hashlib.sha512}
 SECRET_BYTES = {"SHA1": 20, "SHA256": 32, "SHA512": 64}
 """As long as the hash (RFC 6238, section 5.1; RFC 4226, section 4, R6 asks for at least 16)."""
-DIGITS = (6, 8)
 NEVER = -1
 """The last accepted step of a secret that has accepted none."""
 MAX_INPUT = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import pytest
 from asok_totp.totp import accepted_step
@@ -299,7 +300,9 @@ def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
         site.second_factor(browser, code)
         site.second_factor(site.log_in(), codes[0], "recovery")
     state = site.auth.state
-    dump = repr([row for user in "12" for row in site.auth.credentials.list(user)]) + repr(vars(state))
+    dump = repr([asdict(row) for user in "12" for row in site.auth.credentials.list(user)]) + repr(
+        vars(state)
+    )
     bare = [one.replace("-", "") for one in codes]
     for canary in (phone.totp.secret, phone.totp.byte_secret().hex(), code, "123123", *codes, *bare):
         assert canary not in dump
