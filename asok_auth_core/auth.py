@@ -1,4 +1,4 @@
-"""The parts of one app's authentication, put together once at start-up. Plugins are handed this."""
+"""The parts of one app's authentication, assembled once at start-up and handed to plugins."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from .engine.message import MAX_REPLY_BYTES, Call, Reply
 from .engine.urls import is_secure
-from .oauth_errors import OAuthRedirected, OAuthReplyTooLarge, OAuthUnavailable, OAuthURLInsecure
+from .errors import OAuthError
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 5.0
@@ -59,11 +59,14 @@ class Transport:
     def __call__(self, call: Call) -> Reply:
         """Send ``call``.
 
-        Raises OAuthURLInsecure, OAuthRedirected, OAuthReplyTooLarge or OAuthUnavailable (which
-        a reply that the server is busy or broken is too).
+        Raises OAuthError: ``oauth_insecure_address``, ``oauth_redirected``, ``oauth_reply_too_large``
+        or ``oauth_unavailable`` (also for a reply that the server is busy or broken).
         """
         if not is_secure(call.url, debug=self._debug):
-            raise OAuthURLInsecure("The provider's address is not safe to use. Please tell the operator.")
+            raise OAuthError(
+                "The provider's address is not safe to use. Please tell the operator.",
+                code="oauth_insecure_address",
+            )
         attempts = ATTEMPTS if call.form is None else 1
         for attempt in range(1, attempts + 1):
             if attempt > 1:
@@ -74,7 +77,9 @@ class Transport:
                 continue
             if reply.status not in BUSY:
                 return reply
-        raise OAuthUnavailable("The provider does not answer at the moment. Please try again later.")
+        raise OAuthError(
+            "The provider does not answer at the moment. Please try again later.", code="oauth_unavailable"
+        )
 
     def close(self) -> None:
         """Give back connections."""
@@ -92,12 +97,14 @@ class Transport:
             stream=True,
         ) as response:
             if 300 <= response.status_code < 400:
-                raise OAuthRedirected("The provider sent this login elsewhere. It was not followed.")
+                raise OAuthError(
+                    "The provider sent this login elsewhere. It was not followed.", code="oauth_redirected"
+                )
             body = bytearray()
             while piece := response.raw.read1(PIECE, decode_content=True):
                 body += piece
                 if len(body) > MAX_REPLY_BYTES:
-                    raise OAuthReplyTooLarge("The provider's answer is too large.")
+                    raise OAuthError("The provider's answer is too large.", code="oauth_reply_too_large")
                 if time.monotonic() > ends:
                     raise requests.Timeout
             return Reply(response.status_code, bytes(body), response.headers.get("Date", ""))

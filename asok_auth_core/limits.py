@@ -1,4 +1,4 @@
-"""Counting attempts, atomically and for all workers together."""
+"""Limit attempts, atomically across all workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Limits:
     """Attempts per subject and fixed window of time, counted in the StateStore.
 
     An attempt is counted before it is evaluated, so that any number of parallel attempts evaluates
-    at most ``limit`` of them (RFC 4226 section 7.3). A success never takes a count back.
+    at most ``limit`` of them (RFC 4226 section 7.3). Successful attempts count too.
     """
 
     def __init__(self, state: StateStore, events: Events, clock: Clock) -> None:
@@ -38,6 +38,6 @@ class Limits:
             minutes = round(wait / 60)
             raise RateLimited("Too many attempts. Try again in {minutes} minutes.", wait, minutes=minutes)
 
-    def hit_client(self, name: str, address: str, *, limit: int, window: int) -> None:
-        """Count one attempt of a client's address; IPv6 addresses are counted by their /64."""
-        self.hit(f"{name}:client", client_network(address), limit=limit, window=window)
+    def hit_client(self, name: str, client_ip: str, *, limit: int, window: int) -> None:
+        """Count one attempt from a client IP; IPv6 addresses are counted by their /64."""
+        self.hit(f"{name}:client", client_network(client_ip), limit=limit, window=window)

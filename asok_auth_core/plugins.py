@@ -74,7 +74,7 @@ class Plugins:
         return self._gather(hookspecs.asok_auth_login_methods, _by_attribute_name, auth=auth)
 
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
-        """Second factors by name. Raises PluginError if a plugin's function raises."""
+        """Second factors by name. Raises ConfigurationError if a plugin's function raises."""
         return self._gather(hookspecs.asok_auth_second_factors, _by_attribute_name, auth=auth)
 
     def _gather(

@@ -18,7 +18,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from . import hookspecs
 from .engine.suggest import did_you_mean
-from .errors import PluginError
+from .errors import ConfigurationError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
 from .types import PluginInfo
 
@@ -38,7 +38,7 @@ class PluginRegistry:
     def __init__(
         self, *, strict: bool = False, allow: Sequence[str] | None = None, inventory: bool = False
     ) -> None:
-        """``strict`` raises PluginError for every broken plugin; ``allow`` names the ones to load.
+        """``strict`` raises ConfigurationError for every broken plugin; ``allow`` names the ones to load.
 
         ``inventory`` is for tools that only list plugins: broken ones are recorded, but not logged
         and never raised.
@@ -77,7 +77,7 @@ class PluginRegistry:
     def discover(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load the installed plugins of entry point group ``asok_auth``, one at a time.
 
-        Raises PluginError in strict mode for the first broken one.
+        Raises ConfigurationError in strict mode for the first broken one.
         """
         found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
         for entry in sorted(found, key=lambda e: (e.name, e.value)):
@@ -112,7 +112,7 @@ class PluginRegistry:
     def register(self, plugin: object, name: str | None = None) -> None:
         """Add a plugin by hand. Its name defaults to the module's or class's.
 
-        Raises PluginError in strict mode if it is broken.
+        Raises ConfigurationError in strict mode if it is broken.
         """
         name = name or getattr(plugin, "__name__", None) or type(plugin).__name__
         if name in self._infos:
@@ -139,7 +139,7 @@ class PluginRegistry:
     def quarantine(self, name: str, reason: str) -> None:
         """Stop using the loaded plugin ``name``.
 
-        Raises PluginError in strict mode, or if the plugin has a hook that can reject something.
+        Raises ConfigurationError in strict mode, or if the plugin has a hook that can reject something.
         """
         self._quarantine(self._infos[name], reason)
 
@@ -152,12 +152,13 @@ class PluginRegistry:
         message = f"Plugin {info.name!r} is not loaded: {reason}."
         guards = sorted(GUARDS.intersection(info.hooks))
         if guards:
-            raise PluginError(
+            raise ConfigurationError(
                 f"{message} It implements {', '.join(guards)}, so running without it would allow what "
-                "it may reject. Fix or uninstall it."
+                "it may reject. Fix or uninstall it.",
+                code="plugin",
             )
         if self._strict:
-            raise PluginError(message)
+            raise ConfigurationError(message, code="plugin")
         logger.error("%s", message)
 
     def _unregister(self, name: str) -> None:

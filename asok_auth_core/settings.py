@@ -135,25 +135,14 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
 
-class _AsokMail(
-    RedactedStruct,
-    frozen=True,
-    rename={
-        "host": "MAIL_HOST",
-        "port": "MAIL_PORT",
-        "username": "MAIL_USERNAME",
-        "password": "MAIL_PASSWORD",
-        "sender": "MAIL_FROM",
-        "tls": "MAIL_TLS",
-    },
-):
+class _AsokMail(RedactedStruct, frozen=True, rename=lambda name: f"MAIL_{name.upper()}"):
     """Asok's own mail settings."""
 
     host: str | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     username: str | None = None
     password: str | None = None
-    sender: str | None = None
+    sender: str | None = msgspec.field(default=None, name="MAIL_FROM")
     tls: bool | None = None
 
 
@@ -178,6 +167,11 @@ def read(
     if not isinstance(given, Mapping):
         raise SettingError(f'app.config["AUTH"] must be a mapping, got {type(given).__name__}.')
     sections = sections or {}
+    if taken := sorted(_CORE.keys() & sections.keys()):
+        raise SettingError(
+            f"A plugin's manifest names its section {taken[0]!r}, which is a setting of the core. "
+            "The plugin must choose another name."
+        )
     known = {*_CORE, *sections}
     values: dict[str, object] = {}
     for key, value in given.items():

@@ -14,7 +14,7 @@ from .auth import Auth
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
 from .engine.suggest import did_you_mean
-from .errors import PluginError, SettingError
+from .errors import ConfigurationError, SettingError
 from .events import Events
 from .flows.provider_setup import configured_providers
 from .limits import Limits
@@ -46,7 +46,7 @@ def start(
 
     ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
     ``roles`` is the plugin that reads the framework's user model.
-    Raises SettingError, PluginError or StoreUnavailable with what to do about it.
+    Raises ConfigurationError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and two settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
@@ -95,7 +95,7 @@ def start(
     auth.login_methods.update(hooks.login_methods(auth))
     for info in registry.quarantined:
         if info.name == builtin.NAME:
-            raise PluginError(f"The core itself cannot start: {info.reason}.")
+            raise ConfigurationError(f"The core itself cannot start: {info.reason}.", code="plugin")
     auth.second_factors.update(hooks.second_factors(auth))
     parts = (*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values())
     modules = (*registry.modules, *(type(part).__module__ for part in parts))

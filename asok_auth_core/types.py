@@ -32,7 +32,7 @@ class RedactedStruct(msgspec.Struct, frozen=True):
 
 
 class User(Protocol):
-    """What is asked of the app's own user model: it has an id. Everything else is optional."""
+    """The app's own user model: it must have an id. Everything else is optional."""
 
     @property
     def id(self) -> int | str | None: ...
@@ -40,11 +40,11 @@ class User(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a provider says somebody is.
+    """A user's identity at a provider.
 
-    ``(issuer, subject)`` is the key (OpenID Connect Core 1.0, section 2); mail address and names
-    may change hands and never identify. ``email_verified`` is true only if the provider sent the
-    boolean ``true``.
+    ``(issuer, subject)`` is the key (OpenID Connect Core 1.0, section 2). Email addresses and names
+    can pass to other users, so they never identify. ``email_verified`` is true only if the provider
+    sent the boolean ``true``.
     """
 
     issuer: str
@@ -59,7 +59,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """A first factor has been shown to be right; what ``asok_auth_before_login`` is asked about.
+    """A login whose first factor is verified; ``asok_auth_before_login`` may reject it.
 
     ``method`` is the login method's name (``magic``, ``google``, ``app`` for an app's own page).
     """
@@ -124,9 +124,9 @@ class PluginInfo:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMail:
-    """One mail to one recipient. Building one does not check it; transports refuse bad headers.
+    """One mail to one recipient. Building one does not check it; transports reject bad headers.
 
-    The bodies hold links that log in, so they are left out of its ``repr``.
+    The bodies hold login links, so they are left out of the ``repr``.
     """
 
     to: str

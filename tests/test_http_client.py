@@ -13,12 +13,7 @@ import pytest
 
 from asok_auth_core.engine.message import MAX_REPLY_BYTES, Call
 from asok_auth_core.http_client import Transport
-from asok_auth_core.oauth_errors import (
-    OAuthRedirected,
-    OAuthReplyTooLarge,
-    OAuthUnavailable,
-    OAuthURLInsecure,
-)
+from asok_auth_core.testing.raises import raises_code
 
 Script = Callable[["Handler"], None]
 
@@ -109,7 +104,7 @@ def test_connections_are_reused(server: Server, transport: Transport) -> None:
 def test_13_redirects_are_not_followed(server: Server, transport: Transport, status: int) -> None:
     server.scripts = [reply(status, b"", ("Location", f"{server.url}/elsewhere"))]
     for form in (None, {"client_secret": "x"}):
-        with pytest.raises(OAuthRedirected):
+        with raises_code("oauth_redirected"):
             transport(Call(f"{server.url}/token", form=form))
     assert {path for _, path, _, _ in server.seen} == {"/token"}
 
@@ -120,14 +115,14 @@ def test_13_a_huge_reply_is_cut_off(server: Server, transport: Transport, packed
     body = gzip.compress(b" " * 64_000_000) if packed else b" " * (MAX_REPLY_BYTES + 1)
     headers = [("Content-Encoding", "gzip")] if packed else []
     server.scripts = [reply(200, body, *headers)]
-    with pytest.raises(OAuthReplyTooLarge):
+    with raises_code("oauth_reply_too_large"):
         transport(Call(f"{server.url}/"))
 
 
 def test_13_a_reply_that_trickles_is_given_up(server: Server, transport: Transport) -> None:
     server.scripts = [drip]
     began = time.monotonic()
-    with pytest.raises(OAuthUnavailable):
+    with raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/", form={}))
     assert time.monotonic() - began < 2
 
@@ -140,14 +135,14 @@ def test_a_get_is_tried_twice_and_a_post_once(server: Server, transport: Transpo
         assert len(server.seen) == 2
         server.seen.clear()
         server.scripts = [script, reply(200, b"[]")]
-        with pytest.raises(OAuthUnavailable):
+        with raises_code("oauth_unavailable"):
             transport(Call(f"{server.url}/", form={"code": "once"}))
         assert len(server.seen) == 1
 
 
 def test_a_get_is_not_tried_for_ever(server: Server, transport: Transport) -> None:
     server.scripts = [reply(500, b"")]
-    with pytest.raises(OAuthUnavailable):
+    with raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/"))
     assert len(server.seen) == 2
 
@@ -156,7 +151,7 @@ def test_nobody_listening_is_unavailable(server: Server, transport: Transport) -
     closed = Server()
     url = closed.url
     closed.server_close()
-    with pytest.raises(OAuthUnavailable):
+    with raises_code("oauth_unavailable"):
         transport(Call(f"{url}/"))
 
 
@@ -175,7 +170,7 @@ def test_13_plain_http_is_for_loopback_in_debug(server: Server) -> None:
         "ftp://login.example/",
         "https://",
     ):
-        with pytest.raises(OAuthURLInsecure):
+        with raises_code("oauth_insecure_address"):
             transport(Call(url))
     transport.close()
     assert not server.seen

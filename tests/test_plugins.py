@@ -15,13 +15,13 @@ import pytest
 from asok_auth_core import builtin, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod
-from asok_auth_core.errors import PluginError
 from asok_auth_core.hookspecs import GROUP, PluginManifest
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import FakeUser, MemoryCredentialStore, MemoryUsers
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import Event, Finding, Grant, LoginAttempt, PluginInfo
 
 USER = FakeUser("1", "ada@example.org")
@@ -138,7 +138,7 @@ def test_a_broken_plugin_is_named_and_the_others_work(
 @pytest.mark.parametrize("name", BROKEN)
 def test_strict_mode_stops_with_the_same_reason(install: Install, name: str) -> None:
     source, why = BROKEN[name]
-    with pytest.raises(PluginError, match=name) as raised:
+    with raises_code("plugin", match=name) as raised:
         PluginRegistry(strict=True).discover([install(name, source)])
     assert why in raised.value.message
 
@@ -227,7 +227,7 @@ def test_a_registration_hook_that_raises_is_quarantined(hook: str) -> None:
 
 def test_a_second_factor_that_raises_stops_the_start() -> None:
     plugins = with_plugins(Raising("asok_auth_second_factors"))
-    with pytest.raises(PluginError, match="running without it would allow what it may reject"):
+    with raises_code("plugin", match="running without it would allow what it may reject"):
         plugins.second_factors(None)  # type: ignore[arg-type]
 
 
@@ -236,7 +236,7 @@ def test_a_plugin_that_may_refuse_is_never_dropped_silently() -> None:
     module = Raising("asok_auth_providers")
     module.asok_auth_denies = hookimpl(lambda: None)
     plugins = with_plugins(module)
-    with pytest.raises(PluginError, match="asok_auth_denies"):
+    with raises_code("plugin", match="asok_auth_denies"):
         plugins.providers(Settings())
 
 
@@ -244,7 +244,7 @@ def test_a_misspelt_hook_beside_a_refusing_one_stops_the_start() -> None:
     module = ModuleType("half")
     module.asok_auth_denies = hookimpl(lambda: None)
     module.asok_auth_evnt = hookimpl(lambda: None)
-    with pytest.raises(PluginError, match="asok_auth_evnt"):
+    with raises_code("plugin", match="asok_auth_evnt"):
         PluginRegistry().register(module)
 
 
@@ -288,7 +288,7 @@ def test_a_login_method_that_request_auth_cannot_name_is_quarantined(name: str) 
 @pytest.mark.parametrize("name", NOT_ATTRIBUTES)
 def test_a_second_factor_that_request_auth_cannot_name_stops_the_start(name: str) -> None:
     plugins = with_plugins(giving("asok_auth_second_factors", [Named(name)], "bad"))
-    with pytest.raises(PluginError) as raised:
+    with raises_code("plugin") as raised:
         plugins.second_factors(None)  # type: ignore[arg-type]
     assert "Plugin 'bad' is not loaded: asok_auth_second_factors returns" in raised.value.message
     assert f"the name {name!r}, which cannot follow request.auth.:" in raised.value.message
@@ -410,7 +410,7 @@ def test_the_core_is_not_a_plugin_to_go_on_without(tmp_path: Path, monkeypatch: 
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(builtin, "TokenMethod", broken)
-    with pytest.raises(PluginError, match=r"core itself cannot start: .*out of order"):
+    with raises_code("plugin", match=r"core itself cannot start: .*out of order"):
         start(
             {
                 "SECRET_KEY": "k" * 32,

@@ -1,4 +1,4 @@
-"""Typed values from what people write: mappings and the text of environment variables.
+"""Typed values from configuration: mappings and the text of environment variables.
 
 Every error names the key, what is wanted and what was given. Free text that was given is shown only
 where the struct says that it may be (:class:`~asok_auth_core.types.RedactedStruct`), since a setting
@@ -181,7 +181,7 @@ def _options(kind: object, metas: tuple[msgspec.Meta, ...] = ()) -> Iterator[str
         yield from described or _options(plain, metas)
     elif origin in (Union, UnionType):
         for member in get_args(kind):
-            if member is not NoneType:  # nobody writes None
+            if member is not NoneType:  # settings are left out instead
                 yield from _options(member)
     elif origin is Literal:
         yield from (f'"{value}"' if isinstance(value, str) else repr(value) for value in get_args(kind))

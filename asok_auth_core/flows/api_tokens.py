@@ -11,8 +11,8 @@ from typing import cast
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.permissions import is_well_formed
-from ..engine.tokens import Claims, TokenCodec
-from ..errors import ConfigurationError, StoreUnavailable, TokenExpired, TokenMalformed, TokenRevoked
+from ..engine.tokens import TokenClaims, TokenCodec
+from ..errors import ConfigurationError, StoreUnavailable, TokenError, TokenExpired
 from ..types import Credential
 
 logger = logging.getLogger("asok_auth")
@@ -27,7 +27,7 @@ MAX_SCOPES = 64
 MAX_NAME = 100
 
 
-class ApiClaims(Claims, frozen=True, kw_only=True):
+class ApiClaims(TokenClaims, frozen=True, kw_only=True):
     """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2)."""
 
     shown = ("iat", "exp", "sub", "jti", "scope")
@@ -141,7 +141,7 @@ class ApiTokens:
     def verify(self, token: str) -> VerifiedToken:
         """What ``token`` proves. Whether its owner may still log in is the caller's to ask.
 
-        Raises TokenMalformed, TokenSignatureInvalid, TokenExpired, TokenRevoked, StoreUnavailable.
+        Raises TokenError, TokenExpired among them, or StoreUnavailable.
         """
         known = self._cache.get(token) if type(token) is str else None
         if known is not None:
@@ -165,7 +165,7 @@ class ApiTokens:
         if self.checked:
             record = self._auth.credentials.find(KIND, claims.jti)
             if record is None or record.user_id != claims.sub:
-                raise TokenRevoked("The token has been revoked.")
+                raise TokenError("The token has been revoked.", code="token_revoked")
             self._note_use(record, now)
         scopes = None if claims.scope is None else tuple(claims.scope.split())
         verified = VerifiedToken(claims.jti, claims.sub, scopes, claims.exp)
@@ -268,4 +268,4 @@ def _described(record: Credential) -> ApiToken:
             last_used_at=record.last_used_at,
         )
     except (ValueError, KeyError, TypeError):
-        raise TokenMalformed("The record of an API token cannot be read.") from None
+        raise TokenError("The record of an API token cannot be read.", code="token_malformed") from None

@@ -10,13 +10,6 @@ from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
-from ..oauth_errors import (
-    OAuthEmailUnverified,
-    OAuthNotConfigured,
-    OAuthReplyInvalid,
-    OAuthSubjectInvalid,
-    OAuthURLInsecure,
-)
 from ..providers import Fetch, OAuth2Provider, OpenIDProvider
 from ..types import JSON, Identity, RedactedStruct, User
 from ..web import WebRequest
@@ -52,11 +45,11 @@ class OAuthFlow:
     ) -> OAuth2Provider:
         """The provider ``name`` with its credentials, or with those given here instead.
 
-        Raises OAuthNotConfigured if there is none or a credential is missing.
+        Raises OAuthError ``oauth_not_configured`` if there is none or a credential is missing.
         """
         provider = self._auth.providers.get(name.lower())
         if provider is None:
-            raise OAuthNotConfigured("This app has no such way to log in.")
+            raise OAuthError("Unknown login provider.", code="oauth_not_configured")
         if client_id:
             options: dict[str, JSON] = {
                 "client_id": client_id,
@@ -64,9 +57,10 @@ class OAuthFlow:
             }
             provider = provider.configured(options, debug=self._auth.settings.app.debug)
         if not provider.client_id:
-            raise OAuthNotConfigured(
-                "Logging in with {provider} is not set up: the client id is missing.",
+            raise OAuthError(
+                "Login with {provider} is not configured: the client id is missing.",
                 provider=provider.label,
+                code="oauth_not_configured",
             )
         return provider
 
@@ -187,9 +181,10 @@ class OAuthFlow:
             listed = "client_secret_post" in metadata.token_auth
             client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
         if not client.secret and client.auth != "none":
-            raise OAuthNotConfigured(
-                "Logging in with {provider} is not set up: the client secret is missing.",
+            raise OAuthError(
+                "Login with {provider} is not configured: the client secret is missing.",
                 provider=provider.label,
+                code="oauth_not_configured",
             )
         call = oauth2.token_request(
             provider.token_endpoint or (metadata.token_endpoint if metadata else ""),
@@ -227,8 +222,9 @@ class OAuthFlow:
     def _check_redirect_uri(self, uri: str) -> None:
         debug = self._auth.settings.app.debug
         if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
-            raise OAuthURLInsecure(
-                "The address the provider sends people back to must be https; plain http only in DEBUG."
+            raise OAuthError(
+                "The redirect URI must be https. Plain http is allowed only in DEBUG.",
+                code="oauth_insecure_address",
             )
 
 
@@ -241,7 +237,9 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
         raise _unreadable() from None
     subject = getattr(identity, "subject", None)  # of None: a mapping may lack its return
     if not isinstance(subject, str) or not subject:
-        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+        raise OAuthError(
+            "The provider did not identify you. Please log in another way.", code="oauth_subject"
+        )
     return replace(
         identity,
         issuer=provider.issuer,
@@ -250,16 +248,16 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
     )
 
 
-def _unreadable() -> OAuthReplyInvalid:
-    return OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+def _unreadable() -> OAuthError:
+    return OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
 
 
 def prove(request: WebRequest, identity: Identity) -> None:
-    """Record that this request proved the identity's email address. Raises OAuthEmailUnverified."""
+    """Record that this request verified the identity's email address. Raises OAuthError."""
     if not identity.email or not identity.email_verified:
-        raise OAuthEmailUnverified(
-            "The provider did not give us an email address that it has verified. Verify it there, or "
-            "log in another way."
+        raise OAuthError(
+            "The provider did not send a verified email address. Verify it there, or log in another way.",
+            code="oauth_address_unproved",
         )
     request.verified_email, request.verified_by = identity.email, identity.provider
 

@@ -15,7 +15,7 @@ import msgspec
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
-from ..oauth_errors import OAuthStateInvalid
+from ..errors import OAuthError
 from ..types import RedactedStruct
 from ..web import WebRequest
 
@@ -58,7 +58,7 @@ def take(
     """The flow that ``state`` and this browser's cookie name, and its secret; only once.
 
     ``expected``: the caller's own copy of the state, which must then be equal. Raises
-    OAuthStateInvalid, StoreUnavailable.
+    OAuthError ``oauth_state`` or StoreUnavailable.
     """
     if not state or len(state) > MAX_STATE:
         raise invalid_state()
@@ -73,10 +73,12 @@ def take(
     return msgspec.json.decode(raw, type=FlowRecord), secret
 
 
-def invalid_state() -> OAuthStateInvalid:
-    """The one answer to every state that will not do; which it was helps only an attacker."""
-    return OAuthStateInvalid(
-        "This login took too long, was finished already, or was begun in another browser. Please start again."
+def invalid_state() -> OAuthError:
+    """One error for every invalid state: the difference would only help an attacker."""
+    return OAuthError(
+        "This login has expired, was already completed, or was started in another browser. "
+        "Please start again.",
+        code="oauth_state",
     )
 
 

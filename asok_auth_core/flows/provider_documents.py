@@ -11,7 +11,6 @@ from ..engine.jwk import SigningKey, read_key_set
 from ..engine.message import Call, Send
 from ..engine.oidc import Metadata, discovery_url, read_discovery
 from ..errors import OAuthError
-from ..oauth_errors import OAuthReplyInvalid, OAuthUnavailable
 from ..types import Clock
 
 FRESH = 3600
@@ -45,7 +44,7 @@ class Document(Generic[T]):
     def get(self) -> T:
         """The document, not older than an hour if its owner answers.
 
-        Raises the OAuthError of the fetch, or OAuthUnavailable, if there is none to be had.
+        Raises the OAuthError of the fetch, or ``oauth_unavailable``, if there is none to be had.
         """
         value = self._value
         if value is not None and self._age() < FRESH:
@@ -71,7 +70,9 @@ class Document(Generic[T]):
     def _refresh(self, max_age: float) -> T:
         if self._value is not None and 0 <= self._age() < max_age:
             return self._value
-        failure: OAuthError = OAuthUnavailable("The provider does not answer at the moment.")
+        failure: OAuthError = OAuthError(
+            "The provider does not answer at the moment.", code="oauth_unavailable"
+        )
         if self._may_fetch():
             self._attempts.append(self._clock())
             try:
@@ -126,7 +127,9 @@ class ProviderDocuments:
         def fetch() -> tuple[SigningKey, ...]:
             reply = self._send(Call(jwks_uri, {"Accept": "application/json"}))
             if reply.status != 200:
-                raise OAuthReplyInvalid("The provider's keys could not be read. Please try again.")
+                raise OAuthError(
+                    "The provider's keys could not be read. Please try again.", code="oauth_reply"
+                )
             return read_key_set(reply.body)
 
         with self._lock:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
-from ..engine.tokens import Claims, TokenCodec
+from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import TokenError
 from ..types import Credential, User
 from ..web import WebRequest
@@ -23,7 +23,7 @@ FIELD = "trust"
 SHOWN_AGENT = 200
 
 
-class DeviceClaims(Claims, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class DeviceClaims(TokenClaims, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """``sub``: the user's id; ``jti``: the handle."""
 
     sub: str

@@ -7,13 +7,12 @@ from typing import cast
 
 from ..auth import Auth
 from ..engine.urls import origin, safe_next
-from ..errors import OAuthError
+from ..errors import OAuthDenied, OAuthError
 from ..flows.linking import account_for, link
 from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, prove, user_info
 from ..flows.oauth_state import invalid_state
 from ..flows.recent_login import require_recent_login
-from ..oauth_errors import OAuthDenied
 from ..pages.problems import error_text
 from ..pages.render import render
 from ..paths import ACCOUNT_PATH, provider_callback_path, provider_link_path, provider_login_path

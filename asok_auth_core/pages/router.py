@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..auth import Auth
-from ..errors import AuthError, PluginError
+from ..errors import AuthError, ConfigurationError
 from ..web import Route, WebRequest, WebResponse
 from .core import CorePages
 from .problems import problem
@@ -49,9 +49,10 @@ class Router:
     def _add(self, owner: str, routes: Iterable[Route]) -> None:
         for route in routes:
             if route.path in self._routes:
-                raise PluginError(
+                raise ConfigurationError(
                     f"Two parts want the path {route.path}: {self._owners[route.path]} and {owner}. "
-                    "Uninstall or disable one."
+                    "Uninstall or disable one.",
+                    code="plugin",
                 )
             self._routes[route.path] = route
             self._owners[route.path] = owner

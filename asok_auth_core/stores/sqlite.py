@@ -65,7 +65,7 @@ class SQLiteStateStore(StateStore):
 
     def take(self, key: str) -> bytes | None:
         raw = encoded_key(key)
-        # Whoever tries keys at random must not make the others wait for the write lock.
+        # Requests with random keys must not make others wait for the write lock.
         if self._file.read(SELECT, (raw, self._clock())) is None:
             return None
 

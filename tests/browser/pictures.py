@@ -21,7 +21,7 @@ def test_pictures(another, totp, tmp_path):
             ada.page.emulate_media(color_scheme=scheme)
             ada.page.set_viewport_size({"width": 480, "height": 500})
             ada.page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True)
-        assert (folder / f"{name}-dark.png").stat().st_size < 80_000
+        assert (folder / f"{name}-dark.png").stat().st_size < 90_000
 
     ada.goto("/auth/login")
     picture("login")

@@ -45,7 +45,7 @@ def test_code_in_another_browser(visitor, another, address):
     field = visitor.page.get_by_label("Code from the email")
     assert field.get_attribute("aria-invalid") == "true"
     described = field.get_attribute("aria-describedby").split()
-    assert "used already" in visitor.page.locator(f"#{described[0]}").inner_text()
+    assert "already used" in visitor.page.locator(f"#{described[0]}").inner_text()
     visitor.fill("Email address", address)
     visitor.fill("Code from the email", visitor.mail(address)[1].lower().replace("-", " "))
     visitor.press("Log in")
@@ -213,7 +213,7 @@ def test_error_pages(visitor, address):
     link = visitor.mail(address)[0]
     visitor.goto(link)
     visitor.look("used link")
-    assert "used already" in visitor.page.inner_text("main")
+    assert "already used" in visitor.page.inner_text("main")
     visitor.goto("/auth/google/callback?state=x&code=y")
     visitor.look("stale answer of a provider")
     assert visitor.heading == "This login is no longer valid"

@@ -8,9 +8,9 @@ import pytest
 
 from asok_auth_core.flows.linking import KIND, identity_key, linked
 from asok_auth_core.methods.oauth_api import OAuthApi
-from asok_auth_core.oauth_errors import OAuthStateInvalid
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import JSON, Credential, User
 from asok_auth_core.web import WebResponse
 
@@ -98,7 +98,7 @@ def test_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> None:
     app.log_in()
     browser, url = app.begin(app.logged_in(app.users.create("other@example.com")), action="link")
     request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthStateInvalid):
+    with raises_code("oauth_state"):
         OAuthApi(app.oauth.flow).callback(request, "example")
     assert request.verified_email is None
 

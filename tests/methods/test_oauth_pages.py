@@ -93,7 +93,7 @@ def test_a_canceled_login_is_no_error_page(app: OAuthApp) -> None:
     app.fake.answer.update(code=None, error="access_denied")
     browser, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == "oauth_denied"
-    assert "You chose not to log in with Example" in response.body
+    assert "You canceled the login with Example" in response.body
     assert "/auth/login" in response.body
     assert browser.session.user is None
 

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from asok.exceptions import SecurityError
 from asok.request import Request
 
-from ...errors import AuthError, FormExpired
+from ...errors import AuthError, PermissionDenied
 from ...pages.problems import problem
 from ...web import WebResponse
 from .app_auth import AppAuth, app_auth_of
@@ -27,7 +27,9 @@ def answer_page(request: Request) -> object:
 def answer_error(app_auth: AppAuth, request: Request, error: Exception) -> object | None:
     """Our answer to an error that a page raised; None for an error that Asok answers."""
     if isinstance(error, SecurityError) and app_auth.router.match(request.path) is not None:
-        error = FormExpired("This form is too old. Go back, reload the page and try again.")
+        error = PermissionDenied(
+            "This form has expired. Go back, reload the page, and try again.", code="form_expired"
+        )
     if not isinstance(error, AuthError):
         return None
     return send(request, problem(app_auth.auth, app_auth.web_request(request), error))

@@ -12,11 +12,12 @@ import pytest
 from asok.testing import TestClient
 from asok_auth_dev.smtp_server import mail_server
 
-from asok_auth_core.errors import PluginError, SettingError
+from asok_auth_core.errors import SettingError
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import AppConfig, MailSettings, Settings
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.raises import raises_code
 
 PRODUCTION = Settings(mail=MailSettings())
 
@@ -35,7 +36,7 @@ def test_strict_mode_stops_with_the_same_reason() -> None:
     registry = PluginRegistry(strict=True)
     registry.register(asok_auth_dev, "dev")
     plugins = Plugins(registry)
-    with pytest.raises(PluginError, match="only with DEBUG on"):
+    with raises_code("plugin", match="only with DEBUG on"):
         plugins.mail_transports(PRODUCTION)
 
 
@@ -50,9 +51,9 @@ def test_the_hooks_refuse_each_on_its_own() -> None:
     class ProductionAuth:
         settings = PRODUCTION
 
-    with pytest.raises(PluginError):
+    with raises_code("plugin"):
         asok_auth_dev.asok_auth_login_methods(ProductionAuth())  # type: ignore[arg-type]
-    with pytest.raises(PluginError):
+    with raises_code("plugin"):
         asok_auth_dev.asok_auth_mail_transports(PRODUCTION)
 
 

@@ -15,10 +15,9 @@ from asok_oauth_google import Google
 from asok_auth_core import hookimpl
 from asok_auth_core.engine.message import Call
 from asok_auth_core.engine.oauth2 import code_challenge
-from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.errors import ConfigurationError, OAuthError
 from asok_auth_core.http_client import Transport
 from asok_auth_core.methods.oauth import OAuthMethod
-from asok_auth_core.oauth_errors import OAuthUnavailable
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OAuth2Provider
 from asok_auth_core.testing.fakes import FakeRequest
@@ -50,8 +49,8 @@ class LocalApp:
         request, url = self.app.begin(browser or FakeRequest())
         page = requests.get(url, timeout=5)
         assert page.status_code == 200
-        assert "Who are you?" in page.text
-        answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+        assert "Choose an account" in page.text
+        answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=5)
         request, response = self.app.finish(request, answer.headers["Location"])
         return request, location(response) if response.status == 303 else error_code(response)
 
@@ -96,7 +95,7 @@ def test_the_persons_no_is_said(app: LocalApp) -> None:
 
 def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.begin(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.down = True
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -104,7 +103,7 @@ def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -
 
 def test_13_a_provider_that_is_slow_is_given_up(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.begin(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.delay = 1
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -124,7 +123,7 @@ def test_13_logins_under_known_keys_survive_a_key_outage(google: LocalApp, local
 
     def no_keys(call: Call) -> object:
         if call.url.endswith("/jwks"):
-            raise OAuthUnavailable("down")
+            raise OAuthError("down", code="oauth_unavailable")
         return send(call)
 
     google.app.oauth.flow._documents._send = no_keys  # type: ignore[assignment]
@@ -170,7 +169,7 @@ def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
     answer = requests.post(
         f"{local.url}/google/authorize",
         params=asked,
-        data={"person": "1001"},
+        data={"account": "1001"},
         allow_redirects=False,
         timeout=5,
     )
@@ -198,7 +197,7 @@ def test_another_redirect_address_is_refused_on_the_page(local: DevProvider) -> 
     answer = requests.post(
         f"{local.url}/google/authorize",
         params=asked,
-        data={"person": "1001"},
+        data={"account": "1001"},
         allow_redirects=False,
         timeout=5,
     )

@@ -89,7 +89,7 @@ def press(client: TestClient, name: str, next_url: str = "") -> str:
 
 def choose(url: str, person: str) -> str:
     """Choose ``person`` at the provider; the path of the app that the browser is sent back to."""
-    answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=5)
     return answer.headers["Location"].removeprefix(APP_URL)
 
 
@@ -153,7 +153,7 @@ def test_15_the_documented_callback_refuses_an_unverified_address(client: TestCl
 def test_the_persons_no_is_a_page(client: TestClient) -> None:
     response = come_back(client, choose(press(client, "google"), ""))
     assert response.status_code == 403
-    assert "You chose not to log in with Google" in response.text
+    assert "You canceled the login with Google" in response.text
 
 
 def test_17_a_button_pressed_by_another_site_begins_nothing(client: TestClient) -> None:

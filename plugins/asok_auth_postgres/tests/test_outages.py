@@ -76,7 +76,7 @@ def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
             while told is None and len(granted) < 1000:
                 told = store_failure(add)
             assert told is not None
-            assert "no room left on its disk" in told
+            assert "has a full disk" in told
             assert store.get("left") == b"v"
             make_room(disk)
         else:

@@ -11,7 +11,7 @@ import pytest
 from asok_totp.totp import accepted_step
 
 from asok_auth_core import SecondFactor, hookimpl
-from asok_auth_core.errors import RateLimited, SealKeyRetired, SecondFactorRequired
+from asok_auth_core.errors import RateLimited, SealError, SecondFactorRequired
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import ACCOUNT_ATTEMPTS, CLIENT_ATTEMPTS
 from asok_auth_core.testing.fakes import FakeRequest, MemoryCredentialStore
@@ -269,7 +269,7 @@ def test_a_key_retired_too_early_denies_and_says_what_to_do(make_site, clock, ca
     site = make_site(credentials=store, secrets=("n" * 32,))
     with caplog.at_level(logging.ERROR):
         status, browser = site.second_factor(site.log_in(), phone.code())
-    assert status == SealKeyRetired.status
+    assert status == SealError.status
     assert browser.user is None
     assert "SECRET_KEY_FALLBACKS" in caplog.text
     assert site.second_factor(site.log_in(), codes[0], "recovery")[0] == 400
@@ -287,7 +287,7 @@ def test_a_secret_copied_to_another_user_does_not_open(site) -> None:
     assert browser.user is None
 
 
-# -- nothing in clear ------------------------------------------------------------------------------
+# -- nothing in plaintext ------------------------------------------------------------------------------
 
 
 def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
