@@ -1,4 +1,4 @@
-"""The one place that calls providers over the network."""
+"""The HTTP client for calls to providers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .errors import OAuthError
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 5.0
-"""Seconds to connect, and between two pieces of a reply."""
+"""Seconds to connect, and between two chunks of a reply."""
 
 DEADLINE = 10.0
-"""Seconds for one attempt as a whole, however slowly the reply trickles in."""
+"""Seconds for one whole attempt, even if the server trickles bytes."""
 
 ATTEMPTS = 2
-"""For calls that change nothing (GET). A POST is never sent twice: a code is good once."""
+"""Attempts for GET. A POST is never repeated: a code can be used only once."""
 
 RETRY_AFTER = 0.2
 CONNECTIONS = 16
@@ -30,7 +30,7 @@ BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 class Transport:
-    """Sends calls with time limits, a size limit and no redirects; connections are reused.
+    """Sends calls with time and size limits and without redirects; reuses connections.
 
     Plain http only to loopback, and only in DEBUG. Cookies and ``.netrc`` are left out; the proxy
     and CA settings of the environment are used. Safe to use from many threads.
@@ -50,7 +50,7 @@ class Transport:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "asok-auth-core"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Without an auth of its own, requests puts a .netrc entry in place of our Authorization.
+        # Without an auth function, requests replaces our Authorization header with a .netrc entry.
         self._session.auth = _unchanged
         adapter = HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=0)
         self._session.mount("https://", adapter)
@@ -64,7 +64,7 @@ class Transport:
         """
         if not is_secure(call.url, debug=self._debug):
             raise OAuthError(
-                "The provider's address is not safe to use. Please tell the operator.",
+                "The provider's URL is not https. Please tell the operator of this app.",
                 code="oauth_insecure_address",
             )
         attempts = ATTEMPTS if call.form is None else 1
@@ -82,7 +82,7 @@ class Transport:
         )
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close all connections."""
         self._session.close()
 
     def _attempt(self, call: Call) -> Reply:
@@ -98,7 +98,8 @@ class Transport:
         ) as response:
             if 300 <= response.status_code < 400:
                 raise OAuthError(
-                    "The provider sent this login elsewhere. It was not followed.", code="oauth_redirected"
+                    "The provider redirected the request. The redirect was not followed.",
+                    code="oauth_redirected",
                 )
             body = bytearray()
             while piece := response.raw.read1(PIECE, decode_content=True):

@@ -202,7 +202,7 @@ def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
 def _check_times(claims: Claims, now: float) -> None:
     expires, issued, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     if not _is_number(expires) or expires <= now - LEEWAY:
-        raise IDTokenInvalid("The provider's answer is too old. Please start again.", code="oauth_expired")
+        raise IDTokenInvalid("The provider's answer has expired. Please start again.", code="oauth_expired")
     if not _is_number(issued) or not _is_number(not_before) or max(issued, not_before) > now + LEEWAY:
         raise IDTokenInvalid(
             "The provider's clock and this server's clock differ. Please try again later.",

@@ -1,4 +1,4 @@
-"""Logging in at a provider: :meth:`OAuthFlow.begin` sends the browser there, ``finish`` takes it back."""
+"""Log in with a provider: ``OAuthFlow.start`` sends the browser there, ``finish`` reads the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_WINDOW = 900
 
 
 class Finished(RedactedStruct, frozen=True):
-    """Who came back from the provider, and what for."""
+    """A finished provider login: the identity, and what it is for."""
 
     shown = ("identity", "link_user_id")
 
@@ -33,7 +33,7 @@ class Finished(RedactedStruct, frozen=True):
 
 
 class OAuthFlow:
-    """The two halves of a login at a provider, for all providers of one app."""
+    """Both halves of a login with a provider, for all providers of one app."""
 
     def __init__(self, auth: Auth, send: Send) -> None:
         self._auth = auth
@@ -43,7 +43,7 @@ class OAuthFlow:
     def provider(
         self, name: str, *, client_id: str | None = None, client_secret: str | None = None
     ) -> OAuth2Provider:
-        """The provider ``name`` with its credentials, or with those given here instead.
+        """The provider ``name`` with its configured credentials, or with those passed here.
 
         Raises OAuthError ``oauth_not_configured`` if there is none or a credential is missing.
         """
@@ -64,7 +64,7 @@ class OAuthFlow:
             )
         return provider
 
-    def begin(
+    def start(
         self,
         request: WebRequest,
         provider: OAuth2Provider,
@@ -74,9 +74,9 @@ class OAuthFlow:
         link: User | None = None,
         state: str | None = None,
     ) -> str:
-        """Where to send the browser. It is given a cookie that only its own answer can use.
+        """The URL to send the browser to; sets a cookie that binds the answer to this browser.
 
-        ``next_url`` must have been checked. ``state``: the caller's own; by default a random one.
+        The caller has checked ``next_url``. ``state``: the caller's own; by default a random one.
         Raises OAuthError, RateLimited, StoreUnavailable.
         """
         auth = self._auth
@@ -113,10 +113,10 @@ class OAuthFlow:
         expected_state: str | None = None,
         code: str | None = None,
     ) -> Finished:
-        """Who came back. Each flow is taken exactly once, whatever comes of it.
+        """Read the provider's answer. Each flow can be finished only once, even if it fails.
 
         ``state`` and ``code`` default to what the provider sent; ``expected_state``, if given, must
-        equal the state, and ``redirect_uri`` the one the flow was begun with. Raises OAuthError.
+        equal the state, and ``redirect_uri`` the one the flow was started with. Raises OAuthError.
         """
         try:
             record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
@@ -175,7 +175,7 @@ class OAuthFlow:
         secret: str,
         code: str,
     ) -> oauth2.Tokens:
-        """The code for tokens, with the verifier of this flow. The call is made once."""
+        """Exchange the code for tokens, with the verifier of this flow. The call is never repeated."""
         client = provider.client()
         if metadata is not None and provider.token_auth is None:
             listed = "client_secret_post" in metadata.token_auth
@@ -210,7 +210,7 @@ class OAuthFlow:
         )
 
     def authorization_endpoint(self, provider: OAuth2Provider) -> str | None:
-        """Where the provider's people log in, as far as is known without asking it again."""
+        """The URL where users log in at the provider, if it is known without a request."""
         if provider.authorization_endpoint:
             return provider.authorization_endpoint
         known = self._documents.known_metadata(provider.issuer)
@@ -229,13 +229,13 @@ class OAuthFlow:
 
 
 def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identity:
-    """The provider's mapping, with its result checked: a plugin may be as mistaken as a provider."""
+    """Call the provider's ``identity()`` and check its result: a plugin can be wrong, too."""
     try:
         identity = provider.identity(claims, fetch)
     except (LookupError, TypeError, ValueError, AttributeError):
         logger.exception("Provider %r could not read a profile.", provider.name)
         raise _unreadable() from None
-    subject = getattr(identity, "subject", None)  # of None: a mapping may lack its return
+    subject = getattr(identity, "subject", None)  # identity() may return None
     if not isinstance(subject, str) or not subject:
         raise OAuthError(
             "The provider did not identify you. Please log in another way.", code="oauth_subject"

@@ -1,4 +1,4 @@
-"""Providers as one app has them: what plugins give, with the app's credentials and overrides."""
+"""Configure the plugins' providers with one app's credentials and settings."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CREDENTIALS = ("client_id", "client_secret")
 def configured_providers(
     given: Mapping[str, OAuth2Provider], settings: Settings, environ: Mapping[str, str]
 ) -> dict[str, OAuth2Provider]:
-    """Each provider with ``AUTH["PROVIDERS"][name]``, else ``OAUTH_PROVIDERS[name]``, else
-    ``<NAME>_CLIENT_ID`` and ``<NAME>_CLIENT_SECRET`` of the environment.
+    """Each provider, configured from the settings, else from the environment.
 
-    One without a client id is kept, for calls that bring their own, and has no button. Raises
-    SettingError.
+    Settings are ``AUTH["PROVIDERS"][name]``, then ``OAUTH_PROVIDERS[name]``; environment variables
+    are ``<NAME>_CLIENT_ID`` and ``<NAME>_CLIENT_SECRET``. A provider without a client id has no
+    button, but can be called with credentials of the caller. Raises SettingError.
     """
     for name in settings.providers:
         if name not in given:

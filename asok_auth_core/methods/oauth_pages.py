@@ -77,7 +77,7 @@ class ProviderPages:
         self, request: WebRequest, *, next_url: str | None = None, link: User | None = None
     ) -> WebResponse:
         redirect_uri = request.base_url + provider_callback_path(self._provider.name)
-        url = self._flow.begin(
+        url = self._flow.start(
             request, self._provider, redirect_uri=redirect_uri, next_url=next_url, link=link
         )
         # Browsers apply form-action to the redirect after a form too. At start-up they were told the

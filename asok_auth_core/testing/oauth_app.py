@@ -86,7 +86,7 @@ class OAuthApp:
             raise LookupError(request.path)
         return self.router.respond(route, request)
 
-    def begin(
+    def start(
         self, browser: FakeRequest, *, next_url: str = "", action: str = "login"
     ) -> tuple[FakeRequest, str]:
         """Press the provider's button; return the browser's request and the URL it is sent to."""
@@ -109,9 +109,9 @@ class OAuthApp:
         request.session.set(LOGIN_KEY, record)
         return request
 
-    def log_in(self, browser: FakeRequest | None = None, **begin: str) -> tuple[FakeRequest, WebResponse]:
+    def log_in(self, browser: FakeRequest | None = None, **start: str) -> tuple[FakeRequest, WebResponse]:
         """Run a whole login: button, consent at the provider, callback."""
-        request, url = self.begin(browser or FakeRequest(), **begin)
+        request, url = self.start(browser or FakeRequest(), **start)
         return self.finish(request, self.fake.authorize(url))
 
 

@@ -19,7 +19,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture
 def address() -> str:
-    return f"person-{next(numbers)}@example.org"
+    return f"user-{next(numbers)}@example.org"
 
 
 def test_link(visitor, address):
@@ -189,7 +189,7 @@ def test_log_out_everywhere_else(visitor, another, address):
     visitor.press("Log out of all other sessions")
     assert visitor.page.locator("text=Last active").count() == 0
     other.goto("/")
-    assert "Nobody is logged in" in other.page.inner_text("body")
+    assert "No user is logged in" in other.page.inner_text("body")
     visitor.goto("/")
     assert address in visitor.page.inner_text("body")
 
@@ -200,7 +200,7 @@ def test_log_out(visitor, address):
     visitor.look("log out")
     visitor.press("Log out")
     visitor.goto("/")
-    assert "Nobody is logged in" in visitor.page.inner_text("body")
+    assert "No user is logged in" in visitor.page.inner_text("body")
 
 
 def test_error_pages(visitor, address):

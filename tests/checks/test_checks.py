@@ -288,7 +288,7 @@ def test_a_plugin_in_quarantine(tmp_path: Path, sound: dict[str, object]) -> Non
 
     broken.asok_auth_provider = asok_auth_provider  # type: ignore[attr-defined]
     found = only(examine(build(tmp_path, sound, plugins=(broken,))), "plugins")
-    assert "did you mean 'asok_auth_providers'" in found.message
+    assert "Did you mean 'asok_auth_providers'" in found.message
     assert "'broken'" in found.message
 
 

@@ -64,7 +64,7 @@ def test_explain_says_why_and_ends_with_the_verdict(line: CommandLine) -> None:
     ]
     refused = run(line, "explain", "1", "posts.publish")
     assert refused.exit_code == 3
-    assert "Refused by plugin Friday: not on a Friday" in refused.stdout
+    assert "Denied by plugin Friday: not on a Friday" in refused.stdout
     malformed = run(line, "explain", "1", "posts.**")
     assert malformed.exit_code == 3
     assert "This is not a permission" in malformed.stdout

@@ -210,9 +210,9 @@ def test_row32_a_refusal_wins_and_an_exception_refuses() -> None:
     assert not can(auth, PERSON, "posts.edit")
     assert can(auth, PERSON, "posts.view")
     reason = explain(auth, PERSON, "posts.edit")
-    assert (reason.allowed, reason.rejected_by, reason.refusal) == (False, "hours", "not now")
+    assert (reason.allowed, reason.rejected_by, reason.denial) == (False, "hours", "not now")
     assert reason.grant == Grant("*")
-    assert "Refused by plugin hours: not now" in str(reason)
+    assert "Denied by plugin hours: not now" in str(reason)
 
     auth = auth_with(all=Resolver("*"), broken=Refuser(broken), seen=seen)
     assert not can(auth, PERSON, "posts.view")
@@ -231,7 +231,7 @@ def test_a_refusal_sees_the_resource_and_is_asked_only_for_what_is_granted() -> 
     auth = auth_with(some=Resolver("posts.*"), owner=Refuser(foreign))
     assert can(auth, PERSON, "posts.edit", "mine")
     assert not can(auth, PERSON, "posts.edit", "theirs")
-    assert explain(auth, PERSON, "posts.edit", "theirs").refusal == "not yours"
+    assert explain(auth, PERSON, "posts.edit", "theirs").denial == "not yours"
     assert not can(auth, PERSON, "users.edit", "mine")
     assert asked == [("posts.edit", "mine"), ("posts.edit", "theirs"), ("posts.edit", "theirs")]
 
@@ -240,7 +240,7 @@ def test_row28_nobody_may_do_anything() -> None:
     auth = auth_with(all=Resolver("*"))
     assert not can(auth, None, "posts.edit")
     assert explain(auth, None, "posts.edit").allowed is False
-    assert "Nobody is logged in" in str(explain(auth, None, "posts.edit"))
+    assert "No user is logged in" in str(explain(auth, None, "posts.edit"))
     with pytest.raises(LoginRequired):
         require(auth, None, "posts.edit")
 

@@ -44,7 +44,7 @@ class Answer:
 
 
 @dataclass
-class Client(ClientMixin):
+class RegisteredClient(ClientMixin):
     """The app under development."""
 
     client_id: str
@@ -135,7 +135,7 @@ class Request(OAuth2Request):
 class Server(AuthorizationServer):
     """One provider with its client, codes and access tokens, in memory."""
 
-    def __init__(self, client: Client, issuer: str, *, openid: bool) -> None:
+    def __init__(self, client: RegisteredClient, issuer: str, *, openid: bool) -> None:
         super().__init__()
         self.client = client
         self.issuer = issuer
@@ -157,7 +157,7 @@ class Server(AuthorizationServer):
         """The account that an access token belongs to, or None."""
         return self.accounts.get(access_token)
 
-    def query_client(self, client_id: str) -> Client | None:
+    def query_client(self, client_id: str) -> RegisteredClient | None:
         return self.client if client_id == self.client.client_id else None
 
     def save_token(self, token: dict[str, str], request: OAuth2Request) -> None:
@@ -190,7 +190,7 @@ class CodeGrant(AuthorizationCodeGrant):
             code_challenge_method=asked["code_challenge_method"],
         )
 
-    def query_authorization_code(self, code: str, client: Client) -> Code | None:
+    def query_authorization_code(self, code: str, client: RegisteredClient) -> Code | None:
         found = self.server.codes.pop(code, None)
         if found is None or found.client_id != client.client_id or found.expires_at < time.time():
             return None
@@ -225,13 +225,13 @@ class IDToken(OpenIDCode):
     def exists_nonce(self, nonce: str, request: Request) -> bool:
         return any(code.nonce == nonce for code in self._server.codes.values())
 
-    def resolve_client_private_key(self, client: Client) -> RSAKey:
+    def resolve_client_private_key(self, client: RegisteredClient) -> RSAKey:
         return self._server.keys[0]
 
-    def get_encode_header(self, client: Client) -> dict[str, str]:
+    def get_encode_header(self, client: RegisteredClient) -> dict[str, str]:
         return {"alg": "RS256", "kid": str(self._server.keys[0].kid)}
 
-    def get_client_claims(self, client: Client) -> dict[str, object]:
+    def get_client_claims(self, client: RegisteredClient) -> dict[str, object]:
         return {"iss": self._server.issuer, "aud": client.client_id, "azp": client.client_id}
 
     def generate_user_info(self, user: Account, scope: str) -> dict[str, object]:

@@ -23,7 +23,7 @@ from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.types import JSON
 
 from .accounts import ACCOUNTS, Account
-from .oauth_server import Answer, Client, Request, Server
+from .oauth_server import Answer, RegisteredClient, Request, Server
 
 CLIENT_ID = "dev-client"
 CLIENT_SECRET = "dev-secret"  # noqa: S105 - public, like the server
@@ -112,9 +112,9 @@ class DevProvider:
         self.servers["google"].rotate_keys(keep=keep)
 
     @staticmethod
-    def _client(app_url: str, name: str) -> Client:
+    def _client(app_url: str, name: str) -> RegisteredClient:
         paths = (f"/auth/{name}/callback", f"/own/{name}/callback")
-        return Client(CLIENT_ID, CLIENT_SECRET, tuple(app_url.rstrip("/") + path for path in paths))
+        return RegisteredClient(CLIENT_ID, CLIENT_SECRET, tuple(app_url.rstrip("/") + path for path in paths))
 
     # -- answers -----------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class LocalApp:
 
     def log_in(self, person: str, browser: FakeRequest | None = None) -> tuple[FakeRequest, str]:
         """Choose ``person`` at the provider; the browser's request, and where it leads or its error."""
-        request, url = self.app.begin(browser or FakeRequest())
+        request, url = self.app.start(browser or FakeRequest())
         page = requests.get(url, timeout=5)
         assert page.status_code == 200
         assert "Choose an account" in page.text
@@ -94,7 +94,7 @@ def test_the_persons_no_is_said(app: LocalApp) -> None:
 
 
 def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -> None:
-    request, url = app.app.begin(FakeRequest())
+    request, url = app.app.start(FakeRequest())
     answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.down = True
     _, response = app.app.finish(request, answer.headers["Location"])
@@ -102,7 +102,7 @@ def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -
 
 
 def test_13_a_provider_that_is_slow_is_given_up(app: LocalApp, local: DevProvider) -> None:
-    request, url = app.app.begin(FakeRequest())
+    request, url = app.app.start(FakeRequest())
     answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.delay = 1
     _, response = app.app.finish(request, answer.headers["Location"])
