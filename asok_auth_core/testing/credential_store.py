@@ -45,7 +45,10 @@ class CredentialStoreContract:
         raise NotImplementedError("give a fixture open_store that returns a function opening your store")
 
     def close(self, store: CredentialStore) -> None:
-        """Give back what the calling thread has opened. For a store that needs it, override this."""
+        """Give back what the calling thread has opened.
+
+        For a store that needs it, override this.
+        """
 
     @pytest.fixture
     def store(self, open_store: OpenCredentialStore) -> Iterator[CredentialStore]:

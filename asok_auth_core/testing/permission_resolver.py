@@ -135,7 +135,10 @@ class PermissionResolverContract:
 
 
 def _asked(resolver: object, user: User) -> PermissionSet:
-    """The grants of ``resolver`` for ``user``. Errors and malformed answers are raised."""
+    """The grants of ``resolver`` for ``user``.
+
+    Errors and malformed answers are raised.
+    """
     registry = PluginRegistry(strict=True)
     registry.register(resolver, "resolver")
 

@@ -229,7 +229,10 @@ class StateStoreContract:
     def test_what_a_killed_process_won_stays_won(
         self, open_store: OpenStore, unique: str, tmp_path: Path
     ) -> None:
-        """SECURITY 1: ``kill -9`` at any point. Nothing is usable twice, and everything else works."""
+        """SECURITY 1: ``kill -9`` at any point.
+
+        Nothing is usable twice, and everything else works.
+        """
         store = open_store()
         try:
             for kill in range(self.kills if self.shared else 0):
