@@ -36,6 +36,7 @@ from asok_auth_core.engine.permissions import compile_grants
 from asok_auth_core.events import Events
 from asok_auth_core.flows.permissions import can, permissions_of
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import Settings
 
 SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -119,8 +120,9 @@ def asok_user(grants: object) -> Any:
 
 
 def an_auth() -> Auth:
-    plugins = Plugins()
-    plugins.register(roles, "roles")
+    registry = PluginRegistry()
+    registry.register(roles, "roles")
+    plugins = Plugins(registry)
     unused: Any = None
     events, keys = Events(plugins, time.time), KeyRing([b"k" * 32])
     return Auth(Settings(), plugins, events, keys, unused, unused, unused, unused, unused, unused)

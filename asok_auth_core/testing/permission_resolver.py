@@ -1,4 +1,4 @@
-"""The contract of a plugin that grants permissions, as tests to inherit.
+"""The contract suite of a plugin that grants permissions, as tests to inherit.
 
 ::
 
@@ -24,13 +24,14 @@ import time
 
 from ..engine.permissions import PermissionSet, union
 from ..plugins import Plugins
+from ..registry import PluginRegistry
 from ..types import User
 from .fakes import FakeUser
 
 BUDGET = 0.05
-"""Seconds that asking once may cost; every request of a logged-in person pays it."""
+"""Seconds that one call may take; every request of a logged-in user waits for it."""
 GIVE_UP = 2.0
-"""Seconds after which a resolver whose store is gone must have said so."""
+"""Seconds within which a resolver must fail if its store is not available."""
 
 
 class PermissionResolverContract:
@@ -46,7 +47,7 @@ class PermissionResolverContract:
         raise NotImplementedError("Write granted(): return a user and a permission of theirs.")
 
     def take_away(self, user: User, permission: str) -> None:
-        """Take ``permission`` away from ``user`` where your resolver looks it up."""
+        """Remove ``permission`` from ``user`` where your resolver looks it up."""
         raise NotImplementedError("Write take_away(): remove what granted() gave.")
 
     def unavailable(self) -> object | None:
@@ -55,9 +56,9 @@ class PermissionResolverContract:
         raise NotImplementedError("Write unavailable(): your plugin with its store gone, or None.")
 
     def test_it_is_a_plugin_with_the_permissions_hook(self) -> None:
-        plugins = Plugins(strict=True)
-        plugins.register(self.resolver(), "resolver")
-        [info] = plugins.infos
+        registry = PluginRegistry(strict=True)
+        registry.register(self.resolver(), "resolver")
+        [info] = registry.infos
         assert info.state == "loaded"
         assert "asok_auth_permissions" in info.hooks
 
@@ -66,7 +67,7 @@ class PermissionResolverContract:
         assert _asked(self.resolver(), user).allows(permission)
 
     def test_every_grant_is_well_formed(self) -> None:
-        """What is not well formed grants nothing, so its author meant something else."""
+        """A malformed grant has no effect, so it is a mistake."""
         user, _ = self.granted()
         assert _asked(self.resolver(), user).malformed == ()
 
@@ -115,10 +116,10 @@ class PermissionResolverContract:
         resolver = self.unavailable()
         if resolver is None:
             return
-        plugins = Plugins(strict=True)
-        plugins.register(resolver, "resolver")
+        registry = PluginRegistry(strict=True)
+        registry.register(resolver, "resolver")
         start = time.monotonic()
-        held = union(part for _, part in plugins.permissions(user, lambda plugin, error: None))
+        held = union(part for _, part in Plugins(registry).permissions(user, lambda plugin, error: None))
         assert not held.allows(permission)
         assert time.monotonic() - start < GIVE_UP, f"it took longer than {GIVE_UP} s to give up"
 
@@ -134,14 +135,17 @@ class PermissionResolverContract:
 
 
 def _asked(resolver: object, user: User) -> PermissionSet:
-    """What ``resolver`` grants ``user``. An answer that is no list of grants, or an error, is raised."""
-    plugins = Plugins(strict=True)
-    plugins.register(resolver, "resolver")
+    """The grants of ``resolver`` for ``user``.
+
+    Errors and malformed answers are raised.
+    """
+    registry = PluginRegistry(strict=True)
+    registry.register(resolver, "resolver")
 
     def on_error(plugin: str, error: Exception) -> None:
         raise error
 
-    return union(part for _, part in plugins.permissions(user, on_error))
+    return union(part for _, part in Plugins(registry).permissions(user, on_error))
 
 
 def _look_alikes(user_id: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.Signer`."""
+"""The contract suite of a :class:`~asok_auth_core.contracts.Signer`."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class StateStoreContract:
 
     @pytest.fixture
     def unique(self) -> str:
-        """A beginning for keys that no other test has used."""
+        """A key prefix that no other test has used."""
         return f"{secrets.token_hex(8)}:"
 
     def _open(self, open_store: OpenStore, clock: FrozenClock) -> StateStore:
@@ -88,24 +88,8 @@ class StateStoreContract:
 
     def test_keys_are_any_text(self, store: StateStore, unique: str) -> None:
         """Each is a key of its own: no case folding, trimming, normalising, patterns or separators."""
-        keys = [
-            "k",
-            "K",
-            "k ",
-            " k",
-            "k\0",
-            "k\n",
-            "*",
-            "?",
-            "%",
-            "_",
-            "{k}",
-            "k/../k",
-            "'; --",
-            "é",
-            "e\u0301",
-        ]
-        keys = [unique + key for key in keys]
+        odd = ["k ", " k", "k\0", "k\n", "{k}", "k/../k", "'; --", "é", "e\u0301"]
+        keys = [unique + key for key in ["k", "K", "*", "?", "%", "_", *odd]]
         keys.append(unique + "x" * (1024 - len(unique)))
         keys.append(unique + "x" * (1023 - len(unique)))
         for number, key in enumerate(keys):
@@ -174,7 +158,7 @@ class StateStoreContract:
     # -- time ------------------------------------------------------------------------------------
 
     def test_time(self, store: StateStore, clock: FrozenClock, unique: str) -> None:
-        """What is over does not exist, for any operation; what lives longer stays."""
+        """Expired entries do not exist for any operation; others remain."""
         for name in ("get", "take", "add"):
             store.put(unique + name, b"v", 1)
         store.put(unique + "put again", b"v", 1)
@@ -186,9 +170,9 @@ class StateStoreContract:
         assert store.incr(unique + "long counter", 60) == 1
         assert store.incr(unique + "long counter", 1) == 2
         self._pass(clock, 0.5)
-        # Not prolonged by counting on.
+        # Counting on does not extend the lifetime.
         assert store.incr(unique + "counter", 60) == 2
-        # Not prolonged by an add that is refused, nor by reading.
+        # Neither a rejected add nor reading extends the lifetime.
         assert store.add(unique + "added", b"w", 60) is False
         assert store.get(unique + "get") == b"v"
         self._pass(clock, 0.6)
@@ -245,7 +229,10 @@ class StateStoreContract:
     def test_what_a_killed_process_won_stays_won(
         self, open_store: OpenStore, unique: str, tmp_path: Path
     ) -> None:
-        """SECURITY 1: ``kill -9`` at any point. Nothing is usable twice, and everything else works."""
+        """SECURITY 1: ``kill -9`` at any point.
+
+        Nothing is usable twice, and everything else works.
+        """
         store = open_store()
         try:
             for kill in range(self.kills if self.shared else 0):
@@ -261,9 +248,29 @@ class StateStoreContract:
             store.close()
 
     def _check_not_shared(self, open_store: OpenStore, unique: str) -> None:
-        """A store that says it is not shared must not be: half shared would be worst."""
+        """A store with ``shared = False`` must not share anything."""
         with Workers(open_store, 2) as workers:
             assert workers.run(add_each, [unique], 600) == [[unique], [unique]]
+
+    # -- the revocation mark ---------------------------------------------------------------------
+
+    def test_all_workers_see_each_revocation(
+        self, store: StateStore, open_store: OpenStore, clock: FrozenClock
+    ) -> None:
+        """SECURITY 23: every open store has the same mark, and each advance changes it for all."""
+        other = self._open(open_store, clock)
+        try:
+            marks = [store.revocation_mark(secrets.token_bytes)]
+            marks.append((other if self.shared else store).revocation_mark(secrets.token_bytes))
+            seen = {marks[0].current()}
+            for number in range(10):
+                assert marks[0].current() == marks[1].current()
+                marks[number % 2].advance()
+                seen.add(marks[number % 2].current())
+            assert marks[0].current() == marks[1].current()
+            assert len(seen) == 11
+        finally:
+            other.close()
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -132,7 +132,7 @@ def test_13_logins_under_known_keys_survive_a_key_outage(google: LocalApp, local
 
 def test_googles_workspace_domain_is_in_raw(google: LocalApp) -> None:
     seen: list[object] = []
-    google.app.auth.plugins.register(_Attempts(seen), "attempts")
+    google.app.auth.plugins.registry.register(_Attempts(seen), "attempts")
     google.log_in("1001")
     (attempt,) = seen
     assert attempt.identity.raw["hd"] == "example.com"  # type: ignore[attr-defined]
