@@ -50,7 +50,7 @@ class Router:
         for route in routes:
             if route.path in self._routes:
                 raise ConfigurationError(
-                    f"Two parts want the path {route.path}: {self._owners[route.path]} and {owner}. "
+                    f"The path {route.path} is used twice: {self._owners[route.path]} and {owner}. "
                     "Uninstall or disable one.",
                     code="plugin",
                 )
