@@ -21,7 +21,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 MINE = PluginManifest(section="MINE", settings=Own)
 
 
-def test_defaults() -> None:
+def test_settings_have_defaults() -> None:
     settings = read({}, {})
     assert settings.state_store.startswith("sqlite:///")
     assert settings.recent_login == 600
@@ -29,7 +29,7 @@ def test_defaults() -> None:
     assert not settings.strict
 
 
-def test_the_environment_wins() -> None:
+def test_environment_variables_win() -> None:
     settings = read(
         {"AUTH": {"APP_NAME": "a", "RECENT_LOGIN": 5, "MAIL": {"HOST": "a", "PORT": 25}}},
         {
@@ -44,7 +44,7 @@ def test_the_environment_wins() -> None:
     assert settings.plugins == ("one", "two")
 
 
-def test_a_plugins_section() -> None:
+def test_a_plugin_reads_its_section() -> None:
     settings = read(
         {"AUTH": {"MINE": {"LIFETIME": 5}}},
         {"ASOK_AUTH_MINE__NAMES": "a,b", "ASOK_AUTH_MINE__ON": "true"},
@@ -74,13 +74,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_wrong_setting_names_the_key_what_it_got_and_what_it_wants(case: str) -> None:
+def test_an_invalid_setting_is_named_with_the_expected_value(case: str) -> None:
     given, message = REFUSED[case]
     with pytest.raises(SettingError, match=re.escape(message)):
         read({"AUTH": given}, {}, [MINE])
 
 
-def test_auth_is_a_mapping() -> None:
+def test_auth_must_be_a_mapping() -> None:
     with pytest.raises(SettingError, match="must be a mapping, got list"):
         read({"AUTH": ["STRICT"]}, {})
 
@@ -95,12 +95,12 @@ ENVIRONMENT = {
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)
-def test_a_wrong_variable_is_named(variable: str) -> None:
+def test_an_invalid_environment_variable_is_named(variable: str) -> None:
     with pytest.raises(SettingError, match=re.escape(ENVIRONMENT[variable])):
         read({}, {variable: "nonsense"}, [MINE])
 
 
-def test_sections_of_plugins_that_are_out_are_passed_over() -> None:
+def test_sections_of_plugins_not_loaded_are_ignored() -> None:
     settings = read({"AUTH": {"GONE": {"A": 1}}}, {"ASOK_AUTH_GONE__A": "1"}, tolerate_sections=True)
     assert isinstance(settings, Settings)
     with pytest.raises(SettingError, match="GONE"):
@@ -120,7 +120,7 @@ def test_asoks_own_mail_settings_are_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("PORT", 0), ("PORT", 65_536), ("TIMEOUT", 0), ("TIMEOUT", -1), ("RETRY_FOR", -1)]
 )
-def test_mail_numbers_that_cannot_work_are_refused_by_name(key: str, value: int) -> None:
+def test_invalid_mail_numbers_are_named(key: str, value: int) -> None:
     with pytest.raises(SettingError, match=re.escape(f'AUTH["MAIL"]["{key}"]: expected')):
         read({"AUTH": {"MAIL": {key: value}}}, {})
 
@@ -129,7 +129,8 @@ def test_a_mail_number_can_come_from_the_environment() -> None:
     assert read({}, {"ASOK_AUTH_MAIL__TIMEOUT": "2.5"}).mail.timeout == 2.5
 
 
-def test_the_mail_password_is_in_no_repr() -> None:
+@pytest.mark.requirement("SECURITY-30")
+def test_the_mail_password_is_not_in_a_repr() -> None:
     settings = read({"AUTH": {"MAIL": {"USERNAME": "CANARY-NAME", "PASSWORD": "CANARY-PASSWORD"}}}, {})
     assert "CANARY" not in repr(settings.mail) + repr(settings)
 
@@ -137,19 +138,20 @@ def test_the_mail_password_is_in_no_repr() -> None:
 class TestSecrets:
     LONG = "k" * 32
 
-    def test_newest_first(self) -> None:
+    def test_keys_are_ordered_newest_first(self) -> None:
         config = {"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": ["a" * 32, b"b" * 32]}
         assert secrets(config, {}, debug=False) == (self.LONG.encode(), b"a" * 32, b"b" * 32)
         config["SECRET_KEY_FALLBACKS"] = f"{'a' * 32}, {'b' * 32}"
         assert len(secrets(config, {}, debug=False)) == 3
 
     @pytest.mark.parametrize("key", [None, "", 7])
-    def test_missing(self, key: object) -> None:
+    def test_a_missing_key_is_an_error(self, key: object) -> None:
         with pytest.raises(SettingError, match=r"SECRET_KEY is missing\. Make one with"):
             secrets({"SECRET_KEY": key}, {}, debug=True)
 
-    def test_short(self) -> None:
-        """A11.2.2: HMAC keys of at least 32 bytes outside DEBUG."""
+    @pytest.mark.requirement("SECURITY-29")
+    def test_a_short_key_is_an_error(self) -> None:
+        """HMAC keys of at least 32 bytes outside DEBUG."""
         with pytest.raises(SettingError, match="SECRET_KEY has 31 bytes; at least 32") as raised:
             secrets({"SECRET_KEY": "s" * 31}, {}, debug=False)
         assert "s" * 31 not in raised.value.message
@@ -157,6 +159,6 @@ class TestSecrets:
         with pytest.raises(SettingError, match=re.escape("SECRET_KEY_FALLBACKS[0] has 3 bytes")):
             secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": ["old"]}, {}, debug=False)
 
-    def test_fallbacks_that_are_no_list(self) -> None:
+    def test_fallbacks_must_be_a_list(self) -> None:
         with pytest.raises(SettingError, match="must be a list of keys, newest first; got int"):
             secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": 7}, {}, debug=True)

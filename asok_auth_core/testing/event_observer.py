@@ -52,7 +52,7 @@ class EventObserverContract:
         assert info.state == "loaded"
         assert "asok_auth_event" in info.hooks
 
-    def test_no_event_breaks_it(self) -> None:
+    def test_it_accepts_any_event(self) -> None:
         plugins = self._plugins()
         for name in NAMES:
             for event in (
@@ -63,7 +63,7 @@ class EventObserverContract:
                 # The manager would log an error and go on; here it must not come to that.
                 plugins.manager.hook.asok_auth_event(event=event)
 
-    def test_each_event_is_noted(self) -> None:
+    def test_each_event_is_recorded(self) -> None:
         plugins = self._plugins()
         before = self.written()
         if before is None:
@@ -75,7 +75,7 @@ class EventObserverContract:
         for number in range(20):
             assert f"contract.number{number}" in after[len(before) :]
 
-    def test_nobody_forges_a_line(self) -> None:
+    def test_a_line_cannot_be_forged(self) -> None:
         plugins = self._plugins()
         before = self.written()
         if before is None:
@@ -87,7 +87,7 @@ class EventObserverContract:
         lines = after[len(before) :].splitlines()
         assert not [line for line in lines if line.lstrip().startswith("2038-01-19")], "a line was forged"
 
-    def test_many_threads_at_once_lose_nothing(self) -> None:
+    def test_concurrent_events_are_all_recorded(self) -> None:
         plugins = self._plugins()
         before = self.written()
         failures: list[Exception] = []
@@ -111,7 +111,7 @@ class EventObserverContract:
             lost = [(t, n) for t in range(8) for n in range(20) if f"thread.t{t}n{n}." not in new]
             assert lost == []
 
-    def test_a_login_does_not_wait_for_it(self) -> None:
+    def test_it_does_not_delay_a_login(self) -> None:
         plugins = self._plugins()
         costs = []
         for _ in range(9):

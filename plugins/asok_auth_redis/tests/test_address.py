@@ -9,7 +9,7 @@ from asok_auth_redis.address import parse
 from asok_auth_core.errors import ConfigurationError
 
 
-def test_single() -> None:
+def test_a_single_server() -> None:
     address = parse("redis://me:p%40ss@host:7000/3?prefix=app:&max_connections=9")
     assert (address.kind, address.hosts, address.db) == ("single", (("host", 7000),), 3)
     assert (address.username, address.password) == ("me", "p@ss")
@@ -23,28 +23,28 @@ def test_defaults() -> None:
     assert address.password is None
 
 
-def test_ipv6() -> None:
+def test_an_ipv6_host() -> None:
     assert parse("redis://[::1]:7000").hosts == (("::1", 7000),)
 
 
 @pytest.mark.parametrize("url", ["rediss://h", "valkeys://h", "rediss+sentinel://h/s", "rediss+cluster://h"])
-def test_tls(url: str) -> None:
+def test_a_scheme_with_s_uses_tls(url: str) -> None:
     assert parse(url).tls
 
 
-def test_unix() -> None:
+def test_a_unix_socket() -> None:
     address = parse("unix:///run/redis.sock?db=2")
     assert (address.kind, address.path, address.db) == ("unix", "/run/redis.sock", 2)
 
 
-def test_sentinel() -> None:
+def test_sentinel_hosts_and_service() -> None:
     address = parse("redis+sentinel://:pw@a,b:7000/primary/1")
     assert (address.kind, address.service, address.db) == ("sentinel", "primary", 1)
     assert address.hosts == (("a", 26379), ("b", 7000))
     assert address.password == "pw"
 
 
-def test_cluster() -> None:
+def test_cluster_nodes() -> None:
     address = parse("redis+cluster://a,b:7000")
     assert (address.kind, address.hosts) == ("cluster", (("a", 6379), ("b", 7000)))
 
@@ -65,13 +65,13 @@ def test_cluster() -> None:
         ("rediss://host?ssl_check_hostname=false", "not an option"),
     ],
 )
-def test_wrong(url: str, told: str) -> None:
+def test_an_invalid_url_is_rejected_with_the_reason(url: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         RedisStateStore(url)
 
 
-def test_messages_do_not_hold_the_password() -> None:
-    """SECURITY 30."""
+@pytest.mark.requirement("SECURITY-30")
+def test_messages_and_repr_hold_no_password() -> None:
     address = parse("redis://canary-user:canary-password@host:7000/0?sentinel_password=canary")
     assert "canary" not in address.shown
     assert "canary-password" not in repr(address)

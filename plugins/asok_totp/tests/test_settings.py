@@ -15,7 +15,7 @@ def configured(own: dict[str, object], **environ: str) -> TotpSettings:
     return read(read_settings({"AUTH": {"TOTP": own}}, environ, [asok_auth_plugin]))
 
 
-def test_the_defaults_are_what_every_app_knows() -> None:
+def test_the_defaults_suit_every_authenticator_app() -> None:
     own = configured({})
     assert own.parameters == Parameters("SHA1", 6)
     assert own.drift == 1
@@ -39,6 +39,6 @@ def test_the_environment_wins() -> None:
         ({"PERIOD": 60}, "PERIOD"),
     ],
 )
-def test_a_wrong_value_is_named(own: dict[str, object], said: str) -> None:
+def test_an_invalid_value_is_named(own: dict[str, object], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         configured(own)
