@@ -134,7 +134,7 @@ class TestWrongForOneCaller:
     def test_the_suite_fails_on_expiry(self, kind: type[MemoryStateStore]) -> None:
         clock = FrozenClock()
         with pytest.raises(AssertionError):
-            self.suite.test_the_suite_fails_on_expiry(kind(clock), clock, "u:")
+            self.suite.test_expired_entries_do_not_exist(kind(clock), clock, "u:")
 
     def test_the_suite_fails_on_add(self) -> None:
         with pytest.raises(AssertionError):
