@@ -150,7 +150,7 @@ def types(session: nox.Session) -> None:
     """mypy --strict over core and every plugin."""
     install_all(session, "types", "test")
     packages = [str(folder.relative_to(ROOT) / folder.name) for folder in PLUGINS]
-    session.run("mypy", "asok_auth_core", *packages)
+    session.run("mypy", "asok_auth_core", *packages, "tests/typing")
 
 
 @nox.session

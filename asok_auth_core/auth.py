@@ -1,8 +1,7 @@
-"""The parts of one app's authentication, put together once at start-up. Plugins are handed this."""
+"""The parts of one app's authentication, assembled once at start-up and handed to plugins."""
 
 from __future__ import annotations
 
-import logging
 import secrets as system_random
 import time
 from collections.abc import Mapping
@@ -12,26 +11,26 @@ from typing import TYPE_CHECKING
 from .contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
 from .engine.keys import KeyRing
 from .engine.signers import SIGNERS, SignerFactory
+from .events import Events
 from .limits import Limits
 from .mail.outbox import Outbox
 from .plugins import Plugins
 from .settings import Settings
-from .types import Clock, Event, Random, User
+from .types import Clock, Random
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from .providers import OAuth2Provider
 
-logger = logging.getLogger("asok_auth")
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Auth:
     """Everything a flow or plugin needs; ``clock`` and ``random`` are passed in, never imported."""
 
     settings: Settings
     plugins: Plugins
+    events: Events
     keys: KeyRing
     state: StateStore
     credentials: CredentialStore
@@ -47,17 +46,5 @@ class Auth:
     login_methods: dict[str, LoginMethod] = field(default_factory=dict)
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
 
-    def emit(
-        self,
-        name: str,
-        *,
-        user: User | None = None,
-        method: str | None = None,
-        client_ip: str | None = None,
-        **detail: str | int | float | bool | None,
-    ) -> None:
-        """Tell every observer what happened, and the log. ``detail`` must hold nothing secret."""
-        user_id = None if user is None or user.id is None else str(user.id)
-        event = Event(name, self.clock(), user_id, method, client_ip, detail)
-        logger.info("%s user=%s method=%s client_ip=%s %s", name, user_id, method, client_ip, dict(detail))
-        self.plugins.event(event)
+    def __repr__(self) -> str:
+        return f"<Auth of {self.settings.app_name!r}>"

@@ -56,7 +56,7 @@ class Plugins(PluginRegistry):
         return self._named("asok_auth_login_methods", lambda item: item.name, auth=auth)
 
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
-        """Second factors by name. Raises PluginError if a plugin's function raises."""
+        """Second factors by name. Raises ConfigurationError if a plugin's function raises."""
         return self._named("asok_auth_second_factors", lambda item: item.name, auth=auth)
 
     def _named(self, hook: str, name_of: Callable[[T], str], **arguments: object) -> dict[str, T]:

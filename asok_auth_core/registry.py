@@ -5,7 +5,6 @@ Entry points are loaded one at a time: one that cannot be imported costs only it
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +16,8 @@ import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from . import hookspecs
-from .errors import PluginError
+from .engine.suggest import did_you_mean
+from .errors import ConfigurationError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
 
 logger = logging.getLogger("asok_auth")
@@ -83,7 +83,7 @@ class PluginRegistry:
     def discover(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load the installed plugins of entry point group ``asok_auth``, one at a time.
 
-        Raises PluginError in strict mode for the first that is broken.
+        Raises ConfigurationError in strict mode for the first that is broken.
         """
         found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
         for entry in sorted(found, key=lambda e: (e.name, e.value)):
@@ -118,7 +118,7 @@ class PluginRegistry:
     def register(self, plugin: object, name: str | None = None) -> None:
         """Add a plugin by hand. Its name defaults to the module's or class's.
 
-        Raises PluginError in strict mode if it is broken.
+        Raises ConfigurationError in strict mode if it is broken.
         """
         name = name or getattr(plugin, "__name__", None) or type(plugin).__name__
         if name in self._infos:
@@ -143,7 +143,7 @@ class PluginRegistry:
             self._manifests[info.name] = manifest
 
     def keep_out(self, info: PluginInfo, reason: str) -> None:
-        """Quarantine. Raises PluginError in strict mode, or if the plugin could refuse something."""
+        """Quarantine. Raises ConfigurationError in strict mode, or if the plugin could refuse something."""
         self._unregister(info.name)
         self._manifests.pop(info.name, None)
         self._infos[info.name] = replace(info, state="quarantined", reason=reason)
@@ -152,12 +152,13 @@ class PluginRegistry:
         message = f"Plugin {info.name!r} is not used: {reason}."
         guards = sorted(GUARDS.intersection(info.hooks))
         if guards:
-            raise PluginError(
+            raise ConfigurationError(
                 f"{message} It implements {', '.join(guards)}, so going on without it would let "
-                "through what it may refuse. Repair or uninstall it."
+                "through what it may refuse. Repair or uninstall it.",
+                code="plugin",
             )
         if self._strict:
-            raise PluginError(message)
+            raise ConfigurationError(message, code="plugin")
         logger.error("%s", message)
 
     def _unregister(self, name: str) -> None:
@@ -202,8 +203,8 @@ def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
     ]
     for name in marked:
         if name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, 1, 0.0)[0]
-            return f"there is no hook {name!r}; did you mean {near!r}?"
+            hint = did_you_mean(name, HOOKS) or "See asok_auth_core/hookspecs.py."
+            return f"there is no hook {name!r}. {hint}"
     for name in info.hooks:
         if name not in marked:
             return f"{name} is not marked with @hookimpl"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import secrets as system_random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,14 +13,16 @@ from . import builtin
 from .auth import Auth
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
-from .errors import MailError, PluginError, SettingError
+from .engine.suggest import did_you_mean
+from .errors import ConfigurationError, SettingError
+from .events import Events
 from .flows.provider_setup import configured_providers
 from .limits import Limits
 from .mail.outbox import Outbox
 from .pages.render import environment
 from .plugins import Plugins
 from .settings import read, secrets
-from .types import Clock, OutgoingMail, Random
+from .types import Clock, Random
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ def start(
 
     ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
     ``roles`` is the plugin that reads the framework's user model.
-    Raises SettingError, PluginError or StoreUnavailable with what to do about it.
+    Raises ConfigurationError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and two settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
@@ -57,12 +58,12 @@ def start(
     settings = read(
         {**config, "ROOT_DIR": str(root)},
         environ,
-        loaded.manifests,
+        sections={m.section: m.settings for m in loaded.manifests if m.section and m.settings},
         tolerate_sections=any(info.state != "loaded" for info in loaded.infos),
     )
     if settings.layout is not None and not (_overrides(root) / settings.layout).is_file():
         raise SettingError(f'AUTH["LAYOUT"]: there is no template {_overrides(root) / settings.layout}.')
-    keys = KeyRing(secrets(config, environ, debug=settings.debug))
+    keys = KeyRing(secrets(config, environ, debug=settings.app.debug))
     scheme = settings.state_store.partition(":")[0]
     make_store = _chosen("STATE_STORE", scheme, loaded.state_stores(settings), loaded)
     make_transport = _chosen(
@@ -71,39 +72,27 @@ def start(
     signers = loaded.signers(settings)
     _chosen("SIGNER", settings.signer, signers, loaded)
     state = make_store(settings.state_store)
-    # Results of mails become events of the Auth that is made from this very outbox.
-    holder: list[Auth] = []
-
-    def on_result(mail: OutgoingMail, error: MailError | None, final: bool) -> None:
-        name = "mail.sent" if error is None else "mail.failed" if final else "mail.retrying"
-        for made in holder:
-            made.emit(name, domain=mail.to.rpartition("@")[2], error=error.code if error else None)
-
-    def on_limit(name: str) -> None:
-        for made in holder:
-            made.emit("attempt.limited", what=name)
-
-    outbox = Outbox(make_transport(), on_result=on_result, retry_for=settings.mail.retry_for)
+    events = Events(loaded, clock)
     auth = Auth(
         settings=settings,
         plugins=loaded,
+        events=events,
         keys=keys,
         state=state,
         credentials=credentials(clock, random),
         users=users,
-        outbox=outbox,
-        limits=Limits(state, clock, on_limit),
+        outbox=Outbox(make_transport(), events, retry_for=settings.mail.retry_for),
+        limits=Limits(state, events, clock),
         templates=environment(_overrides(root)),
         clock=clock,
         random=random,
         signers=signers,
     )
-    holder.append(auth)
     auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
     auth.login_methods.update(loaded.login_methods(auth))
     for info in loaded.quarantined:
         if info.name == builtin.NAME:
-            raise PluginError(f"The core itself cannot start: {info.reason}.")
+            raise ConfigurationError(f"The core itself cannot start: {info.reason}.", code="plugin")
     auth.second_factors.update(loaded.second_factors(auth))
     auth.templates = environment(_overrides(root), template_packages(auth))
     return auth
@@ -123,10 +112,9 @@ def _chosen(key: str, wanted: str, offered: Mapping[str, T], plugins: Plugins) -
     """The offer named ``wanted``. Raises SettingError naming what there is and what is broken."""
     if wanted in offered:
         return offered[wanted]
-    near = difflib.get_close_matches(wanted, offered, 1, 0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(wanted, offered)
     broken = "".join(f" Plugin {info.name!r} is not used: {info.reason}." for info in plugins.quarantined)
     raise SettingError(
         f'AUTH["{key}"] asks for {wanted!r}, which no plugin gives; there is: {", ".join(sorted(offered))}.'
-        f"{hint} Install the plugin that gives it, or change the setting.{broken}"
+        f"{hint and ' ' + hint} Install the plugin that gives it, or change the setting.{broken}"
     )

@@ -303,7 +303,7 @@ def whole_request(root: Path, rounds: int) -> None:
         asok_app(root / "ours", **options) as extended,
     ):
         user = MODELS_REGISTRY["User"].create(email="ada@app.example")
-        method = extended._asok_auth_extension.auth.login_methods["token"]
+        method = extended.extensions["AuthExtension"].auth.login_methods["token"]
         own = BearerToken.create(asok_request(plain), user.id, expires_in=86400)
         token, _ = method.tokens.create(user.id, expires_in=86400)
         calls: Calls = {

@@ -117,7 +117,7 @@ def test_plugins_shows_a_broken_plugin(tmp_path: Path) -> None:
     ("app", "said"),
     [
         ("nowhere:app", "There is no module 'nowhere'"),
-        ("wsgi:nothing", "has no 'nothing'"),
+        ("wsgi:nothing", "has no attribute 'nothing'"),
         ("wsgi:empty", "register_extension(AuthExtension())"),
         ("wsgi", "module:attribute"),
     ],
@@ -140,7 +140,7 @@ def test_a_missing_import_inside_the_app_is_not_hidden(tmp_path: Path) -> None:
 def test_without_an_app_installed_plugins_are_listed(tmp_path: Path) -> None:
     run = asok_auth(tmp_path, "plugins")
     assert run.returncode == 0, run.stderr
-    assert "No app was looked at" in run.stdout
+    assert "no app was loaded" in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, auth: Auth, *arguments: str) -> tupl
 
 def test_doctor_finds_nothing_in_a_sound_app(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "CHECKS", ())
-    assert doctor(monkeypatch, auth, "--strict") == (0, "Nothing is wrong.\n")
+    assert doctor(monkeypatch, auth, "--strict") == (0, "No problems found.\n")
 
 
 @pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--strict",), 1)], ids=["plain", "strict"])

@@ -119,7 +119,7 @@ def test_the_demo_logs_in_by_magic_link(visitor: Visitor) -> None:
     assert visitor.user == "ada@example.org"
     again = visitor.open(link(mail))
     assert again.status_code == 400
-    assert "used already" in again.text
+    assert "already used" in again.text
 
 
 def test_the_demo_logs_in_by_code_in_another_browser(url: str, visitor: Visitor) -> None:
@@ -139,10 +139,10 @@ def test_the_demo_logs_in_with_each_provider(visitor: Visitor, provider: str) ->
     visitor.open("/auth/login")
     page = visitor.press(f"/auth/{provider}/login")
     assert page.status_code == 200
-    assert "Who are you?" in page.text
-    person = re.search(r'<button name="person" value="(\d+)">', page.text)
+    assert "Choose an account" in page.text
+    person = re.search(r'<button name="account" value="(\d+)">', page.text)
     assert person is not None
-    visitor.post(page.url, data={"person": person[1]}, timeout=10)
+    visitor.post(page.url, data={"account": person[1]}, timeout=10)
     assert visitor.user is not None
 
 

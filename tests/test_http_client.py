@@ -13,12 +13,7 @@ import pytest
 
 from asok_auth_core.engine.message import MAX_REPLY_BYTES, Call
 from asok_auth_core.http_client import Transport
-from asok_auth_core.oauth_errors import (
-    OAuthRedirected,
-    OAuthReplyTooLarge,
-    OAuthUnavailable,
-    OAuthURLInsecure,
-)
+from asok_auth_core.testing.raises import raises_code
 
 Script = Callable[["Handler"], None]
 
@@ -110,7 +105,7 @@ def test_connections_are_reused(server: Server, transport: Transport) -> None:
 def test_redirects_are_not_followed(server: Server, transport: Transport, status: int) -> None:
     server.scripts = [reply(status, b"", ("Location", f"{server.url}/elsewhere"))]
     for form in (None, {"client_secret": "x"}):
-        with pytest.raises(OAuthRedirected):
+        with raises_code("oauth_redirected"):
             transport(Call(f"{server.url}/token", form=form))
     assert {path for _, path, _, _ in server.seen} == {"/token"}
 
@@ -122,7 +117,7 @@ def test_a_huge_reply_is_cut_off(server: Server, transport: Transport, packed: b
     body = gzip.compress(b" " * 64_000_000) if packed else b" " * (MAX_REPLY_BYTES + 1)
     headers = [("Content-Encoding", "gzip")] if packed else []
     server.scripts = [reply(200, body, *headers)]
-    with pytest.raises(OAuthReplyTooLarge):
+    with raises_code("oauth_reply_too_large"):
         transport(Call(f"{server.url}/"))
 
 
@@ -130,7 +125,7 @@ def test_a_huge_reply_is_cut_off(server: Server, transport: Transport, packed: b
 def test_a_trickling_reply_times_out(server: Server, transport: Transport) -> None:
     server.scripts = [drip]
     began = time.monotonic()
-    with pytest.raises(OAuthUnavailable):
+    with raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/", form={}))
     assert time.monotonic() - began < 2
 
@@ -143,14 +138,14 @@ def test_a_get_is_retried_once_and_a_post_never(server: Server, transport: Trans
         assert len(server.seen) == 2
         server.seen.clear()
         server.scripts = [script, reply(200, b"[]")]
-        with pytest.raises(OAuthUnavailable):
+        with raises_code("oauth_unavailable"):
             transport(Call(f"{server.url}/", form={"code": "once"}))
         assert len(server.seen) == 1
 
 
 def test_a_get_is_not_retried_forever(server: Server, transport: Transport) -> None:
     server.scripts = [reply(500, b"")]
-    with pytest.raises(OAuthUnavailable):
+    with raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/"))
     assert len(server.seen) == 2
 
@@ -159,7 +154,7 @@ def test_a_closed_port_is_unavailable(server: Server, transport: Transport) -> N
     closed = Server()
     url = closed.url
     closed.server_close()
-    with pytest.raises(OAuthUnavailable):
+    with raises_code("oauth_unavailable"):
         transport(Call(f"{url}/"))
 
 
@@ -179,7 +174,7 @@ def test_plain_http_is_for_loopback_in_debug(server: Server) -> None:
         "ftp://login.example/",
         "https://",
     ):
-        with pytest.raises(OAuthURLInsecure):
+        with raises_code("oauth_insecure_address"):
             transport(Call(url))
     transport.close()
     assert not server.seen

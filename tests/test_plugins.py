@@ -15,13 +15,13 @@ import pytest
 from asok_auth_core import builtin, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod
-from asok_auth_core.errors import PluginError
 from asok_auth_core.hookspecs import GROUP, PluginManifest
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS
 from asok_auth_core.settings import Settings
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import FakeUser, MemoryCredentialStore, MemoryUsers
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import Event, Finding, Grant, LoginAttempt
 
 USER = FakeUser("1", "ada@example.org")
@@ -73,7 +73,7 @@ BROKEN = {
         @hookimpl
         def asok_auth_permisions(user): ...
         """,
-        "there is no hook 'asok_auth_permisions'; did you mean 'asok_auth_permissions'?",
+        "there is no hook 'asok_auth_permisions'. Did you mean 'asok_auth_permissions'?",
     ),
     "unmarked": ("def asok_auth_event(event): ...", "asok_auth_event is not marked with @hookimpl"),
     "empty": ("", "it implements no hook"),
@@ -133,7 +133,7 @@ def test_a_broken_plugin_is_named_and_the_others_work(
 @pytest.mark.parametrize("name", BROKEN)
 def test_strict_mode_stops_with_the_same_reason(install: Install, name: str) -> None:
     source, why = BROKEN[name]
-    with pytest.raises(PluginError, match=name) as raised:
+    with raises_code("plugin", match=name) as raised:
         Plugins(strict=True).discover([install(name, source)])
     assert why in raised.value.message
 
@@ -222,7 +222,7 @@ def test_a_registration_hook_that_raises_is_quarantined(hook: str) -> None:
 
 def test_a_second_factor_that_raises_stops_the_start() -> None:
     plugins = with_plugins(Raising("asok_auth_second_factors"))
-    with pytest.raises(PluginError, match="going on without it would let through"):
+    with raises_code("plugin", match="going on without it would let through"):
         plugins.second_factors(None)  # type: ignore[arg-type]
 
 
@@ -231,7 +231,7 @@ def test_a_plugin_that_can_deny_is_never_dropped_silently() -> None:
     module = Raising("asok_auth_providers")
     module.asok_auth_denies = hookimpl(lambda: None)
     plugins = with_plugins(module)
-    with pytest.raises(PluginError, match="asok_auth_denies"):
+    with raises_code("plugin", match="asok_auth_denies"):
         plugins.providers(Settings())
 
 
@@ -239,7 +239,7 @@ def test_a_misspelled_hook_beside_a_denying_one_stops_the_start() -> None:
     module = ModuleType("half")
     module.asok_auth_denies = hookimpl(lambda: None)
     module.asok_auth_evnt = hookimpl(lambda: None)
-    with pytest.raises(PluginError, match="asok_auth_evnt"):
+    with raises_code("plugin", match="asok_auth_evnt"):
         Plugins().register(module)
 
 
@@ -379,7 +379,7 @@ def test_the_app_does_not_start_without_the_core(tmp_path: Path, monkeypatch: py
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(builtin, "TokenMethod", broken)
-    with pytest.raises(PluginError, match=r"core itself cannot start: .*out of order"):
+    with raises_code("plugin", match=r"core itself cannot start: .*out of order"):
         start(
             {
                 "SECRET_KEY": "k" * 32,

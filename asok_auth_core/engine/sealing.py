@@ -1,32 +1,31 @@
-"""Sealing: AES-256-GCM for the few secrets that must be read back (NIST SP 800-38D).
+"""Encrypt the few secrets that must be read back with AES-256-GCM (NIST SP 800-38D).
 
 A sealed text is ``1.<key id>.<nonce>.<ciphertext and tag>``, the last two in base64url without
-padding. The associated data (whose secret it is, and of which kind) is not stored: whoever opens it
-says what it must be, so a row copied to another user does not open.
+padding. The associated data (the secret's owner and kind) is not stored: the caller passes it again
+to open the text, so a row copied to another user does not open.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ..errors import SealBroken, SealKeyRetired
+from ..errors import SealError
+from .encoding import b64url_decode, b64url_encode
 from .keys import KeyRing
 
 NONCE_BYTES = 12
 FORMAT = "1"
 MAX_SEALED = 8_192
-"""Characters; longer texts are refused before anything is decoded."""
+"""Characters; longer texts are rejected before anything is decoded."""
 
 
 class Sealer:
-    """Seals and opens for one ``purpose`` with the keys of ``ring``.
+    """Seals and opens secrets for one ``purpose`` with the keys of ``ring``.
 
-    Opens what any key of the ring sealed; always seals with the newest.
+    Seals with the newest key; opens what any key of the ring sealed.
     """
 
     def __init__(self, ring: KeyRing, purpose: str) -> None:
@@ -35,7 +34,7 @@ class Sealer:
         self._newest = next(iter(self._keys))
 
     def seal(self, secret: bytes, nonce: bytes, *associated: str) -> str:
-        """``secret`` sealed and bound to ``associated``.
+        """Encrypt ``secret`` and bind it to ``associated``.
 
         ``nonce`` is 12 bytes from a cryptographic source, never used twice (SP 800-38D, section
         8.2.2). Raises ValueError if it has another length.
@@ -43,35 +42,38 @@ class Sealer:
         if len(nonce) != NONCE_BYTES:
             raise ValueError(f"A nonce has {NONCE_BYTES} bytes, got {len(nonce)}.")
         ciphertext = self._keys[self._newest].encrypt(nonce, secret, self._bound(associated))
-        return ".".join((FORMAT, self._newest, _encode(nonce), _encode(ciphertext)))
+        written = (b64url_encode(raw).decode() for raw in (nonce, ciphertext))
+        return ".".join((FORMAT, self._newest, *written))
 
     def open(self, sealed: str, *associated: str) -> bytes:
-        """What was sealed.
+        """The secret in ``sealed``.
 
-        Raises SealKeyRetired if its key is no longer in the ring, SealBroken if it was changed, is
-        bound to something else, or is no sealed text.
+        Raises SealError: ``seal_key_retired`` if its key is no longer in the ring, ``seal_broken`` if
+        it was changed, is bound to something else, or is not a sealed text.
         """
         parts = sealed.split(".") if len(sealed) <= MAX_SEALED else []
         if len(parts) != 4 or parts[0] != FORMAT:
-            raise SealBroken(f"This is no sealed text of {self._purpose!r}.")
+            raise SealError(f"This is not a sealed text of {self._purpose!r}.", code="seal_broken")
         key = self._keys.get(parts[1])
         if key is None:
-            raise SealKeyRetired(
-                f"A secret of {self._purpose!r} was sealed under key {parts[1][:12]!r}, which was taken "
-                "out of the key ring. Put the old SECRET_KEY back into SECRET_KEY_FALLBACKS."
+            raise SealError(
+                f"A secret of {self._purpose!r} was sealed with key {parts[1][:12]!r}, which is no longer "
+                "in the key ring. Add the old SECRET_KEY to SECRET_KEY_FALLBACKS.",
+                code="seal_key_retired",
             )
         try:
-            nonce, ciphertext = _decode(parts[2]), _decode(parts[3])
+            nonce, ciphertext = (b64url_decode(part.encode()) for part in parts[2:])
             if len(nonce) != NONCE_BYTES:
                 raise ValueError("wrong nonce length")
             return key.decrypt(nonce, ciphertext, self._bound(associated))
-        except (InvalidTag, ValueError, binascii.Error):
-            raise SealBroken(
-                f"A secret of {self._purpose!r} does not open: it was changed, or belongs to someone else."
+        except (InvalidTag, ValueError):
+            raise SealError(
+                f"A secret of {self._purpose!r} does not open: it was changed, or belongs to another user.",
+                code="seal_broken",
             ) from None
 
     def is_current(self, sealed: str) -> bool:
-        """True if it was sealed with the newest key; if not, seal it again when it was opened."""
+        """True if it was sealed with the newest key; if not, seal it again after opening it."""
         return sealed.split(".", 2)[:2] == [FORMAT, self._newest]
 
     def _bound(self, associated: tuple[str, ...]) -> bytes:
@@ -81,14 +83,3 @@ class Sealer:
 
 def _key_id(key: bytes) -> str:
     return hashlib.sha256(b"asok-auth-core/1/key-id/" + key).hexdigest()[:12]
-
-
-def _encode(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def _decode(text: str) -> bytes:
-    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    if _encode(raw) != text:
-        raise ValueError("not canonical base64url")
-    return raw

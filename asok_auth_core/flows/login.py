@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import base64
+import logging
 
 import msgspec
 
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine.email_address import same_account
+from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
 from ..errors import (
     LoginExpired,
     LoginRejected,
     SecondFactorRequired,
 )
-from ..types import JSON, Identity, LoginAttempt, User
+from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
+from ..types import JSON, Identity, LoginAttempt, RedactedStruct, User
 from ..web import Session, WebRequest
 from .factor_policy import enrolled_factors, second_factor_required
 from .generation import GENERATION, generation
 from .trusted_devices import is_trusted
 from .verified_emails import mark_email_verified
 
+logger = logging.getLogger("asok_auth")
+
 LOGIN_KEY = "asok_auth.login"
 """Where the session keeps when and how its user logged in."""
 
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
-SECOND_FACTOR_PATH = "/auth/second-factor"
-ENROL_PATH = "/auth/second-factor/enrol"
 
 
-class PendingLogin(msgspec.Struct, frozen=True):
+class PendingLogin(RedactedStruct, frozen=True):
     """A login whose first factor was right. It has no authority; it lives in the StateStore."""
+
+    shown = ("user_id", "method", "remember", "at")
 
     user_id: str
     method: str
@@ -68,7 +72,7 @@ def complete_login(
     trusted = enrolled and is_trusted(auth, request, user)
     if not trusted and (enrolled or second_factor_required(auth, user)):
         _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
-        auth.emit(
+        auth.events.emit(
             "login.second_factor_required",
             user=user,
             method=method,
@@ -103,7 +107,7 @@ def log_out(auth: Auth, request: WebRequest) -> str:
     """End the session; returns where to go next."""
     user = request.user
     request.session.end()
-    auth.emit("logout", user=user, client_ip=request.client_ip)
+    auth.events.emit("logout", user=user, client_ip=request.client_ip)
     return auth.settings.logout_redirect
 
 
@@ -134,12 +138,14 @@ def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: I
         if refusal is not None:
             plugin, reason = refusal
     if reason is not None:
-        auth.emit("login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin)
+        auth.events.emit(
+            "login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin
+        )
         raise LoginRejected(reason)
 
 
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
-    handle = base64.urlsafe_b64encode(auth.random(32)).rstrip(b"=").decode()
+    handle = b64url_encode(auth.random(32)).decode()
     auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
     request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
 
@@ -150,7 +156,7 @@ def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: U
     Returns where to go next. Raises LoginExpired, LoginRejected.
     """
     if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
-        raise LoginExpired("This login was finished already. Please start again.")
+        raise LoginExpired("This login was already completed. Please start again.")
     request.set_cookie(PENDING_COOKIE, "", max_age=0)
     _admit(auth, request, user, pending.method, None)
     _begin(auth, request, user, pending.method, factor=factor, remember=pending.remember)
@@ -165,7 +171,7 @@ def _begin(
     if number := generation(auth, str(user.id)):
         record[GENERATION] = number
     request.session.set(LOGIN_KEY, record)
-    auth.emit("login.succeeded", user=user, method=method, client_ip=request.client_ip, factor=factor)
+    auth.events.emit("login.succeeded", user=user, method=method, client_ip=request.client_ip, factor=factor)
 
 
 def _pending_key(handle: str) -> str:

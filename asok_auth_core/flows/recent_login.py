@@ -1,4 +1,4 @@
-"""Some steps need a login that is not long ago: a session left open must not be enough for them."""
+"""Steps that need a login, or one that is recent enough that nobody found an unlocked computer."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from ..web import WebRequest
 from .login import logged_in_at
 
 
-def require_recent_login(auth: Auth, request: WebRequest) -> User:
-    """Who is logged in, if that was within ``AUTH["RECENT_LOGIN"]``.
-
-    Raises LoginRequired if nobody is; RecentLoginRequired if it was longer ago or nobody knows when
-    (an API token does not log in, so it never passes).
-    """
+def require_login(request: WebRequest) -> User:
+    """The current user. Raises LoginRequired if no user is logged in."""
     user = request.user
     if user is None:
         raise LoginRequired("Please log in first.")
+    return user
+
+
+def require_recent_login(auth: Auth, request: WebRequest) -> User:
+    """The current user, if they logged in within ``AUTH["RECENT_LOGIN"]``.
+
+    Raises LoginRequired, and RecentLoginRequired if the login is older or its time is unknown.
+    An API token never passes: it is no login.
+    """
+    user = require_login(request)
     at = logged_in_at(request)
     now = auth.clock()
     if at is None or not now - auth.settings.recent_login <= at <= now:
-        auth.emit("recent_login.required", user=user, client_ip=request.client_ip)
-        raise RecentLoginRequired("Please log in again: this step needs a login from the last few minutes.")
+        auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
+        raise RecentLoginRequired("Please log in again. This step requires a recent login.")
     return user

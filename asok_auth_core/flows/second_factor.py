@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..auth import Auth
-from ..errors import CredentialRejected, LoginExpired, LoginRequired, SecondFactorRequired
+from ..errors import CredentialRejected, LoginExpired, SecondFactorRequired
+from ..paths import ACCOUNT_PATH, SECOND_FACTOR_PATH
 from ..types import User
 from ..web import WebRequest
 from .factor_policy import enrolled_factors
-from .login import SECOND_FACTOR_PATH, amend_login, finish_login, pending_login
-from .recent_login import require_recent_login
+from .login import amend_login, finish_login, pending_login
+from .recent_login import require_login, require_recent_login
 from .trusted_devices import FIELD, forget_devices, trust_device
-
-ACCOUNT_PATH = "/auth/account"
 
 ACCOUNT_ATTEMPTS = 10
 CLIENT_ATTEMPTS = 300
@@ -54,11 +53,11 @@ def check_second_factor(
     count_factor_attempt(auth, request, user, name)
     try:
         if not (proof or factor.verify)(request, user):
-            raise CredentialRejected("That was not right. Check the code and try again.")
+            raise CredentialRejected("The code is incorrect. Check it and try again.")
     except CredentialRejected:
-        auth.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
+        auth.events.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
         raise
-    auth.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
 
 
 def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str) -> None:
@@ -78,15 +77,15 @@ def enrolling_user(auth: Auth, request: WebRequest) -> User:
     The second is a pending login of somebody who has no factor yet; one who has must give it first.
     Raises LoginRequired or RecentLoginRequired without such a login, SecondFactorRequired.
     """
-    if request.user is None:
-        try:
-            _, user = pending_login(auth, request)
-        except LoginExpired:
-            raise LoginRequired("Please log in first.") from None
-        if enrolled_factors(auth, user):
-            raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
-        return user
-    return require_recent_login(auth, request)
+    if request.user is not None:
+        return require_recent_login(auth, request)
+    try:
+        _, user = pending_login(auth, request)
+    except LoginExpired:
+        return require_login(request)  # raises LoginRequired
+    if enrolled_factors(auth, user):
+        raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
+    return user
 
 
 def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -> str:
@@ -95,7 +94,7 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     Browsers that were trusted with another factor are not any more. Returns where to go next.
     Raises LoginExpired, LoginRejected.
     """
-    auth.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
     if request.user is not None:
         amend_login(request.session, "factor", name)
@@ -108,5 +107,5 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
 
 def factor_removed(auth: Auth, request: WebRequest, user: User, name: str) -> None:
     """``user`` has given up the factor ``name``; browsers that were trusted with it are not any more."""
-    auth.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)

@@ -45,5 +45,5 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
     user = require_recent_login(auth, request)
     amend_login(request.session, GENERATION, raise_generation(auth, str(user.id)))
     request.session.end_other_sessions()
-    auth.emit("sessions.ended", user=user, client_ip=request.client_ip)
+    auth.events.emit("sessions.ended", user=user, client_ip=request.client_ip)
     return user

@@ -1,110 +1,147 @@
-"""The pages that belong to no plugin: log in, log out, second factor, account."""
+"""The core's own pages: login, logout, second factor, account."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import cast
+
+from markupsafe import Markup
 
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
-from ..errors import CredentialRejected, LoginRequired
+from ..errors import CredentialRejected
 from ..flows.factor_policy import enrolled_factors
-from ..flows.login import ENROL_PATH, SECOND_FACTOR_PATH, log_out, pending_login
+from ..flows.login import log_out, pending_login
+from ..flows.recent_login import require_login
 from ..flows.second_factor import complete_second_factor, enrolling_user
 from ..flows.sessions import end_other_sessions
+from ..flows.trusted_devices import forget_devices, trusted_devices
+from ..paths import (
+    ACCOUNT_PATH,
+    END_SESSIONS_PATH,
+    ENROL_PATH,
+    FORGET_BROWSERS_PATH,
+    LOGIN_PATH,
+    LOGOUT_PATH,
+    SECOND_FACTOR_PATH,
+)
+from ..types import User
 from ..web import Route, WebRequest, WebResponse
 from .problems import error_text
-from .render import render
-from .trusted_devices import devices_block, devices_route
+from .render import fragment, render
+from .stylesheet import Stylesheet
 
 
-def core_routes(auth: Auth) -> Iterable[Route]:
-    """The core's own routes."""
+class CorePages:
+    """The pages that belong to no plugin: one method for each."""
 
-    def login(request: WebRequest) -> WebResponse:
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+        self._stylesheet = cast("Stylesheet", auth.templates.globals["stylesheet"])
+
+    def routes(self) -> Iterable[Route]:
+        """The paths of all of them. A form's own path, opened as a link, leads back to its page."""
+        return (
+            Route(self._stylesheet.path, get=self.stylesheet),
+            Route(LOGIN_PATH, get=self.login),
+            Route(LOGOUT_PATH, get=self.logout, post=self.log_out),
+            Route(SECOND_FACTOR_PATH, get=self.second_factor, post=self.check_second_factor),
+            Route(ENROL_PATH, get=self.enrol),
+            Route(ACCOUNT_PATH, get=self.account),
+            Route(END_SESSIONS_PATH, get=_to_account, post=self.end_sessions),
+            Route(FORGET_BROWSERS_PATH, get=_to_account, post=self.forget_browsers),
+        )
+
+    def stylesheet(self, request: WebRequest) -> WebResponse:
+        """Cached for a year: its path changes with its text."""
+        return WebResponse(
+            self._stylesheet.text,
+            content_type="text/css; charset=utf-8",
+            headers=(("Cache-Control", "public, max-age=31536000, immutable"),),
+        )
+
+    def login(self, request: WebRequest) -> WebResponse:
         next_url = safe_next(request.query.get("next"))
-        blocks = [
-            block
-            for method in auth.login_methods.values()
-            if (block := method.login_block(request)) is not None
-        ]
-        return render(auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
+        methods = self._auth.login_methods.values()
+        blocks = [block for method in methods if (block := method.login_block(request)) is not None]
+        return render(self._auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
 
-    def logout_page(request: WebRequest) -> WebResponse:
-        return render(auth, request, "auth/logout.html")
+    def logout(self, request: WebRequest) -> WebResponse:
+        return render(self._auth, request, "auth/logout.html")
 
-    def logout(request: WebRequest) -> WebResponse:
-        return WebResponse.see_other(log_out(auth, request))
+    def log_out(self, request: WebRequest) -> WebResponse:
+        return WebResponse.see_other(log_out(self._auth, request))
 
-    def challenge(request: WebRequest) -> WebResponse:
-        return _challenge(auth, request, None)
+    def second_factor(self, request: WebRequest) -> WebResponse:
+        return self._challenge(request, None)
 
-    def check(request: WebRequest) -> WebResponse:
+    def check_second_factor(self, request: WebRequest) -> WebResponse:
         name = request.form.get("factor", "")
         try:
-            return WebResponse.see_other(complete_second_factor(auth, request, name))
+            return WebResponse.see_other(complete_second_factor(self._auth, request, name))
         except CredentialRejected as error:
-            return _challenge(auth, request, error)
+            return self._challenge(request, error)
 
-    def enrol(request: WebRequest) -> WebResponse:
-        enrolling_user(auth, request)
-        choices = [factor for factor in auth.second_factors.values() if factor.enrol_path is not None]
-        return render(auth, request, "auth/enrol.html", factors=choices)
+    def enrol(self, request: WebRequest) -> WebResponse:
+        enrolling_user(self._auth, request)
+        factors = [one for one in self._auth.second_factors.values() if one.enrol_path is not None]
+        return render(self._auth, request, "auth/enrol.html", factors=factors)
 
-    def account(request: WebRequest) -> WebResponse:
-        if request.user is None:
-            raise LoginRequired("Please log in first.")
+    def account(self, request: WebRequest) -> WebResponse:
+        user = require_login(request)
         parts: list[LoginMethod | SecondFactor] = [
-            *auth.login_methods.values(),
-            *auth.second_factors.values(),
+            *self._auth.login_methods.values(),
+            *self._auth.second_factors.values(),
         ]
         blocks = [block for part in parts if (block := part.account_block(request)) is not None]
-        if (devices := devices_block(auth, request)) is not None:
-            blocks.append(devices)
+        if (browsers := self._trusted_browsers(request, user)) is not None:
+            blocks.append(browsers)
         return render(
-            auth,
+            self._auth,
             request,
             "auth/account.html",
             blocks=blocks,
-            address=auth.users.email_of(request.user),
-            devices=request.session.other_sessions(),
+            email=self._auth.users.email_of(user),
+            other_sessions=request.session.other_sessions(),
         )
 
-    def end_sessions(request: WebRequest) -> WebResponse:
-        end_other_sessions(auth, request)
-        return WebResponse.see_other("/auth/account")
+    def end_sessions(self, request: WebRequest) -> WebResponse:
+        end_other_sessions(self._auth, request)
+        return _to_account(request)
 
-    def to_account(request: WebRequest) -> WebResponse:
-        return WebResponse.see_other("/auth/account")
+    def forget_browsers(self, request: WebRequest) -> WebResponse:
+        forget_devices(self._auth, require_login(request), client_ip=request.client_ip)
+        return _to_account(request)
 
-    return (
-        Route("/auth/login", get=login),
-        Route("/auth/logout", get=logout_page, post=logout),
-        Route(SECOND_FACTOR_PATH, get=challenge, post=check),
-        Route(ENROL_PATH, get=enrol),
-        devices_route(auth),
-        Route("/auth/account", get=account),
-        Route("/auth/sessions/end", get=to_account, post=end_sessions),
-    )
+    def _challenge(self, request: WebRequest, error: CredentialRejected | None) -> WebResponse:
+        _, user = pending_login(self._auth, request)
+        factors = enrolled_factors(self._auth, user)
+        wanted = request.form.get("factor") or request.query.get("factor") or ""
+        factor = factors.get(wanted) or next(iter(factors.values()))
+        if error is None:
+            factor.begin(request, user)
+        request.rejected = error is not None
+        return render(
+            self._auth,
+            request,
+            "auth/second_factor.html",
+            status=200 if error is None else error.status,
+            factor=factor,
+            others=[other for other in factors.values() if other is not factor],
+            challenge=factor.challenge(request, user),
+            trust_days=math.ceil(self._auth.settings.trusted_device / 86_400),
+            error=None if error is None else error_text(request, error),
+        )
+
+    def _trusted_browsers(self, request: WebRequest, user: User) -> Markup | None:
+        """The section of the account page, or None if the user trusts no browser."""
+        if not self._auth.settings.trusted_device:
+            return None
+        count = len(trusted_devices(self._auth, user))
+        return fragment(self._auth, request, "auth/trusted_devices.html", count=count) if count else None
 
 
-def _challenge(auth: Auth, request: WebRequest, error: CredentialRejected | None) -> WebResponse:
-    _, user = pending_login(auth, request)
-    factors = enrolled_factors(auth, user)
-    wanted = request.form.get("factor") or request.query.get("factor") or ""
-    factor = factors.get(wanted) or next(iter(factors.values()))
-    if error is None:
-        factor.begin(request, user)
-    request.rejected = error is not None
-    return render(
-        auth,
-        request,
-        "auth/second_factor.html",
-        status=200 if error is None else error.status,
-        factor=factor,
-        others=[other for other in factors.values() if other is not factor],
-        challenge=factor.challenge(request, user),
-        trust_days=math.ceil(auth.settings.trusted_device / 86_400),
-        error=None if error is None else error_text(request, error),
-    )
+def _to_account(request: WebRequest) -> WebResponse:
+    return WebResponse.see_other(ACCOUNT_PATH)

@@ -7,6 +7,6 @@ from pathlib import Path
 
 
 def package_folders(package: str, name: str) -> list[Path]:
-    """The folders ``name`` of an imported package; none for a lone module, such as an app's own."""
+    """The folders ``name`` in an imported package. A module that is no package has none."""
     places = getattr(sys.modules.get(package), "__path__", ())
     return [folder for place in places if (folder := Path(place) / name).is_dir()]

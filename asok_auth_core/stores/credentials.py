@@ -1,6 +1,6 @@
 """Lasting credentials in the app's own database, through the engine of Asok's ORM.
 
-Every statement stands alone and says by its row count who won, so it is right on SQLite, PostgreSQL
+Every statement stands alone and says by its row count who won, so it is correct on SQLite, PostgreSQL
 (READ COMMITTED) and MySQL/MariaDB (REPEATABLE READ) without a transaction.
 """
 
@@ -26,7 +26,7 @@ ATTEMPTS = 6
 PAUSE = 0.01
 """Seconds before the second attempt, doubled before each further one."""
 
-# Bytes on MySQL: its text collations take "a" for "A" and for "a ", which would join two people.
+# Bytes on MySQL: its text collations take "a" for "A" and for "a ", which would merge two users.
 _SCHEMA_MYSQL = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} ("
     "id VARBINARY(32) NOT NULL PRIMARY KEY, user_id VARBINARY(255) NOT NULL, kind VARBINARY(64) NOT NULL, "
@@ -71,7 +71,7 @@ class SqlCredentialStore(CredentialStore):
         a table ends the transaction that is open."""
         mysql = self._engine.quote_identifier("x").startswith("`")
         for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:
-            # Of two that make it at once, PostgreSQL refuses the slower in spite of IF NOT EXISTS,
+            # If two processes create it at once, PostgreSQL rejects the slower in spite of IF NOT EXISTS,
             # and Asok's SQLite engine finds a file that is being made "locked".
             self._execute(statement, (), attempts)
         self._schema_made = True
@@ -90,7 +90,7 @@ class SqlCredentialStore(CredentialStore):
         )
         self._ready()
         # WHERE NOT EXISTS, because after an INSERT that fails Asok's SQLite engine would hold the
-        # write lock until the end of the request. The unique key still decides a race elsewhere.
+        # write lock until the end of the request. The unique key still decides a race between processes.
         statement = (
             f"INSERT INTO {TABLE} (id, user_id, kind, identifier, data, version, created_at)"  # noqa: S608
             " SELECT ?, ?, ?, ?, ?, 1, ? FROM (SELECT 1 AS one) AS source"
@@ -176,7 +176,7 @@ class SqlCredentialStore(CredentialStore):
                     self._schema_made &= TABLE not in str(error)
                     # Not the driver's text: it may quote values.
                     raise StoreUnavailable(
-                        f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."
+                        f"The app's database failed or did not answer ({type(error).__name__}) for {TABLE}."
                     ) from error
             time.sleep(pause)
             pause *= 2

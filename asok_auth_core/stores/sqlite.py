@@ -64,7 +64,7 @@ class SQLiteStateStore(StateStore):
 
     def take(self, key: str) -> bytes | None:
         raw = encoded_key(key)
-        # Whoever tries keys at random must not make the others wait for the write lock.
+        # Requests with random keys must not make others wait for the write lock.
         if self._file.read(SELECT, (raw, self._clock())) is None:
             return None
 
@@ -123,15 +123,25 @@ def _sweep(connection: sqlite3.Connection, now: float) -> None:
 
 
 def _path(url_or_path: str | os.PathLike[str]) -> str:
+    """The file that a URL or path names. Raises ConfigurationError if it names none."""
     text = os.fspath(url_or_path)
+    path = text
     if text.startswith("sqlite:"):
-        path = unquote(text[len("sqlite:///") :]) if text.startswith("sqlite:///") else ""
-        if not path or path == ":memory:" or "?" in text or "#" in text:
-            raise ConfigurationError(
-                f"The state store URL {text!r} names no file. Write sqlite:///file (below the app folder) or"
-                " sqlite:////absolute/file; for a store in memory, write memory:"
-            )
-        return path
-    if not text or text == ":memory:":
-        raise ConfigurationError("A SQLite state store needs a file; for a store in memory, write memory:")
-    return text
+        location = text.removeprefix("sqlite:")
+        for sign, escaped in (("?", "%3F"), ("#", "%23")):
+            _, found, after = location.partition(sign)
+            if found:
+                # Not the value: it may have been meant as a password.
+                raise ConfigurationError(
+                    f"The URL of the SQLite state store cannot have {sign}{after.partition('=')[0]}: "
+                    "it has no parameters and no fragment. "
+                    f"In the name of a file, write {sign} as {escaped}."
+                )
+        # "///": there is no host, as in a file: URL (RFC 8089).
+        path = unquote(location.removeprefix("///")) if location.startswith("///") else ""
+    if path in ("", ":memory:") or "\0" in path:
+        raise ConfigurationError(
+            "The URL of the SQLite state store names no file. Write sqlite:///file (below the app's folder) "
+            "or sqlite:////absolute/file; for a store in memory, write memory:"
+        )
+    return path

@@ -96,7 +96,7 @@ class SQLiteFile:
 
     @contextmanager
     def _opened(self, deadline: float) -> Iterator[_Opened]:
-        """A connection of this process that nobody else uses meanwhile."""
+        """A connection of this process for exclusive use."""
         pool = self._current_pool()
         opened = None
         try:
@@ -124,7 +124,7 @@ class SQLiteFile:
             pool.idle.append(opened)
 
     def _check_identity(self, opened: _Opened) -> None:
-        """Raises StoreUnavailable, once for all idle connections, if the path leads elsewhere now."""
+        """Raises StoreUnavailable, once for all idle connections, if the path names another file now."""
         if self._identity() != opened.identity:
             opened.stale = True
             self.close()
@@ -132,7 +132,7 @@ class SQLiteFile:
 
     def _open(self, deadline: float) -> _Opened:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would make it readable for everybody; -wal and -shm take over the file's mode.
+        # SQLite would make it world-readable; -wal and -shm take over the file's mode.
         if not self.path.exists():
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         identity = self._identity()
@@ -207,7 +207,7 @@ class SQLiteFile:
         return found.st_dev, found.st_ino
 
     def _explain(self, text: str) -> str:
-        """What an error of SQLite or the system means for the person who runs the app."""
+        """What an error of SQLite or the system means for the operator of the app."""
         return f"The state file {self.path} " + next(
             (meaning for sign, meaning in _MEANINGS if sign in text.lower()), f"cannot be used: {text}."
         )
@@ -240,8 +240,8 @@ def _patiently(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Conn
             # sqlite_errorcode would tell, but only from Python 3.11 on.
             if "locked" not in str(error) or time.monotonic() + POLL > deadline:
                 raise
-        # The lock has no queue, so whoever looks rarely starves behind those who write all the time:
-        # all look equally often, at times that do not coincide. Chance need not be secret here.
+        # The lock has no queue, so a rare caller would starve behind constant writers: all poll equally
+        # often, at random times that do not coincide. The randomness need not be secret.
         time.sleep(random.uniform(0.2, 1.0) * POLL)  # noqa: S311
 
 

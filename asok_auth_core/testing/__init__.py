@@ -1,4 +1,4 @@
-"""What a plugin author tests with: contract suites to inherit, fakes, and pytest fixtures.
+"""Test tools for plugin authors: contract suites to inherit, fakes and pytest fixtures.
 
 ::
 
@@ -8,9 +8,9 @@
         def signer(self, material):
             return MySigner(material)
 
-Each suite tests what security depends on, not only the shape. The fixtures ``auth``, ``make_auth``,
-``auth_parts``, ``fake_users``, ``frozen_clock`` and ``web_request`` are there in every test run with
-asok-auth-core installed.
+Each suite tests the security properties of an implementation, not only its interface. The fixtures
+``auth``, ``make_auth``, ``auth_parts``, ``fake_users``, ``frozen_clock`` and ``web_request`` are
+available in every test run with asok-auth-core installed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .permission_resolver import PermissionResolverContract as PermissionResolverContract
     from .providers import OAuth2ProviderContract as OAuth2ProviderContract
     from .providers import OpenIDProviderContract as OpenIDProviderContract
+    from .raises import raises_code as raises_code
     from .second_factor import SecondFactorContract as SecondFactorContract
     from .signer import SignerContract as SignerContract
     from .state_store import StateStoreContract as StateStoreContract
@@ -59,6 +60,7 @@ _HOMES = {
     "StateStoreContract": "state_store",
     "CredentialStoreContract": "credential_store",
     "build_auth": "parts",
+    "raises_code": "raises",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,4 +1,4 @@
-"""A real Asok app in a folder of its own, for tests: files are written, the app starts, all is undone."""
+"""Run a real Asok app in a temporary folder, and restore the process afterwards."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ def asok_app(
     plugins: Sequence[object] = (),
     extension: bool = True,
 ) -> Iterator[Asok]:
-    """An app below ``root`` with a User model, a home page at ``/`` that says who is logged in, and
-    ``pages`` (path below src/pages to source). ``auth`` is ``AUTH``; mails go to files in
-    ``.asok/mail``. ``environ`` may set SECRET_KEY and DEBUG. Its ``database`` is a URL, by default of
-    SQLite below ``root``.
+    """Yield an app below ``root`` with a User model, a home page and ``pages``.
+
+    The home page at ``/`` shows the current user's email. ``pages`` maps paths below src/pages to
+    source. ``auth`` is ``AUTH``; mails go to files in ``.asok/mail``. ``environ`` may set SECRET_KEY
+    and DEBUG. ``database`` is a URL, by default of an SQLite file below ``root``.
     """
     database = database or f"sqlite://{root / 'db.sqlite3'}"
     for name, source in {"user.py": USER_MODEL, **(models or {})}.items():
@@ -61,7 +62,7 @@ def asok_app(
     for name, source in {"page.py": HOME_PAGE, **(pages or {})}.items():
         _write(root / "src" / "pages" / name, source)
     kept = dict(os.environ), list(sys.path), dict(MODELS_REGISTRY), Model._db_path
-    # Settings of whoever runs the tests, and ASOK_AUTH_KILLS, which scales them, are not this app's.
+    # The developer's own settings, and ASOK_AUTH_KILLS, which scales the tests, must not reach this app.
     for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
         del os.environ[name]
     os.environ.update(
@@ -110,9 +111,9 @@ def asgi_call(
     headers: Sequence[tuple[str, str]] = (),
     body: bytes = b"",
 ) -> tuple[int, list[tuple[str, str]], str]:
-    """Status, headers (names in lower case) and text that ``app`` answers with under ASGI.
+    """Send one ASGI request; return the response's status, headers (lower-case names) and text.
 
-    ``target`` is a path with or without a query; a ``body`` is a form's.
+    ``target`` is a path with or without a query; ``body`` is an encoded form.
     """
     path, _, query = target.partition("?")
     fixed = [("host", "localhost"), ("content-length", str(len(body)))]
@@ -143,7 +144,7 @@ def asgi_call(
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(2))
         await app(scope, receive, send)
-        # Asok leaves a database connection open in each worker thread; the barrier reaches both.
+        # Asok leaves a database connection open in each worker thread; the barrier makes both run.
         both = threading.Barrier(2)
 
         def close() -> None:
@@ -160,7 +161,7 @@ def asgi_call(
 
 
 def _write(path: Path, source: str) -> None:
-    """In one step: another process that opens the same app must never import half a file."""
+    """Write in one step: another process that opens the same app must never import half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False) as new:
         new.write(source)
@@ -168,6 +169,6 @@ def _write(path: Path, source: str) -> None:
 
 
 def _forget_models() -> None:
-    """A page's ``from models.user import User`` must find this app's file, not the last one's."""
+    """Make a page's ``from models.user import User`` find this app's file, not the previous app's."""
     for name in [name for name in sys.modules if name == "models" or name.startswith("models.")]:
         del sys.modules[name]

@@ -1,4 +1,4 @@
-"""Clocks stepped on purpose: the app's own, and that of a server which keeps its state."""
+"""Test how stores behave when the app's clock or the store server's clock is stepped."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..contracts import StateStore
 HOURS = 5 * 3600
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 NOTICE = 0.3
-"""Seconds after which a server knows of the step; Valkey looks at the clock ten times a second."""
+"""Seconds until a server notices the step; Valkey reads the clock ten times a second."""
 
 Step = Callable[[int], None]
-"""Puts a clock this many seconds before or after the true time."""
+"""Sets a clock this many seconds ahead of the real time; negative: behind."""
 
 
 def check_apps_clock(store: StateStore, step: int) -> None:
-    """Fails if it matters to ``store``, whose clock is a server's, that the app's is stepped."""
+    """Fail if stepping the app's clock affects ``store``, which should use its server's clock."""
     real = time.time
     store.put("taken", b"v", 600)
     store.put("left", b"v", 600)
@@ -41,10 +41,13 @@ def check_apps_clock(store: StateStore, step: int) -> None:
 
 @contextmanager
 def steppable_clock(start: Callable[[], None]) -> Iterator[Step]:
-    """Call ``start``; what steps the clock of the processes it started. Without libfaketime, skip."""
+    """Call ``start`` and yield a function that steps the clock of the processes it started.
+
+    Skips the test if libfaketime is not installed.
+    """
     if not FAKETIME.exists():
         pytest.skip("NOT TESTED, the server's clock: libfaketime is not installed")
-    # Not pytest's folder: a server may run as another user, who must be able to enter it.
+    # A server may run as another user, which cannot enter pytest's tmp_path.
     folder = Path(tempfile.mkdtemp(prefix="clock"))
     folder.chmod(0o755)
     offset = folder / "offset"
@@ -66,9 +69,10 @@ def steppable_clock(start: Callable[[], None]) -> Iterator[Step]:
 
 
 def check_servers_clock(store: StateStore, step: Step, seconds: int, now: Callable[[], float]) -> None:
-    """As on SQLite: forward ends early, back lets live longer; what was used stays used.
+    """Fail if ``store`` handles a stepped server clock other than SQLite does.
 
-    ``now`` asks the server for the time. If it was not stepped, the test is skipped.
+    A step forward expires entries early, a step back late; consumed values stay consumed.
+    ``now`` asks the server for the time. Skips the test if the server's clock did not move.
     """
     for key in ("taken", "left"):
         store.put(key, b"v", 600)

@@ -17,7 +17,7 @@ NAMES = (
     "second_factor.succeeded",
     "logout",
     "magic.sent",
-    "magic.refused",
+    "magic.rejected",
     "mail.sent",
     "mail.failed",
     "oauth.failed",

@@ -1,8 +1,7 @@
-"""A provider in memory: it answers every call a login makes, and forges whatever it is told to."""
+"""An in-memory provider that answers every call of a login, and forges replies on request."""
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import json
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
+from ..engine.encoding import b64url_encode
 from ..engine.message import Call, Reply
 from ..engine.oidc import discovery_url
 from ..providers import OAuth2Provider, OpenIDProvider
@@ -25,18 +25,17 @@ SUBJECT = "248289761001"
 
 @functools.lru_cache(maxsize=8)
 def rsa_key(kid: str, bits: int = 2048) -> RSAKey:
-    """A signing key; one for each ``kid`` and size, as making them is slow."""
-    # By hand: the library warns of a short key, and a test wants one.
+    """A signing key, cached per ``kid`` and size because generating one is slow."""
+    # Generated without joserfc, which warns about the short keys that a test wants.
     private = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     return RSAKey(private, private, {"kid": kid})
 
 
 class FakeProvider:
-    """Plays ``provider``. Hand it to a flow in place of the network, and call :meth:`authorize` in
-    place of the person's browser.
+    """A stand-in for ``provider``: it replaces the network, and :meth:`authorize` the browser.
 
-    PKCE is enforced. Change ``claims`` (None takes a claim away), ``header``, ``replies`` (by
-    address), ``answer`` or ``keys`` to forge one thing. ``calls`` holds what was asked of it.
+    PKCE is enforced. Change ``claims`` (None removes a claim), ``header``, ``replies`` (by URL),
+    ``answer`` or ``keys`` to forge one part. ``calls`` holds the calls it received.
     """
 
     def __init__(
@@ -60,12 +59,12 @@ class FakeProvider:
         self.calls: list[Call] = []
         self._codes: dict[str, dict[str, str]] = {}
 
-    # -- the person's browser ----------------------------------------------------------------------
+    # -- the user's browser ------------------------------------------------------------------------
 
     def authorize(self, url: str) -> str:
-        """What the person's browser is sent to after saying yes at ``url``.
+        """The URL the browser is redirected to after consent at ``url``.
 
-        Raises AssertionError if the authorization request is not as it must be.
+        Raises AssertionError if the authorization request is invalid.
         """
         asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
         assert asked["response_type"] == "code"
@@ -96,17 +95,17 @@ class FakeProvider:
         return Reply(404, b"{}")
 
     def count(self, url: str) -> int:
-        """How often ``url`` was asked for."""
+        """The number of calls to ``url``."""
         return sum(call.url == url for call in self.calls)
 
     @property
     def token_endpoint(self) -> str:
-        """Where codes are exchanged."""
+        """The URL where codes are exchanged."""
         return self._url("token_endpoint")
 
     @property
     def jwks_uri(self) -> str:
-        """Where the keys are."""
+        """The URL of the key set."""
         return self._url("jwks_uri")
 
     def _url(self, name: str) -> str:
@@ -122,7 +121,7 @@ class FakeProvider:
         if asked is None or asked["redirect_uri"] != form.get("redirect_uri"):
             return _json({"error": "invalid_grant"}, 400)
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != asked["code_challenge"]:
+        if b64url_encode(digest).decode() != asked["code_challenge"]:
             return _json({"error": "invalid_grant"}, 400)
         tokens: dict[str, JSON] = {"access_token": "access", "token_type": "bearer"}
         if isinstance(self.provider, OpenIDProvider):
@@ -145,14 +144,14 @@ class FakeProvider:
         return _json(tokens)
 
     def _sign(self, header: dict[str, JSON], claims: dict[str, JSON]) -> str:
-        # Signed by hand, so that headers which a library refuses to write can be forged as well.
+        # Not signed through the library, which rejects some of the headers a test forges.
         message = f"{_segment(header)}.{_segment(claims)}"
         signature = jws.JWSRegistry.algorithms["RS256"].sign(message.encode(), self.key)
-        return f"{message}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        return f"{message}.{b64url_encode(signature).decode()}"
 
 
 def _segment(value: Mapping[str, JSON]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+    return b64url_encode(json.dumps(value).encode()).decode()
 
 
 def _public(key: RSAKey) -> JSON:

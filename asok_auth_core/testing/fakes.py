@@ -1,4 +1,4 @@
-"""In-memory stand-ins for what the framework, the app and the clock give. Nothing here does I/O."""
+"""In-memory fakes of the framework, the app's users and the clock. Nothing here does I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..web import Session, WebRequest
 
 
 class FrozenClock:
-    """A clock that stands still until it is told to move; seconds since the epoch."""
+    """A clock that moves only when told to; seconds since the epoch."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
@@ -29,7 +29,7 @@ class FrozenClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Move the clock ``seconds`` ahead."""
         self.now += seconds
 
 
@@ -45,7 +45,7 @@ class FakeUser:
 
 
 class MemoryUsers(UserDirectory):
-    """The users of an app, in memory. Addresses are compared as they are written."""
+    """The users of an app, in memory. Email addresses are compared exactly."""
 
     def __init__(self, *users: FakeUser) -> None:
         self._users = {user.id: user for user in users}
@@ -72,7 +72,7 @@ class MemoryUsers(UserDirectory):
 
 
 class FakeSession(Session):
-    """One browser's session. ``id`` changes with each login and log-out, as it must."""
+    """The session of one browser. ``id`` changes with each login and logout."""
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(16)
@@ -107,10 +107,10 @@ class FakeSession(Session):
 
 
 class FakeRequest(WebRequest):
-    """One request. ``FakeRequest("/auth/x?a=b")`` comes from a new browser; :meth:`follow` sends
-    another from the same one, with its session and the cookies it was given.
+    """A request. ``FakeRequest("/auth/x?a=b")`` comes from a new browser.
 
-    ``sent_cookies`` holds what was set on the answer: name to ``(value, max_age, path)``.
+    :meth:`follow` makes the next request of the same browser, with its session and the cookies set
+    so far. ``sent_cookies`` maps each cookie of the response to ``(value, max_age, path)``.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class FakeRequest(WebRequest):
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> FakeRequest:
-        """The next request of the same browser."""
+        """Make the next request of the same browser."""
         cookies = dict(self.cookies)
         for name, (value, max_age, _) in self.sent_cookies.items():
             if max_age > 0:
@@ -192,7 +192,7 @@ class FakeRequest(WebRequest):
 
 
 class MemoryCredentialStore(CredentialStore):
-    """Credentials in memory, atomic between threads."""
+    """Credentials in memory; operations are atomic between threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -205,9 +205,7 @@ class MemoryCredentialStore(CredentialStore):
             raise StoreError(problem)
         with self._lock:
             if self._find(kind, identifier) is not None:
-                raise CredentialExists(
-                    f"There is a credential of kind {kind!r} with this identifier already."
-                )
+                raise CredentialExists(f"A credential of kind {kind!r} with this identifier already exists.")
             row = Credential(
                 str(next(self._numbers)), user_id, kind, identifier, json.dumps(data), 1, self._clock()
             )

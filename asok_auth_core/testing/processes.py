@@ -1,6 +1,6 @@
-"""Real processes that do the same thing at the same moment, to find out whether a store is atomic.
+"""Run a task in several real processes at the same moment, to test that a store is atomic.
 
-Nothing of pytest or hypothesis is imported here: every worker process imports this module.
+Every worker process imports this module, so it must not import pytest or hypothesis.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 HEAD_START = 0.02
-"""Seconds between handing out a task and its start, so that every worker has it by then."""
+"""Seconds between sending a task and its start, so that every worker has received it by then."""
 
 GRACE = 5.0
-"""Seconds that a worker has to end by itself; then it is killed."""
+"""Seconds a worker has to exit by itself before it is killed."""
 
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]);"
@@ -41,10 +41,10 @@ class WorkerFailed(Exception):
 
 
 class Workers(Generic[C]):
-    """``count`` fresh processes, each with its own ``context()``; leave with ``with``.
+    """``count`` new processes, each with its own ``context()``; use as a context manager.
 
     ``context`` and all tasks are pickled, so they must be functions or classes of a module (a test
-    module will do) or ``functools.partial`` of such, not lambdas. Nothing is inherited by fork.
+    module works) or a ``functools.partial`` of one, not lambdas. Nothing is inherited by fork.
     """
 
     def __init__(self, context: Callable[[], C], count: int) -> None:
@@ -82,7 +82,7 @@ class Workers(Generic[C]):
     def run(
         self, task: Callable[Concatenate[C, P], R], /, *arguments: P.args, **keywords: P.kwargs
     ) -> list[R]:
-        """``task(context, …)`` in all processes at once; their results, in order.
+        """Run ``task(context, …)`` in all processes at once; return the results in order.
 
         Raises WorkerFailed if it raised in one of them.
         """
@@ -92,7 +92,7 @@ class Workers(Generic[C]):
     def start(
         self, task: Callable[Concatenate[C, P], object], /, *arguments: P.args, **keywords: P.kwargs
     ) -> None:
-        """Like :meth:`run`, but without waiting for the results."""
+        """Start a task like :meth:`run`, without waiting for the results."""
         start = time.monotonic() + HEAD_START
         for process in self._processes:
             _send(process, task, arguments, start, keywords)
@@ -103,17 +103,17 @@ class Workers(Generic[C]):
         /,
         arguments: Callable[[int], tuple[object, ...]],
     ) -> None:
-        """Like :meth:`start`, but process ``n`` is given ``arguments(n)``."""
+        """Start a task like :meth:`start`, giving ``arguments(n)`` to process ``n``."""
         start = time.monotonic() + HEAD_START
         for number, process in enumerate(self._processes):
             _send(process, task, arguments(number), start)
 
     def results(self) -> list[object]:
-        """What the task that was started gave. Raises WorkerFailed."""
+        """Wait for the results of the task that was started. Raises WorkerFailed."""
         results: list[object] = []
         failures: list[WorkerFailed] = []
         for process in self._processes:
-            # All are read, whatever one says, so that none is taken for the answer to the next task.
+            # All are read, even after a failure, or they would be taken for results of the next task.
             try:
                 results.append(_receive(process))
             except WorkerFailed as failure:
@@ -123,14 +123,14 @@ class Workers(Generic[C]):
         return results
 
     def kill(self) -> None:
-        """End all processes at once as ``kill -9`` does, wherever they are."""
+        """Kill all processes at once, as ``kill -9`` does."""
         for process in self._processes:
             process.kill()
         for process in self._processes:
             process.wait()
 
     def close(self) -> None:
-        """End the processes."""
+        """Let the processes exit; kill those that do not within ``GRACE`` seconds."""
         for process in self._processes:
             with contextlib.suppress(BrokenPipeError):
                 _pipes(process)[0].close()
@@ -144,9 +144,9 @@ class Workers(Generic[C]):
 
 
 def serve() -> None:
-    """What a worker process does until its input ends."""
+    """Run tasks from standard input until it ends; the main loop of a worker process."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a task prints must not get between the answers
+    os.dup2(2, 1)  # a task's output must not mix with the answers
     context: object = None
     first = True
     while header := requests.read(8):
@@ -168,7 +168,7 @@ def serve() -> None:
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
-    """To the worker, and from it."""
+    """The pipes to and from the worker."""
     assert process.stdin is not None
     assert process.stdout is not None
     return process.stdin, process.stdout
@@ -188,7 +188,7 @@ def _send(
     try:
         _write(_pipes(process)[0], pickle.dumps((modules, buffer.getvalue())))
     except BrokenPipeError:
-        raise WorkerFailed(f"Worker {process.pid} ended before it got its task.") from None
+        raise WorkerFailed(f"Worker {process.pid} exited before it got its task.") from None
 
 
 def _receive(process: subprocess.Popen[bytes]) -> object:
@@ -196,7 +196,7 @@ def _receive(process: subprocess.Popen[bytes]) -> object:
     header = answers.read(8)
     payload = answers.read(int.from_bytes(header, "big"))
     if len(header) < 8 or len(payload) < int.from_bytes(header, "big"):
-        raise WorkerFailed(f"Worker {process.pid} ended with exit code {process.wait()}.")
+        raise WorkerFailed(f"Worker {process.pid} exited with code {process.wait()}.")
     good, result = pickle.loads(payload)  # noqa: S301
     if not good:
         raise WorkerFailed(str(result))
@@ -209,7 +209,7 @@ def _write(stream: IO[bytes] | io.BufferedWriter, payload: bytes) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """Remembers the modules it refers to: pytest may have imported them under names of its own."""
+    """Records the modules it refers to, which pytest may have imported under other names."""
 
     def __init__(self, buffer: io.BytesIO) -> None:
         super().__init__(buffer)
@@ -224,7 +224,7 @@ class _Pickler(pickle.Pickler):
 def _make_importable(name: str, file: str | None) -> None:
     if name == "__main__":
         if file is not None and getattr(sys.modules[name], "__file__", None) != file:
-            sys.modules[name] = _load("__mp_main__", file)  # a script, without running its main part
+            sys.modules[name] = _load("__mp_main__", file)  # a script; __mp_main__ skips its main part
     elif name not in sys.modules:
         try:
             importlib.import_module(name)
@@ -233,7 +233,7 @@ def _make_importable(name: str, file: str | None) -> None:
                 raise
             parent = name.rpartition(".")[0]
             while parent:
-                sys.modules.setdefault(parent, ModuleType(parent))  # pickle asks for these too
+                sys.modules.setdefault(parent, ModuleType(parent))  # pickle imports parents too
                 parent = parent.rpartition(".")[0]
             _load(name, file)
 
@@ -241,7 +241,7 @@ def _make_importable(name: str, file: str | None) -> None:
 def _load(name: str, file: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} cannot be imported")
+        raise ImportError(f"Cannot import {file}.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -27,11 +27,11 @@ import pytest
 from ..engine.message import Claims, Reply
 from ..errors import OAuthError
 from ..flows.linking import KIND, identity_key
-from ..oauth_errors import OAuthSubjectInvalid
 from ..providers import OAuth2Provider, OpenIDProvider
 from ..types import JSON, Identity
 from .fake_provider import SUBJECT
 from .oauth_app import CREDENTIALS, OAuthApp, location
+from .raises import raises_code
 
 ODD: tuple[JSON, ...] = (None, "", "text", 7, -1, True, [], [None], {}, {"a": []})
 """What stands in for each part of a reply in turn."""
@@ -76,7 +76,7 @@ class OAuth2ProviderContract:
     @pytest.mark.requirement("SECURITY-14")
     @pytest.mark.parametrize("value", [None, "", " ", True, [], {}, 1.5])
     def test_a_reply_without_a_subject_is_rejected(self, value: JSON) -> None:
-        with pytest.raises(OAuthSubjectInvalid):
+        with raises_code("oauth_subject"):
             self._identity({**self.profile, self.subject_claim: value}, self.replies)
 
     @pytest.mark.requirement("SECURITY-15")

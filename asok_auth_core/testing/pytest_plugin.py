@@ -1,4 +1,4 @@
-"""Fixtures for tests of plugins and of apps' hooks; active wherever asok-auth-core is installed."""
+"""Pytest fixtures for plugins and apps, active wherever asok-auth-core is installed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from .fakes import FakeRequest, FrozenClock, MemoryUsers
     from .parts import TestParts
 
-# Imported inside the fixtures: a test run that uses none of them pays nothing for this plugin.
+# Imports are inside the fixtures so that test runs that use none of them do not pay for them.
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker that the contract suites carry, for test runs with ``--strict-markers``."""
+    """Register the contract suites' marker, for test runs with ``--strict-markers``."""
     config.addinivalue_line(
         "markers", "requirement(id, ...): the lines of asok-auth-core's docs/security.md that the test proves"
     )
@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def frozen_clock() -> FrozenClock:
-    """The clock of ``auth``; ``frozen_clock.advance(60)`` lets a minute pass."""
+    """The clock of ``auth``; ``frozen_clock.advance(60)`` moves it a minute ahead."""
     from .fakes import FrozenClock
 
     return FrozenClock()
@@ -34,7 +34,7 @@ def frozen_clock() -> FrozenClock:
 
 @pytest.fixture
 def fake_users() -> MemoryUsers:
-    """The app's users: Ada, with id 1 and the address ada@example.com."""
+    """The app's users: Ada, with id 1 and email ada@example.com."""
     from .fakes import FakeUser, MemoryUsers
 
     return MemoryUsers(FakeUser("1", "ada@example.com", "Ada"))
@@ -42,7 +42,7 @@ def fake_users() -> MemoryUsers:
 
 @pytest.fixture
 def auth_parts(frozen_clock: FrozenClock) -> TestParts:
-    """What happened: ``auth_parts.mail.sent`` and ``auth_parts.events``."""
+    """What ``auth`` did: ``auth_parts.mail.sent`` and ``auth_parts.events``."""
     from .parts import TestParts
 
     return TestParts(frozen_clock)
@@ -52,7 +52,7 @@ def auth_parts(frozen_clock: FrozenClock) -> TestParts:
 def make_auth(
     tmp_path: Path, fake_users: MemoryUsers, auth_parts: TestParts
 ) -> Iterator[Callable[..., Auth]]:
-    """``make_auth(plugins=[...], settings={...})``: an app's authentication, all in memory."""
+    """A factory: ``make_auth(plugins=[...], settings={...})`` builds an in-memory ``Auth``."""
     from .parts import build_auth
 
     made: list[Auth] = []
@@ -77,13 +77,13 @@ def make_auth(
 
 @pytest.fixture
 def auth(make_auth: Callable[..., Auth]) -> Auth:
-    """An app's authentication with no plugin but the core's own."""
+    """An in-memory ``Auth`` with the core's own plugins only."""
     return make_auth()
 
 
 @pytest.fixture
 def web_request() -> Callable[..., FakeRequest]:
-    """``web_request("/path", form={...})``: a request from a new browser."""
+    """A factory: ``web_request("/path", form={...})`` is a request from a new browser."""
     from .fakes import FakeRequest
 
     return FakeRequest

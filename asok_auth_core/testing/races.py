@@ -1,4 +1,4 @@
-"""What many callers do to one store at once; each function is run by several processes or threads."""
+"""Tasks that several processes or threads run against one store at the same time."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ T = TypeVar("T")
 
 
 def take_each(store: StateStore, keys: Sequence[str]) -> list[str]:
-    """The keys whose value this caller got."""
+    """Take every key; return those whose value this caller got."""
     return [key for key in keys if store.take(key) is not None]
 
 
 def add_each(store: StateStore, keys: Sequence[str], ttl: int) -> list[str]:
-    """The keys that this caller was the one to add."""
+    """Add every key; return those that this caller added."""
     return [key for key in keys if store.add(key, b"x", ttl)]
 
 
 def count(store: StateStore, key: str, times: int, ttl: int) -> list[int]:
-    """The numbers this caller got."""
+    """Increment ``key`` and return the numbers this caller got."""
     return [store.incr(key, ttl) for _ in range(times)]
 
 
 def work_until_killed(store: StateStore, prefix: str, keys: int, log: str) -> None:
-    """Take, add and count, one after the other; each success is written to the file ``log``."""
+    """Take, add and count in turn, writing each success to the file ``log``."""
     with open(log, "ab", buffering=0) as won:
         for number in range(keys):
             if store.take(f"{prefix}take{number}") is not None:
@@ -42,7 +42,7 @@ def work_until_killed(store: StateStore, prefix: str, keys: int, log: str) -> No
 
 
 def check_after_kill(store: StateStore, prefix: str, keys: int, log: str) -> None:
-    """Fails if what :func:`work_until_killed` had won by then can be won again, or more is missing."""
+    """Fail if what :func:`work_until_killed` won can be won again, or if anything else is lost."""
     won: dict[str, list[int]] = {"take": [], "add": [], "incr": []}
     for line in log.splitlines():
         kind, number = line.split()
@@ -51,7 +51,7 @@ def check_after_kill(store: StateStore, prefix: str, keys: int, log: str) -> Non
     free = [n for n in range(keys) if store.add(f"{prefix}add{n}", b"x", 600)]
     assert not set(won["take"]) & set(left), "taken twice"
     assert not set(won["add"]) & set(free), "added twice"
-    # One operation at most was under way; whether it happened nobody was told.
+    # At most one operation was in progress; it may or may not have happened.
     assert len(won["take"]) + len(left) >= keys - 1, "lost"
     assert len(won["add"]) + len(free) >= keys - 1, "lost"
     assert won["incr"] == list(range(1, len(won["incr"]) + 1))
@@ -59,7 +59,7 @@ def check_after_kill(store: StateStore, prefix: str, keys: int, log: str) -> Non
 
 
 def add_credentials(store: CredentialStore, user_id: str, identifiers: Sequence[str]) -> list[str]:
-    """The identifiers that this caller was the one to add."""
+    """Add every identifier; return those that this caller added."""
     won = []
     for identifier in identifiers:
         try:
@@ -71,17 +71,17 @@ def add_credentials(store: CredentialStore, user_id: str, identifiers: Sequence[
 
 
 def replace_each(store: CredentialStore, credentials: Sequence[Credential], data: JSON) -> list[str]:
-    """The ids of the credentials that this caller was the one to replace."""
+    """Replace every credential; return the ids of those that this caller replaced."""
     return [credential.id for credential in credentials if store.replace(credential, data) is not None]
 
 
 def remove_each(store: CredentialStore, credentials: Sequence[Credential]) -> list[str]:
-    """The ids of the credentials that this caller was the one to remove."""
+    """Remove every credential; return the ids of those that this caller removed."""
     return [credential.id for credential in credentials if store.remove(credential)]
 
 
 def in_threads(work: Callable[[], Sequence[T]], number: int) -> list[Sequence[T]]:
-    """What ``number`` threads got from ``work``, started at once. An exception is raised here."""
+    """Run ``work`` in ``number`` threads at once; return their results, or raise what one raised."""
     barrier = Barrier(number)
 
     def one() -> Sequence[T]:
@@ -93,7 +93,7 @@ def in_threads(work: Callable[[], Sequence[T]], number: int) -> list[Sequence[T]
 
 
 def exactly_once(parts: Sequence[Sequence[str]], keys: Sequence[str]) -> None:
-    """Fails, saying how many, unless each key was won by exactly one caller."""
+    """Fail, giving the counts, unless exactly one caller won each key."""
     winners = Counter(key for part in parts for key in part)
     more = sum(winners[key] > 1 for key in keys)
     none = sum(winners[key] == 0 for key in keys)

@@ -1,4 +1,4 @@
-"""What a StateStore should do, in a dictionary, and random histories that compare the two."""
+"""Compare a StateStore with a model of it, a dictionary, over random histories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TTL = st.integers(1, 20)
 
 
 class StateMachine(RuleBasedStateMachine):
-    """One random history. Without a ``clock`` time stands still and lives are long."""
+    """One random history. Without a ``clock``, time stands still and TTLs are long."""
 
     def __init__(self, store: StateStore, clock: FrozenClock | None) -> None:
         super().__init__()

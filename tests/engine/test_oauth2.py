@@ -21,7 +21,7 @@ from asok_auth_core.engine.oauth2 import (
     token_request,
 )
 from asok_auth_core.errors import OAuthError
-from asok_auth_core.oauth_errors import OAuthSubjectInvalid
+from asok_auth_core.testing.raises import raises_code
 
 APPENDIX_B = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
@@ -130,7 +130,7 @@ def test_json_is_read_strictly(text: bytes) -> None:
 @pytest.mark.parametrize("value", [None, "", "  ", True, 1.5, [], {}, "x" * 256])
 def test_a_subject_is_text_or_a_whole_number(value: object) -> None:
     """The framework makes the subject "None" of a reply without one."""
-    with pytest.raises(OAuthSubjectInvalid):
+    with raises_code("oauth_subject"):
         Claims({"id": value}).subject("id")  # type: ignore[dict-item]
     assert Claims({"id": 583231}).subject("id") == "583231"
     assert Claims({"id": "a"}).subject("id") == "a"

@@ -16,7 +16,7 @@ from joserfc.jwk import OctKey, import_key
 from asok_auth_core.engine.encoding import b64url_decode
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.signers import SIGNERS
-from asok_auth_core.engine.tokens import Claims, TokenCodec
+from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
 from asok_auth_core.errors import TokenError
 from asok_auth_core.testing.fakes import FrozenClock
 
@@ -26,7 +26,7 @@ RING = KeyRing((SECRET,))
 KEY = RING.key("token/peer/HS256")
 
 
-class Peer(Claims, frozen=True, kw_only=True):
+class Peer(TokenClaims, frozen=True, kw_only=True):
     sub: str
     scope: str | None = None
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asok_auth_core.engine.urls import is_listed, is_secure, origin, safe_next
+from asok_auth_core.engine.urls import is_listed, is_loopback, is_loopback_ip, is_secure, origin, safe_next
 
 HERE = "https://app.example/auth/login"
 
@@ -111,6 +111,45 @@ def test_a_kept_target_stays_on_this_host_as_a_browser_reads_it(place: str) -> N
 def test_only_https_or_loopback_in_debug_is_secure(url: str, in_debug: bool, in_production: bool) -> None:
     assert is_secure(url, debug=True) is in_debug
     assert is_secure(url, debug=False) is in_production
+
+
+LOOPBACK_IPS = ["127.0.0.1", "127.0.0.2", "127.255.255.254", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"]
+OTHER_HOSTS = [
+    "",
+    "login.example",
+    "localhost.",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "0.0.0.0",
+    "::",
+    "192.0.2.1",
+    "10.0.0.1",
+    "::ffff:192.0.2.1",
+    "2001:db8::1",
+    "127.1",
+    "0177.0.0.1",
+    "127.0.0.1:80",
+    " 127.0.0.1",
+]
+
+
+@pytest.mark.parametrize("ip", LOOPBACK_IPS)
+def test_a_loopback_ip_is_loopback_with_or_without_brackets(ip: str) -> None:
+    assert is_loopback_ip(ip)
+    assert is_loopback(ip)
+    assert is_loopback(f"[{ip}]")
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST"])
+def test_localhost_is_a_loopback_host_but_no_ip(name: str) -> None:
+    assert is_loopback(name)
+    assert not is_loopback_ip(name)
+
+
+@pytest.mark.parametrize("host", OTHER_HOSTS)
+def test_other_hosts_are_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
+    assert not is_loopback_ip(host)
 
 
 @pytest.mark.requirement("SECURITY-16")

@@ -25,7 +25,7 @@ import pytest
 import requests
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient, TestResponse
-from asok_auth_dev.people import Person
+from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
 from asok_magic_link.grants import Grants
 from asok_totp.totp import Parameters, code_at
@@ -173,7 +173,7 @@ def make_states(member: Member, owners: list[str]) -> list[Secret]:
             assert begun.status_code == 303, begun.text
             person = owner.partition("@")[0].rpartition("-")[2]
             answer = provider.post(
-                begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=30
+                begun.headers["Location"], data={"account": person}, allow_redirects=False, timeout=30
             )
             path = answer.headers["Location"].removeprefix(APP_URL)
             made.append(Secret(owner, path, dict(member.browser.cookies)))
@@ -285,10 +285,10 @@ def opened(
 ) -> Iterator[Workers[Member]]:
     """The workers as processes of one app, with a provider that knows the people of ``run``."""
     known = [
-        Person(number, f"p{number}", f"Person {number}", address)
+        Account(number, f"p{number}", f"Person {number}", address)
         for number, address in enumerate(people(run))
     ]
-    with DevProvider(APP_URL, debug=True, people=known) as local:
+    with DevProvider(APP_URL, debug=True, accounts=known) as local:
         place = Place(root, state, database, local.settings())
         with asok_app(root, auth={"STATE_STORE": state.replace("racy:", "sqlite:")}, database=database):
             pass  # the first process of an app makes its tables

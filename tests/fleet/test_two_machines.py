@@ -28,7 +28,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from asok_auth_dev.people import Person
+from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
 from asok_totp.totp import Parameters, code_at
 
@@ -292,8 +292,8 @@ def machines(
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[DevProvider]:
-    known = [Person(number, f"p{number}", f"Person {number}", new_address()) for number in range(1, 9)]
-    with DevProvider(APP_URL, debug=True, people=known) as local:
+    known = [Account(number, f"p{number}", f"Person {number}", new_address()) for number in range(1, 9)]
+    with DevProvider(APP_URL, debug=True, accounts=known) as local:
         yield local
 
 
@@ -375,13 +375,13 @@ def test_a_provider_login_started_on_one_machine_finishes_once_on_the_other(
     begun = visitor.post(one, "/auth/google/login")
     person = "1" if "valkey" in request.node.name else "2"
     answer = requests.post(
-        begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=30
+        begun.headers["Location"], data={"account": person}, allow_redirects=False, timeout=30
     )
     path = answer.headers["Location"].removeprefix(APP_URL)
     late = Visitor()
     late.cookies = dict(visitor.cookies)
     assert visitor.get(two, path).status_code == 303
-    assert visitor.user(one) == provider.people[person].email
+    assert visitor.user(one) == provider.accounts[person].email
     assert late.get(one, path).status_code == 400
     assert late.user(one) == "nobody"
 

@@ -16,6 +16,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
 from asok_auth_core.errors import LoginRequired, PermissionDenied
+from asok_auth_core.events import Events
 from asok_auth_core.flows.permissions import Explanation, can, explain, permissions_of, require
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.plugins import Plugins
@@ -83,6 +84,7 @@ def auth_with(*plugins: object, **named: object) -> Auth:
     return Auth(
         Settings(),
         manager,
+        Events(manager, lambda: 5.0),
         KeyRing([b"k" * 32]),
         unused,
         unused,
@@ -213,9 +215,9 @@ def test_a_denial_wins_and_an_exception_denies() -> None:
     assert not can(auth, PERSON, "posts.edit")
     assert can(auth, PERSON, "posts.view")
     reason = explain(auth, PERSON, "posts.edit")
-    assert (reason.allowed, reason.rejected_by, reason.refusal) == (False, "hours", "not now")
+    assert (reason.allowed, reason.rejected_by, reason.denial) == (False, "hours", "not now")
     assert reason.grant == Grant("*")
-    assert "Refused by plugin hours: not now" in str(reason)
+    assert "Denied by plugin hours: not now" in str(reason)
 
     auth = auth_with(all=Resolver("*"), broken=Refuser(broken), seen=seen)
     assert not can(auth, PERSON, "posts.view")
@@ -234,7 +236,7 @@ def test_denies_gets_the_resource_and_is_called_only_for_granted_permissions() -
     auth = auth_with(some=Resolver("posts.*"), owner=Refuser(foreign))
     assert can(auth, PERSON, "posts.edit", "mine")
     assert not can(auth, PERSON, "posts.edit", "theirs")
-    assert explain(auth, PERSON, "posts.edit", "theirs").refusal == "not yours"
+    assert explain(auth, PERSON, "posts.edit", "theirs").denial == "not yours"
     assert not can(auth, PERSON, "users.edit", "mine")
     assert asked == [("posts.edit", "mine"), ("posts.edit", "theirs"), ("posts.edit", "theirs")]
 
@@ -244,7 +246,7 @@ def test_an_anonymous_user_has_no_permissions() -> None:
     auth = auth_with(all=Resolver("*"))
     assert not can(auth, None, "posts.edit")
     assert explain(auth, None, "posts.edit").allowed is False
-    assert "Nobody is logged in" in str(explain(auth, None, "posts.edit"))
+    assert "No user is logged in" in str(explain(auth, None, "posts.edit"))
     with pytest.raises(LoginRequired):
         require(auth, None, "posts.edit")
 

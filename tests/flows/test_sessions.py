@@ -1,4 +1,4 @@
-"""Log out everywhere else: on the next request, in every worker, for requests that run."""
+"""Log out of all other sessions: from the next request on, in every worker (ASVS 7.4.1, 7.5.2)."""
 
 from __future__ import annotations
 
@@ -161,11 +161,11 @@ class TestAccountPage:
         there.get("/enter", headers=firefox)
         page = here.get("/auth/account").text
         assert "Firefox · Linux" in page
-        assert "Last seen" in page
+        assert "Last active" in page
         assert here.post("/auth/sessions/end", data=self.form(here)).status_code == 303
         assert who(there) == "nobody"
         assert who(here) == "ada@example.org"
-        assert "Last seen" not in here.get("/auth/account").text
+        assert "Last active" not in here.get("/auth/account").text
 
     def test_sessions_unknown_to_this_worker_are_ended_too(
         self, app: object, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +175,7 @@ class TestAccountPage:
         here.get("/enter")
         there.get("/enter")
         monkeypatch.setattr(app._session_store, "get_user_sessions", lambda user_id: [])
-        assert "Other devices may be missing from this list" in here.get("/auth/account").text
+        assert "Some sessions may not be listed" in here.get("/auth/account").text
         here.post("/auth/sessions/end", data=self.form(here))
         assert who(there) == "nobody"
 

@@ -47,7 +47,7 @@ def test_injections_write_nothing(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_a_permanent_error(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("")
-    with pytest.raises(MailPermanent, match="folder"):
+    with pytest.raises(MailPermanent, match="DIRECTORY"):
         FileTransport(MailSettings(directory="mail"), root=tmp_path).send(MAIL)
 
 

@@ -112,7 +112,7 @@ def test_an_oversized_mail_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "address", "name"),
+    ("text", "email", "name"),
     [
         ("auth@app.example", "auth@app.example", ""),
         ("App <auth@app.example>", "auth@app.example", "App"),
@@ -121,12 +121,12 @@ def test_an_oversized_mail_is_rejected() -> None:
         ("auth@localhost", "auth@localhost", ""),
     ],
 )
-def test_a_sender_is_an_email_with_or_without_a_name(text: str, address: str, name: str) -> None:
+def test_a_sender_is_an_email_address_with_or_without_a_name(text: str, email: str, name: str) -> None:
     sender = Sender.parse(text)
-    assert (sender.address, sender.name) == (address, name)
+    assert (sender.email, sender.name) == (email, name)
     sent = build(OutgoingMail("ann@app.example", "s", "t"), sender)
     (shown,) = sent["From"].addresses
-    assert (shown.addr_spec, shown.display_name) == (address, name)
+    assert (shown.addr_spec, shown.display_name) == (email, name)
 
 
 @pytest.mark.parametrize(
@@ -220,5 +220,5 @@ def test_a_message_python_cannot_write_is_a_permanent_error(
         raise HeaderParseError("Header value appears to contain an embedded header")
 
     monkeypatch.setattr(EmailMessage, "as_bytes", refuse)
-    with pytest.raises(MailPermanent, match=r"could not be written down \(HeaderParseError\)"):
+    with pytest.raises(MailPermanent, match=r"could not be encoded \(HeaderParseError\)"):
         build(OutgoingMail("ann@app.example", "s", "t"))

@@ -16,15 +16,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from asok_auth_core import hookimpl
 from asok_auth_core.contracts import MailTransport
-from asok_auth_core.errors import EmailInvalid, MailError, MailPermanent, MailTemporary
+from asok_auth_core.errors import EmailInvalid, MailPermanent, MailTemporary
+from asok_auth_core.events import Events, Observers
 from asok_auth_core.mail.outbox import Delivery, Outbox
 from asok_auth_core.mail.smtp import SmtpTransport
-from asok_auth_core.types import OutgoingMail
+from asok_auth_core.plugins import Plugins
+from asok_auth_core.types import Event, OutgoingMail
 
 MAIL = OutgoingMail("ann@app.example", "Your link", "CANARY-LINK")
 BUSY = MailTemporary("The mail server is busy.")
-NO_SUCH_USER = MailPermanent("The mail server refused the recipient (550).")
+NO_SUCH_USER = MailPermanent("The mail server rejected the recipient (550).")
 
 
 class Scripted(MailTransport):
@@ -62,21 +65,38 @@ class Scripted(MailTransport):
         self.closed = True
 
 
-Result = tuple[OutgoingMail, MailError | None, bool]
+class Seen:
+    """Keeps what happened to the mails, as ``(event, error code)``."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+
+    def event(self, event: Event) -> None:
+        error = event.detail["error"]
+        assert event.detail == {"domain": "app.example", "error": error}
+        self.results.append((event.name, error))
+
+
+Result = tuple[str, object]
 
 
 @pytest.fixture
-def results() -> list[Result]:
-    return []
+def seen() -> Seen:
+    return Seen()
 
 
 @pytest.fixture
-def make_outbox(results: list[Result]) -> Iterator[Callable[..., Outbox]]:
+def results(seen: Seen) -> list[Result]:
+    return seen.results
+
+
+@pytest.fixture
+def make_outbox(seen: Seen) -> Iterator[Callable[..., Outbox]]:
     made: list[Outbox] = []
 
-    def make(transport: MailTransport, **options: object) -> Outbox:
-        given = {"retry_for": 5.0, "first_retry": 0.02, "on_result": lambda *result: results.append(result)}
-        made.append(Outbox(transport, **{**given, **options}))  # type: ignore[arg-type]
+    def make(transport: MailTransport, observers: Observers = seen, **options: object) -> Outbox:
+        given = {"retry_for": 5.0, "first_retry": 0.02, **options}
+        made.append(Outbox(transport, Events(observers, time.time), **given))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
@@ -100,7 +120,7 @@ def test_a_successful_mail_is_sent_and_reported_once(
     assert delivery.wait(20) == "sent"
     assert delivery.error is None
     assert transport.sent == [MAIL]
-    assert results == [(MAIL, None, True)]
+    assert results == [("mail.sent", None)]
 
 
 def test_a_temporary_failure_is_reported_at_once_and_retried(
@@ -112,7 +132,7 @@ def test_a_temporary_failure_is_reported_at_once_and_retried(
     assert delivery.error is BUSY
     assert _settled(delivery) == "sent"
     assert delivery.error is None
-    assert results == [(MAIL, BUSY, False), (MAIL, BUSY, False), (MAIL, None, True)]
+    assert results == [("mail.retrying", BUSY.code), ("mail.retrying", BUSY.code), ("mail.sent", None)]
 
 
 def test_a_permanent_failure_is_not_retried(
@@ -124,7 +144,7 @@ def test_a_permanent_failure_is_not_retried(
     assert delivery.error is NO_SUCH_USER
     time.sleep(0.1)
     assert transport.attempts == 1
-    assert results == [(MAIL, NO_SUCH_USER, True)]
+    assert results == [("mail.failed", NO_SUCH_USER.code)]
 
 
 def test_it_gives_up_after_the_retry_period(
@@ -134,7 +154,7 @@ def test_it_gives_up_after_the_retry_period(
     delivery = make_outbox(transport, retry_for=0.2).post(MAIL)
     assert _settled(delivery) == "failed"
     assert 2 <= transport.attempts <= 10
-    assert [final for _, _, final in results] == [False] * (len(results) - 1) + [True]
+    assert [name for name, _ in results] == ["mail.retrying"] * (len(results) - 1) + ["mail.failed"]
 
 
 class Timed(Scripted):
@@ -249,10 +269,14 @@ def test_a_rejected_email_is_a_permanent_failure(make_outbox: Callable[..., Outb
 
 
 def test_an_observer_that_raises_changes_nothing(make_outbox: Callable[..., Outbox]) -> None:
-    def raises(*result: object) -> None:
-        raise RuntimeError("CANARY")
+    class Raises:
+        @hookimpl
+        def asok_auth_event(self, event: Event) -> None:
+            raise RuntimeError(event.name)
 
-    outbox = make_outbox(Scripted(BUSY), on_result=raises)
+    plugins = Plugins()
+    plugins.register(Raises())
+    outbox = make_outbox(Scripted(BUSY), observers=plugins)
     delivery = outbox.post(MAIL)
     assert _settled(delivery) == "sent"
     assert outbox.post(MAIL).wait(20) == "sent"
@@ -262,11 +286,12 @@ def test_the_observer_is_called_before_the_caller_gets_the_result(make_outbox: C
     """31: an event is there by the time somebody is told of the outcome."""
     told: list[bool] = []
 
-    def slow(*result: object) -> None:
-        time.sleep(0.1)
-        told.append(True)
+    class Slow:
+        def event(self, event: Event) -> None:
+            time.sleep(0.1)
+            told.append(True)
 
-    assert make_outbox(Scripted(), on_result=slow).post(MAIL).wait(20) == "sent"
+    assert make_outbox(Scripted(), observers=Slow()).post(MAIL).wait(20) == "sent"
     assert told == [True]
 
 
@@ -312,7 +337,8 @@ def test_close_makes_one_last_attempt_and_reports_the_rest(
     assert {first.wait(20), second.wait(2)} == {"retrying"}
     outbox.close(2)
     assert sorted([first.state, second.state]) == ["failed", "sent"]
-    assert [final for _, _, final in results] == [False, False, True, True]
+    names = [name for name, _ in results]
+    assert (names[:2], sorted(names[2:])) == (["mail.retrying"] * 2, ["mail.failed", "mail.sent"])
     assert transport.closed
     with pytest.raises(MailTemporary, match="shutting down"):
         outbox.post(MAIL)
@@ -388,7 +414,7 @@ def test_mails_posted_by_many_threads_are_each_sent_once(
     assert sorted(mail.subject for mail in transport.sent) == sorted(
         f"{n}/{i}" for n in range(8) for i in range(25)
     )
-    assert sum(error is None for _, error, _ in results) == 200
+    assert sum(error is None for _, error in results) == 200
 
 
 def test_a_4xx_then_ok_through_real_smtp(make_outbox: Callable[..., Outbox], server: SimpleNamespace) -> None:
@@ -428,8 +454,10 @@ def test_a_server_that_comes_back_gets_the_mail(
 def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     preamble = """
     import os, sys, threading, time
+    from asok_auth_core.events import Events
     from asok_auth_core.mail.file import FileTransport
     from asok_auth_core.mail.outbox import Outbox
+    from asok_auth_core.plugins import Plugins
     from asok_auth_core.settings import MailSettings
     from asok_auth_core.types import OutgoingMail
 
@@ -439,7 +467,7 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
             super().send(mail)
 
     mail = OutgoingMail("ann@app.example", "Your link", "text")
-    outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), on_result=lambda *result: None)
+    outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), Events(Plugins(), time.time))
     """
     script = textwrap.dedent(preamble) + textwrap.dedent(code)
     arguments = [sys.executable, "-W", "error", "-c", script, str(folder)]

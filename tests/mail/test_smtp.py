@@ -122,7 +122,7 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail(
 
 
 def test_tls_to_a_plaintext_server_is_a_permanent_error(server: SimpleNamespace) -> None:
-    with pytest.raises(MailPermanent, match="No TLS"):
+    with pytest.raises(MailPermanent, match=r"TLS .* failed"):
         SmtpTransport(server.settings(security="tls")).send(MAIL)
 
 
@@ -142,7 +142,7 @@ def test_a_rejected_login_is_a_permanent_error_without_the_password(
     inbox = _inbox(start_server)
     server = start_server(inbox, authenticator=inbox.authenticate, auth_require_tls=False)
     settings = server.settings(username=USERNAME, password="CANARY-PASSWORD")
-    with pytest.raises(MailPermanent, match=r"user name and password \(535\)") as caught:
+    with pytest.raises(MailPermanent, match=r"username and password \(535\)") as caught:
         SmtpTransport(settings).send(MAIL)
     assert "CANARY" not in caught.value.message
     assert caught.value.__cause__ is None
@@ -275,7 +275,7 @@ def test_time_spent_on_dns_counts_towards_the_timeout(
         return find(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    with pytest.raises(MailTemporary, match=r"hung up|could not be reached"):
+    with pytest.raises(MailTemporary, match=r"closed the connection|could not be reached"):
         SmtpTransport(_to(port, timeout=0.05)).send(MAIL)
 
 
@@ -326,12 +326,12 @@ def test_settings_without_host_or_sender_are_named() -> None:
 def test_a_user_name_that_is_an_email_is_the_default_sender(server: SimpleNamespace) -> None:
     transport = SmtpTransport(server.settings(sender=None, username="auth@app.example"))
     assert "auth@app.example" not in repr(transport)
-    with pytest.raises(MailPermanent, match="log-in"):
+    with pytest.raises(MailPermanent, match="login"):
         transport.send(MAIL)
 
 
 def test_a_password_is_never_sent_in_plaintext() -> None:
-    with pytest.raises(SettingError, match="in clear"):
+    with pytest.raises(SettingError, match="plaintext"):
         SmtpTransport(
             MailSettings(host="mail.app.example", sender="a@app.example", username="a", security="none")
         )

@@ -1,7 +1,4 @@
-"""A hostile provider forges one thing at a time (SECURITY 3, 4, 5, 7, 9, 10, 11, 12, 13).
-
-Each forgery has its own error code, and none begins a session.
-"""
+"""A hostile provider forges one thing at a time. No forgery logs a user in; each has its error code."""
 
 from __future__ import annotations
 
@@ -18,14 +15,12 @@ from joserfc import jws
 
 from asok_auth_core.engine.message import MAX_REPLY_BYTES, Call, Reply
 from asok_auth_core.engine.oidc import discovery_url
-from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fake_provider import FakeProvider, rsa_key
 from asok_auth_core.testing.fakes import FakeRequest, FrozenClock
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code
 from asok_auth_core.types import JSON
 
 ISSUER = "https://login.example"
-PROFILE: dict[str, JSON] = {"email": "ada@example.com", "email_verified": True, "name": "Ada"}
 
 
 @dataclass
@@ -120,7 +115,7 @@ def tampered(provider: FakeProvider) -> None:
 
     def forged(head: dict[str, JSON], claims: dict[str, JSON]) -> str:
         first, _, last = str(sign(head, claims)).split(".")
-        return f"{first}.{segment({**claims, 'sub': 'somebody else'})}.{last}"
+        return f"{first}.{segment({**claims, 'sub': 'another user'})}.{last}"
 
     provider.sign = forged
 
@@ -135,7 +130,7 @@ def token(text: str | None) -> Callable[[FakeProvider], None]:
 def userinfo_of_another(provider: FakeProvider) -> None:
     provider.claims["email"] = None
     provider.replies[f"{ISSUER}/userinfo_endpoint"] = Reply(
-        200, b'{"sub": "somebody else", "email": "a@b.example"}'
+        200, b'{"sub": "another user", "email": "a@b.example"}'
     )
 
 
@@ -172,7 +167,7 @@ FORGERIES = [
     Forgery("code empty", answer("code", ""), "oauth_refused", 0),
     Forgery("error beside a code", answer("error", "server_error"), "oauth_refused", 0),
     Forgery("state missing", answer("state", None), "oauth_state", 0),
-    Forgery("state of nobody", answer("state", "x" * 43), "oauth_state", 0),
+    Forgery("state unknown", answer("state", "x" * 43), "oauth_state", 0),
     Forgery("state enormous", answer("state", "x" * 100_000), "oauth_state", 0),
     # The token endpoint
     Forgery(
@@ -221,7 +216,7 @@ FORGERIES = [
     Forgery("signed claim twice", payload(b'{"sub": "a", "sub": "b"}'), "oauth_id_token"),
     Forgery("keys with status 500", keys_that_fail, "oauth_reply"),
     Forgery("RSA with 1,024 bits", weak_key, "oauth_key_weak"),
-    # Its claims
+    # The ID token: claims
     Forgery("iss another", claim("iss", "https://evil.example"), "oauth_issuer"),
     Forgery("iss with a slash", claim("iss", f"{ISSUER}/"), "oauth_issuer"),
     Forgery("iss in capitals", claim("iss", ISSUER.upper()), "oauth_issuer"),
@@ -253,8 +248,8 @@ FORGERIES = [
     Forgery("sub a number", claim("sub", 7), "oauth_subject"),
     Forgery("sub empty", claim("sub", " "), "oauth_subject"),
     Forgery("sub 300 characters", claim("sub", "s" * 300), "oauth_subject"),
-    # Who it is
-    Forgery("UserInfo about somebody else", userinfo_of_another, "oauth_subject"),
+    # The user
+    Forgery("UserInfo about another user", userinfo_of_another, "oauth_subject"),
     Forgery("UserInfo with status 500", userinfo_that_fails, "oauth_reply"),
     Forgery("email_verified text", claim("email_verified", "true"), "oauth_address_unproved"),
     Forgery("email_verified 1", claim("email_verified", 1), "oauth_address_unproved"),
@@ -305,26 +300,23 @@ def segment(value: object) -> str:
     return b64(json.dumps(value).encode())
 
 
-@pytest.fixture
-def app(tmp_path) -> OAuthApp:
-    provider = OpenIDProvider.named("example", label="Example", issuer=ISSUER)
-    return OAuthApp(provider, tmp_path, profile=PROFILE)
-
-
-def test_9_an_honest_provider_logs_in(app: OAuthApp) -> None:
+@pytest.mark.requirement("SECURITY-9")
+def test_an_honest_provider_logs_in(app: OAuthApp) -> None:
     browser, response = app.log_in(next_url="/welcome")
     assert dict(response.headers)["Location"] == "/welcome"
     assert browser.session.user is not None
     assert app.events == ["identity.linked", "login.succeeded"]
 
 
+@pytest.mark.requirement(
+    "SECURITY-3", "SECURITY-4", "SECURITY-5", "SECURITY-7", "SECURITY-9", "SECURITY-11", "SECURITY-13"
+)
 @pytest.mark.parametrize("forgery", FORGERIES, ids=str)
-def test_9_a_forgery_has_its_own_code_and_begins_no_session(app: OAuthApp, forgery: Forgery) -> None:
+def test_a_forgery_has_its_error_code_and_logs_nobody_in(app: OAuthApp, forgery: Forgery) -> None:
     browser = FakeRequest()
     before = browser.session.id
     forgery.forge(app.fake)
-    browser, url = app.begin(browser)
-    # An attacker's state is not one that the person's browser would be asked with.
+    browser, url = app.start(browser)
     browser, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == forgery.code
     assert 400 <= response.status < 600
@@ -335,8 +327,9 @@ def test_9_a_forgery_has_its_own_code_and_begins_no_session(app: OAuthApp, forge
     assert not app.credentials.list("1")
 
 
+@pytest.mark.requirement("SECURITY-10")
 @pytest.mark.parametrize("forgery", DISCOVERIES, ids=str)
-def test_10_a_forged_discovery_document_is_refused(app: OAuthApp, forgery: Forgery) -> None:
+def test_a_forged_discovery_document_is_rejected(app: OAuthApp, forgery: Forgery) -> None:
     forgery.forge(app.fake)
     request = FakeRequest("/auth/example/login", form={})
     response = app.send(request)
@@ -345,14 +338,15 @@ def test_10_a_forged_discovery_document_is_refused(app: OAuthApp, forgery: Forge
     assert [call.url for call in app.fake.calls] == [discovery_url(ISSUER)]
 
 
-def test_forgeries_are_told_apart() -> None:
+def test_error_codes_tell_forgeries_apart() -> None:
     assert len({forgery.code for forgery in FORGERIES + DISCOVERIES}) >= 20
 
 
-def test_12_the_verifier_of_another_flow_is_not_accepted(app: OAuthApp) -> None:
-    """A code injected into another flow: a provider that enforces PKCE refuses it."""
-    _, first_url = app.begin(FakeRequest())
-    second, second_url = app.begin(FakeRequest())
+@pytest.mark.requirement("SECURITY-12")
+def test_the_verifier_of_another_login_is_rejected(app: OAuthApp) -> None:
+    """Code injection: a provider that enforces PKCE rejects the code of another login."""
+    _, first_url = app.start(FakeRequest())
+    second, second_url = app.start(FakeRequest())
     stolen = app.fake.authorize(first_url).split("code=")[1].split("&")[0]
     state = second_url.split("state=")[1].split("&")[0]
     browser, response = app.finish(second, f"/auth/example/callback?code={stolen}&state={state}")
@@ -360,8 +354,9 @@ def test_12_the_verifier_of_another_flow_is_not_accepted(app: OAuthApp) -> None:
     assert browser.session.user is None
 
 
-def test_12_only_s256_is_sent(app: OAuthApp) -> None:
-    _, url = app.begin(FakeRequest())
+@pytest.mark.requirement("SECURITY-12")
+def test_only_s256_is_sent(app: OAuthApp) -> None:
+    _, url = app.start(FakeRequest())
     assert "code_challenge_method=S256" in url
     challenge = url.split("code_challenge=")[1].split("&")[0]
     assert len(challenge) == len(b64(hashlib.sha256(b"").digest()))

@@ -20,6 +20,7 @@ from jinja2.ext import extract_from_ast
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.errors import AuthError, TokenError
 from asok_auth_core.pages.locales import Catalogs
+from asok_auth_core.pages.problems import HEADINGS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
@@ -28,8 +29,8 @@ PACKAGES = [
 ]
 # For developers, on their own machine or in a terminal.
 ENGLISH_ONLY = ("__main__.py", "commands", "testing", "checks", "scaffold", "asok_auth_dev")
-# What a hook or a policy says is handed to LoginRejected in a variable.
-IN_VARIABLES = {"This account is disabled."}
+# Not constants of a call: the reason that a policy gives LoginRejected, and the headlines.
+IN_VARIABLES = {"This account is disabled.", *HEADINGS.values()}
 
 
 def files(package: Path, *kinds: str) -> Iterator[Path]:
@@ -58,7 +59,7 @@ def in_code(package: Path) -> set[str]:
         name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
         module = importlib.import_module(name)
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args and is_for_people(node.func, module):
+            if isinstance(node, ast.Call) and node.args and is_for_people(node, module):
                 found |= constants(node.args[0], module, path)
         for made in vars(module).values():
             if is_class(made) and issubclass(made, SecondFactor) and made.__module__ == name:
@@ -71,7 +72,8 @@ def is_class(thing: object) -> bool:
     return isinstance(thing, type) and get_origin(thing) is None
 
 
-def is_for_people(function: ast.expr, module: object) -> bool:
+def is_for_people(call: ast.Call, module: object) -> bool:
+    function = call.func
     if isinstance(function, ast.Attribute):
         return (
             function.attr == "translate"
@@ -81,6 +83,10 @@ def is_for_people(function: ast.expr, module: object) -> bool:
     error = getattr(module, function.id, None) if isinstance(function, ast.Name) else None
     if not is_class(error) or not issubclass(error, AuthError) or issubclass(error, TokenError):
         return False
+    codes = [word.value for word in call.keywords if word.arg == "code"]
+    if codes:
+        assert isinstance(codes[0], ast.Constant), f"line {call.lineno}: write the code as a literal"
+        return error("", code=codes[0].value).status < 500
     return error.status < 500 and error.code != "credential_exists"
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from asok_auth_core.builtin import asok_auth_state_stores
 from asok_auth_core.errors import ConfigurationError, StoreUnavailable
+from asok_auth_core.settings import AppConfig, Settings
 from asok_auth_core.stores import sqlite_file
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.stores.sqlite_file import APPLICATION_ID, MIGRATIONS
@@ -53,6 +55,14 @@ def test_our_unclosed_connection_is_distinguishable_from_asoks(store: SQLiteStat
     assert kind.__module__ == "asok_auth_core.stores.sqlite_file"
 
 
+def built_in(url: str, root: Path) -> SQLiteStateStore:
+    """The store that ``AUTH["STATE_STORE"] = url`` gives an app in ``root``."""
+    settings = Settings(state_store=url, app=AppConfig(root=root))
+    store = asok_auth_state_stores(settings)["sqlite"](url)
+    assert isinstance(store, SQLiteStateStore)
+    return store
+
+
 class TestPlace:
     @pytest.mark.parametrize(
         ("url", "file"),
@@ -78,11 +88,57 @@ class TestPlace:
 
     @pytest.mark.parametrize(
         "url",
-        ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///x?mode=ro", "sqlite:x", "", ":memory:"],
+        [
+            "sqlite://",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "sqlite:///%3Amemory:",
+            "sqlite:x",
+            "sqlite://host/x",
+            "sqlite:///a%00b",
+            "",
+            ":memory:",
+        ],
     )
     def test_a_url_without_a_file_is_rejected(self, url: str) -> None:
-        with pytest.raises(ConfigurationError, match="memory:"):
+        with pytest.raises(ConfigurationError, match=r"names no file.*sqlite:///file.*memory:"):
             SQLiteStateStore(url)
+
+    @pytest.mark.parametrize(
+        ("url", "message"),
+        [
+            ("sqlite:///x?mode=ro", r"cannot have \?mode: .* write \? as %3F"),
+            ("sqlite:///x?password=CANARY", r"cannot have \?password: "),
+            ("sqlite:///x#1", r"cannot have #1: .* write # as %23"),
+        ],
+    )
+    def test_a_url_with_parameters_is_rejected(self, url: str, message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message) as raised:
+            SQLiteStateStore(url)
+        assert "CANARY" not in str(raised.value)
+
+    def test_the_escaped_signs_are_part_of_the_name(self, tmp_path: Path) -> None:
+        assert SQLiteStateStore("sqlite:///a%3Fb%23c%25", root=tmp_path).path == tmp_path / "a?b#c%"
+
+    @pytest.mark.parametrize(
+        ("url", "file"),
+        [
+            ("sqlite:///a%20b/state.db", "a b/state.db"),
+            ("sqlite:///x.db", "x.db"),
+            ("sqlite:////abs.db", "/abs.db"),
+        ],
+    )
+    def test_the_built_in_store_reads_the_setting_the_same_way(
+        self, tmp_path: Path, url: str, file: str
+    ) -> None:
+        store = built_in(url, tmp_path)
+        assert store.path == tmp_path / file
+
+    @pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///x?mode=ro", "sqlite:x.db"])
+    def test_the_built_in_store_rejects_the_same_settings(self, tmp_path: Path, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="The URL of the SQLite state store"):
+            built_in(url, tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
     def test_file_and_side_files_are_readable_by_the_owner_only(
         self, store: SQLiteStateStore, path: Path

@@ -130,4 +130,4 @@ def test_the_fake_provider_rejects_an_unknown_code(tmp_path: Path, altered: str)
     app.router = Router(app.auth)
     browser, response = app.log_in()
     assert browser.user is None
-    assert "Code: oauth_" in response.body
+    assert "Error code: oauth_" in response.body

@@ -21,12 +21,12 @@ from asok_auth_core.testing.linearizability import Answer
 from asok_auth_core.testing.outages import (
     Address,
     CuttingProxy,
-    back,
     fill,
     kill_at_every_message,
     make_room,
-    refusal,
     small_disk,
+    store_failure,
+    wait_until_writable,
 )
 from asok_auth_core.testing.processes import WorkerFailed
 from asok_auth_core.testing.races import check_after_kill, work_until_killed
@@ -225,20 +225,20 @@ class Recovering(MemoryStateStore):
 class TestRefusals:
     def test_refusal_returns_the_errors_message(self) -> None:
         store = Recovering(1)
-        assert refusal(lambda: store.put("a", b"v", 60)) == "out of order"
-        assert refusal(lambda: store.put("a", b"v", 60)) is None
+        assert store_failure(lambda: store.put("a", b"v", 60)) == "out of order"
+        assert store_failure(lambda: store.put("a", b"v", 60)) is None
 
     @pytest.mark.requirement("SECURITY-32")
     def test_a_late_error_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outages, "DEADLINE", 0)
-        with pytest.raises(AssertionError, match="refused after"):
-            refusal(lambda: Recovering(1).put("a", b"v", 60))
+        with pytest.raises(AssertionError, match="failed only after"):
+            store_failure(lambda: Recovering(1).put("a", b"v", 60))
 
     def test_back_waits_for_a_store_to_recover(self) -> None:
         store = Recovering(2)
-        back(store, 60)
+        wait_until_writable(store, 60)
         assert store.get("after") == b"v"
 
     def test_a_store_that_does_not_recover_fails(self) -> None:
         with pytest.raises(AssertionError, match="does not recover"):
-            back(Recovering(9), 0)
+            wait_until_writable(Recovering(9), 0)

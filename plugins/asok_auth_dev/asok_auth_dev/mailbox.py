@@ -1,13 +1,13 @@
-"""The mailbox in the browser: ``/auth/dev/mailbox``."""
+"""The mailbox page, ``/auth/dev/mailbox``."""
 
 from __future__ import annotations
 
 import datetime
-import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from asok_auth_core.contracts import LoginMethod
+from asok_auth_core.engine.urls import is_loopback_ip
 from asok_auth_core.errors import PermissionDenied
 from asok_auth_core.pages.render import render
 from asok_auth_core.web import Route, WebRequest, WebResponse
@@ -25,13 +25,13 @@ LINKS_OPEN_A_TAB = '<base target="_blank">'
 
 
 class MailboxPages(LoginMethod):
-    """Pages only; nobody logs in with this. Readable from this machine alone, by anybody on it."""
+    """Pages without a login of their own, readable only from this machine."""
 
     name = "dev"
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
-        self._port = auth.settings.section(DevSettings, "DEV").smtp_port
+        self._port = auth.settings.section(DevSettings).smtp_port
 
     @property
     def _mailbox(self) -> Mailbox:
@@ -79,17 +79,7 @@ def _shown_time(mail: StoredMail) -> str:
 
 
 def _only_from_this_machine(request: WebRequest) -> None:
-    """A development server that listens on all interfaces, or stands behind a tunnel or proxy that
-    connects from this machine, still shows its mails to nobody else."""
+    """Raise PermissionDenied for clients on other machines, also behind a local proxy or tunnel."""
     forwarded = any(header in request.headers for header in FORWARDED)
-    if forwarded or not _is_loopback(request.client_ip):
-        raise PermissionDenied("The mailbox can be read only from the machine the app runs on.")
-
-
-def _is_loopback(client: str) -> bool:
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    if forwarded or not is_loopback_ip(request.client_ip):
+        raise PermissionDenied("The mailbox can be read only from the machine that runs the app.")

@@ -12,10 +12,11 @@ import pytest
 from asok.testing import TestClient
 from asok_auth_dev.smtp_server import mail_server
 
-from asok_auth_core.errors import PluginError, SettingError
+from asok_auth_core.errors import SettingError
 from asok_auth_core.plugins import Plugins
-from asok_auth_core.settings import MailSettings, Settings
+from asok_auth_core.settings import AppConfig, MailSettings, Settings
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.raises import raises_code
 
 PRODUCTION = Settings(mail=MailSettings())
 
@@ -32,23 +33,23 @@ def test_outside_debug_the_plugin_is_not_loaded() -> None:
 def test_outside_debug_strict_mode_stops_the_start() -> None:
     plugins = Plugins(strict=True)
     plugins.register(asok_auth_dev, "dev")
-    with pytest.raises(PluginError, match="only with DEBUG on"):
+    with raises_code("plugin", match="only with DEBUG on"):
         plugins.mail_transports(PRODUCTION)
 
 
 def test_with_debug_the_plugin_loads() -> None:
     plugins = Plugins(strict=True)
     plugins.register(asok_auth_dev, "dev")
-    assert "dev" in plugins.mail_transports(Settings(debug=True))
+    assert "dev" in plugins.mail_transports(Settings(app=AppConfig(debug=True)))
 
 
 def test_outside_debug_every_hook_raises() -> None:
     class ProductionAuth:
         settings = PRODUCTION
 
-    with pytest.raises(PluginError):
+    with raises_code("plugin"):
         asok_auth_dev.asok_auth_login_methods(ProductionAuth())  # type: ignore[arg-type]
-    with pytest.raises(PluginError):
+    with raises_code("plugin"):
         asok_auth_dev.asok_auth_mail_transports(PRODUCTION)
 
 

@@ -15,10 +15,9 @@ from asok_oauth_google import Google
 from asok_auth_core import hookimpl
 from asok_auth_core.engine.message import Call
 from asok_auth_core.engine.oauth2 import code_challenge
-from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.errors import ConfigurationError, OAuthError
 from asok_auth_core.http_client import Transport
 from asok_auth_core.methods.oauth import OAuthMethod
-from asok_auth_core.oauth_errors import OAuthUnavailable
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OAuth2Provider
 from asok_auth_core.testing.fakes import FakeRequest
@@ -47,11 +46,11 @@ class LocalApp:
 
     def log_in(self, person: str, browser: FakeRequest | None = None) -> tuple[FakeRequest, str]:
         """Choose ``person`` at the provider; the browser's request, and where it leads or its error."""
-        request, url = self.app.begin(browser or FakeRequest())
+        request, url = self.app.start(browser or FakeRequest())
         page = requests.get(url, timeout=5)
         assert page.status_code == 200
-        assert "Who are you?" in page.text
-        answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+        assert "Choose an account" in page.text
+        answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=5)
         request, response = self.app.finish(request, answer.headers["Location"])
         return request, location(response) if response.status == 303 else error_code(response)
 
@@ -97,8 +96,8 @@ def test_a_denied_consent_is_reported(app: LocalApp) -> None:
 
 @pytest.mark.requirement("SECURITY-13")
 def test_a_provider_that_is_down_is_reported(app: LocalApp, local: DevProvider) -> None:
-    request, url = app.app.begin(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    request, url = app.app.start(FakeRequest())
+    answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.down = True
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -106,8 +105,8 @@ def test_a_provider_that_is_down_is_reported(app: LocalApp, local: DevProvider) 
 
 @pytest.mark.requirement("SECURITY-13")
 def test_a_slow_provider_times_out(app: LocalApp, local: DevProvider) -> None:
-    request, url = app.app.begin(FakeRequest())
-    answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+    request, url = app.app.start(FakeRequest())
+    answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.delay = 1
     _, response = app.app.finish(request, answer.headers["Location"])
     assert error_code(response) == "oauth_unavailable"
@@ -129,7 +128,7 @@ def test_logins_with_known_keys_survive_a_key_outage(google: LocalApp, local: De
 
     def no_keys(call: Call) -> object:
         if call.url.endswith("/jwks"):
-            raise OAuthUnavailable("down")
+            raise OAuthError("down", code="oauth_unavailable")
         return send(call)
 
     google.app.oauth.flow._documents._send = no_keys  # type: ignore[assignment]
@@ -176,7 +175,7 @@ def test_the_provider_enforces_pkce(local: DevProvider, change: str) -> None:
     answer = requests.post(
         f"{local.url}/google/authorize",
         params=asked,
-        data={"person": "1001"},
+        data={"account": "1001"},
         allow_redirects=False,
         timeout=5,
     )
@@ -204,7 +203,7 @@ def test_another_redirect_uri_is_rejected(local: DevProvider) -> None:
     answer = requests.post(
         f"{local.url}/google/authorize",
         params=asked,
-        data={"person": "1001"},
+        data={"account": "1001"},
         allow_redirects=False,
         timeout=5,
     )

@@ -89,7 +89,7 @@ def press(client: TestClient, name: str, next_url: str = "") -> str:
 
 def choose(url: str, person: str) -> str:
     """Choose ``person`` at the provider; the path of the app that the browser is sent back to."""
-    answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=5)
+    answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=5)
     return answer.headers["Location"].removeprefix(APP_URL)
 
 
@@ -155,7 +155,7 @@ def test_the_documented_callback_rejects_an_unverified_email(client: TestClient)
 def test_a_denied_consent_is_a_page(client: TestClient) -> None:
     response = come_back(client, choose(press(client, "google"), ""))
     assert response.status_code == 403
-    assert "You chose not to log in with Google" in response.text
+    assert "You canceled the login with Google" in response.text
 
 
 @pytest.mark.requirement("SECURITY-17")

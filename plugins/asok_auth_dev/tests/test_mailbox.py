@@ -53,7 +53,7 @@ def test_a_user_logs_in_with_the_link_from_the_mailbox(browser_at: Browser) -> N
 
 def test_an_empty_mailbox_says_so_and_where_mail_goes(browser_at: Browser, server: MailServer) -> None:
     page = browser_at().get("/auth/dev/mailbox").body.decode()
-    assert "No mail yet" in page
+    assert "No emails yet" in page
     assert f"127.0.0.1:{server.port}" in page
 
 
@@ -100,7 +100,7 @@ def test_a_missing_mail_is_not_found(browser_at: Browser, server: MailServer, nu
     deliver(server, "text")
     answer = browser_at().get(f"/auth/dev/mailbox/message?number={quote(number)}")
     assert answer.status_code == 404
-    assert "No such mail" in answer.body.decode()
+    assert "Email not found" in answer.body.decode()
 
 
 def test_deleting_all_mails_needs_the_csrf_token(browser_at: Browser, server: MailServer) -> None:

@@ -54,7 +54,7 @@ def test_a_callback_sent_to_four_workers_at_once_is_one_login(local: DevProvider
             for _ in range(20):
                 begun.cookies = {}
                 url = begun.get("/start").text.split()[0].split("<")[0]
-                answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=5)
+                answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
                 path = answer.headers["Location"].removeprefix(APP_URL)
                 results = workers.run(finish, path, dict(begun.cookies))
                 assert sorted(status for status, _ in results) == [303, *[400] * (PROCESSES - 1)]

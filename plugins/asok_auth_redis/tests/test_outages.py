@@ -16,12 +16,12 @@ from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
 from asok_auth_core.testing.outages import (
     CuttingProxy,
-    back,
     fill,
     kill_at_every_message,
     make_room,
-    refusal,
     small_disk,
+    store_failure,
+    wait_until_writable,
 )
 from asok_auth_core.testing.valkey_server import ValkeyServer
 
@@ -57,7 +57,7 @@ def adds_until_refused(store: RedisStateStore) -> tuple[list[str], str]:
         granted.append(key)
 
     while len(granted) < 1000:
-        if told := refusal(add):
+        if told := store_failure(add):
             return granted, told
     raise AssertionError("never refused")
 
@@ -97,14 +97,14 @@ def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: Make
                     call()
             assert store.get("left") == b"v"
             make_room(disk)
-            back(store, 10)
+            wait_until_writable(store, 10)
         else:
             assert "cannot be reached" in told
             assert ends(server)
             make_room(disk)
             server.stop()
             server.start()
-            back(store, 5)
+            wait_until_writable(store, 5)
         assert store.take("taken") is None
         assert store.take("left") == b"v"
         assert store.take("left") is None
@@ -113,6 +113,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: Make
         store.close()
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
 def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
@@ -222,6 +223,6 @@ def test_a_server_that_cannot_start_is_reported_at_once(make_server: MakeServer)
 
 def test_a_server_that_does_not_run_cannot_be_paused(make_server: Callable[..., ValkeyServer]) -> None:
     server = make_server()
-    with pytest.raises(ProcessLookupError, match="does not run"):
+    with pytest.raises(ProcessLookupError, match="is not running"):
         server.pause()
     server.stop()

@@ -84,7 +84,7 @@ def test_an_unconfirmed_enrolment_expires(make_site, phone_of) -> None:
     browser = site.log_in()
     phone = phone_of(site.answer(browser.follow("/auth/totp/enrol", form={})).body)
     site.clock.advance(901)
-    with pytest.raises(CredentialRejected, match="start again"):
+    with pytest.raises(CredentialRejected, match="start over"):
         api(site).confirm(browser, phone.code())
 
 

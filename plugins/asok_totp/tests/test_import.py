@@ -144,13 +144,13 @@ def test_an_admin_database_is_imported_and_its_users_log_in(tmp_path: Path) -> N
     with app_of(tmp_path) as app:
         dry = run(app, "totp", "import")
         assert dry.exit_code == 0, dry.output
-        assert "Would be moved: 1" in dry.output
+        assert "To import: 1" in dry.output
         assert rows() == before
         assert app.extensions["AuthExtension"].auth.credentials.list("1") == []
 
         done = run(app, "totp", "import", "--apply")
         assert done.exit_code == 0, done.output
-        assert "Moved: 1" in done.output
+        assert "Imported: 1" in done.output
         assert rows()[0] == {"id": 1, "totp_secret": None, "totp_enabled": 0, "backup_codes": None}
         assert log_in(app, "ann@example.org", "000000") == "nobody"
         assert log_in(app, "ann@example.org", app_ann.now()) == "ann@example.org"
@@ -159,7 +159,7 @@ def test_an_admin_database_is_imported_and_its_users_log_in(tmp_path: Path) -> N
         assert log_in(app, "bob@example.org", "") == "bob@example.org"
 
         again = run(app, "totp", "import", "--apply")
-        assert "Moved: 0" in again.output
+        assert "Imported: 0" in again.output
 
 
 @pytest.mark.requirement("SECURITY-19")
@@ -202,7 +202,7 @@ def test_unreadable_entries_are_named_and_skipped(people) -> None:
     app, secrets = people
     result = run(app, "totp", "import", "--apply")
     assert result.exit_code == 1
-    assert "Moved: 3" in result.output
+    assert "Imported: 3" in result.output
     assert "users 4." in result.output
     assert "TOTP_ENCRYPTION_KEY" in result.output
     kept = [row["id"] for row in rows() if row["totp_secret"]]
@@ -220,7 +220,7 @@ def test_secrets_are_opened_with_the_admins_own_key(tmp_path: Path) -> None:
         add_user("old@example.org", pyotp.random_base32())
         result = run(app, "totp", "import", "--apply")
         assert result.exit_code == 0, result.output
-        assert "Moved: 2" in result.output
+        assert "Imported: 2" in result.output
 
 
 @pytest.mark.slow
@@ -250,8 +250,8 @@ def test_it_can_be_interrupted_and_repeated(people, monkeypatch) -> None:
         # Half done, the user is asked by one of the two, never by neither.
         assert factor.authenticators.is_enrolled("1") or rows()[0]["totp_secret"]
     result = run(app, "totp", "import", "--apply")
-    assert "Moved: 2" in result.output
-    assert "already: 1" in result.output
+    assert "Imported: 2" in result.output
+    assert "here: 1" in result.output
     assert [row["id"] for row in rows() if row["totp_secret"]] == [4, 5]
     assert log_in(app, "u0@example.org", pyotp.TOTP(secrets[0]).now()) == "u0@example.org"
     assert log_in(app, "u0@example.org", "abcd efgh", "recovery") == "u0@example.org"
@@ -267,7 +267,7 @@ def test_users_enrolled_with_us_keep_their_app(people) -> None:
     auth.second_factors["totp"].authenticators.store("1", own, Parameters())
     codes = auth.second_factors["totp"].codes.issue("1")
     result = run(app, "totp", "import", "--apply")
-    assert "already: 1" in result.output
+    assert "here: 1" in result.output
     assert log_in(app, "u0@example.org", pyotp.TOTP(secrets[0]).now()) == "nobody"
     assert log_in(app, "u0@example.org", pyotp.TOTP(own).now()) == "u0@example.org"
     assert log_in(app, "u0@example.org", codes[0], "recovery") == "u0@example.org"
@@ -277,7 +277,7 @@ def test_users_enrolled_with_us_keep_their_app(people) -> None:
 def test_the_admins_copies_can_be_kept(people) -> None:
     app, _ = people
     before = rows()
-    assert "Moved: 3" in run(app, "totp", "import", "--apply", "--keep").output
+    assert "Imported: 3" in run(app, "totp", "import", "--apply", "--keep").output
     assert rows() == before
 
 
@@ -303,7 +303,7 @@ def test_an_app_without_the_columns_is_told_so(tmp_path: Path) -> None:
 def test_a_user_who_lost_everything_is_reset(people) -> None:
     app, _ = people
     run(app, "totp", "import", "--apply")
-    assert "Done" in run(app, "totp", "reset", "1").output
+    assert "Reset." in run(app, "totp", "reset", "1").output
     assert log_in(app, "u0@example.org", "") == "u0@example.org"
     assert "no authenticator app" in run(app, "totp", "reset", "1").output
     assert isinstance(run(app, "totp", "reset", "99").exception, ConfigurationError)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import pytest
 from asok_totp.totp import accepted_step
 
 from asok_auth_core import SecondFactor, hookimpl
-from asok_auth_core.errors import RateLimited, SealKeyRetired, SecondFactorRequired
+from asok_auth_core.errors import RateLimited, SealError, SecondFactorRequired
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import ACCOUNT_ATTEMPTS, CLIENT_ATTEMPTS
 from asok_auth_core.testing.fakes import FakeRequest, MemoryCredentialStore
@@ -274,7 +275,7 @@ def test_a_key_retired_too_early_denies_with_a_remedy(make_site, clock, caplog) 
     site = make_site(credentials=store, secrets=("n" * 32,))
     with caplog.at_level(logging.ERROR):
         status, browser = site.second_factor(site.log_in(), phone.code())
-    assert status == SealKeyRetired.status
+    assert status == SealError.status
     assert browser.user is None
     assert "SECRET_KEY_FALLBACKS" in caplog.text
     assert site.second_factor(site.log_in(), codes[0], "recovery")[0] == 400
@@ -293,7 +294,7 @@ def test_a_secret_copied_to_another_user_does_not_open(site) -> None:
     assert browser.user is None
 
 
-# -- nothing in clear ------------------------------------------------------------------------------
+# -- nothing in plaintext ------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("SECURITY-30")
@@ -307,7 +308,9 @@ def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
         site.second_factor(browser, code)
         site.second_factor(site.log_in(), codes[0], "recovery")
     state = site.auth.state
-    dump = repr([row for user in "12" for row in site.auth.credentials.list(user)]) + repr(vars(state))
+    dump = repr([asdict(row) for user in "12" for row in site.auth.credentials.list(user)]) + repr(
+        vars(state)
+    )
     bare = [one.replace("-", "") for one in codes]
     for canary in (phone.totp.secret, phone.totp.byte_secret().hex(), code, "123123", *codes, *bare):
         assert canary not in dump

@@ -314,7 +314,7 @@ def world(tmp_path: Path) -> Iterator[Callable]:
             profile = {"sub": "s-1", "email": ADDRESS, "email_verified": True}
             fake = FakeProvider(extension.auth.providers["corp"], profile=profile)
             extension.auth.login_methods["oauth"] = OAuthMethod(extension.auth, send=lambda call: fake(call))
-            extension.router = Router(extension.auth)
+            extension.app_auth.router = Router(extension.auth)
             extension.auth.credentials.add("1", "email", ADDRESS, {})  # her address has been proved
             yield World(app, fake, plugin)
 

@@ -41,7 +41,9 @@ from asok_totp.recovery import RecoveryCodes
 from asok_totp.settings import TotpSettings
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.errors import AuthError
+from asok_auth_core.events import Events
 from asok_auth_core.limits import Limits
+from asok_auth_core.plugins import Plugins
 from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 
@@ -57,7 +59,7 @@ def work(tasks, answers):
     authenticators = Authenticators(
         TotpSettings(), credentials=store, state=state, keys=keys, clock=clock, random=os.urandom
     )
-    limits = Limits(state, clock)
+    limits = Limits(state, Events(Plugins(), clock), clock)
 
     def guess(user, code):
         limits.hit("second-factor", f"totp:{user}", limit=10, window=900)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asok_auth_core.engine.keys import KeyRing
-from asok_auth_core.errors import SealKeyRetired
 from asok_auth_core.testing.fakes import FrozenClock, MemoryCredentialStore
+from asok_auth_core.testing.raises import raises_code
 
 OLD, NEW = b"o" * 32, b"n" * 32
 ASOK_SECONDS = 1.1
@@ -174,5 +174,5 @@ def test_adopted_hashes_are_sealed_and_do_not_slow_our_codes(codes, store) -> No
 
 def test_adopted_codes_under_a_retired_key_are_an_error(store) -> None:
     RecoveryCodes(store, KeyRing([OLD]), os.urandom).adopt("1", [_hash_backup_code("ABCD-EFGH")])
-    with pytest.raises(SealKeyRetired):
+    with raises_code("seal_key_retired"):
         RecoveryCodes(store, KeyRing([NEW]), os.urandom).claim("1", "ABCD-EFGH")

@@ -11,7 +11,7 @@ from asok_auth_core.testing.asok_app import asok_app
 
 PAGE = """\
 def get(request):
-    headers = request.app.extensions["AuthExtension"].web_request(request).headers
+    headers = request.app.extensions["AuthExtension"].app_auth.web_request(request).headers
     return request.api({
         "some": [headers.get(name) for name in ("authorization", "AUTHORIZATION", "X-Other", "Content-Type")],
         "missing": headers.get("X-Missing", "not there"),

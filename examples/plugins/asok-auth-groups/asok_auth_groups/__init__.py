@@ -33,8 +33,8 @@ class Groups:
 
     def configure(self, settings: Settings) -> None:
         """Take file and grants from the app's settings."""
-        own = settings.section(GroupSettings, "GROUPS")
-        self._path = Path(settings.root) / own.file
+        own = settings.section(GroupSettings)
+        self._path = settings.app.root / own.file
         self._grants = own.grants
 
     @hookimpl

@@ -1,0 +1,13 @@
+"""The hint that names what a misspelled setting, hook or provider was probably meant to be."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``Did you mean 'x'?`` for the closest of ``known``, upper or lower case; empty if none is close."""
+    spelled = {option.lower(): option for option in known}
+    near = difflib.get_close_matches(name.lower(), spelled, 1, 0.6)
+    return f"Did you mean {spelled[near[0]]!r}?" if near else ""

@@ -1,0 +1,64 @@
+"""``request.auth.token``: create, verify, list and revoke API tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..engine.permissions import compile_grants
+from ..errors import PermissionDenied, TokenError
+from ..flows.api_tokens import ApiToken, ApiTokens, checked_scopes
+from ..web import WebRequest
+
+
+class TokenApi:
+    """The calls that the framework documents, and those that manage a user's tokens."""
+
+    def __init__(self, tokens: ApiTokens) -> None:
+        self._tokens = tokens
+
+    def create(
+        self,
+        request: WebRequest,
+        user_id: int | str,
+        expires_in: int | None = None,
+        scopes: Iterable[str] | None = None,
+        name: str | None = None,
+    ) -> str:
+        """A new token. Whoever has it acts as the user; show it once.
+
+        ``expires_in`` is in seconds; None makes a permanent token. ``scopes`` are permission patterns;
+        None means everything the user may do. Raises PermissionDenied if the request itself came with
+        a scoped token and asks for broader scopes, ValueError for invalid arguments.
+        """
+        _ = request.user  # reads the bearer token, if the page did not ask yet
+        if request.scopes is not None:
+            scopes = request.scopes if scopes is None else checked_scopes(scopes)
+            own = compile_grants(request.scopes, "token scopes")
+            if not all(own.allows(scope) for scope in scopes):
+                raise PermissionDenied("A scoped token cannot create one with broader scopes.")
+        return self._tokens.create(user_id, expires_in, scopes, name)[0]
+
+    def verify(self, request: WebRequest, token: str | None) -> str | None:
+        """The user id of a valid token, else None. Raises StoreUnavailable.
+
+        Does not ask whether that user may log in; ``request.user`` does.
+        """
+        try:
+            return self._tokens.verify(token or "").user_id
+        except TokenError:
+            return None
+
+    def revoke(self, request: WebRequest, token: str) -> bool:
+        """Revoke a token on every worker at once. False if it was not valid. Raises StoreUnavailable."""
+        try:
+            return self._tokens.revoke(token)
+        except TokenError:
+            return False
+
+    def revoke_all(self, request: WebRequest, user_id: int | str) -> int:
+        """Revoke all tokens of a user; returns their number. Raises StoreUnavailable."""
+        return self._tokens.revoke_all(user_id)
+
+    def list(self, request: WebRequest, user_id: int | str) -> list[ApiToken]:
+        """A user's tokens, oldest first: their names, scopes and times, never the tokens themselves."""
+        return self._tokens.list(user_id)

@@ -1,0 +1,29 @@
+"""Paths of the core's pages. A plugin's pages lie below ``/auth/<name>/``."""
+
+from __future__ import annotations
+
+LOGIN_PATH = "/auth/login"
+LOGOUT_PATH = "/auth/logout"
+SECOND_FACTOR_PATH = "/auth/second-factor"
+ENROL_PATH = "/auth/second-factor/enrol"
+ACCOUNT_PATH = "/auth/account"
+END_SESSIONS_PATH = "/auth/sessions/end"
+FORGET_BROWSERS_PATH = "/auth/trusted-devices/forget"
+UNLINK_PATH = "/auth/oauth/unlink"
+REVOKE_TOKEN_PATH = "/auth/token/revoke"  # noqa: S105 - a path
+JWKS_PATH = "/.well-known/jwks.json"
+
+
+def provider_login_path(provider: str) -> str:
+    """The page that starts a login with the provider of this name."""
+    return f"/auth/{provider}/login"
+
+
+def provider_link_path(provider: str) -> str:
+    """The page that starts linking the provider of this name to the current user's account."""
+    return f"/auth/{provider}/link"
+
+
+def provider_callback_path(provider: str) -> str:
+    """Where the provider of this name sends users back to: the path of the redirect URI."""
+    return f"/auth/{provider}/callback"
