@@ -12,6 +12,7 @@ from . import __version__
 from .commands import DEFAULT_APP, CommandLine, doctor, keys, new_plugin, permissions, plugins, tokens
 from .errors import AuthError
 from .plugins import Plugins
+from .registry import PluginRegistry
 
 GROUPS = {"token": tokens, "keys": keys, "permissions": permissions}
 """Command group to the module with its commands."""
@@ -71,9 +72,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _installed() -> Plugins:
     """The installed plugins, for their commands; ``asok-auth plugins`` reports broken ones."""
-    found = Plugins(inventory=True)
-    found.discover()
-    return found
+    registry = PluginRegistry(inventory=True)
+    registry.discover()
+    return Plugins(registry)
 
 
 def _app_first(arguments: list[str]) -> list[str]:

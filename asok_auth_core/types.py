@@ -107,6 +107,21 @@ class Finding:
     remedy: str = ""
 
 
+PluginState = Literal["loaded", "disabled", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """One plugin as ``asok-auth plugins`` lists it. ``reason`` says why it is not loaded."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    hooks: tuple[str, ...] = ()
+    state: PluginState = "loaded"
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingMail:
     """One mail to one recipient. Building one does not check it; transports reject bad headers.

@@ -1,8 +1,8 @@
-"""How fast state stores are: `take` under 8 processes, many live entries, and whole logins by link.
+"""Measure state stores: ``take`` from 8 processes with many live entries, and logins by link.
 
     python benchmarks/stores.py [--entries 1000,100000] [--logins 500] [--stores sqlite,valkey]
 
-Servers come from wheels and run on this machine. Ten million entries take about 20 GB of disk and memory.
+Servers come from wheels and run on this machine. Ten million entries need about 20 GB of disk and memory.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from asok_auth_core.commands import CommandLine, current_auth
 from asok_auth_core.commands import plugins as plugins_command
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.plugins import Plugins
-from asok_auth_core.registry import HOOKS
+from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.types import Finding
 
 APP = """
@@ -176,10 +176,10 @@ class Clumsy:
 def test_plugin_commands_are_mounted_and_a_failing_one_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = Plugins()
-    found.register(Greeter(), "greeter")
-    found.register(Clumsy(), "clumsy")
-    cli.build(found)(["greet"], standalone_mode=False)
+    registry = PluginRegistry()
+    registry.register(Greeter(), "greeter")
+    registry.register(Clumsy(), "clumsy")
+    cli.build(Plugins(registry))(["greet"], standalone_mode=False)
     captured = capsys.readouterr()
     assert captured.out == "hello\n"
     assert "'clumsy'" in captured.err
@@ -196,7 +196,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def doctor(monkeypatch: pytest.MonkeyPatch, auth: Auth, *arguments: str) -> tuple[int, str]:
     """Exit code and text of ``asok-auth doctor`` for an app that has ``auth``."""
     monkeypatch.setattr(CommandLine, "auth", lambda line: auth)
-    ended = CliRunner().invoke(cli.build(Plugins()), ["doctor", *arguments])
+    ended = CliRunner().invoke(cli.build(Plugins(PluginRegistry())), ["doctor", *arguments])
     return ended.exit_code, ended.stdout
 
 
@@ -240,7 +240,7 @@ def test_without_a_plugin_it_prints_how_to_create_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Plugins, "discover", lambda self: None)
+    monkeypatch.setattr(PluginRegistry, "discover", lambda self: None)
     with pytest.raises(SystemExit) as ended:
         cli.main(["plugins"])
     assert ended.value.code in (0, None)
@@ -252,7 +252,7 @@ def test_every_hook_belongs_to_a_kind() -> None:
 
 
 def test_a_broken_plugin_never_stops_the_listing() -> None:
-    found = Plugins(strict=True, inventory=True)
+    found = PluginRegistry(strict=True, inventory=True)
     found.discover([EntryPoint("gone", "no_such_module_anywhere", "asok_auth")])
     [info] = found.infos
     assert (info.name, info.state) == ("gone", "quarantined")

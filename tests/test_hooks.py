@@ -20,7 +20,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
 from asok_auth_core.plugins import Plugins
-from asok_auth_core.registry import HOOKS
+from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.testing import FakeRequest, MemoryUsers
 from asok_auth_core.types import LoginAttempt, User
@@ -138,8 +138,8 @@ def test_every_hook_is_called_as_documented(
     complete_login(auth, FakeRequest("/"), ada, method="app")
     assert can(auth, ada, "posts.edit")
     list(auth.plugins.checks(auth))
-    tools = Plugins()
+    tools = PluginRegistry()
     tools.register(Probe(), "probe")
-    cli.build(tools)
+    cli.build(Plugins(tools))
     for name in HOOKS:
         assert called.get(name) == frozenset(inspect.signature(getattr(specs, name)).parameters), name

@@ -13,7 +13,7 @@ import pytest
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
-from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.startup import start
 from asok_auth_core.testing import FakeRequest, FakeUser, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.testing.parts import SECRET_KEY, TestParts
@@ -108,7 +108,7 @@ def test_a_request_calls_no_registration_hook(
 ) -> None:
     def called(auth: Auth) -> list[tuple[str, int]]:
         calls: list[tuple[str, int]] = []
-        stop = auth.plugins.manager.add_hookcall_monitoring(
+        stop = auth.plugins.registry.manager.add_hookcall_monitoring(
             lambda hook, implementations, arguments: calls.append((hook, len(implementations))),
             lambda outcome, hook, implementations, arguments: None,
         )
@@ -144,7 +144,7 @@ def test_a_request_costs_no_more_with_a_hundred_plugins(
 
 
 def test_listing_a_hundred_plugins_needs_no_app(entry_points: list[metadata.EntryPoint]) -> None:
-    found = Plugins(inventory=True)
+    found = PluginRegistry(inventory=True)
     found.discover(entry_points)
     assert len(found.infos) == COUNT
     assert {info.state for info in found.infos} == {"loaded"}

@@ -10,7 +10,9 @@ from ..types import Finding
 
 def plugins(auth: Auth) -> Iterator[Finding]:
     """Report plugins that were not loaded because they are broken."""
-    for info in auth.plugins.quarantined:
+    for info in auth.plugins.infos:
+        if info.state != "quarantined":
+            continue
         yield Finding(
             "plugins",
             "error",

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ConfigurationError
-from ..plugins import PluginInfo, Plugins
+from ..registry import PluginRegistry
+from ..types import PluginInfo
 from . import command_line
 
 KINDS = {
@@ -62,9 +63,9 @@ def plugins(
 
 
 def _installed() -> tuple[PluginInfo, ...]:
-    found = Plugins(inventory=True)
-    found.discover()
-    return found.infos
+    registry = PluginRegistry(inventory=True)
+    registry.discover()
+    return registry.infos
 
 
 def _show(infos: tuple[PluginInfo, ...], note: str) -> None:

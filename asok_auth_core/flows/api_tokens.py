@@ -14,7 +14,6 @@ from ..engine.permissions import is_well_formed
 from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import ConfigurationError, StoreUnavailable, TokenError, TokenExpired
 from ..types import Credential
-from .revocation import revocation_mark
 
 logger = logging.getLogger("asok_auth")
 
@@ -84,7 +83,7 @@ class ApiTokens:
             signers=auth.signers,
             accept=tuple(auth.signers),
         )
-        self._mark = revocation_mark(auth.state, auth.random)
+        self._mark = auth.state.revocation_mark(auth.random)
         self._trusts = self.codec.trusts
         # token: (its content, its header, its expiry, when to read its record again, revocation mark)
         self._cache: dict[str, tuple[VerifiedToken, str, float, float, bytes | None]] = {}

@@ -1,4 +1,4 @@
-"""Steps that need a login, or one that is recent enough that nobody found an unlocked computer."""
+"""Require a login, or a recent one for steps that an unattended session must not allow."""
 
 from __future__ import annotations
 

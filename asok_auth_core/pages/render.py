@@ -33,9 +33,8 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
     ``templates`` folders of ``packages``.
     """
     loaders: list[BaseLoader] = [FileSystemLoader(overrides), PackageLoader("asok_auth_core.pages")]
-    for package in dict.fromkeys(packages):
-        if package != "asok_auth_core":
-            loaders += map(FileSystemLoader, package_folders(package, "templates"))
+    for package in packages:
+        loaders += map(FileSystemLoader, package_folders(package, "templates"))
     made = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
 
-from ..contracts import StateStore
+from ..contracts import RevocationMark, StateStore
 from ..errors import ConfigurationError
-from ..types import Clock
+from ..types import Clock, Random
 from .bounds import checked_ttl, checked_value, encoded_key
+from .mapped_mark import MappedMark
 from .sqlite_file import SQLiteFile
 
 SWEEP = 4
@@ -110,6 +111,9 @@ class SQLiteStateStore(StateStore):
     def delete(self, key: str) -> None:
         raw = encoded_key(key)
         self._file.write(lambda connection: connection.execute("DELETE FROM state WHERE key = ?", (raw,)))
+
+    def revocation_mark(self, random: Random) -> RevocationMark:
+        return MappedMark(self.path.with_name(self.path.name + "-revocation"), random)
 
     def close(self) -> None:
         self._file.close()

@@ -7,6 +7,7 @@ import time
 
 from ..hookspecs import hookimpl
 from ..plugins import Plugins
+from ..registry import PluginRegistry
 from ..types import Event
 
 NAMES = (
@@ -42,18 +43,18 @@ class EventObserverContract:
         """What the observer has written as text so far; None if it writes none (counters, alerts)."""
         raise NotImplementedError("Write written(): the text your plugin wrote, or None if it writes none.")
 
-    def _plugins(self) -> Plugins:
-        plugins = Plugins(strict=True)
-        plugins.register(self.observer(), "observer")
-        return plugins
+    def _registry(self) -> PluginRegistry:
+        registry = PluginRegistry(strict=True)
+        registry.register(self.observer(), "observer")
+        return registry
 
     def test_it_is_a_plugin_with_the_event_hook(self) -> None:
-        [info] = self._plugins().infos
+        [info] = self._registry().infos
         assert info.state == "loaded"
         assert "asok_auth_event" in info.hooks
 
     def test_it_accepts_any_event(self) -> None:
-        plugins = self._plugins()
+        registry = self._registry()
         for name in NAMES:
             for event in (
                 Event(name, 0.0),
@@ -61,41 +62,41 @@ class EventObserverContract:
                 Event(name, 1.5, LONG, LONG, LONG, {"reason": LONG, "text": "🗝 ключ \x00"}),
             ):
                 # The manager would log an error and go on; here it must not come to that.
-                plugins.manager.hook.asok_auth_event(event=event)
+                registry.manager.hook.asok_auth_event(event=event)
 
     def test_each_event_is_recorded(self) -> None:
-        plugins = self._plugins()
+        registry = self._registry()
         before = self.written()
         if before is None:
             return
         for number in range(20):
-            plugins.manager.hook.asok_auth_event(event=Event(f"contract.number{number}", float(number)))
+            registry.manager.hook.asok_auth_event(event=Event(f"contract.number{number}", float(number)))
         after = self.written()
         assert after is not None
         for number in range(20):
             assert f"contract.number{number}" in after[len(before) :]
 
     def test_a_line_cannot_be_forged(self) -> None:
-        plugins = self._plugins()
+        registry = self._registry()
         before = self.written()
         if before is None:
             return
         event = Event("login.rejected", 0.0, FORGERY, FORGERY, FORGERY, {"reason": FORGERY})
-        plugins.manager.hook.asok_auth_event(event=event)
+        registry.manager.hook.asok_auth_event(event=event)
         after = self.written()
         assert after is not None
         lines = after[len(before) :].splitlines()
         assert not [line for line in lines if line.lstrip().startswith("2038-01-19")], "a line was forged"
 
     def test_concurrent_events_are_all_recorded(self) -> None:
-        plugins = self._plugins()
+        registry = self._registry()
         before = self.written()
         failures: list[Exception] = []
 
         def observe(thread: int) -> None:
             try:
                 for number in range(20):
-                    plugins.manager.hook.asok_auth_event(event=Event(f"thread.t{thread}n{number}.", 0.0))
+                    registry.manager.hook.asok_auth_event(event=Event(f"thread.t{thread}n{number}.", 0.0))
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails the test
                 failures.append(error)
 
@@ -112,16 +113,16 @@ class EventObserverContract:
             assert lost == []
 
     def test_it_does_not_delay_a_login(self) -> None:
-        plugins = self._plugins()
+        registry = self._registry()
         costs = []
         for _ in range(9):
             start = time.perf_counter()
-            plugins.manager.hook.asok_auth_event(event=Event("login.succeeded", 0.0, "7"))
+            registry.manager.hook.asok_auth_event(event=Event("login.succeeded", 0.0, "7"))
             costs.append(time.perf_counter() - start)
         assert sorted(costs)[4] < BUDGET, f"one event costs {sorted(costs)[4]:.3f} s"
 
     def test_it_leaves_other_observers_alone(self) -> None:
-        plugins = self._plugins()
+        registry = self._registry()
         seen: list[str] = []
 
         class Other:
@@ -129,6 +130,6 @@ class EventObserverContract:
             def asok_auth_event(self, event: Event) -> None:
                 seen.append(event.name)
 
-        plugins.register(Other(), "other")
-        plugins.event(Event("login.succeeded", 0.0))
+        registry.register(Other(), "other")
+        Plugins(registry).event(Event("login.succeeded", 0.0))
         assert seen == ["login.succeeded"]

@@ -223,6 +223,7 @@ class LoginMethodContract:
 
     @pytest.mark.requirement("SECURITY-30")
     @pytest.mark.requirement("SECURITY-30")
+    @pytest.mark.requirement("SECURITY-30")
     def test_no_proof_is_in_events_or_logs(
         self, build: Callable[..., Auth], auth_parts: TestParts, caplog: pytest.LogCaptureFixture
     ) -> None:

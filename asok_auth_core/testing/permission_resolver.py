@@ -26,6 +26,7 @@ import pytest
 
 from ..engine.permissions import PermissionSet, union
 from ..plugins import Plugins
+from ..registry import PluginRegistry
 from ..types import User
 from .fakes import FakeUser
 
@@ -57,9 +58,9 @@ class PermissionResolverContract:
         raise NotImplementedError("Write unavailable(): your plugin with its store gone, or None.")
 
     def test_it_is_a_plugin_with_the_permissions_hook(self) -> None:
-        plugins = Plugins(strict=True)
-        plugins.register(self.resolver(), "resolver")
-        [info] = plugins.infos
+        registry = PluginRegistry(strict=True)
+        registry.register(self.resolver(), "resolver")
+        [info] = registry.infos
         assert info.state == "loaded"
         assert "asok_auth_permissions" in info.hooks
 
@@ -120,10 +121,10 @@ class PermissionResolverContract:
         resolver = self.unavailable()
         if resolver is None:
             return
-        plugins = Plugins(strict=True)
-        plugins.register(resolver, "resolver")
+        registry = PluginRegistry(strict=True)
+        registry.register(resolver, "resolver")
         start = time.monotonic()
-        held = union(part for _, part in plugins.permissions(user, lambda plugin, error: None))
+        held = union(part for _, part in Plugins(registry).permissions(user, lambda plugin, error: None))
         assert not held.allows(permission)
         assert time.monotonic() - start < GIVE_UP, f"it took longer than {GIVE_UP} s to give up"
 
@@ -140,13 +141,13 @@ class PermissionResolverContract:
 
 def _asked(resolver: object, user: User) -> PermissionSet:
     """What ``resolver`` grants ``user``. An answer that is no list of grants, or an error, is raised."""
-    plugins = Plugins(strict=True)
-    plugins.register(resolver, "resolver")
+    registry = PluginRegistry(strict=True)
+    registry.register(resolver, "resolver")
 
     def on_error(plugin: str, error: Exception) -> None:
         raise error
 
-    return union(part for _, part in plugins.permissions(user, on_error))
+    return union(part for _, part in Plugins(registry).permissions(user, on_error))
 
 
 def _look_alikes(user_id: str) -> list[str]:

@@ -19,7 +19,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture
 def address() -> str:
-    return f"person-{next(numbers)}@example.org"
+    return f"user-{next(numbers)}@example.org"
 
 
 def test_link(visitor, address):
@@ -190,7 +190,7 @@ def test_log_out_everywhere_else(visitor, another, address):
     visitor.press("Log out of all other sessions")
     assert visitor.page.locator("text=Last active").count() == 0
     other.goto("/")
-    assert "No user is logged in" in other.page.inner_text("body")
+    assert "You are not logged in" in other.page.inner_text("body")
     visitor.goto("/")
     assert address in visitor.page.inner_text("body")
 
@@ -201,7 +201,7 @@ def test_log_out(visitor, address):
     visitor.look("log out")
     visitor.press("Log out")
     visitor.goto("/")
-    assert "No user is logged in" in visitor.page.inner_text("body")
+    assert "You are not logged in" in visitor.page.inner_text("body")
 
 
 def test_error_pages(visitor, address):

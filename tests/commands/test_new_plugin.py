@@ -14,7 +14,7 @@ import pytest
 from asok_auth_core import cli
 from asok_auth_core.commands.new_plugin import Kind, Plan, plain_name, templates, write
 from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 
 ROOT = Path(__file__).parents[2]
 KINDS = sorted(kind.value for kind in Kind)
@@ -69,9 +69,9 @@ def test_a_new_plugin_loads_in_strict_mode(
 ) -> None:
     monkeypatch.syspath_prepend(str(written[kind]))
     name = written[kind].name.replace("-", "_")
-    plugins = Plugins(strict=True)
-    plugins.register(__import__(name), name)
-    assert [info.state for info in plugins.infos] == ["loaded"]
+    registry = PluginRegistry(strict=True)
+    registry.register(__import__(name), name)
+    assert [info.state for info in registry.infos] == ["loaded"]
     monkeypatch.delitem(sys.modules, name)
 
 

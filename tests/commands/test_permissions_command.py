@@ -17,6 +17,7 @@ from asok_auth_core.commands import CommandLine
 from asok_auth_core.commands.permissions import app as commands
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.types import User
 
@@ -92,6 +93,6 @@ def test_an_unknown_user_is_an_error(line: CommandLine, user: str) -> None:
 
 
 def test_it_is_a_subcommand_of_asok_auth(line: CommandLine) -> None:
-    shown = CliRunner().invoke(build(Plugins()), ["permissions", "--help"])
+    shown = CliRunner().invoke(build(Plugins(PluginRegistry())), ["permissions", "--help"])
     assert "explain" in shown.stdout
     assert "list" in shown.stdout

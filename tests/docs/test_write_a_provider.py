@@ -14,6 +14,7 @@ import pytest
 
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.providers import OAuth2Provider
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import read
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import OAuthApp
@@ -41,9 +42,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def provider(name: str) -> OAuth2Provider:
     """As the plugin manager gets it from the package's entry point."""
-    plugins = Plugins(strict=True)
-    plugins.discover([EntryPoint(name, f"asok_oauth_{name}", "asok_auth")])
-    return plugins.providers(read({}, {}))[name]
+    registry = PluginRegistry(strict=True)
+    registry.discover([EntryPoint(name, f"asok_oauth_{name}", "asok_auth")])
+    return Plugins(registry).providers(read({}, {}))[name]
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from asok_auth_core.auth import Auth
+from asok_auth_core.contracts import RevocationMark, StoredMark
 from asok_auth_core.engine.tokens import MAX_TOKEN_BYTES
 from asok_auth_core.errors import ConfigurationError, SettingError, StoreUnavailable, TokenError, TokenExpired
 from asok_auth_core.flows.api_tokens import KIND, MAX_CACHED, RECHECK, ApiTokens
-from asok_auth_core.flows.revocation import MappedMark, RevocationMark, StoredMark
 from asok_auth_core.startup import start
 from asok_auth_core.stores.credentials import SqlCredentialStore
+from asok_auth_core.stores.mapped_mark import MappedMark
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.fakes import FakeUser, FrozenClock, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.testing.parts import TestParts, build_auth
@@ -589,7 +590,7 @@ def test_a_store_that_keeps_no_mark_verifies_no_token(
     token, _ = tokens.create(1)
     auth.state.close()
     auth.state = Forgetful(clock=clock)
-    with pytest.raises(StoreUnavailable, match="does not keep what it is given"):
+    with pytest.raises(StoreUnavailable, match="does not keep its values"):
         ApiTokens(auth).verify(token)
 
 

@@ -20,6 +20,7 @@ from asok_auth_core.events import Events
 from asok_auth_core.flows.permissions import Explanation, can, explain, permissions_of, require
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.types import Event, Grant, User
 
@@ -75,16 +76,16 @@ def refusing(*permissions: str) -> Refuser:
 
 
 def auth_with(*plugins: object, **named: object) -> Auth:
-    manager = Plugins()
+    registry = PluginRegistry()
     for number, plugin in enumerate(plugins):
-        manager.register(plugin, f"plugin{number}")
+        registry.register(plugin, f"plugin{number}")
     for name, plugin in named.items():
-        manager.register(plugin, name)
+        registry.register(plugin, name)
     unused = cast("Any", None)
     return Auth(
         Settings(),
-        manager,
-        Events(manager, lambda: 5.0),
+        plugins := Plugins(registry),
+        Events(plugins, lambda: 5.0),
         KeyRing([b"k" * 32]),
         unused,
         unused,

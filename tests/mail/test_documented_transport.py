@@ -18,6 +18,7 @@ from asok_auth_core.errors import MailError, MailPermanent, MailTemporary
 from asok_auth_core.events import Events
 from asok_auth_core.mail.outbox import Outbox
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.mail_transport import MailTransportContract, ReceivedMail, TransportUnderTest
 from asok_auth_core.types import OutgoingMail
 
@@ -97,7 +98,7 @@ def test_its_answers_become_the_documented_errors(
     service: Service, status: int, kind: type[MailError], state: str
 ) -> None:
     service.status = status
-    outbox = Outbox(documented(service.url), Events(Plugins(), time.time), first_retry=60)
+    outbox = Outbox(documented(service.url), Events(Plugins(PluginRegistry()), time.time), first_retry=60)
     delivery = outbox.post(OutgoingMail("ann@app.example", "Hello", "text"))
     assert delivery.wait(5) == state
     assert isinstance(delivery.error, kind)

@@ -23,6 +23,7 @@ from asok_auth_core.events import Events, Observers
 from asok_auth_core.mail.outbox import Delivery, Outbox
 from asok_auth_core.mail.smtp import SmtpTransport
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.types import Event, OutgoingMail
 
 MAIL = OutgoingMail("ann@app.example", "Your link", "CANARY-LINK")
@@ -274,9 +275,9 @@ def test_an_observer_that_raises_changes_nothing(make_outbox: Callable[..., Outb
         def asok_auth_event(self, event: Event) -> None:
             raise RuntimeError(event.name)
 
-    plugins = Plugins()
-    plugins.register(Raises())
-    outbox = make_outbox(Scripted(BUSY), observers=plugins)
+    registry = PluginRegistry()
+    registry.register(Raises())
+    outbox = make_outbox(Scripted(BUSY), observers=Plugins(registry))
     delivery = outbox.post(MAIL)
     assert _settled(delivery) == "sent"
     assert outbox.post(MAIL).wait(20) == "sent"
@@ -458,6 +459,7 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     from asok_auth_core.mail.file import FileTransport
     from asok_auth_core.mail.outbox import Outbox
     from asok_auth_core.plugins import Plugins
+    from asok_auth_core.registry import PluginRegistry
     from asok_auth_core.settings import MailSettings
     from asok_auth_core.types import OutgoingMail
 
@@ -467,7 +469,7 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
             super().send(mail)
 
     mail = OutgoingMail("ann@app.example", "Your link", "text")
-    outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), Events(Plugins(), time.time))
+    outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), Events(Plugins(PluginRegistry()), time.time))
     """
     script = textwrap.dedent(preamble) + textwrap.dedent(code)
     arguments = [sys.executable, "-W", "error", "-c", script, str(folder)]

@@ -1,4 +1,4 @@
-"""Texts in the person's language: complete, well-formed, and harmless whatever language is asked for."""
+"""Translations are complete and well-formed, and any requested language is harmless."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def in_templates(package: Path) -> set[str]:
 
 
 def in_code(package: Path) -> set[str]:
-    """What ``translate`` is called with, what errors for people say, and what factors are called."""
+    """The arguments of ``translate``, the messages of errors that users read, and the factors' labels."""
     found = set()
     for path in files(package, "*.py"):
         name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
         module = importlib.import_module(name)
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args and is_for_people(node, module):
+            if isinstance(node, ast.Call) and node.args and is_for_users(node, module):
                 found |= constants(node.args[0], module, path)
         for made in vars(module).values():
             if is_class(made) and issubclass(made, SecondFactor) and made.__module__ == name:
@@ -72,7 +72,7 @@ def is_class(thing: object) -> bool:
     return isinstance(thing, type) and get_origin(thing) is None
 
 
-def is_for_people(call: ast.Call, module: object) -> bool:
+def is_for_users(call: ast.Call, module: object) -> bool:
     function = call.func
     if isinstance(function, ast.Attribute):
         return (
@@ -99,7 +99,7 @@ def constants(node: ast.expr, module: object, path: Path) -> set[str]:
         known = getattr(module, node.id, None)
         return {known} if isinstance(known, str) else set()
     assert not isinstance(node, (ast.JoinedStr, ast.BinOp)), (
-        f"{path}:{node.lineno}: a text that is put together cannot be translated; use {{name}} and values."
+        f"{path}:{node.lineno}: a concatenated text cannot be translated; use {{name}} and values."
     )
     return set()
 
@@ -184,7 +184,7 @@ class TestChoice:
         assert catalogs.choose(wanted, {}) == "en"
 
     def test_a_language_the_app_translates_is_chosen(self, catalogs: Catalogs) -> None:
-        """An app that translates our texts adds a language; one that translates only its own does not."""
+        """An app that translates our texts adds a language; one that translates only its own adds none."""
         assert catalogs.choose("de", {"de": {"Log in": "Anmelden"}}) == "de"
         assert catalogs.choose("de", {"de": {"Our products": "Unsere Produkte"}}) == "en"
 

@@ -1,4 +1,4 @@
-"""Our pages in a real app: weight, the app's theme, templates, layout and language, what Asok adds."""
+"""Our pages in a real app: size, the app's theme, templates, layout and language, what Asok adds."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class TestLoginPage:
         assert len(page.encode()) + len(css.encode()) <= 20_000
         assert not re.findall(r"<img|url\(|@import|<script", page + css)
 
-    def test_the_page_loads_nothing_from_other_hosts(self, client: TestClient) -> None:
+    def test_nothing_comes_from_other_origins(self, client: TestClient) -> None:
         page = client.get("/auth/login").text
-        addresses = re.findall(r'(?:href|src|action)="([^"]+)"', page)
-        assert addresses
-        assert [one for one in addresses if not one.startswith("/") or one.startswith("//")] == []
+        urls = re.findall(r'(?:href|src|action)="([^"]+)"', page)
+        assert urls
+        assert [one for one in urls if not one.startswith("/") or one.startswith("//")] == []
 
     def test_asok_adds_no_script_or_path(self, client: TestClient) -> None:
         """The app's name has "ws-" and "Asok." in it, which Asok takes for its own components."""
@@ -99,7 +99,7 @@ class TestLanguage:
     @pytest.mark.parametrize(
         "lang", ["../..", pytest.param("x" * 10_000, id="10 kB"), "%00", "<script>", "{0.__class__}", "xx"]
     )
-    def test_an_unknown_language_falls_back_to_english(self, client: TestClient, lang: str) -> None:
+    def test_an_unknown_language_is_english(self, client: TestClient, lang: str) -> None:
         page = login_page(client, lang)
         assert '<html lang="en" dir="ltr">' in page
         assert len(page) < 6_000
@@ -135,7 +135,7 @@ class TestOwnTemplates:
             assert "Email address: ours" in page
             assert "asok-auth-monogram" not in page
 
-    def test_user_input_is_escaped_in_the_apps_templates(self, tmp_path: Path) -> None:
+    def test_user_input_is_escaped_in_them(self, tmp_path: Path) -> None:
         write(tmp_path, "auth/problem.html", "{{ request.query.get('x') }} {{ message }}")
         with asok_app(tmp_path) as app:
             page = TestClient(app).get("/auth/account?x=<script>alert(1)</script>").text

@@ -1,4 +1,4 @@
-"""Colours keep the contrasts of WCAG 2.2 in both schemes; the stylesheet is safe in every direction."""
+"""Colors keep the contrasts of WCAG 2.2 in both schemes; the stylesheet works in both directions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SCHEMES = dict(
 )
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance as WCAG 2.2 defines it."""
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    channels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -84,7 +84,7 @@ def test_nothing_is_loaded_and_nothing_moves_by_itself() -> None:
     assert "transition" not in before
 
 
-def test_its_url_changes_with_the_theme(tmp_path: Path) -> None:
+def test_its_path_changes_with_the_theme(tmp_path: Path) -> None:
     (tmp_path / "auth").mkdir()
     (tmp_path / "auth" / "theme.css").write_text(":root { --asok-auth-accent: #00695c; }")
     assert Stylesheet.read(tmp_path).path != Stylesheet.read(Path("no-such-folder")).path

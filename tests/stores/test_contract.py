@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from asok_auth_core.contracts import RevocationMark, StoredMark
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
-from asok_auth_core.types import Clock
+from asok_auth_core.types import Clock, Random
 
 
 class TestMemory(StateStoreContract):
@@ -91,6 +92,25 @@ class TestRacyStore:
                 suite.test_exactly_one_of_many_threads_wins(store, "race:")
         finally:
             store.close()
+
+
+class LocalMarkStore(SQLiteStateStore):
+    """Keeps the revocation mark in its own memory, where no other worker sees it."""
+
+    def revocation_mark(self, random: Random) -> RevocationMark:
+        return StoredMark(MemoryStateStore(), random)
+
+
+@pytest.mark.requirement("SECURITY-23")
+def test_a_mark_that_is_not_shared_is_found(tmp_path: Path) -> None:
+    open_store = partial(LocalMarkStore, tmp_path / "state.sqlite3")
+    clock = FrozenClock()
+    store = open_store(clock=clock)
+    try:
+        with pytest.raises(AssertionError):
+            StateStoreContract().test_all_workers_see_each_revocation(store, open_store, clock)
+    finally:
+        store.close()
 
 
 class ProlongingStore(MemoryStateStore):

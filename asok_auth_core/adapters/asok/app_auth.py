@@ -13,7 +13,6 @@ from ...flows.login import LOGIN_KEY
 from ...flows.sessions import is_ended, lacks_factor
 from ...pages.locales import Catalogs
 from ...pages.router import Router
-from ...startup import template_packages
 from ...types import User
 from .request import IMPERSONATOR_KEY, AsokWebRequest
 
@@ -28,7 +27,7 @@ class AppAuth:
     def __init__(self, auth: Auth) -> None:
         self.auth = auth
         self.router = Router(auth)
-        self.catalogs = Catalogs(["asok_auth_core.pages", *template_packages(auth)])
+        self.catalogs = Catalogs(["asok_auth_core.pages", *auth.packages])
 
     def web_request(self, request: Request) -> AsokWebRequest:
         """``request`` as pages and flows see it; the same object each time."""

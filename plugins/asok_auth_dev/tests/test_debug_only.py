@@ -14,6 +14,7 @@ from asok_auth_dev.smtp_server import mail_server
 
 from asok_auth_core.errors import SettingError
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import AppConfig, MailSettings, Settings
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.testing.raises import raises_code
@@ -22,24 +23,27 @@ PRODUCTION = Settings(mail=MailSettings())
 
 
 def test_outside_debug_the_plugin_is_not_loaded() -> None:
-    plugins = Plugins()
-    plugins.register(asok_auth_dev, "dev")
+    registry = PluginRegistry()
+    registry.register(asok_auth_dev, "dev")
+    plugins = Plugins(registry)
     assert "dev" not in plugins.mail_transports(PRODUCTION)
-    (info,) = plugins.quarantined
+    (info,) = registry.quarantined
     assert info.name == "dev"
     assert "only with DEBUG on" in info.reason
 
 
 def test_outside_debug_strict_mode_stops_the_start() -> None:
-    plugins = Plugins(strict=True)
-    plugins.register(asok_auth_dev, "dev")
+    registry = PluginRegistry(strict=True)
+    registry.register(asok_auth_dev, "dev")
+    plugins = Plugins(registry)
     with raises_code("plugin", match="only with DEBUG on"):
         plugins.mail_transports(PRODUCTION)
 
 
 def test_with_debug_the_plugin_loads() -> None:
-    plugins = Plugins(strict=True)
-    plugins.register(asok_auth_dev, "dev")
+    registry = PluginRegistry(strict=True)
+    registry.register(asok_auth_dev, "dev")
+    plugins = Plugins(registry)
     assert "dev" in plugins.mail_transports(Settings(app=AppConfig(debug=True)))
 
 

@@ -137,7 +137,7 @@ def test_logins_with_known_keys_survive_a_key_outage(google: LocalApp, local: De
 
 def test_googles_workspace_domain_is_in_raw(google: LocalApp) -> None:
     seen: list[object] = []
-    google.app.auth.plugins.register(_Attempts(seen), "attempts")
+    google.app.auth.plugins.registry.register(_Attempts(seen), "attempts")
     google.log_in("1001")
     (attempt,) = seen
     assert attempt.identity.raw["hd"] == "example.com"  # type: ignore[attr-defined]

@@ -44,6 +44,7 @@ from asok_auth_core.errors import AuthError
 from asok_auth_core.events import Events
 from asok_auth_core.limits import Limits
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 
@@ -59,7 +60,7 @@ def work(tasks, answers):
     authenticators = Authenticators(
         TotpSettings(), credentials=store, state=state, keys=keys, clock=clock, random=os.urandom
     )
-    limits = Limits(state, Events(Plugins(), clock), clock)
+    limits = Limits(state, Events(Plugins(PluginRegistry()), clock), clock)
 
     def guess(user, code):
         limits.hit("second-factor", f"totp:{user}", limit=10, window=900)

@@ -132,7 +132,7 @@ class TestStarting:
 
         with asok_app(tmp_path, plugins=[Broken(), Plugin()]) as app:
             assert "badge here" in TestClient(app).get("/auth/login").text
-            [info] = app.extensions["AuthExtension"].auth.plugins.quarantined
+            [info] = app.extensions["AuthExtension"].auth.plugins.registry.quarantined
             assert "RuntimeError: broken inside" in info.reason
         with (
             raises_code("plugin", match="broken inside"),
