@@ -43,7 +43,10 @@ class Hook:
 
 
 def hooks(source: str) -> list[Hook]:
-    """All functions marked with ``@hookspec``. Raises ValueError for one without a docstring."""
+    """All functions marked with ``@hookspec``.
+
+    Raises ValueError for one without a docstring.
+    """
     sections = [(found.start(), found[1]) for found in re.finditer(r"^# -- (\w+):", source, re.MULTILINE)]
     found = []
     for node in ast.parse(source).body:

@@ -17,7 +17,10 @@ DEFAULT_APP = "wsgi:app"
 
 @dataclass(slots=True)
 class CommandLine:
-    """The options before the command's name. ``app`` is ``module:attribute``, or None."""
+    """The options before the command's name.
+
+    ``app`` is ``module:attribute``, or None.
+    """
 
     app: str | None = None
     _auth: Auth | None = field(default=None, repr=False)

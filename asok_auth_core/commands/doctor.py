@@ -39,7 +39,10 @@ def doctor(
 
 
 def examine(context: typer.Context) -> list[Finding]:
-    """Run every plugin's checks, worst findings first. An app that cannot start is one finding."""
+    """Run every plugin's checks, worst findings first.
+
+    An app that cannot start is one finding.
+    """
     try:
         auth = command_line(context).auth()
     except AuthError as error:

@@ -34,7 +34,10 @@ def list_keys(env_file: Path = ENV_FILE) -> None:
 
 @app.command("generate")
 def generate(env_file: Path = ENV_FILE) -> None:
-    """Add a key that verifies but does not sign yet. The first key of a file signs at once."""
+    """Add a key that verifies but does not sign yet.
+
+    The first key of a file signs at once.
+    """
     keys = _load(env_file, missing_ok=True)
     new = secrets.token_hex(32)
     _save(env_file, [*keys[:1], new, *keys[1:]] if keys else [new])
@@ -50,7 +53,10 @@ def rotate(
     key: str | None = typer.Argument(None, help="The id of a key that verifies (default: a new key)."),
     env_file: Path = ENV_FILE,
 ) -> None:
-    """Sign with another key after the next restart. What the old key signed stays valid."""
+    """Sign with another key after the next restart.
+
+    What the old key signed stays valid.
+    """
     keys = _load(env_file)
     chosen = secrets.token_hex(32) if key is None else _find(keys, key)
     if chosen == keys[0]:
@@ -65,7 +71,10 @@ def rotate(
 def retire(
     key: str = typer.Argument(help="The id of a key that verifies."), env_file: Path = ENV_FILE
 ) -> None:
-    """Remove an old key. After the next restart, everything it signed or sealed is void."""
+    """Remove an old key.
+
+    After the next restart, everything it signed or sealed is void.
+    """
     keys = _load(env_file)
     chosen = _find(keys, key)
     if chosen == keys[0]:

@@ -136,7 +136,10 @@ def new_plugin(
 
 
 def plain_name(name: str) -> str:
-    """``name`` as a Python identifier, without the usual prefixes. Raises ConfigurationError."""
+    """``name`` as a Python identifier, without the usual prefixes.
+
+    Raises ConfigurationError.
+    """
     short = re.sub(r"^asok[-_](oauth[-_]|auth[-_])?", "", name.lower()).replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,29}", short) or keyword.iskeyword(short):
         raise ConfigurationError(
@@ -146,7 +149,10 @@ def plain_name(name: str) -> str:
 
 
 def write(plan: Plan, into: Path) -> list[Path]:
-    """Write the package's files below ``into``. Raises ConfigurationError if its folder exists."""
+    """Write the package's files below ``into``.
+
+    Raises ConfigurationError if its folder exists.
+    """
     root = into / plan.distribution
     if root.exists():
         raise ConfigurationError(f"{root} already exists. Nothing was written.")

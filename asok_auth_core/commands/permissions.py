@@ -44,7 +44,10 @@ def list_permissions(
     context: typer.Context,
     user: str = typer.Argument(help="The user's id or email address."),
 ) -> None:
-    """List USER's grants and their sources. A plugin may still deny a permission when it is checked."""
+    """List USER's grants and their sources.
+
+    A plugin may still deny a permission when it is checked.
+    """
     auth = current_auth(context)
     held = permissions_of(auth, find_user(auth, user))
     rows = [(grant.pattern, grant.source, plugin) for plugin, part in held.parts for grant in part]
@@ -57,7 +60,10 @@ def list_permissions(
 
 
 def find_user(auth: Auth, text: str) -> User:
-    """Look up a user by id or email address. Raises ConfigurationError if there is none."""
+    """Look up a user by id or email address.
+
+    Raises ConfigurationError if there is none.
+    """
     user = auth.users.by_email(text) if "@" in text else auth.users.by_id(text)
     if user is None:
         raise ConfigurationError(f"There is no user {text!r}. Give an id or an email address.")

@@ -28,7 +28,10 @@ def create(
     scope: list[str] = typer.Option([], help="A permission pattern; repeat for more."),
     name: str | None = typer.Option(None, help="What the token is for."),
 ) -> None:
-    """Create a token for USER and print it to standard output. It cannot be shown again."""
+    """Create a token for USER and print it to standard output.
+
+    It cannot be shown again.
+    """
     auth = current_auth(context)
     owner = find_user(auth, user)
     try:

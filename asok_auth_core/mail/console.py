@@ -1,4 +1,7 @@
-"""Print emails instead of sending them. For development only: they hold login links."""
+"""Print emails instead of sending them.
+
+For development only: they hold login links.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from .races import add_credentials, exactly_once, in_threads, remove_each, repla
 OpenCredentialStore = Callable[[], CredentialStore]
 
 LOOK_ALIKES = ("a", "A", "a ", " a", "á", "a\u0301", "\uff41", "ß", "ss", "%", "_", "'; --", "\U0001f511")
-"""Text that a database may take for the same, and that must not join two people's accounts."""
+"""Strings that a database may treat as equal, which would merge two users' accounts."""
 
 
 class CredentialStoreContract:
@@ -45,7 +45,10 @@ class CredentialStoreContract:
         raise NotImplementedError("give a fixture open_store that returns a function opening your store")
 
     def close(self, store: CredentialStore) -> None:
-        """Give back what the calling thread has opened. For a store that needs it, override this."""
+        """Give back what the calling thread has opened.
+
+        For a store that needs it, override this.
+        """
 
     @pytest.fixture
     def store(self, open_store: OpenCredentialStore) -> Iterator[CredentialStore]:
@@ -134,7 +137,7 @@ class CredentialStoreContract:
         assert store.replace(replaced, 3) is None
 
     def test_a_recreated_credential_is_another_one(self, store: CredentialStore, user: str) -> None:
-        """Whoever still holds the old one can neither replace nor remove the new one."""
+        """A caller with the old one can neither replace nor remove the new one."""
         old = store.add(user, "kind", user, 1)
         assert store.remove(old)
         new = store.add(user, "kind", user, 2)

@@ -1,4 +1,4 @@
-"""The contract of a plugin that observes events: it sees each, breaks on none, and stays out of the way."""
+"""The contract suite of a plugin that observes events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = (
 LONG = "x" * 10_000
 FORGERY = "ada\r\n2038-01-19 login.succeeded user=admin"
 BUDGET = 0.05
-"""Seconds that one event may cost; it is paid by the person who logs in."""
+"""Seconds that one event may take; the user who logs in waits for it."""
 
 
 class EventObserverContract:
@@ -40,7 +40,7 @@ class EventObserverContract:
         raise NotImplementedError("Write observer(): return your plugin.")
 
     def written(self) -> str | None:
-        """What the observer has written as text so far; None if it writes none (counters, alerts)."""
+        """The text the observer has written so far; None if it writes none (counters, alerts)."""
         raise NotImplementedError("Write written(): the text your plugin wrote, or None if it writes none.")
 
     def _registry(self) -> PluginRegistry:
@@ -61,7 +61,7 @@ class EventObserverContract:
                 Event(name, 4e9, "7", "magic", "2001:db8::1", {"factor": None, "count": 3, "ok": True}),
                 Event(name, 1.5, LONG, LONG, LONG, {"reason": LONG, "text": "🗝 ключ \x00"}),
             ):
-                # The manager would log an error and go on; here it must not come to that.
+                # Called through pluggy, which raises the error that the registry would log.
                 registry.manager.hook.asok_auth_event(event=event)
 
     def test_each_event_is_recorded(self) -> None:

@@ -1,4 +1,7 @@
-"""In-memory fakes of the framework, the app's users and the clock. Nothing here does I/O."""
+"""In-memory fakes of the framework, the app's users and the clock.
+
+Nothing here does I/O.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.LoginMethod`: one way in, and no way around."""
+"""The contract suite of a :class:`~asok_auth_core.contracts.LoginMethod`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GARBAGE = ("", " ", "\x00", "\r\nSet-Cookie: a=b", "😀" * 50, "' OR 1=1 --", H
 
 
 class RejectEverybody:
-    """A policy that refuses every login."""
+    """A policy that rejects every login."""
 
     @hookimpl
     def asok_auth_before_login(self, attempt: LoginAttempt) -> str:
@@ -31,7 +31,7 @@ class RejectEverybody:
 
 
 class EnrolledFactor(SecondFactor):
-    """A second factor that everybody has and nobody can give."""
+    """A second factor that every user has and none can prove."""
 
     name = "contract"
     label = "Contract"
@@ -47,7 +47,7 @@ class EnrolledFactor(SecondFactor):
 
 
 class FactorForEverybody:
-    """Gives :class:`EnrolledFactor`."""
+    """A plugin that registers :class:`EnrolledFactor`."""
 
     @hookimpl
     def asok_auth_second_factors(self, auth: Auth) -> Iterable[SecondFactor]:
@@ -62,7 +62,7 @@ class LoginMethodContract:
     single_use: ClassVar[bool] = True
     """False for a method whose proof lasts, such as a password."""
     without_csrf: ClassVar[frozenset[str]] = frozenset()
-    """Paths whose POST proves its caller in another way than by the browser's session."""
+    """Paths whose POST does not rely on the browser's session to authenticate the caller."""
 
     def plugin(self) -> object:
         """The plugin: a module or object with ``asok_auth_login_methods``."""
@@ -74,12 +74,12 @@ class LoginMethodContract:
         ``parts.mail.sent`` holds mails that were sent.
         """
         raise NotImplementedError(
-            "Write log_in(): the steps a person takes, with browser.get and browser.post."
+            "Write log_in(): the steps a user takes, with browser.get and browser.post."
         )
 
     @pytest.fixture
     def build(self, make_auth: Callable[..., Auth]) -> Callable[..., Auth]:
-        """Makes an app with the plugin under test and others."""
+        """Build an app with the plugin under test and others."""
 
         def build(*others: object) -> Auth:
             return make_auth(plugins=(self.plugin(), *others), settings=dict(self.settings))
@@ -221,6 +221,7 @@ class LoginMethodContract:
             for url in ("https://evil.example/", "//evil.example/", "javascript:alert(1)", "", *elsewhere):
                 assert not method.allows_redirect(url), f"a redirect to {url!r} is an open redirect"
 
+    @pytest.mark.requirement("SECURITY-30")
     @pytest.mark.requirement("SECURITY-30")
     @pytest.mark.requirement("SECURITY-30")
     @pytest.mark.requirement("SECURITY-30")

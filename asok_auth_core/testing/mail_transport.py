@@ -1,4 +1,4 @@
-"""What every mail transport must hold to, as a class of tests to inherit.
+"""The contract suite of a mail transport, as a class of tests to inherit.
 
     class TestMyTransport(MailTransportContract):
         @pytest.fixture
@@ -7,7 +7,7 @@
             yield TransportUnderTest(MyTransport(service.url), service.received, MyTransport("http://127.0.0.1:9"))
             service.stop()
 
-Needs pytest. The tests are about safety first: a mail that logs somebody in reaches one person.
+Needs pytest. The tests focus on security: a login link must reach exactly one recipient.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ..types import OutgoingMail
 
 CANARY = "canary-7Hc2"
 ANSWER_WITHIN = 30.0
-"""Seconds within which a transport must say that its service is gone."""
+"""Seconds within which a transport must fail if its service is not available."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMail:
-    """A mail as the other side saw it: to whom it was handed out, and what was in it."""
+    """An email as the receiving side got it: the recipients and the message."""
 
     recipients: tuple[str, ...]
     message: EmailMessage
@@ -52,7 +52,7 @@ class MailTransportContract:
 
     @pytest.fixture
     def under_test(self) -> TransportUnderTest:
-        """A fresh transport that nothing was sent through yet."""
+        """A new transport that has not sent anything."""
         raise NotImplementedError("Fill in the fixture under_test.")
 
     def test_recipient_subject_text_and_html_arrive(self, under_test: TransportUnderTest) -> None:
@@ -189,7 +189,7 @@ def _only(under_test: TransportUnderTest) -> ReceivedMail:
 
 
 def _body(received: ReceivedMail, kind: str) -> str:
-    """The text of one body, with Python's line ends and without white space around it."""
+    """The text of one body, with Unix line endings and stripped."""
     part = received.message.get_body((kind,))
     assert part is not None, f"the mail has no text/{kind} part"
     return "\n".join(str(part.get_content()).splitlines()).strip()

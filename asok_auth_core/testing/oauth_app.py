@@ -80,7 +80,10 @@ class OAuthApp:
         self.router = Router(self.auth)
 
     def send(self, request: FakeRequest) -> WebResponse:
-        """Return the response to ``request``. Raises LookupError for a path without a page."""
+        """Return the response to ``request``.
+
+        Raises LookupError for a path without a page.
+        """
         route = self.router.match(request.path)
         if route is None:
             raise LookupError(request.path)

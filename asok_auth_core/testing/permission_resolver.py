@@ -1,4 +1,4 @@
-"""The contract of a plugin that grants permissions, as tests to inherit.
+"""The contract suite of a plugin that grants permissions, as tests to inherit.
 
 ::
 
@@ -31,9 +31,9 @@ from ..types import User
 from .fakes import FakeUser
 
 BUDGET = 0.05
-"""Seconds that asking once may cost; every request of a logged-in person pays it."""
+"""Seconds that one call may take; every request of a logged-in user waits for it."""
 GIVE_UP = 2.0
-"""Seconds after which a resolver whose store is gone must have said so."""
+"""Seconds within which a resolver must fail if its store is not available."""
 
 
 class PermissionResolverContract:
@@ -49,7 +49,7 @@ class PermissionResolverContract:
         raise NotImplementedError("Write granted(): return a user and a permission of theirs.")
 
     def take_away(self, user: User, permission: str) -> None:
-        """Take ``permission`` away from ``user`` where your resolver looks it up."""
+        """Remove ``permission`` from ``user`` where your resolver looks it up."""
         raise NotImplementedError("Write take_away(): remove what granted() gave.")
 
     def unavailable(self) -> object | None:
@@ -69,7 +69,7 @@ class PermissionResolverContract:
         assert _asked(self.resolver(), user).allows(permission)
 
     def test_every_grant_is_well_formed(self) -> None:
-        """What is not well formed grants nothing, so its author meant something else."""
+        """A malformed grant has no effect, so it is a mistake."""
         user, _ = self.granted()
         assert _asked(self.resolver(), user).malformed == ()
 
@@ -140,7 +140,10 @@ class PermissionResolverContract:
 
 
 def _asked(resolver: object, user: User) -> PermissionSet:
-    """What ``resolver`` grants ``user``. An answer that is no list of grants, or an error, is raised."""
+    """The grants of ``resolver`` for ``user``.
+
+    Errors and malformed answers are raised.
+    """
     registry = PluginRegistry(strict=True)
     registry.register(resolver, "resolver")
 

@@ -1,4 +1,4 @@
-"""What every provider must hold to, as classes of tests to inherit.
+"""The contract suites of providers, as classes of tests to inherit.
 
     class TestGitLab(OpenIDProviderContract):
         provider = GitLab()
@@ -34,7 +34,7 @@ from .oauth_app import CREDENTIALS, OAuthApp, location
 from .raises import raises_code
 
 ODD: tuple[JSON, ...] = (None, "", "text", 7, -1, True, [], [None], {}, {"a": []})
-"""What stands in for each part of a reply in turn."""
+"""Values that replace each part of a reply in turn."""
 
 
 class OAuth2ProviderContract:
@@ -116,7 +116,7 @@ class OAuth2ProviderContract:
 
 
 class OpenIDProviderContract(OAuth2ProviderContract):
-    """As above; ``provider`` is enough for one that sends the standard claims."""
+    """Inherit and set ``provider``; that is enough if it sends the standard claims."""
 
     profile: ClassVar[Mapping[str, JSON]] = {
         "sub": SUBJECT,
@@ -150,7 +150,7 @@ def _instead_of_true(value: JSON, other: JSON) -> JSON:
 
 
 def _oddities(value: JSON) -> Iterator[JSON]:
-    """``value`` with one part of it replaced or taken away, in every way."""
+    """All variants of ``value`` with one part replaced or removed."""
     yield from ODD
     if isinstance(value, dict):
         for name, item in value.items():

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.SecondFactor`: each proof once, its owner's only."""
+"""The contract suite of a :class:`~asok_auth_core.contracts.SecondFactor`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SecondFactorContract:
     settings: ClassVar[Mapping[str, object]] = {}
     """``AUTH``, if the factor needs settings."""
     name: ClassVar[str] = ""
-    """Which factor is tested, if the plugin gives several."""
+    """The name of the factor to test, if the plugin registers several."""
     threads: ClassVar[int] = 8
 
     def plugin(self) -> object:
@@ -37,15 +37,15 @@ class SecondFactorContract:
         raise NotImplementedError("Write plugin(): return your plugin.")
 
     def enrol(self, auth: Auth, parts: TestParts, user: User) -> None:
-        """Set the factor up for ``user``, as if that had been some time ago."""
+        """Set the factor up for ``user``, as if it had been done some time ago."""
         raise NotImplementedError("Write enrol(): after it, is_enrolled(user) is True.")
 
     def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
-        """The fields of a form that proves the factor now; called after the challenge was shown.
+        """Return the form fields that prove the factor now; called after the challenge was shown.
 
         ``parts.mail.sent`` holds mails that were sent. May advance ``parts.clock``.
         """
-        raise NotImplementedError("Write proof(): the form a person who has the factor would send.")
+        raise NotImplementedError("Write proof(): the form a user with the factor would send.")
 
     # -- what the tests stand on -------------------------------------------------------------------
 
@@ -73,14 +73,14 @@ class SecondFactorContract:
 
     def test_its_name_fits_into_paths_and_it_has_a_label(self, factor: SecondFactor) -> None:
         assert re.fullmatch(r"[a-z][a-z0-9_]{1,30}", factor.name), factor.name
-        assert factor.label.strip(), "people choose between factors by the label"
+        assert factor.label.strip(), "users choose between factors by the label"
 
     def test_its_pages_are_below_its_own_path(self, factor: SecondFactor) -> None:
         paths = [route.path for route in factor.routes()]
         assert all(f"{path}/".startswith(f"/auth/{factor.name}/") for path in paths), paths
         if factor.enrol_path is not None:
             pages = [route.path for route in factor.routes() if route.get is not None]
-            assert factor.enrol_path in pages, "who must enrol is sent to enrol_path with GET"
+            assert factor.enrol_path in pages, "users who must enroll are sent to enrol_path with GET"
 
     def test_the_challenge_has_fields_but_no_form_or_button(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest
@@ -134,6 +134,7 @@ class SecondFactorContract:
     @pytest.mark.requirement("SECURITY-1")
     @pytest.mark.requirement("SECURITY-1")
     @pytest.mark.requirement("SECURITY-1")
+    @pytest.mark.requirement("SECURITY-1")
     def test_a_proof_is_accepted_once(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
@@ -157,6 +158,7 @@ class SecondFactorContract:
         passed = [outcome for part in in_threads(attempt, self.threads) for outcome in part]
         assert passed.count(True) == 1, f"{passed.count(True)} of {self.threads} passed with one proof"
 
+    @pytest.mark.requirement("SECURITY-1")
     @pytest.mark.requirement("SECURITY-1")
     @pytest.mark.requirement("SECURITY-1")
     @pytest.mark.requirement("SECURITY-1")
@@ -190,7 +192,7 @@ class SecondFactorContract:
     def test_a_proof_in_the_url_does_not_count(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
-        """Addresses end up in logs and histories."""
+        """URLs end up in logs and browser histories."""
         form = self.proof(auth, auth_parts, ada)
         query = "&".join(f"{name}={value}" for name, value in form.items())
         request = challenged.follow(f"{SECOND_FACTOR_PATH}?{query}", method="POST", form={})

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.Signer`."""
+"""The contract suite of a :class:`~asok_auth_core.contracts.Signer`."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ class SignerContract:
         for garbage in (b"\0" * length, b"\xff" * length, b"\x30" * length, b"\0" * 100_000):
             assert signer.verify(b"message", garbage) is False
 
+    @pytest.mark.requirement("SECURITY-3")
     @pytest.mark.requirement("SECURITY-3")
     @pytest.mark.requirement("SECURITY-3")
     @pytest.mark.requirement("SECURITY-3")

@@ -65,7 +65,7 @@ class StateStoreContract:
 
     @pytest.fixture
     def unique(self) -> str:
-        """A beginning for keys that no other test has used."""
+        """A key prefix that no other test has used."""
         return f"{secrets.token_hex(8)}:"
 
     def _open(self, open_store: OpenStore, clock: FrozenClock) -> StateStore:
@@ -160,7 +160,7 @@ class StateStoreContract:
     # -- time ------------------------------------------------------------------------------------
 
     def test_expired_entries_do_not_exist(self, store: StateStore, clock: FrozenClock, unique: str) -> None:
-        """What is over does not exist, for any operation; what lives longer stays."""
+        """Expired entries do not exist for any operation; others remain."""
         for name in ("get", "take", "add"):
             store.put(unique + name, b"v", 1)
         store.put(unique + "put again", b"v", 1)
@@ -172,9 +172,9 @@ class StateStoreContract:
         assert store.incr(unique + "long counter", 60) == 1
         assert store.incr(unique + "long counter", 1) == 2
         self._pass(clock, 0.5)
-        # Not prolonged by counting on.
+        # Counting on does not extend the lifetime.
         assert store.incr(unique + "counter", 60) == 2
-        # Not prolonged by an add that is refused, nor by reading.
+        # Neither a rejected add nor reading extends the lifetime.
         assert store.add(unique + "added", b"w", 60) is False
         assert store.get(unique + "get") == b"v"
         self._pass(clock, 0.6)
@@ -233,7 +233,9 @@ class StateStoreContract:
     def test_what_a_killed_process_took_stays_taken(
         self, open_store: OpenStore, unique: str, tmp_path: Path
     ) -> None:
-        """``kill -9`` at any point. Nothing is usable twice, and everything else works."""
+        """``kill -9`` at any point.
+
+        Nothing is usable twice, and everything else works."""
         store = open_store()
         try:
             for kill in range(self.kills if self.shared else 0):
@@ -249,7 +251,7 @@ class StateStoreContract:
             store.close()
 
     def _check_not_shared(self, open_store: OpenStore, unique: str) -> None:
-        """A store that says it is not shared must not be: half shared would be worst."""
+        """A store with ``shared = False`` must not share anything."""
         with Workers(open_store, 2) as workers:
             assert workers.run(add_each, [unique], 600) == [[unique], [unique]]
 

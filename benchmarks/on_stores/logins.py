@@ -50,7 +50,10 @@ class KeptMail:
 
 
 def login(app: Asok, outbox: Outbox, mail: Kept, email: str) -> int:
-    """Log in like a user; return the number of requests. Raises AssertionError if the login fails."""
+    """Log in like a user; return the number of requests.
+
+    Raises AssertionError if the login fails.
+    """
     browser = TestClient(app)
     form = dict(HIDDEN.findall(browser.get("/auth/login").text))
     browser.post("/auth/magic/send", data={**form, "email": email})

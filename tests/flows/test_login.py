@@ -190,6 +190,7 @@ class TestSecondFactor:
     @pytest.mark.requirement("SECURITY-19")
     @pytest.mark.requirement("SECURITY-19")
     @pytest.mark.requirement("SECURITY-19")
+    @pytest.mark.requirement("SECURITY-19")
     def test_half_a_login_has_no_authority(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         assert request.user is None
@@ -244,6 +245,7 @@ class TestSecondFactor:
         with pytest.raises(LoginExpired):
             complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
 
+    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
     @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
     @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
     @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
@@ -380,6 +382,7 @@ def test_a_login_records_the_email_verified_by_this_request(make: Make) -> None:
     assert is_email_verified(auth, ADA, "ada@example.org")
 
 
+@pytest.mark.requirement("SECURITY-30")
 @pytest.mark.requirement("SECURITY-30")
 @pytest.mark.requirement("SECURITY-30")
 @pytest.mark.requirement("SECURITY-30")

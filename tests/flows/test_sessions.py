@@ -155,6 +155,7 @@ class TestAccountPage:
 
     @pytest.mark.requirement("SECURITY-23")
     @pytest.mark.requirement("SECURITY-23")
+    @pytest.mark.requirement("SECURITY-23")
     def test_other_devices_are_listed_and_ended(self, app: object) -> None:
         firefox = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
         here, there = TestClient(app), TestClient(app)

@@ -64,7 +64,10 @@ class TimedConnection(psycopg.Connection[tuple[object, ...]]):
 
 
 class Connections:
-    """The connections of one process; a fork gets its own. ``target`` names the server in messages."""
+    """The connections of one process; a fork gets its own.
+
+    ``target`` names the server in messages.
+    """
 
     def __init__(self, url: str) -> None:
         self._conninfo, self._most = _split(url)

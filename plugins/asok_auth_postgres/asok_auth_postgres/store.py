@@ -87,7 +87,10 @@ class PostgresStateStore(StateStore):
         self._connections.close()
 
     def _run(self, text: str, key: str, value: bytes | None = None, ttl: int | None = None) -> bytes | None:
-        """The one column of the one row, or None. Raises StoreUnavailable within two seconds."""
+        """The one column of the one row, or None.
+
+        Raises StoreUnavailable within two seconds.
+        """
         arguments = {
             "key": encoded_key(key),
             "value": value,

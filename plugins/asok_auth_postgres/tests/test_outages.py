@@ -106,6 +106,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: Make
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.requirement("SECURITY-1")
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
 def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
     store = PostgresStateStore(server.url)

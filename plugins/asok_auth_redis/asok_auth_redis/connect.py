@@ -22,7 +22,10 @@ Client = redis.Redis | redis.RedisCluster
 
 
 def connect(url: StoreURL) -> Client:
-    """Create a client; only a cluster's connects at once. Raises ``redis.RedisError``."""
+    """Create a client; only a cluster's connects at once.
+
+    Raises ``redis.RedisError``.
+    """
     # redis-py's constructors are untyped, hence the plain mapping.
     options: dict[str, Any] = _limits(STEP) | {
         "username": url.username,

@@ -55,7 +55,10 @@ class StoreURL:
 
 
 def parse(url: str) -> StoreURL:
-    """Parse ``url``. Raises ConfigurationError, whose message does not contain the password."""
+    """Parse ``url``.
+
+    Raises ConfigurationError, whose message does not contain the password.
+    """
     parts = urlsplit(url)
     scheme = parts.scheme.replace("valkeys", "rediss").replace("valkey", "redis")
     if parts.scheme not in SCHEMES:

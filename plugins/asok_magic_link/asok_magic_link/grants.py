@@ -47,7 +47,10 @@ class Issued:
 
 
 class Grants:
-    """Issues and consumes grants. Only one of several concurrent callers can consume a grant."""
+    """Issues and consumes grants.
+
+    Only one of several concurrent callers can consume a grant.
+    """
 
     def __init__(self, keys: KeyRing, state: StateStore, clock: Clock, random: Random) -> None:
         self._keys = keys
@@ -79,7 +82,10 @@ class Grants:
         return self._consume(handle_digest(claims.jti), claims.sub)
 
     def take_code(self, email: str, code: str) -> MagicGrant:
-        """Consume the grant of a code. The caller limits attempts. Raises CredentialRejected."""
+        """Consume the grant of a code.
+
+        The caller limits attempts. Raises CredentialRejected.
+        """
         digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalise_code(code))
         found = (self._state.get(f"magic:code:{digest}") for digest in digests)
         grant = next((raw for raw in found if raw is not None), None)

@@ -324,6 +324,7 @@ def test_sends_are_limited_per_email_and_per_client(tmp_path: Path) -> None:
 @pytest.mark.requirement("SECURITY-21")
 @pytest.mark.requirement("SECURITY-21")
 @pytest.mark.requirement("SECURITY-21")
+@pytest.mark.requirement("SECURITY-21")
 def test_wrong_codes_are_limited_and_the_link_still_works(tmp_path: Path) -> None:
     """RFC 4226, section 7.3."""
     with asok_app(tmp_path, auth={"MAGIC_LINK": {"CODE_ATTEMPTS": 3}}) as app:

@@ -24,7 +24,10 @@ ASOK_PARAMETERS = Parameters("SHA1", 6)
 
 @dataclass(slots=True)
 class Report:
-    """The result of an import or dry run. ``unreadable`` and ``without_codes`` are user ids."""
+    """The result of an import or dry run.
+
+    ``unreadable`` and ``without_codes`` are user ids.
+    """
 
     moved: int = 0
     already: int = 0

@@ -30,7 +30,10 @@ class TotpPages:
         self._api = api
 
     def routes(self) -> Iterable[Route]:
-        """All routes. A GET of a form's URL redirects to the first page and changes nothing."""
+        """All routes.
+
+        A GET of a form's URL redirects to the first page and changes nothing.
+        """
         return (
             Route(MANAGE_PATH, get=self._manage),
             Route(ENROL_PATH, get=_to_start, post=self._enrol),

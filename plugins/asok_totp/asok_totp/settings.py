@@ -11,7 +11,10 @@ from .totp import Parameters
 
 
 class TotpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str.upper):
-    """Settings of the authenticator app factor. All but ``DRIFT`` apply to new enrollments only."""
+    """Settings of the authenticator app factor.
+
+    All but ``DRIFT`` apply to new enrollments only.
+    """
 
     issuer: str | None = None
     """The name shown in the authenticator app; None: ``AUTH["APP_NAME"]``."""

@@ -93,9 +93,9 @@ class TestStarting:
         [
             (
                 {"STATE_STORE": "sqlight:///x"},
-                "asks for 'sqlight', which no plugin gives; there is: .*Did you mean 'sqlite'",
+                "is 'sqlight', which no plugin provides. Available: .*Did you mean 'sqlite'",
             ),
-            ({"MAIL_TRANSPORT": "pigeon"}, "asks for 'pigeon', which no plugin gives"),
+            ({"MAIL_TRANSPORT": "pigeon"}, "is 'pigeon', which no plugin provides"),
             ({"MAGIC_LINK": {"LIFETIEM": 1}}, "Did you mean 'LIFETIME'"),
         ],
     )

@@ -56,7 +56,10 @@ class Groups:
             yield Finding("groups", "error", f"There is no file {self._path}.", remedy)
 
     def _groups(self) -> dict[str, set[str]]:
-        """Members by group, read again when the file changes. Raises OSError if it is missing."""
+        """Members by group, read again when the file changes.
+
+        Raises OSError if it is missing.
+        """
         found = self._path.stat()
         version = (found.st_mtime_ns, found.st_size, found.st_ino)
         if version != self._read:
