@@ -22,6 +22,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from ..engine.permissions import PermissionSet, union
 from ..plugins import Plugins
 from ..registry import PluginRegistry
@@ -62,7 +64,7 @@ class PermissionResolverContract:
         assert info.state == "loaded"
         assert "asok_auth_permissions" in info.hooks
 
-    def test_it_grants_what_it_should(self) -> None:
+    def test_it_grants_the_expected_permissions(self) -> None:
         user, permission = self.granted()
         assert _asked(self.resolver(), user).allows(permission)
 
@@ -71,7 +73,8 @@ class PermissionResolverContract:
         user, _ = self.granted()
         assert _asked(self.resolver(), user).malformed == ()
 
-    def test_row28_others_are_not_granted_it(self) -> None:
+    @pytest.mark.requirement("SECURITY-28")
+    def test_other_users_are_not_granted_them(self) -> None:
         """Nor users whose id only resembles, or is a pattern or a piece of SQL."""
         user, permission = self.granted()
         resolver = self.resolver()
@@ -80,7 +83,8 @@ class PermissionResolverContract:
         nobody = FakeUser(None)  # type: ignore[arg-type]
         assert not _asked(resolver, nobody).allows(permission), "granted to a user without an id"
 
-    def test_row23_what_was_taken_away_is_gone_at_once(self) -> None:
+    @pytest.mark.requirement("SECURITY-23")
+    def test_a_withdrawn_grant_ends_at_once(self) -> None:
         user, permission = self.granted()
         resolver = self.resolver()
         assert _asked(resolver, user).allows(permission)
@@ -111,7 +115,8 @@ class PermissionResolverContract:
             thread.join(60)
         assert wrong == []
 
-    def test_row32_it_grants_nothing_while_its_store_is_gone(self) -> None:
+    @pytest.mark.requirement("SECURITY-32")
+    def test_it_grants_nothing_while_its_store_is_unavailable(self) -> None:
         user, permission = self.granted()
         resolver = self.unavailable()
         if resolver is None:
@@ -123,7 +128,7 @@ class PermissionResolverContract:
         assert not held.allows(permission)
         assert time.monotonic() - start < GIVE_UP, f"it took longer than {GIVE_UP} s to give up"
 
-    def test_a_request_does_not_wait_for_it(self) -> None:
+    def test_it_does_not_delay_a_request(self) -> None:
         user, _ = self.granted()
         resolver = self.resolver()
         costs = []
