@@ -305,7 +305,7 @@ class OAuthError(LoginError):
 
 
 class OAuthDenied(OAuthError):
-    """The user cancelled at the provider (``error=access_denied``)."""
+    """The user canceled at the provider (``error=access_denied``)."""
 
     code = "oauth_denied"
     status = 403

@@ -1,4 +1,4 @@
-"""``AUTH`` and ``ASOK_AUTH_*``: read once at start-up, typed, with clear error messages.
+"""``AUTH`` and ``ASOK_AUTH_*``: read once at startup, typed, with clear error messages.
 
 ``app.config["AUTH"]`` is a mapping with the upper-case keys below. Each key can be given in the
 environment as ``ASOK_AUTH_<KEY>`` instead, a key of a section as ``ASOK_AUTH_<SECTION>__<KEY>``;

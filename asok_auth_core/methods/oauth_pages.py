@@ -81,7 +81,7 @@ class ProviderPages:
             request, self._provider, redirect_uri=redirect_uri, next_url=next_url, link=link
         )
         # Browsers apply form-action to the redirect after a form too. It lists the endpoint's origin, or the
-        # issuer's if the endpoint was not known at start-up. Any other origin needs a page with a link.
+        # issuer's if the endpoint was not known at startup. Any other origin needs a page with a link.
         if origin(url) == origin(self._provider.authorization_endpoint or self._provider.issuer):
             return WebResponse.see_other(url)
         return self._render(request, "auth/oauth_leave.html", url=url)

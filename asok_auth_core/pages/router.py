@@ -12,7 +12,7 @@ from .problems import problem
 
 
 class Router:
-    """Exact paths and their routes, collected at start-up from the core and every plugin."""
+    """Exact paths and their routes, collected at startup from the core and every plugin."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth

@@ -69,7 +69,7 @@ class SqlCredentialStore(CredentialStore):
     def create_schema(self, attempts: int = ATTEMPTS) -> None:
         """Create the table and its indexes if they are missing.
 
-        Best done at start-up: on MySQL, creating a table commits the open transaction.
+        Best done at startup: on MySQL, creating a table commits the open transaction.
         """
         mysql = self._engine.quote_identifier("x").startswith("`")
         for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:

@@ -31,23 +31,23 @@ LOOK_ALIKES = ("a", "A", "a ", " a", "á", "a\u0301", "\uff41", "ß", "ss", "%",
 
 
 class CredentialStoreContract:
-    """Inherit, and give the fixture ``open_store``: a picklable function or ``functools.partial``
-    that opens the store, on the same place each time."""
+    """Inherit, and define the fixture ``open_store``: a picklable function or ``functools.partial``
+    that opens the same store each time."""
 
     shared: ClassVar[bool] = True
-    """Stores opened by other processes see the same credentials. Only a fake in memory says False."""
+    """Stores opened by other processes see the same credentials. False only for a fake in memory."""
     processes: ClassVar[int] = 4
     secrets: ClassVar[int] = 40
     """How many credentials all processes compete for, in each operation."""
 
     @pytest.fixture
     def open_store(self) -> OpenCredentialStore:
-        raise NotImplementedError("give a fixture open_store that returns a function opening your store")
+        raise NotImplementedError("define a fixture open_store that returns a function opening your store")
 
     def close(self, store: CredentialStore) -> None:
-        """Give back what the calling thread has opened.
+        """Close what the calling thread has opened.
 
-        For a store that needs it, override this.
+        Override this if your store needs it.
         """
 
     @pytest.fixture
@@ -58,7 +58,7 @@ class CredentialStoreContract:
 
     @pytest.fixture
     def user(self) -> str:
-        """The id of a user, and beginning of identifiers, that no other test has used."""
+        """A user id, also used as an identifier prefix, that no other test has used."""
         return secrets.token_hex(8)
 
     # -- one caller ------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class CredentialStoreContract:
 
     @pytest.mark.requirement("SECURITY-1", "SECURITY-20")
     def test_replace_is_compare_and_swap(self, store: CredentialStore, user: str) -> None:
-        """Of two who read the same version, one succeeds."""
+        """Of two callers that read the same version, one succeeds."""
         made = store.add(user, "kind", user, 1)
         replaced = store.replace(made, 2)
         assert replaced is not None

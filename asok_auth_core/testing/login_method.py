@@ -154,7 +154,7 @@ class LoginMethodContract:
         auth = build(FactorForEverybody())
         browser = Browser(auth)
         self.log_in(auth, auth_parts, browser)
-        assert browser.request.user is None, "half a login has no authority"
+        assert browser.request.user is None, "a login without its second factor has no authority"
         assert "login.second_factor_required" in [event.name for event in auth_parts.events]
         browser.post(SECOND_FACTOR_PATH, {"factor": EnrolledFactor.name})
         assert browser.request.user is None, "a second factor that was not given counted"

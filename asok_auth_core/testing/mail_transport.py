@@ -39,8 +39,8 @@ class ReceivedMail:
 
 @dataclass(frozen=True, slots=True)
 class TransportUnderTest:
-    """``received`` gives every mail that has arrived so far; ``broken`` is a transport of the same
-    kind whose service is gone: a port nobody listens on, a closed stream, a folder that is a file."""
+    """``received`` returns every mail that has arrived so far; ``broken`` is a transport of the same
+    kind whose service is down: a port without a listener, a closed stream, a folder that is a file."""
 
     transport: MailTransport
     received: Callable[[], Sequence[ReceivedMail]]

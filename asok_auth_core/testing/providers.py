@@ -10,9 +10,8 @@
         subject = "7"
         email = "ada@example.com"
 
-Needs pytest. ``profile`` is a reply of the provider's user endpoint as it really comes, ``replies``
-those of further calls; ``subject`` and ``email`` are what must come of them, ``email`` being an
-address the provider verified.
+Needs pytest. ``profile`` is a real reply of the provider's user endpoint, ``replies`` those of further calls.
+``subject`` and ``email`` are the expected identity; the provider must have verified ``email``.
 """
 
 from __future__ import annotations

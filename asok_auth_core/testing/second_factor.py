@@ -47,7 +47,7 @@ class SecondFactorContract:
         """
         raise NotImplementedError("Write proof(): the form a user with the factor would send.")
 
-    # -- what the tests stand on -------------------------------------------------------------------
+    # -- fixtures ----------------------------------------------------------------------------------
 
     @pytest.fixture
     def auth(self, make_auth: Callable[..., Auth]) -> Auth:
@@ -66,7 +66,7 @@ class SecondFactorContract:
 
     @pytest.fixture
     def challenged(self, factor: SecondFactor, ada: User) -> FakeRequest:
-        """A browser in which Ada was asked for the factor."""
+        """A browser in which Ada has passed the first factor and must give the second."""
         return _challenged(factor, ada)
 
     # -- shape -------------------------------------------------------------------------------------
@@ -86,18 +86,18 @@ class SecondFactorContract:
         self, factor: SecondFactor, ada: User, challenged: FakeRequest
     ) -> None:
         shown = factor.challenge(challenged.follow(SECOND_FACTOR_PATH, form={"code": HOSTILE}), ada)
-        assert isinstance(shown, Markup), "challenge() gives markupsafe.Markup"
+        assert isinstance(shown, Markup), "challenge() must return markupsafe.Markup"
         assert "<form" not in shown
         assert "<button" not in shown
         assert HOSTILE not in shown, "input is repeated unescaped"
 
-    # -- who has it ----------------------------------------------------------------------------------
+    # -- enrollment ----------------------------------------------------------------------------------
 
     def test_only_enrolled_users_have_it(
         self, factor: SecondFactor, ada: User, fake_users: MemoryUsers
     ) -> None:
-        assert factor.is_enrolled(ada), "enrol() did not enrol Ada"
-        assert not factor.is_enrolled(fake_users.create("bob@example.com")), "everybody is enrolled"
+        assert factor.is_enrolled(ada), "enrol() did not enroll Ada"
+        assert not factor.is_enrolled(fake_users.create("bob@example.com")), "every user is enrolled"
 
     @pytest.mark.requirement("SECURITY-19")
     def test_users_without_it_cannot_prove_it(

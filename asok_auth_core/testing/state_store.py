@@ -34,13 +34,13 @@ OpenStore = Callable[..., StateStore]
 
 
 class StateStoreContract:
-    """Inherit, and give the fixture ``open_store``: a picklable function or ``functools.partial``
-    that opens the store, on the same place each time."""
+    """Inherit, and define the fixture ``open_store``: a picklable function or ``functools.partial``
+    that opens the same store each time."""
 
     takes_clock: ClassVar[bool] = True
-    """``open_store(clock=…)`` is possible. If not, tests of time really wait, a few seconds in all."""
+    """Whether ``open_store`` accepts ``clock=…``. If not, tests of expiry wait for a few seconds."""
     shared: ClassVar[bool] = True
-    """Stores opened by other processes see the same state. Only a store in memory says False."""
+    """Stores opened by other processes see the same state. False only for a store in memory."""
     processes: ClassVar[int] = 4
     secrets: ClassVar[int] = 50
     """How many secrets all processes compete for, of each kind."""
@@ -51,7 +51,7 @@ class StateStoreContract:
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        raise NotImplementedError("give a fixture open_store that returns a function opening your store")
+        raise NotImplementedError("define a fixture open_store that returns a function opening your store")
 
     @pytest.fixture
     def clock(self) -> FrozenClock:
@@ -87,7 +87,7 @@ class StateStoreContract:
         assert store.take(unique + "put") == store.take(unique + "add") == value
 
     def test_keys_are_any_text(self, store: StateStore, unique: str) -> None:
-        """Each is a key of its own: no case folding, trimming, normalising, patterns or separators."""
+        """Each is a key of its own: no case folding, trimming, normalization, patterns or separators."""
         odd = ["k ", " k", "k\0", "k\n", "{k}", "k/../k", "'; --", "é", "e\u0301"]
         keys = [unique + key for key in ["k", "K", "*", "?", "%", "_", *odd]]
         keys.append(unique + "x" * (1024 - len(unique)))

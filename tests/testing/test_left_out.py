@@ -37,7 +37,7 @@ class TestStateStore:
     open_store = StateStoreContract.open_store
 
     def test_a_missing_fixture_is_named(self, request: pytest.FixtureRequest) -> None:
-        with pytest.raises(NotImplementedError, match="give a fixture open_store"):
+        with pytest.raises(NotImplementedError, match="define a fixture open_store"):
             request.getfixturevalue("open_store")
 
 
@@ -45,7 +45,7 @@ class TestCredentialStore:
     open_store = CredentialStoreContract.open_store
 
     def test_a_missing_fixture_is_named(self, request: pytest.FixtureRequest) -> None:
-        with pytest.raises(NotImplementedError, match="give a fixture open_store"):
+        with pytest.raises(NotImplementedError, match="define a fixture open_store"):
             request.getfixturevalue("open_store")
 
 
