@@ -51,7 +51,7 @@ _wheels: list[str] = []
 
 
 def wheels(session: nox.Session) -> list[str]:
-    """Wheels of core and all plugins, built once a run from a copy without left-overs."""
+    """Wheels of core and all plugins, built once per run from a copy without leftovers."""
     if not _wheels:
         session.install(*BUILD_ONLY)
         out = Path(session.cache_dir) / "wheels"
@@ -223,7 +223,7 @@ def minimums(session: nox.Session) -> None:
 def lowest_versions() -> list[str]:
     """``name==lower bound`` for each dependency of core and plugins; of two bounds the higher holds.
 
-    Raises ValueError for a dependency without a lower bound: nobody knows what it works with.
+    Raises ValueError for a dependency without a lower bound: the versions it works with are unknown.
     """
     projects = [nox.project.load_toml(f / "pyproject.toml")["project"] for f in (ROOT, *PLUGINS)]
     own = {project["name"] for project in projects}
@@ -240,7 +240,7 @@ def lowest_versions() -> list[str]:
 
 @nox.session
 def contracts(session: nox.Session) -> None:
-    """The contract suites: every plugin of ours green, every seeded fault red."""
+    """The contract suites: all our plugins pass, every seeded fault fails."""
     install_all(session, "test")
     session.run(
         "pytest", "-k", "contract or mutant or unsafe or fault", "-v", "--no-header", *session.posargs
@@ -288,7 +288,7 @@ def thirdparty(session: nox.Session) -> None:
 
 
 def install_wheels(session: nox.Session, folders: list[str]) -> None:
-    """Build each folder into a wheel, from a copy, and install them all as an index would give them."""
+    """Build each folder into a wheel, from a copy, and install them all as from an index."""
     session.install(*BUILD_ONLY)
     out = Path(session.create_tmp()) / "wheels"
     shutil.rmtree(out, ignore_errors=True)

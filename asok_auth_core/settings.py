@@ -105,8 +105,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     require_2fa: bool | Policy = False
     """False: optional. True: for every user. A pattern: for users whose permissions match it."""
     trusted_device: Annotated[int, Meta(ge=0)] = 0
-    """Seconds for which a browser the user marked as trusted is not asked for the second factor
-    again; 0: it is asked for at each login."""
+    """Seconds for which a browser that the user trusts skips the second factor; 0: every login needs it."""
     token_revocation: Literal["checked", "stateless"] = "checked"  # noqa: S105 - not a password
     providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""

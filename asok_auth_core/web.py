@@ -84,7 +84,7 @@ class WebRequest(ABC):
     verified_email: str | None = None
     """The email address this request has verified, so that a login that follows can record it."""
     verified_by: str | None = None
-    """The login method that verified it."""
+    """The login method that verified ``verified_email``."""
     wanted_url: str | None = None
     """The checked URL to go to after the login; for an app's own ``request.login(user)``."""
     scopes: tuple[str, ...] | None = None

@@ -92,7 +92,7 @@ def median_seconds(call: Callable[[], object], rounds: int = 15) -> float:
 
 
 def side_by_side(calls: dict[str, Callable[[], object]], rounds: int = 41) -> dict[str, float]:
-    """Like :func:`median_seconds`, but interleave the calls, so that other load affects all alike."""
+    """Like :func:`median_seconds`, but interleave the calls, so that other load affects all equally."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():

@@ -1,7 +1,7 @@
 """Measure signing and verifying tokens, and compare with other libraries.
 
 Every round measures each library briefly, in CPU time. The table shows the median over the rounds
-and the median of the ratios within a round, so that other load on the machine affects all alike.
+and the median of the ratios within a round, so that other load on the machine affects all equally.
 
     python benchmarks/tokens.py [--rounds N] [--revoked N]
 """
@@ -175,7 +175,7 @@ def sign_and_verify(app: Asok, tokens: ApiTokens, rounds: int) -> None:
         rounds,
     )
     first = table("Verify, the first time (HMAC-SHA256)", found, "floor")
-    ours_first = table("The same, in units of ours", found, "asok-auth-core")
+    ours_first = table("The same, relative to asok-auth-core", found, "asok-auth-core")
     verdict(f"<= 1.6 x the floor: {first['asok-auth-core']:.2f}", first["asok-auth-core"] <= 1.6)
     verdict(f">= 6 x faster than PyJWT: {ours_first['PyJWT']:.1f}", ours_first["PyJWT"] >= 6)
     verdict(

@@ -16,8 +16,8 @@ HEAD = """# Hook reference
 <!-- Written by tools/hook_reference.py from asok_auth_core/hookspecs.py; change it there. -->
 
 All hooks of the plugin API, in the order of `asok_auth_core/hookspecs.py`. A function may omit arguments it
-does not need. Returning None always means "nothing". *Registration* hooks run once, at startup; *request*
-hooks run as described; *tools* hooks are called by the command line.
+does not need. None always means "nothing from this plugin". *Registration* hooks run once, at startup;
+*request* hooks run as described; *tools* hooks are called by the command line.
 
 | hook | when | if it raises |
 |---|---|---|

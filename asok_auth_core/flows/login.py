@@ -133,9 +133,9 @@ def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: I
         reason, plugin = "This account is disabled.", "asok_auth_core"
     else:
         attempt = LoginAttempt(user, method, request.client_ip, auth.clock(), identity)
-        refusal = auth.plugins.before_login(attempt, on_error=_log_hook_error)
-        if refusal is not None:
-            plugin, reason = refusal
+        rejection = auth.plugins.before_login(attempt, on_error=_log_hook_error)
+        if rejection is not None:
+            plugin, reason = rejection
     if reason is not None:
         auth.events.emit(
             "login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin

@@ -1,6 +1,6 @@
 """The state of provider logins in progress: bound to the browser, single-use.
 
-:func:`keep` gives the browser a cookie with a random secret. The record is in the StateStore under
+:func:`keep` sets a cookie with a random secret. The record is in the StateStore under
 a digest of state *and* secret, so both are needed to find it: another browser that opens the
 callback URL can neither finish the login nor use it up. Code verifier and nonce are derived from the
 same secret; the record is useless to anyone who reads the store.

@@ -43,7 +43,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict and its reasons. ``str()`` gives it as text for developers.
+    """A verdict and its reasons. ``str()`` returns it as text for developers.
 
     ``grant`` is the most specific grant that matches, from ``plugin``. If it
     is denied nevertheless, ``rejected_by`` and ``denial`` are the plugin that denied it and its reason,

@@ -61,7 +61,7 @@ class Document(Generic[T]):
         return self._value
 
     def newer(self, than: T) -> T:
-        """A document newer than ``than``, if the limit allows a fetch; else the last one."""
+        """Fetch a document newer than ``than`` if the limit allows it; else the last one."""
         with self._lock:
             if self._value is not than and self._value is not None:
                 return self._value

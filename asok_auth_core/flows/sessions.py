@@ -33,8 +33,8 @@ def lacks_factor(auth: Auth, session: Session, user: User) -> bool:
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict) or record.get("factor") is not None:
         return False
-    began = user if record.get("user") == str(user.id) else auth.users.by_id(str(record.get("user")))
-    return began is None or second_factor_required(auth, began)
+    owner = user if record.get("user") == str(user.id) else auth.users.by_id(str(record.get("user")))
+    return owner is None or second_factor_required(auth, owner)
 
 
 def end_other_sessions(auth: Auth, request: WebRequest) -> User:

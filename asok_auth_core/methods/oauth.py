@@ -49,7 +49,7 @@ class OAuthMethod(LoginMethod):
         return self.buttons(request, safe_next(request.query.get("next")))
 
     def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
-        """A button for each provider, each a form of its own with method POST."""
+        """A button for each provider, each in its own POST form."""
         return fragment(
             self._auth, request, "auth/oauth_buttons.html", providers=self.enabled, next_url=next_url or ""
         )

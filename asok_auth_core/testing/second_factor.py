@@ -169,7 +169,7 @@ class SecondFactorContract:
         for _ in range(3):
             browser = _challenged(factor, ada)
             form = self.proof(auth, auth_parts, ada)
-            assert form not in used, "proof() gave the same one again"
+            assert form not in used, "proof() returned the same proof twice"
             assert _proves(factor, browser.follow(SECOND_FACTOR_PATH, form=form), ada)
             used.append(form)
             for old in used:

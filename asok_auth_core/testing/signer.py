@@ -88,7 +88,7 @@ class SignerContract:
         jwk = self.signer(MATERIAL).public_jwk()
         if jwk is not None:
             secret = {"d", "p", "q", "dp", "dq", "qi", "k", "oth"} & set(jwk)
-            assert not secret, f"public_jwk() gives away {secret}"
+            assert not secret, f"public_jwk() reveals {secret}"
             assert jwk.get("kty") in ("OKP", "EC", "RSA"), "a symmetric key has no public half"
             assert jwk != self.signer(OTHER).public_jwk()
 

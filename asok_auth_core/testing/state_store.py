@@ -87,7 +87,7 @@ class StateStoreContract:
         assert store.take(unique + "put") == store.take(unique + "add") == value
 
     def test_keys_are_any_text(self, store: StateStore, unique: str) -> None:
-        """Each is a key of its own: no case folding, trimming, normalization, patterns or separators."""
+        """Different keys: no case folding, trimming, normalization, patterns or separators."""
         odd = ["k ", " k", "k\0", "k\n", "{k}", "k/../k", "'; --", "é", "e\u0301"]
         keys = [unique + key for key in ["k", "K", "*", "?", "%", "_", *odd]]
         keys.append(unique + "x" * (1024 - len(unique)))

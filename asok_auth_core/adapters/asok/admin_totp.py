@@ -1,4 +1,4 @@
-"""The second factors that Asok's Admin keeps in the user table, for importing them."""
+"""Read the second factors that Asok's Admin keeps in the user table, to import them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class AdminTotp:
         return int(self._engine.execute(sql, (True,))[0]["n"])
 
     def enrolments(self) -> Iterator[AdminEnrolment]:
-        """One per user, ordered by user id. Rows may change meanwhile."""
+        """One record per user, ordered by user id. Rows may change during the iteration."""
         last = -1
         sql = (
             f"SELECT id, totp_secret, backup_codes FROM {self._users.model._table} "  # noqa: S608

@@ -25,7 +25,7 @@ R = TypeVar("R")
 def requires(permission: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Run a handler only if the current user holds ``permission``.
 
-    Otherwise it raises LoginRequired (401) if nobody is logged in, else PermissionDenied (403); both
+    Otherwise it raises LoginRequired (401) without a user, else PermissionDenied (403); both
     become a page, or JSON below ``/api``. Raises ValueError at once if ``permission`` is malformed.
     An ``async`` handler stays async, and the check does not block the event loop.
     """
@@ -44,7 +44,7 @@ def requires(permission: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def requires_recent_login(handler: Callable[P, R]) -> Callable[P, R]:
     """Run a handler only if the user completed a full login within ``AUTH["RECENT_LOGIN"]``.
 
-    Otherwise it raises LoginRequired (401) if nobody is logged in, else RecentLoginRequired (403),
+    Otherwise it raises LoginRequired (401) without a user, else RecentLoginRequired (403),
     with a way to log in again. An ``async`` handler stays async, and the check does not block the
     event loop.
     """

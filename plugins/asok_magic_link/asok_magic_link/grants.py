@@ -86,7 +86,7 @@ class Grants:
 
         The caller limits attempts. Raises CredentialRejected.
         """
-        digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalise_code(code))
+        digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalize_code(code))
         found = (self._state.get(f"magic:code:{digest}") for digest in digests)
         grant = next((raw for raw in found if raw is not None), None)
         if grant is None:
@@ -115,7 +115,7 @@ class Grants:
         return grant
 
 
-def normalise_code(text: str) -> str:
+def normalize_code(text: str) -> str:
     """Return a typed code as issued: upper case, without spaces and dashes."""
     return "".join(sign for sign in text[:64].upper() if sign not in " -\u2010\u2011\u2012\u2013\u2014\t")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asok_magic_link.grants import ALPHABET, CODE_LENGTH, Grants, LinkClaims, normalise_code
+from asok_magic_link.grants import ALPHABET, CODE_LENGTH, Grants, LinkClaims, normalize_code
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,7 +183,7 @@ def test_codes_are_well_formed_and_uniformly_distributed(clock: FrozenClock) -> 
 @given(st.text(max_size=200))
 def test_any_text_as_a_code_is_rejected_without_an_error(text: str) -> None:
     grants = make_grants(FrozenClock())
-    assert len(normalise_code(text)) <= 3 * 64
+    assert len(normalize_code(text)) <= 3 * 64
     with pytest.raises(CredentialRejected):
         grants.take_code(ADA, text)
 
