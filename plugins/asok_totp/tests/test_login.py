@@ -92,7 +92,7 @@ def test_a_clock_an_hour_off_is_told_to_be_checked(site) -> None:
     )
     answer = site.answer(request)
     assert answer.status == 400
-    assert "check that the clock" in answer.body
+    assert "sets its clock automatically" in answer.body
     assert 'role="alert"' in answer.body
 
 
