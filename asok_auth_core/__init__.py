@@ -1,4 +1,4 @@
-"""Authentication for the Asok web framework in which every way to log in is a plugin.
+"""Authentication for the Asok web framework; every login method is a plugin.
 
 The public names below are loaded when they are first used, so that the engine can be imported
 without a web framework.

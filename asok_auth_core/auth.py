@@ -1,4 +1,4 @@
-"""The parts of one app's authentication, assembled once at start-up and handed to plugins."""
+"""The parts of one app's authentication, assembled once at startup and handed to plugins."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class LoginMethod(ABC):
     def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
         """Its buttons for one of the app's own pages, leading to ``next_url`` after the login.
 
-        ``next_url`` is checked already. Empty if it has none.
+        The caller has checked ``next_url``. Empty if the method has no buttons.
         """
         return Markup()
 
@@ -215,20 +215,21 @@ class LoginMethod(ABC):
         return ()
 
     def authenticate(self, request: WebRequest) -> User | None:
-        """The user that this request authenticates by itself (a bearer token); None: no such proof.
+        """The user authenticated by the request itself (a bearer token), or None.
 
         Called when a request's user is first needed, before the session is read. Raises
-        :class:`~asok_auth_core.errors.AuthError` if a proof was given and is invalid: then no user is
-        logged in, whatever the session says.
+        :class:`~asok_auth_core.errors.AuthError` if there is a credential and it is invalid: then no
+        user is logged in, whatever the session says.
         """
         return None
 
     @property
     def api(self) -> object | None:
-        """What ``request.auth.<name>`` gives: an object whose public methods take the request first.
+        """The object behind ``request.auth.<name>``.
 
-        The adapter hands them a :class:`~asok_auth_core.web.WebRequest` and adds an awaitable
-        twin with an ``a`` in front to each.
+        Its public methods take the request first. The adapter passes them a
+        :class:`~asok_auth_core.web.WebRequest` and adds an awaitable twin of each, such as ``asend``
+        for ``send``.
         """
         return None
 
@@ -258,14 +259,14 @@ class SecondFactor(ABC):
 
     @abstractmethod
     def verify(self, request: WebRequest, user: User) -> bool:
-        """True if the form that was sent proves the factor. Must accept each proof only once.
+        """True if the submitted form proves the factor. Must accept each proof only once.
 
-        False rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message
-        the user reads. The caller limits attempts, per account and per client IP.
+        False rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message is
+        shown to the user. The caller limits attempts, per account and per client IP.
         """
 
     def routes(self) -> Iterable[Route]:
-        """Pages to enrol and manage it; by convention below ``/auth/<name>/``."""
+        """Pages to enroll and manage it; by convention below ``/auth/<name>/``."""
         return ()
 
     def account_block(self, request: WebRequest) -> Markup | None:
@@ -274,5 +275,5 @@ class SecondFactor(ABC):
 
     @property
     def api(self) -> object | None:
-        """What ``request.auth.<name>`` gives; as for :class:`LoginMethod`."""
+        """The object behind ``request.auth.<name>``; as for :class:`LoginMethod`."""
         return None

@@ -58,7 +58,7 @@ TokenCode = Literal["token_malformed", "token_signature", "token_revoked"]
 
 - ``token_malformed``: not a token this key ring writes (size, alphabet, parts, header, claims);
 - ``token_signature``: no trusted key made its signature;
-- ``token_revoked``: it was revoked, or its user may not log in.
+- ``token_revoked``: it was revoked, or its user is not allowed to log in.
 """
 
 
@@ -88,7 +88,7 @@ SealCode = Literal["seal_broken", "seal_key_retired"]
 
 
 class SealError(AuthError):
-    """A sealed secret does not open, so nothing is granted; ``code`` says why."""
+    """A sealed secret cannot be opened, so nothing is granted; ``code`` says why."""
 
     code = "seal"
     status = 503
@@ -102,7 +102,7 @@ class SealError(AuthError):
 
 
 class StoreError(AuthError):
-    """A store could not do what was asked. Callers fail closed: nothing is granted."""
+    """A store operation failed. Callers fail closed: nothing is granted."""
 
     code = "store"
     status = 503
@@ -142,7 +142,7 @@ class MailTemporary(MailError):
 
 
 class MailPermanent(MailError):
-    """Delivery fails however often it is tried (5xx reply, rejected login)."""
+    """Delivery fails and a retry would not help (5xx reply, rejected login)."""
 
     code = "mail_permanent"
 
@@ -178,7 +178,7 @@ class CredentialRejected(LoginError):
 
 
 class SecondFactorRequired(LoginError):
-    """The first factor was right; the second is still missing. ``location`` is where to give it."""
+    """The first factor was verified; the second is needed, on the page ``location``."""
 
     code = "second_factor_required"
     status = 401
@@ -267,10 +267,10 @@ OAuthCode = Literal[
 - ``oauth_unavailable``: the provider does not answer, is too slow, or has a server error;
 - ``oauth_reply_too_large``: the provider's reply is larger than any honest one;
 - ``oauth_redirected``: the provider redirected a call that carries a secret; it was not followed;
-- ``oauth_reply``: the reply is not the JSON that was asked for;
+- ``oauth_reply``: the reply is not the expected JSON;
 - ``oauth_token_refused``: the token endpoint answered with an error, with whatever HTTP status;
 - ``oauth_discovery``: the discovery document lacks something or names another issuer;
-- ``oauth_subject``: the provider did not say who the user is, or said it twice and differently;
+- ``oauth_subject``: the provider did not identify the user, or named two different users;
 - ``oauth_address_unproved``: the provider gave no email address, or did not verify it;
 - ``oauth_link_required``: an account with this unverified email address exists: log in first;
 - ``oauth_identity_taken``: this identity belongs to another account of the app;
@@ -293,7 +293,7 @@ _OAUTH_STATUS: dict[str, int] = {
 
 
 class OAuthError(LoginError):
-    """A login with a provider failed; ``code`` says why, and gives the status."""
+    """A login with a provider failed; ``code`` says why and determines the status."""
 
     code = "oauth"
     status = 400
@@ -305,7 +305,7 @@ class OAuthError(LoginError):
 
 
 class OAuthDenied(OAuthError):
-    """The user cancelled at the provider (``error=access_denied``)."""
+    """The user canceled at the provider (``error=access_denied``)."""
 
     code = "oauth_denied"
     status = 403

@@ -1,4 +1,4 @@
-"""Events: what happened, told to every observer and written to the log.
+"""Events, reported to every observer and written to the log.
 
 Created before anything that emits, so that stores, mail and flows can all report what they do.
 """

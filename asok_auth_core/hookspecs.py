@@ -5,7 +5,7 @@ through the entry point group ``asok_auth``, or passed by hand: ``AuthExtension(
 A function may leave out arguments it does not need. Return the iterable or mapping that the
 signature names; None always means "nothing from this plugin".
 
-*Registration* hooks run once, at start-up. *Request* hooks run when the docstring says so. Each
+*Registration* hooks run once, at startup. *Request* hooks run when the docstring says so. Each
 docstring states the failure policy: what happens if your function raises.
 """
 
@@ -52,14 +52,14 @@ class PluginManifest:
     settings: type[msgspec.Struct] | None = None
 
 
-# -- registration: called once, at start-up -----------------------------------------------------
+# -- registration: called once, at startup -----------------------------------------------------
 
 
 @hookspec
 def asok_auth_providers(settings: Settings) -> Iterable[OAuth2Provider] | None:
     """OAuth and OpenID providers users can log in with.
 
-    Called at start-up. If two plugins return the same name, the second one is quarantined.
+    Called at startup. If two plugins return the same name, the second one is quarantined.
     If it raises: the plugin is quarantined; the others are loaded.
     """
 
@@ -68,7 +68,7 @@ def asok_auth_providers(settings: Settings) -> Iterable[OAuth2Provider] | None:
 def asok_auth_signers(settings: Settings) -> Mapping[str, Callable[[bytes], Signer]] | None:
     """Token signers: JWS algorithm name to a factory that takes 32 bytes of key material.
 
-    Called at start-up. If it raises: quarantined; start-up fails if ``AUTH["SIGNER"]`` is then
+    Called at startup. If it raises: quarantined; startup fails if ``AUTH["SIGNER"]`` is then
     missing.
     """
 
@@ -79,7 +79,7 @@ def asok_auth_mail_transports(
 ) -> Mapping[str, Callable[[], MailTransport]] | None:
     """Mail transports: name, as in ``AUTH["MAIL_TRANSPORT"]``, to a factory.
 
-    Called at start-up; only the chosen factory is called. If it raises: quarantined; start-up
+    Called at startup; only the chosen factory is called. If it raises: quarantined; startup
     fails if the chosen transport is then missing.
     """
 
@@ -90,8 +90,8 @@ def asok_auth_state_stores(
 ) -> Mapping[str, Callable[[str], StateStore]] | None:
     """State stores: URL scheme to a factory that takes the whole URL.
 
-    Called at start-up; only the factory of the scheme in ``AUTH["STATE_STORE"]`` is called. If it
-    raises: quarantined; start-up fails if the chosen scheme is then missing.
+    Called at startup; only the factory of the scheme in ``AUTH["STATE_STORE"]`` is called. If it
+    raises: quarantined; startup fails if the chosen scheme is then missing.
     """
 
 
@@ -99,7 +99,7 @@ def asok_auth_state_stores(
 def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod] | None:
     """Login methods: a name under ``request.auth``, pages, a block on the login page.
 
-    A name consists of lowercase letters, digits and ``_``. Called at start-up, after stores, keys
+    A name consists of lowercase letters, digits and ``_``. Called at startup, after stores, keys
     and mail are ready. If it raises: quarantined.
     """
 
@@ -108,7 +108,7 @@ def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod] | None:
 def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor] | None:
     """Second factors. Their names follow the same rule as those of login methods.
 
-    Called at start-up. If it raises: start-up fails, because logins would otherwise skip the factor.
+    Called at startup. If it raises: startup fails, because logins would otherwise skip the factor.
     """
 
 

@@ -154,7 +154,7 @@ class Plugins:
         return None
 
     def event(self, event: Event) -> None:
-        """Tell every observer; one that raises is logged and changes nothing."""
+        """Notify every observer; one that raises is logged and changes nothing."""
         for plugin, call in self.registry.callers(hookspecs.asok_auth_event):
             try:
                 call(event=event)

@@ -49,7 +49,7 @@ class OAuth2Provider:
     def identity(self, claims: Claims, fetch: Fetch) -> Identity:
         """The identity in this profile.
 
-        ``claims.subject("id")`` gives the permanent id, or rejects the profile. ``email_verified``
+        ``claims.subject("id")`` returns the permanent id, or rejects the profile. ``email_verified``
         may be True only if the provider says so with the boolean ``true``. ``fetch`` makes a second call.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement identity().")

@@ -1,6 +1,6 @@
 """Finds plugins, checks them, and quarantines broken ones with the reason.
 
-Entry points are loaded one at a time, so one that cannot be imported costs only itself.
+Entry points are loaded one at a time, so one that cannot be imported affects no other.
 """
 
 from __future__ import annotations

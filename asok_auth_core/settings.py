@@ -1,4 +1,4 @@
-"""``AUTH`` and ``ASOK_AUTH_*``: read once at start-up, typed, and rejected with a clear message.
+"""``AUTH`` and ``ASOK_AUTH_*``: read once at startup, typed, with clear error messages.
 
 ``app.config["AUTH"]`` is a mapping with the upper-case keys below. Each key can be given in the
 environment as ``ASOK_AUTH_<KEY>`` instead, a key of a section as ``ASOK_AUTH_<SECTION>__<KEY>``;
@@ -61,7 +61,7 @@ class AppConfig(
     kw_only=True,
     rename={"debug": "DEBUG", "url": "APP_URL", "root": "ROOT_DIR", "oauth_providers": "OAUTH_PROVIDERS"},
 ):
-    """What the core reads of the app's own configuration, outside ``AUTH``."""
+    """The settings that the core reads from the app's configuration outside ``AUTH``."""
 
     shown = ("debug", "url", "root")
 
@@ -160,7 +160,7 @@ def read(
     """Settings from the app's configuration and the environment.
 
     ``sections`` are the plugins' keys under ``AUTH`` and the structs their values must fit. With
-    ``tolerate_sections`` an unknown key whose value is a mapping is passed over: its plugin may be
+    ``tolerate_sections`` an unknown key whose value is a mapping is ignored: its plugin may be
     quarantined. Raises SettingError.
     """
     given = config.get("AUTH") or {}
@@ -197,7 +197,7 @@ def _from_environment(
     sections: Mapping[str, type[msgspec.Struct]],
     tolerate_sections: bool,
 ) -> None:
-    """Put what ``variable`` says into ``values``."""
+    """Store the value of the environment ``variable`` in ``values``."""
     key, _, inner = variable.removeprefix(ENV_PREFIX).partition("__")
     if key not in _CORE and key not in sections:
         if tolerate_sections and inner:
@@ -265,7 +265,7 @@ def _asok_mail(config: Mapping[str, object], environ: Mapping[str, str]) -> dict
 def secrets(config: Mapping[str, object], environ: Mapping[str, str], *, debug: bool) -> tuple[bytes, ...]:
     """``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``, newest first, as bytes.
 
-    The fallbacks may stand in the environment, where Asok puts what it finds in ``.env``.
+    The fallbacks can be in the environment, into which Asok loads ``.env``.
 
     Raises SettingError if the first is missing, or one is shorter than 32 bytes outside DEBUG.
     """

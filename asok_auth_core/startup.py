@@ -1,4 +1,4 @@
-"""Puts the parts together once, when an app starts: settings, plugins, keys, stores, mail, methods."""
+"""Assemble the parts once, when an app starts: settings, plugins, keys, stores, mail, methods."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def start(
 ) -> Auth:
     """One app's authentication from its configuration.
 
-    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
+    ``root`` is the app's folder; ``plugins`` are used in addition to the installed ones;
     ``roles`` is the plugin that reads the framework's user model.
     Raises ConfigurationError or StoreUnavailable with what to do about it.
     """
@@ -109,7 +109,7 @@ def _overrides(root: Path) -> Path:
 
 
 def _chosen(key: str, wanted: str, offered: Mapping[str, T], registry: PluginRegistry) -> T:
-    """The offer named ``wanted``. Raises SettingError naming the others and the broken plugins."""
+    """The factory named ``wanted``. Raises SettingError naming the others and the broken plugins."""
     if wanted in offered:
         return offered[wanted]
     sentences = [

@@ -9,10 +9,10 @@ from typing import ClassVar, Literal, Protocol
 import msgspec
 
 Clock = Callable[[], float]
-"""Seconds since the epoch, as ``time.time`` gives them. Passed in, so that tests own time."""
+"""Seconds since the epoch, like ``time.time``. Passed in, so that tests control time."""
 
 Random = Callable[[int], bytes]
-"""``n`` bytes from a cryptographic source, as ``secrets.token_bytes`` gives them."""
+"""``n`` bytes from a cryptographic source, like ``secrets.token_bytes``."""
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 

@@ -62,7 +62,7 @@ def asok_auth(folder: Path, *arguments: str, secret: str = SECRET) -> subprocess
     )
 
 
-def test_doctor_stops_a_deploy_and_says_what_to_do(tmp_path: Path) -> None:
+def test_doctor_fails_and_prints_remedies(tmp_path: Path) -> None:
     write_app(
         tmp_path,
         {
@@ -96,7 +96,7 @@ def test_doctor_reports_an_app_that_cannot_start(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_plugins_of_an_app_with_a_broken_one(tmp_path: Path) -> None:
+def test_plugins_shows_a_broken_plugin(tmp_path: Path) -> None:
     before = (
         "import types\nfrom asok_auth_core import hookimpl\n"
         "odd = types.ModuleType('odd')\n"
@@ -122,7 +122,7 @@ def test_plugins_of_an_app_with_a_broken_one(tmp_path: Path) -> None:
         ("wsgi", "module:attribute"),
     ],
 )
-def test_an_app_that_is_not_there_is_said_plainly(tmp_path: Path, app: str, said: str) -> None:
+def test_a_missing_app_is_reported_plainly(tmp_path: Path, app: str, said: str) -> None:
     write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}})
     run = asok_auth(tmp_path, "plugins", "--app", app)
     assert run.returncode == 1
@@ -137,7 +137,7 @@ def test_a_missing_import_inside_the_app_is_not_hidden(tmp_path: Path) -> None:
     assert "a_library_that_is_not_there" in run.stderr
 
 
-def test_without_an_app_it_lists_what_is_installed(tmp_path: Path) -> None:
+def test_without_an_app_installed_plugins_are_listed(tmp_path: Path) -> None:
     run = asok_auth(tmp_path, "plugins")
     assert run.returncode == 0, run.stderr
     assert "no app was loaded" in run.stdout
@@ -152,7 +152,7 @@ def test_without_an_app_it_lists_what_is_installed(tmp_path: Path) -> None:
         (["doctor", "--app"], ["--app", "doctor"]),
     ],
 )
-def test_the_app_may_be_named_anywhere(given: list[str], ordered: list[str]) -> None:
+def test_the_app_option_works_in_any_position(given: list[str], ordered: list[str]) -> None:
     assert cli._app_first(given) == ordered
 
 
@@ -173,7 +173,7 @@ class Clumsy:
         raise RuntimeError("no command today")
 
 
-def test_commands_of_plugins_are_mounted_and_a_failing_one_is_named(
+def test_plugin_commands_are_mounted_and_a_failing_one_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     registry = PluginRegistry()
@@ -186,7 +186,7 @@ def test_commands_of_plugins_are_mounted_and_a_failing_one_is_named(
     assert "no command today" in captured.err
 
 
-def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert ended.value.code in (0, None)
@@ -200,13 +200,13 @@ def doctor(monkeypatch: pytest.MonkeyPatch, auth: Auth, *arguments: str) -> tupl
     return ended.exit_code, ended.stdout
 
 
-def test_doctor_has_nothing_to_say_of_a_sound_app(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_nothing_in_a_sound_app(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "CHECKS", ())
     assert doctor(monkeypatch, auth, "--strict") == (0, "No problems found.\n")
 
 
 @pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--strict",), 1)], ids=["plain", "strict"])
-def test_doctor_lets_warnings_pass_unless_it_is_strict(
+def test_doctor_fails_on_warnings_only_if_strict(
     auth: Auth, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
 ) -> None:
     def note(auth: Auth) -> list[Finding]:
@@ -223,7 +223,7 @@ def test_doctor_lets_warnings_pass_unless_it_is_strict(
     ]
 
 
-def test_a_command_can_be_tried_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_can_be_invoked_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin's test mounts its command in a Typer of its own, without our options."""
     alone = typer.Typer()
 
@@ -236,7 +236,7 @@ def test_a_command_can_be_tried_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         CliRunner().invoke(alone, catch_exceptions=False)
 
 
-def test_without_a_plugin_it_says_how_to_get_one(
+def test_without_a_plugin_it_prints_how_to_create_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -247,11 +247,11 @@ def test_without_a_plugin_it_says_how_to_get_one(
     assert "No plugin is installed. Try: pip install asok-magic-link" in capsys.readouterr().out
 
 
-def test_every_hook_has_a_kind() -> None:
+def test_every_hook_belongs_to_a_kind() -> None:
     assert sorted(plugins_command.KINDS) == sorted(HOOKS)
 
 
-def test_a_listing_never_stops_at_a_broken_plugin() -> None:
+def test_a_broken_plugin_never_stops_the_listing() -> None:
     found = PluginRegistry(strict=True, inventory=True)
     found.discover([EntryPoint("gone", "no_such_module_anywhere", "asok_auth")])
     [info] = found.infos

@@ -109,7 +109,7 @@ def code(mail: str) -> str:
     return re.search(r"\b([2-9A-Z]{4}-[2-9A-Z]{4})\b", mail)[1]  # type: ignore[index]
 
 
-def test_magic_link(visitor: Visitor) -> None:
+def test_the_demo_logs_in_by_magic_link(visitor: Visitor) -> None:
     mail = ask(visitor, "ada@example.org")
     for method in ("GET", "GET", "GET", "HEAD"):
         assert visitor.open(link(mail), method).status_code == 200
@@ -122,7 +122,7 @@ def test_magic_link(visitor: Visitor) -> None:
     assert "already used" in again.text
 
 
-def test_code_in_another_browser(url: str, visitor: Visitor) -> None:
+def test_the_demo_logs_in_by_code_in_another_browser(url: str, visitor: Visitor) -> None:
     mail = ask(visitor, "grace@example.org")
     other = Visitor(url)
     other.open("/auth/magic/code")
@@ -135,7 +135,7 @@ def test_code_in_another_browser(url: str, visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("provider", ["google", "github"])
-def test_providers(visitor: Visitor, provider: str) -> None:
+def test_the_demo_logs_in_with_each_provider(visitor: Visitor, provider: str) -> None:
     visitor.open("/auth/login")
     page = visitor.press(f"/auth/{provider}/login")
     assert page.status_code == 200
@@ -146,7 +146,7 @@ def test_providers(visitor: Visitor, provider: str) -> None:
     assert visitor.user is not None
 
 
-def test_a_page_that_asks_for_a_permission(visitor: Visitor) -> None:
+def test_the_demo_protects_a_page_by_permission(visitor: Visitor) -> None:
     assert visitor.open("/editors").status_code == 401
     mail = ask(visitor, "linus@example.org")
     visitor.open(link(mail))

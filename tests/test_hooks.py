@@ -55,7 +55,7 @@ def test_each_hook_is_documented_with_its_exact_signature(name: str) -> None:
     assert re.sub(r"\s", "", f"{name}({parameters})->{signature.return_annotation}") in plain
 
 
-def test_the_file_plugin_authors_read_is_short() -> None:
+def test_hookspecs_is_short() -> None:
     assert len((ROOT / "asok_auth_core" / "hookspecs.py").read_text().splitlines()) <= 250
 
 
@@ -129,7 +129,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, frozenset[str]]:
     return seen
 
 
-def test_every_hook_is_seen_called_with_what_it_promises(
+def test_every_hook_is_called_as_documented(
     called: dict[str, frozenset[str]], make_auth: Callable[..., Auth], fake_users: MemoryUsers
 ) -> None:
     auth = make_auth(plugins=(Probe(),))

@@ -1,4 +1,4 @@
-"""The transport against servers that misbehave, on loopback (SECURITY 13, 30)."""
+"""The HTTP transport against misbehaving servers on loopback."""
 
 from __future__ import annotations
 
@@ -100,8 +100,9 @@ def test_connections_are_reused(server: Server, transport: Transport) -> None:
     assert len({client for _, _, _, client in server.seen}) == 1
 
 
+@pytest.mark.requirement("SECURITY-13")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_13_redirects_are_not_followed(server: Server, transport: Transport, status: int) -> None:
+def test_redirects_are_not_followed(server: Server, transport: Transport, status: int) -> None:
     server.scripts = [reply(status, b"", ("Location", f"{server.url}/elsewhere"))]
     for form in (None, {"client_secret": "x"}):
         with raises_code("oauth_redirected"):
@@ -109,8 +110,9 @@ def test_13_redirects_are_not_followed(server: Server, transport: Transport, sta
     assert {path for _, path, _, _ in server.seen} == {"/token"}
 
 
+@pytest.mark.requirement("SECURITY-13")
 @pytest.mark.parametrize("packed", [False, True])
-def test_13_a_huge_reply_is_cut_off(server: Server, transport: Transport, packed: bool) -> None:
+def test_a_huge_reply_is_cut_off(server: Server, transport: Transport, packed: bool) -> None:
     """Compressed too: 64 MB of nothing are 65 kB on the wire."""
     body = gzip.compress(b" " * 64_000_000) if packed else b" " * (MAX_REPLY_BYTES + 1)
     headers = [("Content-Encoding", "gzip")] if packed else []
@@ -119,7 +121,8 @@ def test_13_a_huge_reply_is_cut_off(server: Server, transport: Transport, packed
         transport(Call(f"{server.url}/"))
 
 
-def test_13_a_reply_that_trickles_is_given_up(server: Server, transport: Transport) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_a_trickling_reply_times_out(server: Server, transport: Transport) -> None:
     server.scripts = [drip]
     began = time.monotonic()
     with raises_code("oauth_unavailable"):
@@ -127,7 +130,7 @@ def test_13_a_reply_that_trickles_is_given_up(server: Server, transport: Transpo
     assert time.monotonic() - began < 2
 
 
-def test_a_get_is_tried_twice_and_a_post_once(server: Server, transport: Transport) -> None:
+def test_a_get_is_retried_once_and_a_post_never(server: Server, transport: Transport) -> None:
     for script in (reply(503, b""), hang_up):
         server.seen.clear()
         server.scripts = [script, reply(200, b"[]")]
@@ -140,14 +143,14 @@ def test_a_get_is_tried_twice_and_a_post_once(server: Server, transport: Transpo
         assert len(server.seen) == 1
 
 
-def test_a_get_is_not_tried_for_ever(server: Server, transport: Transport) -> None:
+def test_a_get_is_not_retried_forever(server: Server, transport: Transport) -> None:
     server.scripts = [reply(500, b"")]
     with raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/"))
     assert len(server.seen) == 2
 
 
-def test_nobody_listening_is_unavailable(server: Server, transport: Transport) -> None:
+def test_a_closed_port_is_unavailable(server: Server, transport: Transport) -> None:
     closed = Server()
     url = closed.url
     closed.server_close()
@@ -156,12 +159,13 @@ def test_nobody_listening_is_unavailable(server: Server, transport: Transport) -
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404])
-def test_what_a_provider_says_is_handed_on(server: Server, transport: Transport, status: int) -> None:
+def test_a_providers_status_is_passed_on(server: Server, transport: Transport, status: int) -> None:
     server.scripts = [reply(status, b'{"error": "x"}')]
     assert transport(Call(f"{server.url}/", form={})).status == status
 
 
-def test_13_plain_http_is_for_loopback_in_debug(server: Server) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_plain_http_is_for_loopback_in_debug(server: Server) -> None:
     transport = Transport(debug=False)
     for url in (
         f"{server.url}/",
@@ -176,7 +180,8 @@ def test_13_plain_http_is_for_loopback_in_debug(server: Server) -> None:
     assert not server.seen
 
 
-def test_30_cookies_and_netrc_are_left_out(
+@pytest.mark.requirement("SECURITY-30")
+def test_cookies_and_netrc_are_not_sent(
     server: Server, transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"

@@ -91,7 +91,7 @@ def one_request(auth: Auth) -> None:
     can(auth, ada, "posts.edit")
 
 
-def test_start_up_with_a_hundred_plugins(
+def test_a_hundred_plugins_start_quickly(
     entry_points: list[metadata.EntryPoint],
     build: Callable[[list[metadata.EntryPoint]], Auth],
 ) -> None:
@@ -103,7 +103,7 @@ def test_start_up_with_a_hundred_plugins(
     assert took < START_UP, f"{took:.2f} s"
 
 
-def test_a_request_calls_no_hook_that_only_registers(
+def test_a_request_calls_no_registration_hook(
     entry_points: list[metadata.EntryPoint], build: Callable[[list[metadata.EntryPoint]], Auth]
 ) -> None:
     def called(auth: Auth) -> list[tuple[str, int]]:
@@ -143,7 +143,7 @@ def test_a_request_costs_no_more_with_a_hundred_plugins(
     assert min(ratios) <= 1.05, ratios
 
 
-def test_listing_them_needs_no_app(entry_points: list[metadata.EntryPoint]) -> None:
+def test_listing_a_hundred_plugins_needs_no_app(entry_points: list[metadata.EntryPoint]) -> None:
     found = PluginRegistry(inventory=True)
     found.discover(entry_points)
     assert len(found.infos) == COUNT

@@ -143,7 +143,7 @@ def test_strict_mode_stops_with_the_same_reason(install: Install, name: str) -> 
     assert why in raised.value.message
 
 
-def test_an_inventory_says_nothing_and_notes_everything(
+def test_an_inventory_logs_nothing_and_records_everything(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = PluginRegistry(inventory=True, strict=True)
@@ -152,7 +152,7 @@ def test_an_inventory_says_nothing_and_notes_everything(
     assert not caplog.records
 
 
-def test_two_plugins_of_one_name(install: Install) -> None:
+def test_two_plugins_of_one_name_are_an_error(install: Install) -> None:
     registry = PluginRegistry()
     registry.discover([install("good", GOOD), install("good", GOOD)])
     [loaded] = [info for info in registry.infos if info.state == "loaded"]
@@ -163,7 +163,7 @@ def test_two_plugins_of_one_name(install: Install) -> None:
     assert len(registry.quarantined) == 2
 
 
-def test_the_allow_list(install: Install) -> None:
+def test_only_listed_plugins_are_loaded(install: Install) -> None:
     registry = PluginRegistry(allow=["good", "missing"])
     registry.discover([install("good", GOOD), install("other", GOOD)])
     assert states(registry) == {"good": "loaded", "other": "disabled", "missing": "quarantined"}
@@ -231,7 +231,7 @@ def test_a_second_factor_that_raises_stops_the_start() -> None:
         plugins.second_factors(None)  # type: ignore[arg-type]
 
 
-def test_a_plugin_that_may_refuse_is_never_dropped_silently() -> None:
+def test_a_plugin_that_can_deny_is_never_dropped_silently() -> None:
     """A registration hook of a plugin raises; the plugin's denies would be lost with it."""
     module = Raising("asok_auth_providers")
     module.asok_auth_denies = hookimpl(lambda: None)
@@ -240,7 +240,7 @@ def test_a_plugin_that_may_refuse_is_never_dropped_silently() -> None:
         plugins.providers(Settings())
 
 
-def test_a_misspelt_hook_beside_a_refusing_one_stops_the_start() -> None:
+def test_a_misspelled_hook_beside_a_denying_one_stops_the_start() -> None:
     module = ModuleType("half")
     module.asok_auth_denies = hookimpl(lambda: None)
     module.asok_auth_evnt = hookimpl(lambda: None)
@@ -259,7 +259,7 @@ def giving(hook: str, value: object, name: str = "giving") -> ModuleType:
     return module
 
 
-def test_two_plugins_that_give_one_name() -> None:
+def test_two_plugins_registering_one_name_are_an_error() -> None:
     first, second = Named("x"), Named("x")
     plugins = with_plugins(
         giving("asok_auth_login_methods", [first], "one"), giving("asok_auth_login_methods", [second], "two")
@@ -299,7 +299,7 @@ def test_a_provider_may_have_a_dash_in_its_name() -> None:
     assert list(plugins.providers(Settings())) == ["my-provider"]
 
 
-def test_nothing_from_me() -> None:
+def test_none_from_a_hook_registers_nothing() -> None:
     plugins = with_plugins(*(giving(hook, None, hook) for hook in HOOKS))
     assert plugins.providers(Settings()) == {}
     assert plugins.second_factors(None) == {}  # type: ignore[arg-type]
@@ -325,7 +325,7 @@ def test_grants_are_merged_and_one_that_raises_grants_nothing() -> None:
 
 
 @pytest.mark.parametrize("hook", ["asok_auth_denies", "asok_auth_before_login"])
-def test_a_guard_that_raises_refuses(hook: str) -> None:
+def test_a_guard_that_raises_denies(hook: str) -> None:
     errors: list[str] = []
     plugins = with_plugins(Raising(hook), giving(hook, None, "silent"))
 
@@ -341,7 +341,7 @@ def test_a_guard_that_raises_refuses(hook: str) -> None:
     assert errors == ["raising"]
 
 
-def test_one_reason_refuses_whatever_the_others_say() -> None:
+def test_one_reason_to_reject_outweighs_every_other_plugin() -> None:
     for order in ([None, "no"], ["no", None]):
         plugins = with_plugins(
             *(giving("asok_auth_before_login", value, f"p{n}") for n, value in enumerate(order))
@@ -351,7 +351,9 @@ def test_one_reason_refuses_whatever_the_others_say() -> None:
         assert refusal[1] == "no"
 
 
-def test_an_observer_that_raises_is_logged_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_observer_that_raises_is_logged_and_the_others_are_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     told: list[str] = []
     module = ModuleType("watching")
 
@@ -403,8 +405,9 @@ def test_hook_calls_can_be_watched() -> None:
     assert sorted(seen) == ["asok_auth_event:one", "asok_auth_event:two"]
 
 
-def test_the_core_is_not_a_plugin_to_go_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SECURITY 32: without its login methods, tokens would be ignored rather than refused."""
+@pytest.mark.requirement("SECURITY-32")
+def test_the_app_does_not_start_without_the_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its login methods, tokens would be ignored rather than refused."""
 
     def broken(auth: Auth) -> LoginMethod:
         raise RuntimeError("out of order")

@@ -22,7 +22,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 MINE: dict[str, type[msgspec.Struct]] = {"MINE": Own}
 
 
-def test_defaults() -> None:
+def test_settings_have_defaults() -> None:
     settings = read({}, {})
     assert settings.state_store.startswith("sqlite:///")
     assert settings.recent_login == 600
@@ -30,7 +30,7 @@ def test_defaults() -> None:
     assert not settings.strict
 
 
-def test_the_environment_wins() -> None:
+def test_environment_variables_win() -> None:
     settings = read(
         {"AUTH": {"APP_NAME": "a", "RECENT_LOGIN": 5, "MAIL": {"HOST": "a", "PORT": 25}}},
         {
@@ -45,7 +45,7 @@ def test_the_environment_wins() -> None:
     assert settings.plugins == ("one", "two")
 
 
-def test_a_plugins_section() -> None:
+def test_a_plugin_reads_its_section() -> None:
     settings = read(
         {"AUTH": {"MINE": {"LIFETIME": 5}}},
         {"ASOK_AUTH_MINE__NAMES": "a,b", "ASOK_AUTH_MINE__ON": "true"},
@@ -111,7 +111,7 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("case", REJECTED)
-def test_a_wrong_setting_names_the_key_what_it_got_and_what_it_wants(case: str) -> None:
+def test_an_invalid_setting_is_named_with_the_expected_value(case: str) -> None:
     given, message = REJECTED[case]
     with pytest.raises(SettingError, match=re.escape(message)):
         read({"AUTH": given}, {}, sections=MINE)
@@ -148,7 +148,7 @@ def test_policies_that_would_match_nobody(policy: str) -> None:
         read({"AUTH": {"REQUIRE_2FA": policy}}, {})
 
 
-def test_auth_is_a_mapping() -> None:
+def test_auth_must_be_a_mapping() -> None:
     with pytest.raises(SettingError, match="must be a mapping, got list"):
         read({"AUTH": ["STRICT"]}, {})
 
@@ -168,12 +168,12 @@ ENVIRONMENT = {
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)
-def test_a_wrong_variable_is_named(variable: str) -> None:
+def test_an_invalid_environment_variable_is_named(variable: str) -> None:
     with pytest.raises(SettingError, match=re.escape(ENVIRONMENT[variable])):
         read({}, {variable: "nonsense"}, sections=MINE)
 
 
-def test_sections_of_plugins_that_are_out_are_passed_over() -> None:
+def test_sections_of_plugins_not_loaded_are_ignored() -> None:
     settings = read({"AUTH": {"GONE": {"A": 1}}}, {"ASOK_AUTH_GONE__A": "1"}, tolerate_sections=True)
     assert isinstance(settings, Settings)
     with pytest.raises(SettingError, match="GONE"):
@@ -349,7 +349,8 @@ def test_a_mail_number_can_come_from_the_environment() -> None:
     assert read({}, {"ASOK_AUTH_MAIL__TIMEOUT": "2.5"}).mail.timeout == 2.5
 
 
-def test_the_mail_password_is_in_no_repr() -> None:
+@pytest.mark.requirement("SECURITY-30")
+def test_the_mail_password_is_not_in_a_repr() -> None:
     settings = read({"AUTH": {"MAIL": {"USERNAME": "CANARY-NAME", "PASSWORD": "CANARY-PASSWORD"}}}, {})
     assert "CANARY" not in repr(settings.mail) + repr(settings)
 
@@ -357,19 +358,20 @@ def test_the_mail_password_is_in_no_repr() -> None:
 class TestSecrets:
     LONG = "k" * 32
 
-    def test_newest_first(self) -> None:
+    def test_keys_are_ordered_newest_first(self) -> None:
         config = {"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": ["a" * 32, b"b" * 32]}
         assert secrets(config, {}, debug=False) == (self.LONG.encode(), b"a" * 32, b"b" * 32)
         config["SECRET_KEY_FALLBACKS"] = f"{'a' * 32}, {'b' * 32}"
         assert len(secrets(config, {}, debug=False)) == 3
 
     @pytest.mark.parametrize("key", [None, "", 7])
-    def test_missing(self, key: object) -> None:
+    def test_a_missing_key_is_an_error(self, key: object) -> None:
         with pytest.raises(SettingError, match=r"SECRET_KEY is missing\. Make one with"):
             secrets({"SECRET_KEY": key}, {}, debug=True)
 
-    def test_short(self) -> None:
-        """A11.2.2: HMAC keys of at least 32 bytes outside DEBUG."""
+    @pytest.mark.requirement("SECURITY-29")
+    def test_a_short_key_is_an_error(self) -> None:
+        """HMAC keys of at least 32 bytes outside DEBUG."""
         with pytest.raises(SettingError, match="SECRET_KEY has 31 bytes; at least 32") as raised:
             secrets({"SECRET_KEY": "s" * 31}, {}, debug=False)
         assert "s" * 31 not in raised.value.message
@@ -377,6 +379,6 @@ class TestSecrets:
         with pytest.raises(SettingError, match=re.escape("SECRET_KEY_FALLBACKS[0] has 3 bytes")):
             secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": ["old"]}, {}, debug=False)
 
-    def test_fallbacks_that_are_no_list(self) -> None:
+    def test_fallbacks_must_be_a_list(self) -> None:
         with pytest.raises(SettingError, match="must be a list of keys, newest first; got int"):
             secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": 7}, {}, debug=True)

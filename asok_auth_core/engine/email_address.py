@@ -97,7 +97,7 @@ _TOO_LONG = "This email address is too long. The limit is 254 characters."
 
 
 def _reject_common_mistakes(text: str) -> None:
-    """Reject what deserves a message of its own, and what must never reach a mail header."""
+    """Reject common mistakes, each with its own message, and text unsafe in a header."""
     if not text:
         raise EmailInvalid("Please enter an email address.")
     if len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS_BYTES:

@@ -17,7 +17,7 @@ class KeyRing:
     """Keys for every purpose, from ``secrets`` (newest first).
 
     Keys of different purposes are independent, so nothing signed, hashed or sealed for one purpose
-    is valid for another. What was made with an older secret stays valid until that secret is removed
+    is valid for another. Anything made with an older secret stays valid until that secret is removed
     from the ring.
     """
 

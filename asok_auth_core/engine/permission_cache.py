@@ -19,8 +19,8 @@ _Key = tuple[str, str, int]
 class PermissionCache:
     """Keeps the most recently used sets: at most ``max_sets``, with ``max_grants`` patterns in all.
 
-    The key is the text itself, so a changed role is another entry: nothing must be invalidated, and
-    no process can go on using what another one has changed.
+    The key is the text itself, so a changed role is another entry: entries need no invalidation, and no
+    process keeps using a role that another one has changed.
     """
 
     def __init__(self, max_sets: int = MAX_SETS, max_grants: int = MAX_GRANTS) -> None:
@@ -58,7 +58,7 @@ class PermissionCache:
             joined = "\n".join(patterns)
         except TypeError:
             return compile_grants(patterns, source)
-        # A list with a line break in a pattern is never kept. So a list that gives the same text as a
+        # A list with a line break in a pattern is never kept. So a list that has the same text as a
         # kept one, and has as many patterns, is the same list.
         key = source, joined, len(patterns)
         found = self._find(key)

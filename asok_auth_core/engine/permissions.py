@@ -1,7 +1,7 @@
 """Immutable permission sets; the cost of a check does not grow with the number of grants.
 
 The language is Asok's: ``*`` grants everything, ``p`` grants ``p``, ``a.*`` grants everything that
-starts with ``a.``; nothing else is a wildcard. A pattern may be asked for as well: ``a.*`` is
+starts with ``a.``; nothing else is a wildcard. A pattern can be checked too: ``a.*`` is
 allowed if one grant covers all of it.
 
 Only a few patterns match ``a.b.c``: ``a.b.c``, ``a.b.*``, ``a.*`` and ``*``. So a check looks those
@@ -57,7 +57,7 @@ def candidates(permission: str) -> list[str]:
 
 
 class PermissionSet(ABC):
-    """What a user may do, immutable. Iterating gives the well-formed grants."""
+    """What a user may do, immutable. Iterating yields the well-formed grants."""
 
     __slots__ = ("__weakref__", "_sorted", "_verdicts")
 

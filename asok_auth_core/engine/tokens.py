@@ -38,7 +38,7 @@ C = TypeVar("C", bound=TokenClaims)
 class TokenCodec(Generic[C]):
     """Signs and verifies the tokens of one purpose.
 
-    Each secret of the ring gives one key per purpose and algorithm, so a token is valid only for
+    Each secret of the ring yields one key per purpose and algorithm, so a token is valid only for
     the purpose, algorithm and key it was signed with. New tokens are signed with ``algorithm`` and
     the newest key; older keys and the algorithms in ``accept`` verify too. ``signers`` maps
     algorithm names to factories.

@@ -1,7 +1,7 @@
 """Typed values from configuration: mappings and the text of environment variables.
 
-Every error names the key, what is wanted and what was given. Free text that was given is shown only
-where the struct says that it may be (:class:`~asok_auth_core.types.RedactedStruct`), since a setting
+Every error names the key, the expected type and the given value. Free text is shown only where the
+struct allows it (:class:`~asok_auth_core.types.RedactedStruct`), since a setting
 may be a password.
 """
 
@@ -29,9 +29,9 @@ _BOOLEANS = {
 
 
 def convert(value: object, kind: type[S], where: str = "") -> S:
-    """``value`` as ``kind``; ``where`` is how messages call it, empty for the top.
+    """Convert ``value`` to ``kind``; messages call it ``where`` (empty: top level).
 
-    Text counts as the number it spells. Raises SettingError for an unknown key, a key that is
+    Text that spells a number is accepted as one. Raises SettingError for an unknown key, a key that is
     missing, or a value that does not fit.
     """
     check(value, kind, where)
@@ -41,7 +41,7 @@ def convert(value: object, kind: type[S], where: str = "") -> S:
 def check(value: object, kind: object, where: str, *, shown: bool = False) -> None:
     """Raise SettingError if ``value`` does not fit the type ``kind``.
 
-    ``shown``: text that was given may be quoted.
+    ``shown``: the message may quote a given text.
     """
     inner = _members(value, kind, where, shown)
     for member in inner or ():
@@ -52,13 +52,13 @@ def check(value: object, kind: object, where: str, *, shown: bool = False) -> No
         if inner is None:
             got = _shown(value, kind, shown)
             raise SettingError(f"{where} must be {_wanted(kind)}, got {got}.") from None
-        # Every member fits, so this is about all of them: their number, or what a struct itself checks.
+        # Every item fits, so the error is about the whole: its length, or a struct's own check.
         reason = str(error).partition(" - at `$")[0].rstrip(".")
         raise SettingError(f"{where}: {reason}.") from None
 
 
 def from_text(text: str, kind: object) -> object:
-    """What ``text`` stands for where ``kind`` is wanted: lists are separated by commas."""
+    """Parse ``text`` as ``kind``; items of a list are separated by commas."""
     text = text.strip()
     for arm in _arms(kind):
         if _is_sequence(arm):
@@ -73,7 +73,7 @@ def from_text(text: str, kind: object) -> object:
 
 
 def fields(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
-    """The fields of ``struct`` by the keys they are given under."""
+    """The fields of ``struct`` by their keys in the configuration."""
     return {field.encode_name: field for field in msgspec.structs.fields(struct)}
 
 
@@ -83,19 +83,19 @@ def is_struct(kind: object) -> TypeGuard[type[msgspec.Struct]]:
 
 
 def may_show(struct: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> bool:
-    """True if ``struct`` says that the value of ``field`` is no secret."""
+    """True if ``struct`` declares that the value of ``field`` is not a secret."""
     return issubclass(struct, RedactedStruct) and field.name in struct.shown
 
 
 def unknown_key(where: str, key: str, known: Iterable[str]) -> SettingError:
-    """The error for ``key``, which messages call ``where`` and which is none of ``known``."""
+    """The error for a ``key`` that is not in ``known``; messages call it ``where``."""
     options = sorted(known)
     hint = did_you_mean(key, options) or f"Known: {', '.join(options)}."
     return SettingError(f"{where} is not a setting. {hint}")
 
 
 class _Member(NamedTuple):
-    """One value inside another."""
+    """An item of a list, mapping or struct."""
 
     value: object
     kind: object
@@ -104,7 +104,7 @@ class _Member(NamedTuple):
 
 
 def _members(value: object, kind: object, where: str, shown: bool) -> Sequence[_Member] | None:
-    """What ``value`` consists of as ``kind``, or None if it is one thing.
+    """The items of ``value``, read as ``kind``; None if it has none.
 
     Raises SettingError for a struct's key that is unknown or missing.
     """

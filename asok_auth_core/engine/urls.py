@@ -16,7 +16,7 @@ def safe_next(text: str | None) -> str | None:
     """``text`` if it is a path of this app that no browser takes for another host, else None.
 
     It must start with one slash and be printable ASCII without backslash, as sent and after each
-    percent-decoding (SECURITY row 16, RFC 9700 section 4.11).
+    percent-decoding (RFC 9700, section 4.11).
     """
     if not text or len(text) > MAX_URL or not _PRINTABLE.fullmatch(text):
         return None

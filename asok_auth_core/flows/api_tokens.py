@@ -21,7 +21,7 @@ KIND = "api_token"
 PURPOSE = "asok-api"
 MAX_CACHED = 4096
 RECHECK = 60
-"""Seconds after which a record is read again even without a revocation; precision of "last used"."""
+"""Seconds for which a record is cached unless a revocation occurs; the precision of "last used"."""
 
 MAX_SCOPES = 64
 MAX_NAME = 100
@@ -172,7 +172,7 @@ class ApiTokens:
         scopes = None if claims.scope is None else tuple(claims.scope.split())
         verified = VerifiedToken(claims.jti, claims.sub, scopes, claims.exp)
         if len(self._cache) >= MAX_CACHED:
-            # All at once: an LRU order would cost every request more than this costs one in 4,096.
+            # Clear everything: LRU order would cost every request more than this costs one in 4,096.
             self._cache.clear()
         ends = float("inf") if claims.exp is None else float(claims.exp)
         self._cache[token] = (verified, token.partition(".")[0], ends, now + RECHECK, mark)
@@ -190,7 +190,7 @@ class ApiTokens:
     # -- revoking and listing --------------------------------------------------------------------
 
     def revoke(self, token: str) -> bool:
-        """Revoke ``token``. False if it was not valid any more."""
+        """Revoke ``token``. False if it was no longer valid."""
         try:
             claims = self.codec.verify(token)
         except TokenExpired:
@@ -206,7 +206,7 @@ class ApiTokens:
         return self._remove([record]) == 1
 
     def revoke_all(self, user_id: int | str) -> int:
-        """Revoke all tokens of a user; how many there were."""
+        """Revoke all tokens of a user; return their number."""
         self._reject_stateless()
         return self._remove(self._auth.credentials.list(str(user_id), KIND))
 
@@ -223,8 +223,8 @@ class ApiTokens:
         return found
 
     def _remove(self, records: Iterable[Credential]) -> int:
-        # Before: nothing is removed while other workers cannot be notified. After: another worker
-        # may have read a record in between.
+        # Before the removal, so that nothing is removed if other workers cannot be notified. And after it,
+        # because another worker may have read a record in between.
         self._mark.advance()
         removed = 0
         for record in records:

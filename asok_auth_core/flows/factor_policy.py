@@ -16,8 +16,8 @@ def enrolled_factors(auth: Auth, user: User) -> dict[str, SecondFactor]:
 def second_factor_required(auth: Auth, user: User) -> bool:
     """True if ``user`` must not log in without a second factor.
 
-    If the setting is a pattern: if the user holds any permission that it matches, or may hold one
-    because a plugin failed to answer.
+    If the setting is a pattern, it applies to users who have a permission that it matches, or may have
+    one because a plugin failed to answer.
     """
     policy = auth.settings.require_2fa
     if isinstance(policy, bool):

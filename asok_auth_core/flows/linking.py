@@ -1,7 +1,7 @@
-"""Which account an identity belongs to: finding it, creating it, linking and unlinking.
+"""Find or create the account of an identity; link and unlink identities.
 
-An identity is keyed by (issuer, subject). A mail address joins it to an existing account only if
-the provider verified the address and the account's own address was proved as well.
+An identity is keyed by (issuer, subject). It is linked to an existing account by email
+address only if both the provider and the account verified that address.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .verified_emails import is_email_verified, mark_email_verified
 
 KIND = "identity"
 CREATING = 30
-"""Seconds for which one first login of an identity keeps others of the same identity waiting."""
+"""Seconds for which the first login of an identity locks out concurrent ones of the same identity."""
 
 
 class LinkedIdentity(msgspec.Struct, frozen=True):
-    """An identity of an account, for its account page. ``id`` is the credential's."""
+    """An identity of an account, for its account page. ``id`` is the credential's id."""
 
     id: str
     provider: str
@@ -39,17 +39,17 @@ def identity_key(issuer: str, subject: str) -> str:
 
 
 def account_for(auth: Auth, identity: Identity) -> User:
-    """The account ``identity`` logs in to; created if there is none.
+    """The account that ``identity`` logs in to; created if there is none.
 
     Raises OAuthError: ``oauth_address_unproved`` without an email address the provider verified,
-    ``oauth_link_required`` if an account has that address and never verified it.
+    ``oauth_link_required`` if an account has that email address and never verified it.
     """
     user = _owner(auth, identity)
     if user is not None:
         return user
     email = _address(identity)
     if email is None or identity.email_verified is not True:
-        # The same words whether or not an account has this address: nobody learns which do.
+        # The same message whether or not an account has this email address: it must not reveal which do.
         raise OAuthError(
             "The provider did not send a verified email address. Verify it there, or log in another way and "
             "link the provider on your account page.",
@@ -67,7 +67,7 @@ def account_for(auth: Auth, identity: Identity) -> User:
 
 
 def link(auth: Auth, user: User, identity: Identity) -> None:
-    """Add ``identity`` to ``user``, who is logged in. Raises OAuthError if it is another's."""
+    """Link ``identity`` to the current ``user``. Raises OAuthError if another account has it."""
     owner = _owner(auth, identity)
     if owner is None:
         _add(auth, user, identity)
@@ -101,7 +101,7 @@ def linked(auth: Auth, user: User) -> list[LinkedIdentity]:
 
 
 def unlink(auth: Auth, user: User, credential_id: str) -> None:
-    """Take an identity away from ``user``; one that is gone already is no error.
+    """Unlink an identity from ``user``; it is no error if it is already unlinked.
 
     Raises OAuthError ``oauth_last_way_in`` if it is their last login method.
     """
@@ -110,7 +110,7 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
     if row is None or not auth.credentials.remove(row):
         return
     if not _has_login_method(auth, user):
-        # Checked after the removal: of two at once, at least one sees that nothing is left.
+        # Checked after the removal: at least one of two concurrent removals sees that nothing is left.
         data: JSON = dict(_data(row))
         auth.credentials.add(row.user_id, KIND, row.identifier, data)
         raise OAuthError("This is your only login method. Add another one first.", code="oauth_last_way_in")
@@ -118,7 +118,7 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
 
 
 def _address(identity: Identity) -> str | None:
-    """The provider's address as accounts are kept here, or None if it is not one."""
+    """The provider's email address, normalized as for accounts; None if it is invalid."""
     try:
         return account_key(parse_email(identity.email)) if identity.email else None
     except EmailInvalid:

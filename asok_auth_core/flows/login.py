@@ -1,4 +1,4 @@
-"""The one way in: every method, and an app's own ``request.login(user)``, ends here."""
+"""The login pipeline, for every login method and for an app's own ``request.login(user)``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .verified_emails import mark_email_verified
 logger = logging.getLogger("asok_auth")
 
 LOGIN_KEY = "asok_auth.login"
-"""Where the session keeps when and how its user logged in."""
+"""The session key under which the time and method of the login are stored."""
 
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
 
 
 class PendingLogin(RedactedStruct, frozen=True):
-    """A login whose first factor was right. It has no authority; it lives in the StateStore."""
+    """A login whose first factor was verified. It grants nothing; it is kept in the StateStore."""
 
     shown = ("user_id", "method", "remember", "at")
 
@@ -54,14 +54,13 @@ def complete_login(
     remember: bool = False,
     next_url: str | None = None,
 ) -> str:
-    """Log ``user`` in after the first factor ``method``, and return where to go next.
+    """Log ``user`` in after the first factor ``method``, and return the URL to go to next.
 
-    Asks ``before_login`` hooks, then for the second factor if the user has one or must have one,
-    then gives the session a new id and tells observers. ``next_url`` must have been checked by the
-    caller.
+    Calls the ``before_login`` hooks, requires the second factor if the user has one or must have one,
+    then gives the session a new id and notifies observers. The caller must have checked ``next_url``.
 
-    Raises LoginRejected, SecondFactorRequired (nobody is logged in yet; its ``location`` is where
-    the second factor is given or set up), StoreUnavailable.
+    Raises LoginRejected, StoreUnavailable, and SecondFactorRequired: the user is not logged in yet, and
+    its ``location`` is the page on which to enter the second factor or set it up.
     """
     location = next_url or auth.settings.login_redirect
     _admit(auth, request, user, method, identity)
@@ -88,7 +87,7 @@ def complete_login(
 
 
 def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
-    """The login this browser has begun and not finished, and its user.
+    """The login that this browser started and has not finished, and its user.
 
     Raises LoginExpired if there is none.
     """
@@ -104,7 +103,7 @@ def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
 
 
 def log_out(auth: Auth, request: WebRequest) -> str:
-    """End the session; returns where to go next."""
+    """End the session; return the URL to go to next."""
     user = request.user
     request.session.end()
     auth.events.emit("logout", user=user, client_ip=request.client_ip)
@@ -112,7 +111,7 @@ def log_out(auth: Auth, request: WebRequest) -> str:
 
 
 def logged_in_at(request: WebRequest) -> float | None:
-    """When ``request.user`` last gave all factors in this session (seconds since the epoch), or None."""
+    """When ``request.user`` completed the login of this session (seconds since the epoch), or None."""
     record = request.session.get(LOGIN_KEY)
     if request.user is None or not isinstance(record, dict) or record.get("user") != str(request.user.id):
         return None
@@ -121,7 +120,7 @@ def logged_in_at(request: WebRequest) -> float | None:
 
 
 def amend_login(session: Session, name: str, value: JSON) -> None:
-    """Change one entry of what the login pipeline noted in ``session``; without a note there is no change."""
+    """Change one entry of the login record in ``session``, if it has one."""
     record = session.get(LOGIN_KEY)
     if isinstance(record, dict):
         session.set(LOGIN_KEY, {**record, name: value})
@@ -151,9 +150,10 @@ def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
 
 
 def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: User, factor: str) -> str:
-    """Log in ``user``, who has just proved the second ``factor``; exactly one caller per pending login.
+    """Finish a pending login of ``user`` after the second ``factor`` was verified.
 
-    Returns where to go next. Raises LoginExpired, LoginRejected.
+    Returns the URL to go to next. Raises LoginExpired, for all but one of several concurrent callers
+    too, and LoginRejected.
     """
     if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
         raise LoginExpired("This login was already completed. Please start again.")
@@ -179,4 +179,4 @@ def _pending_key(handle: str) -> str:
 
 
 def _log_hook_error(plugin: str, error: Exception) -> None:
-    logger.error("Plugin %r raised in asok_auth_before_login; the login is refused.", plugin, exc_info=error)
+    logger.error("Plugin %r raised in asok_auth_before_login; the login is rejected.", plugin, exc_info=error)

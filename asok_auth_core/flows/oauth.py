@@ -23,7 +23,7 @@ START_WINDOW = 900
 
 
 class Finished(RedactedStruct, frozen=True):
-    """A finished provider login: the identity, and what it is for."""
+    """A finished provider login: the identity, and what to do with it."""
 
     shown = ("identity", "link_user_id")
 
@@ -33,7 +33,7 @@ class Finished(RedactedStruct, frozen=True):
 
 
 class OAuthFlow:
-    """Both halves of a login with a provider, for all providers of one app."""
+    """Start and finish logins with all providers of one app."""
 
     def __init__(self, auth: Auth, send: Send) -> None:
         self._auth = auth
@@ -175,7 +175,7 @@ class OAuthFlow:
         secret: str,
         code: str,
     ) -> oauth2.Tokens:
-        """Exchange the code for tokens, with the verifier of this flow. The call is never repeated."""
+        """Exchange the code for tokens, with this flow's code verifier. The call is never retried."""
         client = provider.client()
         if metadata is not None and provider.token_auth is None:
             listed = "client_secret_post" in metadata.token_auth
@@ -229,7 +229,7 @@ class OAuthFlow:
 
 
 def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identity:
-    """Call the provider's ``identity()`` and check its result: a plugin can be wrong, too."""
+    """Call the provider's ``identity()`` and check its result, because a plugin can be wrong."""
     try:
         identity = provider.identity(claims, fetch)
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -263,7 +263,7 @@ def prove(request: WebRequest, identity: Identity) -> None:
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:
-    """An identity in the form the framework documents, plus issuer, provider and email_verified."""
+    """An identity as the dictionary the framework documents, plus issuer, provider and email_verified."""
     return {
         "provider": identity.provider,
         "provider_id": identity.subject,

@@ -1,4 +1,4 @@
-"""The state of provider logins in progress: bound to the browser, usable exactly once.
+"""The state of provider logins in progress: bound to the browser, single-use.
 
 :func:`keep` gives the browser a cookie with a random secret. The record is in the StateStore under
 a digest of state *and* secret, so both are needed to find it: another browser that opens the
@@ -55,7 +55,7 @@ def keep(auth: Auth, request: WebRequest, record: FlowRecord, state: str | None)
 def take(
     auth: Auth, request: WebRequest, state: str | None, expected: str | None = None
 ) -> tuple[FlowRecord, str]:
-    """The flow of ``state`` and this browser's cookie, and its secret; only once.
+    """Consume the flow of ``state`` and this browser's cookie; return it with its secret.
 
     ``expected``: the caller's own copy of the state, which must then be equal. Raises
     OAuthError ``oauth_state`` or StoreUnavailable.
@@ -83,7 +83,7 @@ def invalid_state() -> OAuthError:
 
 
 def _make_room(request: WebRequest) -> None:
-    """Forget the oldest logins in progress in this browser, so that cookies do not pile up."""
+    """Drop this browser's oldest logins in progress, so that cookies do not pile up."""
     mine = {name: value for name, value in request.cookies.items() if COOKIE in name}
     by_age = sorted(mine, key=lambda name: mine[name].partition(".")[0].rjust(20, "0"))
     for name in by_age[: max(0, len(by_age) - MAX_FLOWS + 1)]:

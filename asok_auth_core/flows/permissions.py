@@ -1,4 +1,4 @@
-"""Decide whether a user may do something: the plugins' grants, then their denials, then why."""
+"""Decide what a user may do, from the plugins' grants and denials, and explain it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SHOWN_MALFORMED = 5
 class Held:
     """What the plugins grant a user now; kept for one request, never longer.
 
-    ``parts`` are ``(plugin, set)``, ``failed`` the plugins that raised and so granted nothing.
-    ``scopes`` is the limit of the request's API token, or None. ``permissions`` combines them all.
+    ``parts`` are ``(plugin, set)``; ``failed`` are the plugins that raised and so granted nothing.
+    ``scopes`` are those of the request's API token, or None. ``permissions`` combines parts and scopes.
     """
 
     parts: tuple[tuple[str, PermissionSet], ...]
@@ -45,11 +45,11 @@ class Held:
 class Explanation:
     """A verdict and its reasons. ``str()`` gives it as text for developers.
 
-    ``grant`` is the most specific grant that matches, from ``plugin``. If it is denied nevertheless,
-    ``rejected_by`` and ``denial`` are the plugin that denied it and its reason, or ``in_scope`` is
-    False because the API token's scopes lack it. One of the patterns in ``missing`` would have to be
-    granted. ``malformed`` are grants that grant nothing because of their form, ``failed`` plugins
-    that raised an error.
+    ``grant`` is the most specific grant that matches, from ``plugin``. If it
+    is denied nevertheless, ``rejected_by`` and ``denial`` are the plugin that denied it and its reason,
+    or ``in_scope`` is False because the API token's scopes lack it. Granting any pattern in ``missing``
+    would allow it. ``malformed`` are grants that have no effect because they are malformed, ``failed``
+    plugins that raised an error.
     """
 
     permission: str
@@ -88,7 +88,7 @@ class Explanation:
 
 
 def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) -> Held:
-    """Ask every plugin what ``user`` may do, limited to ``scopes`` unless None.
+    """Collect what every plugin grants ``user``, limited to ``scopes`` unless None.
 
     A plugin that raises grants nothing; it is logged and becomes the event
     ``permission.resolver_failed``.
@@ -111,7 +111,7 @@ def can(
 ) -> bool:
     """True if ``user`` may do ``permission`` (to ``resource``); False without a user. Never raises.
 
-    ``held`` is what :func:`permissions_of` gave earlier in the same request.
+    ``held`` is what :func:`permissions_of` returned earlier in the same request.
     """
     if user is None:
         return False
@@ -122,7 +122,7 @@ def can(
 def explain(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> Explanation:
-    """What :func:`can` answers to the same question, and why."""
+    """The verdict of :func:`can` with the same arguments, and the reasons for it."""
     asked = permission if isinstance(permission, str) else repr(permission)
     if user is None:
         return Explanation(asked, False, note="No user is logged in.")
@@ -187,7 +187,7 @@ def _denial(auth: Auth, user: User, permission: str, resource: object) -> tuple[
     """``(plugin, reason)`` of the first plugin that denies; a plugin that raises denies too."""
 
     def on_error(plugin: str, error: Exception) -> None:
-        logger.error("Plugin %r raised in asok_auth_denies; the answer is no.", plugin, exc_info=error)
+        logger.error("Plugin %r raised in asok_auth_denies; the check denies.", plugin, exc_info=error)
         auth.events.emit("permission.check_failed", user=user, plugin=plugin, error=type(error).__name__)
 
     return auth.plugins.denies(user, permission, resource, on_error)

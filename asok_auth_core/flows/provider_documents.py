@@ -21,7 +21,7 @@ KEPT = 24 * 3600
 
 FETCHES = 2
 PER = 60
-"""At most FETCHES fetches of one document in so many seconds, whatever tokens arrive."""
+"""Seconds in which one document is fetched at most FETCHES times, whatever tokens arrive."""
 
 T = TypeVar("T")
 

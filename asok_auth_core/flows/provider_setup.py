@@ -27,7 +27,7 @@ def configured_providers(
 
     Settings are ``AUTH["PROVIDERS"][name]``, then ``OAUTH_PROVIDERS[name]``; environment variables
     are ``<NAME>_CLIENT_ID`` and ``<NAME>_CLIENT_SECRET``. A provider without a client id has no
-    button, but can be called with credentials of the caller. Raises SettingError.
+    button, but works with credentials that the caller passes. Raises SettingError.
     """
     for name in settings.providers:
         if name not in given:
@@ -58,4 +58,4 @@ def _configured(provider: OAuth2Provider, settings: Settings, environ: Mapping[s
 
 def _unknown(name: str, given: Iterable[str], where: str = 'AUTH["PROVIDERS"]') -> str:
     hint = did_you_mean(name, given) or f"Install its plugin, such as asok-oauth-{name}."
-    return f'{where}["{name}"]: no plugin gives this provider. {hint}'
+    return f'{where}["{name}"]: no plugin registers this provider. {hint}'

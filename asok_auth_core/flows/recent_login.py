@@ -1,4 +1,4 @@
-"""Require a login, or a recent one for steps that an unattended session must not allow."""
+"""Require a login, or a recent one for steps too sensitive for an unattended session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
     """The current user, if they logged in within ``AUTH["RECENT_LOGIN"]``.
 
     Raises LoginRequired, and RecentLoginRequired if the login is older or its time is unknown.
-    An API token never passes: it is no login.
+    An API token never passes, because it is not a login.
     """
     user = require_login(request)
     at = logged_in_at(request)

@@ -1,8 +1,8 @@
-"""Logging out on other devices, for every worker at once and from the next request on.
+"""Log out on other devices, effective in every worker from the next request on.
 
 Each login writes the user's session generation into its session. Ending the other sessions raises
-the generation in the app's database: from then on they are void, wherever the framework keeps them
-and whatever request of theirs is still running, and the one that asked for it gets the new number.
+the generation in the app's database: from then on they are void, wherever the framework keeps them,
+even if a request of theirs is still running. The session that ended the others gets the new one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .recent_login import require_recent_login
 
 
 def is_ended(auth: Auth, session: Session) -> bool:
-    """True if ``session`` was logged in before its user ended the other sessions, or not by us at all."""
+    """True if ``session`` was ended from another session, or was not started by our login pipeline."""
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict):
         return True
@@ -26,9 +26,9 @@ def is_ended(auth: Auth, session: Session) -> bool:
 
 
 def lacks_factor(auth: Auth, session: Session, user: User) -> bool:
-    """True if ``session`` was begun with one factor, but who began it must have two by now.
+    """True if ``session`` was started with one factor, but its owner now needs two.
 
-    ``user`` is whose session it is; somebody who lends an account has begun it as another.
+    ``user`` is the session's current user; during impersonation the owner is the impersonator.
     """
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict) or record.get("factor") is not None:
@@ -38,7 +38,7 @@ def lacks_factor(auth: Auth, session: Session, user: User) -> bool:
 
 
 def end_other_sessions(auth: Auth, request: WebRequest) -> User:
-    """Log who is logged in out everywhere but here.
+    """Log the current user out of all sessions but this one.
 
     Raises LoginRequired, RecentLoginRequired (OWASP ASVS 5.0, 7.5.2), StoreUnavailable.
     """

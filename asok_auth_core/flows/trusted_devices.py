@@ -1,6 +1,6 @@
-"""Browsers in which a second factor need not be given again: ``AUTH["TRUSTED_DEVICE"]``.
+"""Browsers that skip the second factor for a time: ``AUTH["TRUSTED_DEVICE"]``.
 
-Off by default. The cookie is a signed token with a purpose of its own. The CredentialStore keeps the
+Off by default. The cookie is a signed token with its own purpose. The CredentialStore keeps the
 digest of its handle, so it can be revoked at any time.
 """
 
@@ -19,7 +19,7 @@ from ..web import WebRequest
 KIND = "trusted_device"
 COOKIE = "asok_auth_device"
 FIELD = "trust"
-"""The form field with which the user asks for it."""
+"""The form field (a checkbox) with which the user trusts this browser."""
 SHOWN_AGENT = 200
 
 
@@ -31,7 +31,7 @@ class DeviceClaims(TokenClaims, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
-    """Trust this browser of ``user`` for ``TRUSTED_DEVICE`` seconds; not at all if that is 0."""
+    """Trust this browser of ``user`` for ``TRUSTED_DEVICE`` seconds; do nothing if that is 0."""
     lifetime = auth.settings.trusted_device
     if not lifetime:
         return
@@ -48,7 +48,7 @@ def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
 
 
 def is_trusted(auth: Auth, request: WebRequest, user: User) -> bool:
-    """True if ``user`` trusts this browser, and that has neither expired nor been revoked."""
+    """True if ``user`` trusts this browser and the trust has neither expired nor been revoked."""
     lifetime = auth.settings.trusted_device
     cookie = request.cookies.get(COOKIE)
     if not lifetime or not cookie:

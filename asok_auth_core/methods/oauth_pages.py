@@ -80,9 +80,8 @@ class ProviderPages:
         url = self._flow.start(
             request, self._provider, redirect_uri=redirect_uri, next_url=next_url, link=link
         )
-        # Browsers apply form-action to the redirect after a form too. At start-up they were told the
-        # issuer's origin, unless the endpoint was known. A page of ours may lead anywhere, so any other
-        # origin gets one.
+        # Browsers apply form-action to the redirect after a form too. It lists the endpoint's origin, or the
+        # issuer's if the endpoint was not known at startup. Any other origin needs a page with a link.
         if origin(url) == origin(self._provider.authorization_endpoint or self._provider.issuer):
             return WebResponse.see_other(url)
         return self._render(request, "auth/oauth_leave.html", url=url)
@@ -97,7 +96,7 @@ class ProviderPages:
             raise
 
     def _denied(self, request: WebRequest, error: OAuthDenied) -> WebResponse:
-        """Not the problem page: the user chose this, nothing failed."""
+        """Show a page of its own, because canceling is not an error."""
         return self._render(
             request,
             "auth/oauth_denied.html",

@@ -19,7 +19,7 @@ from .stylesheet import Stylesheet
 PAGE_HEADERS = (
     ("Cache-Control", "no-store"),
     # Not "no-referrer": browsers would send "Origin: null" with a form, which fails the framework's
-    # origin check. "same-origin" keeps a token in a URL of ours from leaving the site.
+    # origin check. "same-origin" keeps a token in one of our URLs from leaving the site.
     ("Referrer-Policy", "same-origin"),
 )
 
@@ -67,7 +67,7 @@ def render(
 
 
 class Parts:
-    """The parts that the base template gives the app's layout: ``auth_title``, ``auth_head``, …"""
+    """The parts that the base template passes to the app's layout: ``auth_title``, ``auth_head``, …"""
 
     def __init__(self) -> None:
         self.kept: dict[str, Markup] = {}

@@ -12,7 +12,7 @@ from .problems import problem
 
 
 class Router:
-    """Exact paths and their routes, collected at start-up from the core and every plugin."""
+    """Exact paths and their routes, collected at startup from the core and every plugin."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -50,7 +50,7 @@ class Router:
         for route in routes:
             if route.path in self._routes:
                 raise ConfigurationError(
-                    f"Two parts want the path {route.path}: {self._owners[route.path]} and {owner}. "
+                    f"The path {route.path} is used twice: {self._owners[route.path]} and {owner}. "
                     "Uninstall or disable one.",
                     code="plugin",
                 )

@@ -17,7 +17,7 @@ from .mapped_mark import MappedMark
 from .sqlite_file import SQLiteFile
 
 SWEEP = 4
-"""Expired rows removed by each write that adds one: the file shrinks back to what is alive."""
+"""Expired rows removed by each write that adds one, so that the file does not keep growing."""
 
 SELECT = "SELECT value, expires FROM state WHERE key = ? AND expires > ?"
 UPSERT = (
@@ -29,9 +29,9 @@ UPSERT = (
 class SQLiteStateStore(StateStore):
     """``sqlite:///relative/file`` or ``sqlite:////absolute/file``, or a path.
 
-    A relative file lies below ``root``. ``clock`` gives seconds since the epoch; it must be the same
-    for all processes, as the machine's is. Raises ConfigurationError for a URL that names no file.
-    The file is opened at the first call, so a wrong place is StoreUnavailable there.
+    A relative file is below ``root``. ``clock`` returns seconds since the epoch; all processes must
+    share it, like the machine's clock. Raises ConfigurationError for a URL that names no file. The
+    file is opened at the first call, which raises StoreUnavailable if the path is wrong.
     """
 
     def __init__(

@@ -27,10 +27,10 @@ MIGRATIONS = (
         "CREATE INDEX state_expires ON state (expires)",
     ),
 )
-"""Statements that lead from schema version n to n + 1; ``PRAGMA user_version`` says where a file is."""
+"""Statements that upgrade schema version n to n + 1; ``PRAGMA user_version`` holds a file's version."""
 
 POLL = 0.001
-"""Seconds, at most, between two looks at a locked file."""
+"""Seconds, at most, between two attempts on a locked file."""
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ _inherited: list[object] = []
 
 
 class StoreConnection(sqlite3.Connection):
-    """A connection of ours: a ResourceWarning about one that was left open says whose it was."""
+    """A named subclass, so that a ResourceWarning about an open connection shows its owner."""
 
 
 class SQLiteFile:
@@ -76,7 +76,7 @@ class SQLiteFile:
                 _patiently(lambda c: c.execute("BEGIN IMMEDIATE"), connection, deadline)
                 result = work(connection)
                 connection.execute("COMMIT")
-                # If the file was removed meanwhile, another process may be granting the same in a new one.
+                # If the file was removed meanwhile, another process may grant the same in a new one.
                 self._check_identity(opened)
                 return result
         finally:
@@ -188,7 +188,7 @@ class SQLiteFile:
         ).fetchone()
         if application != APPLICATION_ID and (version or objects):
             raise StoreUnavailable(
-                f"The file {self.path} is a database of something else, not a state store of asok-auth. "
+                f"The file {self.path} is a database of another program, not a state store of asok-auth. "
                 'Name another file in AUTH["STATE_STORE"].'
             )
         if version > len(MIGRATIONS):
@@ -207,7 +207,7 @@ class SQLiteFile:
         return found.st_dev, found.st_ino
 
     def _explain(self, text: str) -> str:
-        """What an error of SQLite or the system means for the operator of the app."""
+        """The message to the app's operator about an error of SQLite or the system."""
         return f"The state file {self.path} " + next(
             (meaning for sign, meaning in _MEANINGS if sign in text.lower()), f"cannot be used: {text}."
         )
@@ -232,7 +232,7 @@ class _Pool:
 
 
 def _patiently(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection, deadline: float) -> T:
-    """``work(connection)``, again and again while the file is locked, until ``deadline``."""
+    """Call ``work(connection)``, repeatedly while the file is locked, until ``deadline``."""
     while True:
         try:
             return work(connection)
@@ -247,14 +247,14 @@ def _patiently(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Conn
 
 _MEANINGS = (
     ("locked", f"is locked: another process has been writing for more than {DEADLINE:g} seconds."),
-    ("file is gone", "was deleted or replaced while in use. A new one is made at the next call."),
+    ("file is gone", "was deleted or replaced while in use. The next call creates a new one."),
     ("readonly", "cannot be written. Check the permissions of the file and its folder, and the mount."),
     ("read-only", "cannot be written. Check the permissions of the file and its folder, and the mount."),
     ("unable to open", "cannot be opened. Check that its folder exists and may be written."),
     ("permission denied", "cannot be opened. Check that its folder exists and may be written."),
-    ("full", "cannot grow: the disk is full. Make room; nothing else is needed."),
-    ("no space", "cannot be made: the disk is full. Make room; nothing else is needed."),
+    ("full", "cannot grow: the disk is full. Free some space."),
+    ("no space", "cannot be created: the disk is full. Free some space."),
     ("disk i/o", "cannot be read or written: disk error, quota or file size limit."),
-    ("not a database", "is not a SQLite database. Move it away; a new one is made."),
-    ("malformed", "is damaged. Move it away; a new one is made."),
+    ("not a database", "is not a SQLite database. Move it away; a new one is created."),
+    ("malformed", "is damaged. Move it away; a new one is created."),
 )

@@ -53,7 +53,7 @@ class EventObserverContract:
         assert info.state == "loaded"
         assert "asok_auth_event" in info.hooks
 
-    def test_no_event_breaks_it(self) -> None:
+    def test_it_accepts_any_event(self) -> None:
         registry = self._registry()
         for name in NAMES:
             for event in (
@@ -64,7 +64,7 @@ class EventObserverContract:
                 # Called through pluggy, which raises the error that the registry would log.
                 registry.manager.hook.asok_auth_event(event=event)
 
-    def test_each_event_is_noted(self) -> None:
+    def test_each_event_is_recorded(self) -> None:
         registry = self._registry()
         before = self.written()
         if before is None:
@@ -76,7 +76,7 @@ class EventObserverContract:
         for number in range(20):
             assert f"contract.number{number}" in after[len(before) :]
 
-    def test_nobody_forges_a_line(self) -> None:
+    def test_a_line_cannot_be_forged(self) -> None:
         registry = self._registry()
         before = self.written()
         if before is None:
@@ -88,7 +88,7 @@ class EventObserverContract:
         lines = after[len(before) :].splitlines()
         assert not [line for line in lines if line.lstrip().startswith("2038-01-19")], "a line was forged"
 
-    def test_many_threads_at_once_lose_nothing(self) -> None:
+    def test_concurrent_events_are_all_recorded(self) -> None:
         registry = self._registry()
         before = self.written()
         failures: list[Exception] = []
@@ -112,7 +112,7 @@ class EventObserverContract:
             lost = [(t, n) for t in range(8) for n in range(20) if f"thread.t{t}n{n}." not in new]
             assert lost == []
 
-    def test_a_login_does_not_wait_for_it(self) -> None:
+    def test_it_does_not_delay_a_login(self) -> None:
         registry = self._registry()
         costs = []
         for _ in range(9):

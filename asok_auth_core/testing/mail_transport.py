@@ -39,8 +39,8 @@ class ReceivedMail:
 
 @dataclass(frozen=True, slots=True)
 class TransportUnderTest:
-    """``received`` gives every mail that has arrived so far; ``broken`` is a transport of the same
-    kind whose service is gone: a port nobody listens on, a closed stream, a folder that is a file."""
+    """``received`` returns every mail that has arrived so far; ``broken`` is a transport of the same
+    kind whose service is down: a port without a listener, a closed stream, a folder that is a file."""
 
     transport: MailTransport
     received: Callable[[], Sequence[ReceivedMail]]
@@ -97,13 +97,15 @@ class MailTransportContract:
             "",
         ],
     )
-    def test_whatever_is_not_one_address_is_refused(self, under_test: TransportUnderTest, to: str) -> None:
+    def test_anything_but_one_email_address_is_rejected(
+        self, under_test: TransportUnderTest, to: str
+    ) -> None:
         with pytest.raises((EmailInvalid, MailPermanent)):
             under_test.transport.send(OutgoingMail(to, "Hello", "text"))
         assert list(under_test.received()) == []
 
     @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "=?utf-8?q?=0D=0ABcc:_eve=40evil.example?="])
-    def test_a_subject_that_would_begin_another_header_is_refused(
+    def test_a_subject_that_would_start_another_header_is_rejected(
         self, under_test: TransportUnderTest, end: str
     ) -> None:
         with pytest.raises((EmailInvalid, MailPermanent)):
@@ -113,7 +115,7 @@ class MailTransportContract:
         assert list(under_test.received()) == []
 
     @pytest.mark.parametrize("end", ["\r\n.\r\n", "\n.\n", "\r\n.\n", "\n.\r\n", "\r.\r"])
-    def test_a_body_cannot_begin_another_mail(self, under_test: TransportUnderTest, end: str) -> None:
+    def test_a_body_cannot_start_another_mail(self, under_test: TransportUnderTest, end: str) -> None:
         smuggled = f"one{end}MAIL FROM:<eve@evil.example>\r\nRCPT TO:<eve@evil.example>\r\nDATA\r\ntwo"
         under_test.transport.send(OutgoingMail("ann@app.example", "Hello", smuggled))
         received = _only(under_test)
@@ -156,7 +158,7 @@ class MailTransportContract:
         names = [f"p{number}x{index}" for number in range(threads) for index in range(each)]
         assert seen == sorted(((f"{name}@app.example",), f"for {name}", f"link {name}") for name in names)
 
-    def test_a_service_that_is_gone_is_a_mail_error_that_tells_nothing_secret(
+    def test_an_unreachable_service_is_a_mail_error_without_secrets(
         self, under_test: TransportUnderTest
     ) -> None:
         mail = OutgoingMail(f"{CANARY}@app.example", CANARY, CANARY, CANARY)
@@ -168,7 +170,7 @@ class MailTransportContract:
         assert CANARY not in caught.value.message
         assert caught.value.__cause__ is None or CANARY not in str(caught.value.__cause__)
 
-    def test_a_failure_does_not_spoil_the_next_mail(self, under_test: TransportUnderTest) -> None:
+    def test_a_failure_does_not_affect_the_next_mail(self, under_test: TransportUnderTest) -> None:
         with pytest.raises((EmailInvalid, MailPermanent)):
             under_test.transport.send(OutgoingMail("nobody", "Hello", "text"))
         under_test.transport.send(OutgoingMail("ann@app.example", "Hello", "text"))

@@ -22,6 +22,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from ..engine.permissions import PermissionSet, union
 from ..plugins import Plugins
 from ..registry import PluginRegistry
@@ -42,18 +44,17 @@ class PermissionResolverContract:
         raise NotImplementedError("Write resolver(): return your plugin.")
 
     def granted(self) -> tuple[User, str]:
-        """A user, and a permission such as ``"posts.edit"`` that the resolver grants this user and
-        not everybody. Called once for each test; each time the grant must be there."""
+        """A user, and a permission such as ``"posts.edit"`` that the resolver grants this user but not
+        all users. Called once per test, and the grant must exist each time."""
         raise NotImplementedError("Write granted(): return a user and a permission of theirs.")
 
     def take_away(self, user: User, permission: str) -> None:
         """Remove ``permission`` from ``user`` where your resolver looks it up."""
-        raise NotImplementedError("Write take_away(): remove what granted() gave.")
+        raise NotImplementedError("Write take_away(): remove the grant of granted().")
 
     def unavailable(self) -> object | None:
-        """The plugin while what it reads from (a database, a service) is gone; None if it reads from
-        nothing that can be gone."""
-        raise NotImplementedError("Write unavailable(): your plugin with its store gone, or None.")
+        """The plugin while its data source (a database, a service) is down; None if it has none."""
+        raise NotImplementedError("Write unavailable(): your plugin with its store down, or None.")
 
     def test_it_is_a_plugin_with_the_permissions_hook(self) -> None:
         registry = PluginRegistry(strict=True)
@@ -62,7 +63,7 @@ class PermissionResolverContract:
         assert info.state == "loaded"
         assert "asok_auth_permissions" in info.hooks
 
-    def test_it_grants_what_it_should(self) -> None:
+    def test_it_grants_the_expected_permissions(self) -> None:
         user, permission = self.granted()
         assert _asked(self.resolver(), user).allows(permission)
 
@@ -71,8 +72,9 @@ class PermissionResolverContract:
         user, _ = self.granted()
         assert _asked(self.resolver(), user).malformed == ()
 
-    def test_row28_others_are_not_granted_it(self) -> None:
-        """Nor users whose id only resembles, or is a pattern or a piece of SQL."""
+    @pytest.mark.requirement("SECURITY-28")
+    def test_other_users_are_not_granted_them(self) -> None:
+        """No grant for a user whose id is only similar, or is a pattern or a piece of SQL."""
         user, permission = self.granted()
         resolver = self.resolver()
         for other in _look_alikes(str(user.id)):
@@ -80,12 +82,13 @@ class PermissionResolverContract:
         nobody = FakeUser(None)  # type: ignore[arg-type]
         assert not _asked(resolver, nobody).allows(permission), "granted to a user without an id"
 
-    def test_row23_what_was_taken_away_is_gone_at_once(self) -> None:
+    @pytest.mark.requirement("SECURITY-23")
+    def test_a_withdrawn_grant_ends_at_once(self) -> None:
         user, permission = self.granted()
         resolver = self.resolver()
         assert _asked(resolver, user).allows(permission)
         self.take_away(user, permission)
-        assert not _asked(resolver, user).allows(permission), "it was remembered from one request to the next"
+        assert not _asked(resolver, user).allows(permission), "a revoked grant was cached across requests"
 
     def test_users_do_not_get_each_others_grants(self) -> None:
         user, permission = self.granted()
@@ -97,7 +100,7 @@ class PermissionResolverContract:
             for _ in range(25):
                 try:
                     if _asked(resolver, mine).allows(permission) is not expected:
-                        wrong.append(f"user {mine.id} was answered as somebody else")
+                        wrong.append(f"user {mine.id} got another user's grants")
                 except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails the test
                     wrong.append(repr(error))
 
@@ -111,7 +114,8 @@ class PermissionResolverContract:
             thread.join(60)
         assert wrong == []
 
-    def test_row32_it_grants_nothing_while_its_store_is_gone(self) -> None:
+    @pytest.mark.requirement("SECURITY-32")
+    def test_it_grants_nothing_while_its_store_is_unavailable(self) -> None:
         user, permission = self.granted()
         resolver = self.unavailable()
         if resolver is None:
@@ -123,7 +127,7 @@ class PermissionResolverContract:
         assert not held.allows(permission)
         assert time.monotonic() - start < GIVE_UP, f"it took longer than {GIVE_UP} s to give up"
 
-    def test_a_request_does_not_wait_for_it(self) -> None:
+    def test_it_does_not_delay_a_request(self) -> None:
         user, _ = self.granted()
         resolver = self.resolver()
         costs = []
@@ -131,7 +135,7 @@ class PermissionResolverContract:
             start = time.perf_counter()
             _asked(resolver, user)
             costs.append(time.perf_counter() - start)
-        assert sorted(costs)[4] < BUDGET, f"asking once costs {sorted(costs)[4]:.3f} s"
+        assert sorted(costs)[4] < BUDGET, f"one call took {sorted(costs)[4]:.3f} s"
 
 
 def _asked(resolver: object, user: User) -> PermissionSet:

@@ -178,8 +178,9 @@ def test_link_and_unlink(visitor, address):
     assert "Unlink GitHub" not in visitor.page.inner_text("main")
 
 
+@pytest.mark.requirement("SECURITY-23")
 def test_log_out_everywhere_else(visitor, another, address):
-    """A7.4.1: effective on the next request."""
+    """Effective on the next request."""
     other = another()
     other.log_in_by_link(address)
     visitor.log_in_by_link(address)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = sorted(kind.value for kind in Kind)
 
 
-def test_there_are_templates_for_every_kind() -> None:
+def test_every_kind_has_templates() -> None:
     assert sorted(templates()) == KINDS
 
 
@@ -82,7 +82,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(ended.value.code or 0), captured.out, captured.err
 
 
-def test_the_command_writes_and_says_the_next_step(
+def test_the_command_writes_files_and_prints_the_next_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("gitlab", "--kind", "oidc", "--label", "GitLab", "--issuer", "https://gitlab.com")
@@ -101,7 +101,7 @@ def test_the_command_writes_and_says_the_next_step(
 
 
 @pytest.mark.parametrize("kind", ["provider", "oidc"])
-def test_a_new_provider_is_told_that_it_needs_credentials(
+def test_a_new_providers_output_asks_for_credentials(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     """Without them its button does not appear, and nothing else would say why."""
@@ -112,7 +112,7 @@ def test_a_new_provider_is_told_that_it_needs_credentials(
     assert "`MY_LAB_CLIENT_ID`" in readme
 
 
-def test_at_a_terminal_it_asks_for_what_is_missing(
+def test_at_a_terminal_it_prompts_for_missing_arguments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kind that is none is asked for again; a question answered with Enter has a default."""
@@ -131,7 +131,7 @@ def test_at_a_terminal_it_asks_for_what_is_missing(
     assert 'issuer = "https://my-lab.example"' in source
 
 
-def test_every_kind_is_told_how_it_is_put_to_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_kind_prints_how_to_use_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "my", "--kind", "signer", "--into", str(tmp_path))
     assert 'To use it in an app: Set AUTH["SIGNER"]' in out
 
@@ -145,12 +145,12 @@ def test_an_oauth2_provider_and_its_package_stay_small(written: dict[str, Path])
 
 
 @pytest.mark.parametrize("name", ["../up", "1st", "class", "", "a" * 40, "a b", "naïve"])
-def test_names_that_cannot_be(name: str) -> None:
+def test_invalid_names_are_rejected(name: str) -> None:
     with pytest.raises(ConfigurationError):
         plain_name(name)
 
 
-def test_usual_prefixes_are_not_doubled() -> None:
+def test_usual_prefixes_are_not_repeated() -> None:
     assert plain_name("asok-oauth-GitLab") == "gitlab"
     assert plain_name("asok-auth-my-store") == "my_store"
 
@@ -164,7 +164,7 @@ def test_usual_prefixes_are_not_doubled() -> None:
         ("x",),
     ],
 )
-def test_what_would_not_be_python_is_refused(
+def test_names_that_are_not_python_identifiers_are_rejected(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -53,7 +53,7 @@ def run(line: CommandLine, *arguments: str) -> Any:
     return CliRunner().invoke(commands, arguments, obj=line)
 
 
-def test_explain_says_why_and_ends_with_the_verdict(line: CommandLine) -> None:
+def test_explain_prints_the_reasons_and_the_verdict(line: CommandLine) -> None:
     allowed = run(line, "explain", "ada@example.org", "posts.edit")
     assert allowed.exit_code == 0
     assert allowed.stdout.splitlines() == [
@@ -70,14 +70,14 @@ def test_explain_says_why_and_ends_with_the_verdict(line: CommandLine) -> None:
     assert "This is not a permission" in malformed.stdout
 
 
-def test_explain_for_programs(line: CommandLine) -> None:
+def test_explain_prints_json(line: CommandLine) -> None:
     denied = run(line, "explain", "1", "users.edit", "--json")
     assert denied.exit_code == 3
     found = json.loads(denied.stdout)
     assert (found["allowed"], found["missing"]) == (False, ["users.edit", "users.*", "*"])
 
 
-def test_list(line: CommandLine) -> None:
+def test_list_prints_grants_and_their_sources(line: CommandLine) -> None:
     assert run(line, "list", "1").stdout.splitlines() == [
         "posts.*  the user's own permissions  (plugin roles)",
         "'posts.'  the user's own permissions  is malformed and grants nothing",
@@ -92,7 +92,7 @@ def test_an_unknown_user_is_an_error(line: CommandLine, user: str) -> None:
     assert f"There is no user {user!r}" in result.exception.message
 
 
-def test_it_is_mounted(line: CommandLine) -> None:
+def test_it_is_a_subcommand_of_asok_auth(line: CommandLine) -> None:
     shown = CliRunner().invoke(build(Plugins(PluginRegistry())), ["permissions", "--help"])
     assert "explain" in shown.stdout
     assert "list" in shown.stdout

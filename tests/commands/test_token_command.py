@@ -68,7 +68,7 @@ def test_list_never_shows_a_token(line: CommandLine) -> None:
     assert found["name"] == "ci"
 
 
-def test_revoke_by_the_token_itself(line: CommandLine) -> None:
+def test_revoke_by_token(line: CommandLine) -> None:
     token, other = created(line), created(line)
     run(line, "inspect", "-", text=token + "\n")
     assert run(line, "revoke", "-", text=token + "\n").stdout == "1 token revoked.\n"
@@ -92,11 +92,11 @@ def test_revoke_by_id_and_all(line: CommandLine) -> None:
 @pytest.mark.parametrize(
     "arguments", [[], ["--all"], ["--id", "x"], ["x", "--all"], ["x", "--user", "1"], ["--user", "1"]]
 )
-def test_revoke_wants_to_know_what(line: CommandLine, arguments: list[str]) -> None:
+def test_revoke_needs_a_token_an_id_or_all(line: CommandLine, arguments: list[str]) -> None:
     run(line, "revoke", *arguments, status=2)
 
 
-def test_mistakes_are_said(line: CommandLine) -> None:
+def test_mistakes_are_reported(line: CommandLine) -> None:
     with pytest.raises(ConfigurationError, match="no user"):
         run(line, "create", "99")
     with pytest.raises(ConfigurationError, match="pattern"):

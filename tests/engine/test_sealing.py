@@ -1,4 +1,4 @@
-"""Sealing secrets that must be read back: AES-256-GCM, bound, rotated (SECURITY 29, 30)."""
+"""Sealing secrets that must be read back: AES-256-GCM, bound, rotated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sealer() -> Sealer:
 
 @given(secret=st.binary(max_size=200), nonce=st.binary(min_size=12, max_size=12), who=st.text(max_size=30))
 @settings(max_examples=50, deadline=None)
-def test_what_was_sealed_opens_and_is_not_readable(secret: bytes, nonce: bytes, who: str) -> None:
+def test_a_sealed_secret_opens_and_is_not_readable(secret: bytes, nonce: bytes, who: str) -> None:
     sealer = Sealer(KeyRing([NEW]), "totp")
     sealed = sealer.seal(secret, nonce, who, "totp")
     assert sealer.open(sealed, who, "totp") == secret
@@ -54,15 +54,16 @@ def test_a_secret_moved_to_another_user_or_kind_does_not_open(sealer: Sealer, bo
         sealer.open(sealed, *bound)
 
 
+@pytest.mark.requirement("SECURITY-6")
 def test_another_purpose_does_not_open_it() -> None:
-    """SECURITY 6: keys of two purposes are independent."""
+    """Keys of two purposes are independent."""
     ring = KeyRing([NEW])
     sealed = Sealer(ring, "totp").seal(b"secret", NONCE, "7")
     with raises_code("seal_key_retired"):
         Sealer(ring, "mail").open(sealed, "7")
 
 
-def test_every_changed_character_is_noticed(sealer: Sealer) -> None:
+def test_every_changed_character_is_detected(sealer: Sealer) -> None:
     sealed = sealer.seal(b"JBSWY3DPEHPK3PXP", NONCE, "7")
     for position, character in enumerate(sealed):
         for other in "A" if character != "A" else "B", "-", ".":
@@ -77,13 +78,14 @@ def test_every_changed_character_is_noticed(sealer: Sealer) -> None:
     "text",
     ["", ".", "1", "1...", "1.x", "2.a.b.c", "1.a.b.c.d", "\x00" * 9, "é" * 20, "1." + "A" * MAX_SEALED],
 )
-def test_no_sealed_text_is_refused(sealer: Sealer, text: str) -> None:
+def test_text_that_was_not_sealed_is_rejected(sealer: Sealer, text: str) -> None:
     with pytest.raises(SealError):
         sealer.open(text, "7")
 
 
-def test_a_second_spelling_is_refused(sealer: Sealer) -> None:
-    """SECURITY 8: strict base64url, unused bits zero, no padding."""
+@pytest.mark.requirement("SECURITY-8")
+def test_another_spelling_is_rejected(sealer: Sealer) -> None:
+    """Strict base64url, unused bits zero, no padding."""
     sealed = sealer.seal(b"1234", NONCE, "7")  # 20 bytes with the tag: the last character has unused bits
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     twin = sealed[:-1] + alphabet[alphabet.index(sealed[-1]) + 1]
@@ -107,8 +109,9 @@ def test_a_nonce_of_another_length_does_not_open(sealer: Sealer, size: int) -> N
         sealer.open(f"{version}.{key_id}.{written}.{ciphertext}", "7")
 
 
+@pytest.mark.requirement("SECURITY-29")
 def test_rotation_opens_old_seals_new_and_names_a_retired_key() -> None:
-    """SECURITY 29: old opens until retired; new is sealed with the newest; retired says what to do."""
+    """Old opens until retired; new is sealed with the newest; retired says what to do."""
     before = Sealer(KeyRing([OLD]), "totp")
     during = Sealer(KeyRing([NEW, OLD]), "totp")
     after = Sealer(KeyRing([NEW]), "totp")

@@ -1,4 +1,4 @@
-"""Eight processes of one app are given each secret at once: exactly one of them logs in (SECURITY 1, 20).
+"""Eight processes of one app are given each secret at once: exactly one of them logs in.
 
 Everything goes through the app's pages, as browsers send it: the button of a login link, the form of
 a mailed code, the provider's redirect, the form of the second factor. Only what comes before is
@@ -320,14 +320,15 @@ def fleet(
         yield workers
 
 
+@pytest.mark.requirement("SECURITY-1", "SECURITY-20")
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_secret_is_won_exactly_once(fleet: Workers[Member], kind: str) -> None:
-    """SECURITY 1, 20"""
     owners = people(RUN if kind == "oauth state" else secrets.token_hex(4))
     exactly_once(everybody_tries(fleet, kind, owners), owners)
 
 
-def test_a_racy_store_is_found(workers: Workers[Member], tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_a_store_with_a_race_is_detected(workers: Workers[Member], tmp_path: Path) -> None:
     """The race is one: with a store that looks before it takes, links log in more than once."""
     owners = people(secrets.token_hex(4))
     with opened(workers, tmp_path, f"racy:///{tmp_path / 'state.sqlite3'}", None, RUN):

@@ -324,8 +324,8 @@ def log_in(machine: Machine, other: Machine, address: str) -> Visitor:
     return visitor
 
 
-def test_a_link_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 1"""
+@pytest.mark.requirement("SECURITY-1")
+def test_a_link_from_one_machine_works_once_on_the_other(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     visitor, address = Visitor(), new_address()
     token = token_of(ask(visitor, one, address))
@@ -340,8 +340,8 @@ def test_a_link_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine
         assert late.user(machine) == "nobody"
 
 
-def test_a_code_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 1"""
+@pytest.mark.requirement("SECURITY-1")
+def test_a_code_from_one_machine_works_once_on_the_other(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     visitor, address = Visitor(), new_address()
     code = code_of(ask(visitor, one, address))
@@ -353,8 +353,8 @@ def test_a_code_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine
     assert late.user(one) == "nobody"
 
 
-def test_wrong_codes_are_counted_together(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 21"""
+@pytest.mark.requirement("SECURITY-21")
+def test_wrong_codes_are_counted_across_machines(machines: tuple[Machine, Machine]) -> None:
     visitor, address = Visitor(), new_address()
     code = code_of(ask(visitor, machines[0], address))
     for number in range(10):
@@ -365,10 +365,10 @@ def test_wrong_codes_are_counted_together(machines: tuple[Machine, Machine]) -> 
         assert visitor.user(machine) == "nobody"
 
 
-def test_a_provider_login_begun_on_one_is_finished_on_the_other_once(
+@pytest.mark.requirement("SECURITY-1")
+def test_a_provider_login_started_on_one_machine_finishes_once_on_the_other(
     machines: tuple[Machine, Machine], provider: DevProvider, request: pytest.FixtureRequest
 ) -> None:
-    """SECURITY 1"""
     one, two = machines
     visitor = Visitor()
     visitor.get(one, "/auth/login")
@@ -386,8 +386,8 @@ def test_a_provider_login_begun_on_one_is_finished_on_the_other_once(
     assert late.user(one) == "nobody"
 
 
-def test_a_totp_step_used_on_one_is_refused_on_the_other(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 20"""
+@pytest.mark.requirement("SECURITY-20")
+def test_a_totp_step_used_on_one_machine_is_rejected_on_the_other(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     address = new_address()
     Visitor().get(one, f"/enrol?who={address}")
@@ -403,8 +403,11 @@ def test_a_totp_step_used_on_one_is_refused_on_the_other(machines: tuple[Machine
     assert second.user(two) == "nobody"
 
 
-def test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 23: from the next request on, wherever it arrives."""
+@pytest.mark.requirement("SECURITY-23")
+def test_a_token_revoked_on_one_machine_is_rejected_on_the_other_at_once(
+    machines: tuple[Machine, Machine],
+) -> None:
+    """From the next request on, wherever it arrives."""
     one, two = machines
     address = new_address()
     token = first_line(log_in(one, two, address).get(one, "/token"))
@@ -416,7 +419,7 @@ def test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines: tuple[
         assert "nobody" in Visitor().get(machine, "/", **bearer).text
 
 
-def test_logging_out_everywhere_reaches_both(machines: tuple[Machine, Machine]) -> None:
+def test_logging_out_other_sessions_reaches_both_machines(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     address = new_address()
     here, there = log_in(one, two, address), log_in(two, one, address)
@@ -427,7 +430,7 @@ def test_logging_out_everywhere_reaches_both(machines: tuple[Machine, Machine]) 
         assert there.user(machine) == "nobody"
 
 
-def test_when_one_is_killed_the_other_goes_on(machines: tuple[Machine, Machine]) -> None:
+def test_one_machine_goes_on_when_the_other_is_killed(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     visitor, address = Visitor(), new_address()
     waiting = token_of(ask(visitor, one, address))
@@ -446,7 +449,7 @@ def test_when_one_is_killed_the_other_goes_on(machines: tuple[Machine, Machine])
     assert late.post(one, "/auth/magic/callback", token=waiting).status_code == 400
 
 
-def test_in_network_namespaces(
+def test_two_machines_in_separate_network_namespaces(
     namespaces: list[tuple[str, str, str]],
     provider: DevProvider,
     tmp_path: Path,
@@ -475,10 +478,10 @@ def test_in_network_namespaces(
             machine.start()
             made.append(machine)
         machines = made[0], made[1]
-        test_a_link_of_one_machine_is_used_on_the_other_once(machines)
-        test_a_code_of_one_machine_is_used_on_the_other_once(machines)
-        test_wrong_codes_are_counted_together(machines)
-        test_a_totp_step_used_on_one_is_refused_on_the_other(machines)
-        test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines)
-        test_logging_out_everywhere_reaches_both(machines)
-        test_when_one_is_killed_the_other_goes_on(machines)
+        test_a_link_from_one_machine_works_once_on_the_other(machines)
+        test_a_code_from_one_machine_works_once_on_the_other(machines)
+        test_wrong_codes_are_counted_across_machines(machines)
+        test_a_totp_step_used_on_one_machine_is_rejected_on_the_other(machines)
+        test_a_token_revoked_on_one_machine_is_rejected_on_the_other_at_once(machines)
+        test_logging_out_other_sessions_reaches_both_machines(machines)
+        test_one_machine_goes_on_when_the_other_is_killed(machines)

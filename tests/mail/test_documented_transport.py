@@ -94,7 +94,7 @@ class TestDocumentedTransport(MailTransportContract):
         (422, MailPermanent, "failed"),
     ],
 )
-def test_its_answers_become_what_the_page_says(
+def test_its_answers_become_the_documented_errors(
     service: Service, status: int, kind: type[MailError], state: str
 ) -> None:
     service.status = status

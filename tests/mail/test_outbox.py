@@ -113,7 +113,7 @@ def _settled(delivery: Delivery) -> str:
     return delivery.state
 
 
-def test_a_mail_that_goes_through_is_sent_and_reported_once(
+def test_a_successful_mail_is_sent_and_reported_once(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted()
@@ -124,7 +124,7 @@ def test_a_mail_that_goes_through_is_sent_and_reported_once(
     assert results == [("mail.sent", None)]
 
 
-def test_a_temporary_failure_is_known_at_once_and_made_good_later(
+def test_a_temporary_failure_is_reported_at_once_and_retried(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(BUSY, BUSY)
@@ -136,7 +136,7 @@ def test_a_temporary_failure_is_known_at_once_and_made_good_later(
     assert results == [("mail.retrying", BUSY.code), ("mail.retrying", BUSY.code), ("mail.sent", None)]
 
 
-def test_a_final_failure_is_not_tried_again(
+def test_a_permanent_failure_is_not_retried(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(NO_SUCH_USER)
@@ -148,7 +148,7 @@ def test_a_final_failure_is_not_tried_again(
     assert results == [("mail.failed", NO_SUCH_USER.code)]
 
 
-def test_it_gives_up_when_the_time_for_retries_is_over(
+def test_it_gives_up_after_the_retry_period(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(*[BUSY] * 1000)
@@ -174,27 +174,27 @@ class Timed(Scripted):
         return [later - earlier for earlier, later in pairwise(self.started)]
 
 
-def test_pauses_double(make_outbox: Callable[..., Outbox]) -> None:
+def test_retry_delays_double(make_outbox: Callable[..., Outbox]) -> None:
     transport = Timed(4)
     assert _settled(make_outbox(transport, first_retry=0.04, jitter=lambda: 1.0).post(MAIL)) == "sent"
     for pause, at_least in zip(transport.pauses, [0.04, 0.08, 0.16, 0.32], strict=True):
         assert pause >= at_least
 
 
-def test_no_pause_is_longer_than_the_longest(make_outbox: Callable[..., Outbox]) -> None:
+def test_retry_delays_are_capped(make_outbox: Callable[..., Outbox]) -> None:
     transport = Timed(9)
     outbox = make_outbox(transport, first_retry=0.03, longest_retry=0.03, retry_for=60, jitter=lambda: 1.0)
     assert _settled(outbox.post(MAIL)) == "sent"
     assert sum(transport.pauses) < 0.03 * 2**8
 
 
-def test_pauses_vary_so_that_mails_do_not_come_back_all_at_once(make_outbox: Callable[..., Outbox]) -> None:
+def test_retry_delays_have_jitter(make_outbox: Callable[..., Outbox]) -> None:
     transport = Timed(1)
     assert _settled(make_outbox(transport, first_retry=0.5, jitter=lambda: 0.0).post(MAIL)) == "sent"
     assert 0.25 <= transport.pauses[0] < 0.5
 
 
-def test_the_page_waits_only_as_long_as_it_said(make_outbox: Callable[..., Outbox]) -> None:
+def test_a_caller_waits_no_longer_than_its_timeout(make_outbox: Callable[..., Outbox]) -> None:
     gate = threading.Event()
     delivery = make_outbox(Scripted(gate=gate)).post(MAIL)
     began = time.monotonic()
@@ -214,7 +214,7 @@ def test_posting_does_not_wait_for_the_server(make_outbox: Callable[..., Outbox]
     assert [delivery.wait(20) for delivery in deliveries] == ["sent"] * 50
 
 
-def test_one_slow_mail_does_not_hold_up_the_others_and_threads_are_bounded(
+def test_one_slow_mail_does_not_delay_the_others_and_threads_are_bounded(
     make_outbox: Callable[..., Outbox],
 ) -> None:
     gate = threading.Event()
@@ -228,7 +228,7 @@ def test_one_slow_mail_does_not_hold_up_the_others_and_threads_are_bounded(
     assert transport.most_at_once == 3
 
 
-def test_a_full_outbox_says_so_and_loses_nothing(make_outbox: Callable[..., Outbox]) -> None:
+def test_a_full_outbox_is_an_error_and_loses_nothing(make_outbox: Callable[..., Outbox]) -> None:
     gate = threading.Event()
     transport = Scripted(gate=gate)
     outbox = make_outbox(transport, capacity=5)
@@ -241,7 +241,7 @@ def test_a_full_outbox_says_so_and_loses_nothing(make_outbox: Callable[..., Outb
     assert outbox.post(MAIL).wait(20) == "sent"
 
 
-def test_mails_that_wait_for_a_retry_count_as_waiting(make_outbox: Callable[..., Outbox]) -> None:
+def test_mails_awaiting_a_retry_count_as_waiting(make_outbox: Callable[..., Outbox]) -> None:
     outbox = make_outbox(Scripted(BUSY, BUSY), capacity=2, first_retry=60, retry_for=600)
     assert {outbox.post(MAIL).wait(20), outbox.post(MAIL).wait(2)} == {"retrying"}
     assert len(outbox) == 2
@@ -250,7 +250,7 @@ def test_mails_that_wait_for_a_retry_count_as_waiting(make_outbox: Callable[...,
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CANARY-LINK"), KeyError("CANARY-LINK"), TypeError()])
-def test_a_transport_that_is_broken_fails_the_mail_and_not_the_outbox(
+def test_a_broken_transport_fails_the_mail_not_the_outbox(
     make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     """30, 32"""
@@ -263,7 +263,7 @@ def test_a_transport_that_is_broken_fails_the_mail_and_not_the_outbox(
     assert "CANARY" not in caplog.text + delivery.error.message
 
 
-def test_a_refused_address_is_a_final_failure(make_outbox: Callable[..., Outbox]) -> None:
+def test_a_rejected_email_is_a_permanent_failure(make_outbox: Callable[..., Outbox]) -> None:
     delivery = make_outbox(Scripted(EmailInvalid("Please enter one mail address."))).post(MAIL)
     assert delivery.wait(20) == "failed"
     assert isinstance(delivery.error, MailPermanent)
@@ -283,7 +283,7 @@ def test_an_observer_that_raises_changes_nothing(make_outbox: Callable[..., Outb
     assert outbox.post(MAIL).wait(20) == "sent"
 
 
-def test_the_observer_is_told_before_the_page_is(make_outbox: Callable[..., Outbox]) -> None:
+def test_the_observer_is_called_before_the_caller_gets_the_result(make_outbox: Callable[..., Outbox]) -> None:
     """31: an event is there by the time somebody is told of the outcome."""
     told: list[bool] = []
 
@@ -296,7 +296,7 @@ def test_the_observer_is_told_before_the_page_is(make_outbox: Callable[..., Outb
     assert told == [True]
 
 
-def test_the_log_holds_neither_address_nor_subject_nor_link(
+def test_the_log_holds_no_email_subject_or_link(
     make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
 ) -> None:
     """30"""
@@ -310,7 +310,7 @@ def test_the_log_holds_neither_address_nor_subject_nor_link(
     assert "canary" not in repr(outbox).lower()
 
 
-def test_flush_waits_for_what_is_on_its_way(make_outbox: Callable[..., Outbox]) -> None:
+def test_flush_waits_for_mails_being_sent(make_outbox: Callable[..., Outbox]) -> None:
     gate = threading.Event()
     outbox = make_outbox(Scripted(gate=gate))
     for _ in range(10):
@@ -320,7 +320,7 @@ def test_flush_waits_for_what_is_on_its_way(make_outbox: Callable[..., Outbox]) 
     assert outbox.flush(3) == 0
 
 
-def test_flush_tries_what_waits_for_a_retry_right_away(make_outbox: Callable[..., Outbox]) -> None:
+def test_flush_retries_waiting_mails_at_once(make_outbox: Callable[..., Outbox]) -> None:
     transport = Scripted(BUSY)
     outbox = make_outbox(transport, first_retry=60, retry_for=600)
     delivery = outbox.post(MAIL)
@@ -329,7 +329,7 @@ def test_flush_tries_what_waits_for_a_retry_right_away(make_outbox: Callable[...
     assert delivery.state == "sent"
 
 
-def test_close_gives_one_last_attempt_and_reports_what_is_left(
+def test_close_makes_one_last_attempt_and_reports_the_rest(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(BUSY, BUSY, BUSY)
@@ -346,7 +346,7 @@ def test_close_gives_one_last_attempt_and_reports_what_is_left(
     outbox.close(2)
 
 
-def test_a_mail_whose_attempt_ends_during_the_flush_gets_its_turn_too(
+def test_a_mail_whose_attempt_fails_during_the_flush_is_retried(
     make_outbox: Callable[..., Outbox],
 ) -> None:
     gate = threading.Event()
@@ -360,9 +360,7 @@ def test_a_mail_whose_attempt_ends_during_the_flush_gets_its_turn_too(
     assert transport.attempts == 2
 
 
-def test_close_does_not_wait_longer_than_it_may(
-    make_outbox: Callable[..., Outbox], results: list[Result]
-) -> None:
+def test_close_does_not_exceed_its_timeout(make_outbox: Callable[..., Outbox], results: list[Result]) -> None:
     gate = threading.Event()
     transport = Scripted(gate=gate)
     outbox = make_outbox(transport, workers=1)
@@ -377,7 +375,7 @@ def test_close_does_not_wait_longer_than_it_may(
     assert deliveries[0].wait(20) == "sent"
 
 
-def test_no_thread_runs_before_the_first_mail_and_none_after_closing(
+def test_no_thread_runs_before_the_first_mail_or_after_closing(
     make_outbox: Callable[..., Outbox],
 ) -> None:
     def mail_threads() -> int:
@@ -395,7 +393,7 @@ def test_no_thread_runs_before_the_first_mail_and_none_after_closing(
     assert mail_threads() == before
 
 
-def test_many_threads_post_at_once_and_every_mail_goes_out_exactly_once(
+def test_mails_posted_by_many_threads_are_each_sent_once(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(*[BUSY] * 20)
@@ -428,7 +426,7 @@ def test_a_4xx_then_ok_through_real_smtp(make_outbox: Callable[..., Outbox], ser
     assert len(server.inbox.envelopes) == 1
 
 
-def test_a_slow_server_leaves_the_page_free(
+def test_a_slow_server_does_not_block_the_caller(
     make_outbox: Callable[..., Outbox], server: SimpleNamespace
 ) -> None:
     server.inbox.delay = 0.5
@@ -479,14 +477,14 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise RuntimeError"])
-def test_mails_on_their_way_go_out_before_the_process_ends(tmp_path: Path, ending: str) -> None:
+def test_mails_being_sent_are_finished_before_the_process_ends(tmp_path: Path, ending: str) -> None:
     shown = _run(f"for _ in range(12): outbox.post(mail)\n{ending}", tmp_path)
     assert shown.returncode == {"": 0, "sys.exit(3)": 3}.get(ending, 1), shown.stderr
     assert len(list(tmp_path.glob("*.eml"))) == 12
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_sends_its_own_mails_and_not_the_parents_again(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_resend_the_parents_mails(tmp_path: Path) -> None:
     code = """
     for _ in range(12): outbox.post(mail)
     child = os.fork()
@@ -523,7 +521,7 @@ def test_a_fork_while_the_outbox_is_locked_does_not_hang_the_child(tmp_path: Pat
     assert len(list(tmp_path.glob("*.eml"))) == 1
 
 
-def test_a_process_that_may_start_no_thread_says_so_and_takes_no_mail(
+def test_a_process_that_cannot_start_threads_rejects_mails(
     make_outbox: Callable[..., Outbox], results: list[Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()

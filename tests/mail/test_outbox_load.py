@@ -35,7 +35,7 @@ class Shaky(MailTransport):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_every_mail_goes_out_exactly_once_and_is_reported_once_as_final(seed: int) -> None:
+def test_every_mail_is_sent_once_and_reported_once(seed: int) -> None:
     transport = Shaky(seed)
     finals: Counter[tuple[str, str]] = Counter()
     lock = threading.Lock()

@@ -136,7 +136,7 @@ def test_french_has_the_same_placeholders():
     assert wrong == {}
 
 
-def test_french_looks_french():
+def test_french_uses_french_typography():
     """U+2019 for the apostrophe, a narrow no-break space before ? ! ; and a no-break space before a colon."""
     wrong = [
         told
@@ -157,7 +157,7 @@ def catalogs() -> Catalogs:
 
 class TestChoice:
     @pytest.mark.parametrize("wanted", ["fr", "FR", "fr-CA", "fr-be"])
-    def test_what_there_is(self, catalogs: Catalogs, wanted: str) -> None:
+    def test_a_known_language_is_chosen(self, catalogs: Catalogs, wanted: str) -> None:
         assert catalogs.choose(wanted, {}) == "fr"
 
     @pytest.mark.parametrize(
@@ -180,16 +180,16 @@ class TestChoice:
             "__class__",
         ],
     )
-    def test_anything_else_is_english(self, catalogs: Catalogs, wanted: object) -> None:
+    def test_anything_else_falls_back_to_english(self, catalogs: Catalogs, wanted: object) -> None:
         assert catalogs.choose(wanted, {}) == "en"
 
-    def test_language_of_the_app(self, catalogs: Catalogs) -> None:
+    def test_a_language_the_app_translates_is_chosen(self, catalogs: Catalogs) -> None:
         """An app that translates our texts adds a language; one that translates only its own adds none."""
         assert catalogs.choose("de", {"de": {"Log in": "Anmelden"}}) == "de"
         assert catalogs.choose("de", {"de": {"Our products": "Unsere Produkte"}}) == "en"
 
     @given(st.text(max_size=60))
-    def test_never_an_error_and_never_markup(self, wanted: str) -> None:
+    def test_any_text_gives_a_known_language(self, wanted: str) -> None:
         assert CATALOGS.choose(wanted, {"it": {"Log in": "Accedi"}}) in (
             "en",
             "fr",
@@ -198,22 +198,22 @@ class TestChoice:
 
 
 class TestTranslation:
-    def test_ours(self, catalogs: Catalogs) -> None:
+    def test_our_own_text_is_translated(self, catalogs: Catalogs) -> None:
         assert catalogs.translate("Log in", "fr", {}) == "Se connecter"
 
-    def test_the_app_wins(self, catalogs: Catalogs) -> None:
+    def test_the_apps_translation_wins(self, catalogs: Catalogs) -> None:
         assert catalogs.translate("Log in", "fr", {}, {"Log in": "Entrer"}) == "Entrer"
 
-    def test_placeholders(self, catalogs: Catalogs) -> None:
+    def test_placeholders_are_filled_in(self, catalogs: Catalogs) -> None:
         text = catalogs.translate("Log in to {app}", "fr", {"app": "{danger}"})
         assert text.endswith("{danger}")
 
     @pytest.mark.parametrize("bad", ["{nobody}", "{", "{0}", "{app.x}", "{app!z}"])
-    def test_bad_placeholders_of_the_app_fall_back(self, catalogs: Catalogs, bad: str) -> None:
+    def test_invalid_placeholders_of_the_app_fall_back(self, catalogs: Catalogs, bad: str) -> None:
         assert (
             catalogs.translate("Log in to {app}", "fr", {"app": "X"}, {"Log in to {app}": bad})
             == "Log in to X"
         )
 
-    def test_english_for_everything_unknown(self, catalogs: Catalogs) -> None:
+    def test_unknown_text_is_returned_unchanged(self, catalogs: Catalogs) -> None:
         assert catalogs.translate("No such text {0}", "fr", {}) == "No such text {0}"

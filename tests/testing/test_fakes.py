@@ -53,7 +53,7 @@ def test_logging_in_and_out_changes_the_session_id_and_the_csrf_token() -> None:
     assert len(ids | {request.session.id}) == len(tokens | {str(request.csrf_field)}) == 3
 
 
-def test_users_are_found_by_id_and_address() -> None:
+def test_users_are_found_by_id_and_email() -> None:
     users = MemoryUsers(FakeUser("7", "ada@example.com"))
     ada = users.by_id("7")
     assert ada is not None
@@ -93,7 +93,7 @@ def test_credentials_are_unique_replaced_once_and_removed_once() -> None:
     assert store.find("totp", "main") is None
 
 
-def test_a_request_without_a_framework_says_that_it_has_no_layout() -> None:
+def test_a_request_without_a_framework_has_no_layout() -> None:
     with pytest.raises(NotImplementedError, match="has no layouts"):
         FakeRequest().in_layout("html/auth.html", {})
 
@@ -107,7 +107,7 @@ def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
     assert Browser(app.auth).get("/auth/exmaple/login").status == 404
 
 
-def test_the_providers_other_addresses_are_not_found(tmp_path: Path) -> None:
+def test_the_providers_other_urls_are_not_found(tmp_path: Path) -> None:
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
     reply = app.fake(Call("https://login.example/elsewhere"))
@@ -115,9 +115,7 @@ def test_the_providers_other_addresses_are_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("altered", ["code", "redirect_uri", "code_verifier"])
-def test_the_fake_provider_gives_nothing_for_a_code_that_is_not_the_apps(
-    tmp_path: Path, altered: str
-) -> None:
+def test_the_fake_provider_rejects_an_unknown_code(tmp_path: Path, altered: str) -> None:
     """RFC 6749 section 4.1.3, RFC 7636 section 4.6: so that a flow which sends a wrong one is found."""
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)

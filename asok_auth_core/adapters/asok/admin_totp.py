@@ -32,7 +32,10 @@ class AdminEnrolment:
 
 
 class AdminTotp:
-    """The enrolments of one app. Raises ConfigurationError if the user model lacks their columns."""
+    """The second factors of one app's users.
+
+    Raises ConfigurationError if the user model lacks their columns.
+    """
 
     def __init__(self, auth: Auth) -> None:
         if not isinstance(auth.users, AsokUsers):

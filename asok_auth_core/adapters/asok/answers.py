@@ -1,4 +1,4 @@
-"""Our pages and errors as answers of Asok's."""
+"""Turn our pages and errors into Asok's responses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def answer_page(request: Request) -> object:
 
 
 def answer_error(app_auth: AppAuth, request: Request, error: Exception) -> object | None:
-    """Our answer to an error that a page raised; None for an error that Asok answers."""
+    """Our response to an error that a page raised; None for an error left to Asok."""
     if isinstance(error, SecurityError) and app_auth.router.match(request.path) is not None:
         error = PermissionDenied(
             "This form has expired. Go back, reload the page, and try again.", code="form_expired"
@@ -45,11 +45,12 @@ def send(request: Request, response: WebResponse) -> object:
 
 
 def _keep_scripts_out(request: Request, body: str) -> None:
-    """Keep Asok from adding to our pages what they do not use.
+    """Keep Asok from adding scripts and attributes that our pages do not use.
 
-    Asok puts the page file's path into ``<body>``, which would tell where packages are installed, and
+    Asok puts the page file's path into ``<body>``, which would reveal where packages are installed, and
     its component and widget scripts into every page that contains "ws-" or "Asok.": an email address
-    such as ``news-desk@app.example`` is enough. A template of the app's own that uses them says so.
+    such as ``news-desk@app.example`` is enough. An app's own templates keep those they use: their
+    attributes are in the page.
     """
     request.page_id = None
     if "data-asok-component" not in body:

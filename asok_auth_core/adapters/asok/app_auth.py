@@ -37,7 +37,7 @@ class AppAuth:
         return web
 
     def current_user(self, request: Request) -> User | None:
-        """The fully logged-in user: proved by the request itself (a bearer token), else by its session."""
+        """The fully logged-in user, by the request's bearer token, else by its session."""
         if not request._auth_resolved:
             # First, so that a hook that asks for the current user during this lookup gets None.
             request._user_instance, request._auth_resolved = None, True
@@ -58,10 +58,9 @@ class AppAuth:
         return None if lacks_factor(self.auth, session, user) else user
 
     def is_csrf_exempt(self, request: Request) -> bool:
-        """True if no cookie could have made a browser send this: CSRF is an attack by cookies.
+        """True if the request needs no CSRF check, because no cookie authenticates it.
 
-        That holds for a request that proves its user itself and carries no session, and for a route
-        that says so.
+        That holds for a request with a bearer token and no session, and for a route with ``csrf`` False.
         """
         route = self.router.match(request.path)
         if route is not None and not route.csrf:
@@ -69,7 +68,7 @@ class AppAuth:
         return self.current_user(request) is not None and self.is_authenticated_without_session(request)
 
     def is_authenticated_without_session(self, request: Request) -> bool:
-        """True if a token proved the user, and no session came with it or was started since."""
+        """True if a token authenticated the user, with no session sent or started."""
         return (
             bool(request.environ.get(_USER_PROVED))
             and not _has_session(request)
@@ -77,9 +76,9 @@ class AppAuth:
         )
 
     def reject_bad_token(self, request: Request) -> None:
-        """Raise what is wrong with the bearer token of a request that has no session.
+        """Raise the error of a rejected bearer token, if the request has no session.
 
-        Otherwise the answer would be about the CSRF token, which such a request does not need.
+        Otherwise the response would be about the CSRF token, which such a request does not need.
         """
         if not _has_session(request) and self.current_user(request) is None:
             error = self.web_request(request).proof_error
@@ -106,7 +105,7 @@ def _has_session(request: Request) -> bool:
 
 
 def _was_logged_in(request: Request, user_id: str) -> bool:
-    """True if the login pipeline gave this session to this user, or to the impersonator."""
+    """True if the login pipeline started this session for user or impersonator."""
     record = request.session.get(LOGIN_KEY)
     impersonator = request.session.get(IMPERSONATOR_KEY, user_id)
     return isinstance(record, dict) and record.get("user") in (user_id, str(impersonator))
@@ -135,5 +134,5 @@ def app_auth_of(request: Request) -> AppAuth | None:
 
 
 def latest_app_auth() -> AppAuth | None:
-    """The one started last: a process that works outside of requests (a job, a shell) has one app."""
+    """The app started last, for code outside of requests (a job, a shell)."""
     return next((found for known in reversed(_known) if (found := known()) is not None), None)

@@ -1,8 +1,8 @@
-"""The names of Asok that are not its documented interface and that this adapter relies on.
+"""The undocumented names of Asok that this adapter relies on.
 
 One table, checked when an app registers the extension and before anything is changed: an Asok that
 lacks one of them is reported by name, instead of failing in the middle of a request or, worse, leaving
-a check of ours without effect.
+one of our checks without effect.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "asok.admin.rbac": ("_user_can", "_user_roles_accessor"),
     "asok.admin.utils": ("_decrypt_totp_secret",),
 }
-"""Attributes by where they are found; on what :func:`_holders` gives for that."""
+"""Attributes by place; :func:`_holders` returns the object for each place."""
 
 MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.Asok": ("asok.app",),
@@ -75,8 +75,7 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
         "_asok_widgets_done",
     ),
 }
-"""Names that exist only while Asok runs (keys of dictionaries, attributes set on the way), by whose
-code must use them."""
+"""Names that exist only at run time (dictionary keys, attributes), by the object that uses them."""
 
 
 def original(holder: type, name: str) -> Any:
@@ -107,7 +106,7 @@ def check_asok(app: Asok, model: type[Model]) -> None:
 
 
 def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
-    """What is looked at for each place of the tables: the app at hand, and a request made for it."""
+    """The object for each place in the tables: the app, or a request made for it."""
     return {
         "asok.Asok": app,
         "asok.request.Request": Request({"asok.app": app}),
@@ -122,7 +121,7 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
 
 
 def _has(holder: object, name: str) -> bool:
-    """hasattr() that runs no property."""
+    """Like hasattr(), but without running properties."""
     try:
         inspect.getattr_static(holder, name)
     except AttributeError:
@@ -141,7 +140,7 @@ def _unused(names: tuple[str, ...], holder: object) -> list[str]:
 
 
 def _code_of(holder: object) -> Iterator[CodeType]:
-    """The code of a module's classes, or of the class (of an object) with those it inherits from."""
+    """The code of a module's classes, or of an object's class and its base classes."""
     if isinstance(holder, ModuleType):
         classes = [value for value in vars(holder).values() if inspect.isclass(value)]
     else:

@@ -57,7 +57,7 @@ def requires_recent_login(handler: Callable[P, R]) -> Callable[P, R]:
 
 
 def _guarded(handler: Callable[P, R], check: Callable[[Request], None]) -> Callable[P, R]:
-    """``handler``, run only if ``check`` does not raise; in a thread of ours for an async handler."""
+    """Run ``handler`` only if ``check`` does not raise; check in a thread if it is async."""
     if inspect.iscoroutinefunction(handler):
 
         @functools.wraps(handler)

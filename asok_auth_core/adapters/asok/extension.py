@@ -29,10 +29,10 @@ logger = logging.getLogger("asok_auth")
 
 
 class AuthExtension(AsokExtension):
-    """Put the installed plugins, and ``plugins`` given here, to work in one app.
+    """Authentication for one app, with the installed plugins and ``plugins``.
 
     Settings come from ``app.config["AUTH"]`` and ``ASOK_AUTH_*``. Registering raises
-    :class:`~asok_auth_core.errors.ConfigurationError` with what to do if something is wrong.
+    :class:`~asok_auth_core.errors.ConfigurationError`, whose message says what to do.
     """
 
     auth: Auth
@@ -78,13 +78,13 @@ class AuthExtension(AsokExtension):
         app.on_shutdown(self.close)
 
     def close(self) -> None:
-        """Send the mails that still wait and give back connections."""
+        """Send the emails that still wait and close connections."""
         self.auth.outbox.close()
         self.auth.state.close()
 
 
 def _with_table(engine: UsersEngine, clock: Clock, random: Random) -> SqlCredentialStore:
-    """The credential store, with its table if the database answers now; else first use creates it."""
+    """The credential store. Creates its table now if the database answers, else on first use."""
     store = SqlCredentialStore(engine, clock=clock, random=random)
     try:
         with engine.at_start_up() as possible:

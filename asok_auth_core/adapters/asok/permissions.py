@@ -1,4 +1,4 @@
-"""What the users of an app hold and may do, looked up once per request."""
+"""The permissions of an app's users, looked up once per request."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _HELD = "asok_auth.held"
 
 
 def held_by(app_auth: AppAuth, request: Request | None, user: User) -> Held:
-    """What ``user`` holds; the plugins are asked once per user and request.
+    """The permissions of ``user``; plugins are called once per user and request.
 
-    The owner of the API token that a request came with holds no more than the token's scopes.
+    The owner of the request's API token has no more than the token's scopes.
     """
     if request is None or app_auth_of(request) is not app_auth:
         return permissions_of(app_auth.auth, user)
-    # Kept with the user, so that the id is not given to another object while the request lasts.
+    # Keep a reference to the user, so that its id() is not reused during the request.
     known: dict[int, tuple[User, Held]] = request.environ.setdefault(_HELD, {})
     if id(user) not in known:
         current = app_auth.current_user(request)
@@ -35,7 +35,7 @@ def user_can(
     permission: str,
     resource: object = None,
 ) -> bool:
-    """True if ``user`` has ``permission`` (for ``resource``) now; nobody has any."""
+    """True if ``user`` has ``permission`` (for ``resource``); False without a user."""
     if user is None:
         return False
     return can(app_auth.auth, user, permission, resource, held=held_by(app_auth, request, user))
@@ -48,6 +48,6 @@ def user_explain(
     permission: str,
     resource: object = None,
 ) -> Explanation:
-    """What :func:`user_can` answers, and why."""
+    """The verdict of :func:`user_can`, and the reasons for it."""
     held = None if user is None else held_by(app_auth, request, user)
     return explain(app_auth.auth, user, permission, resource, held=held)

@@ -24,7 +24,7 @@ ASOK_LOGIN = original(Request, "login")
 ASOK_LOGOUT = original(Request, "logout")
 
 IMPERSONATOR_KEY = "impersonator_id"
-"""Where Asok's Admin keeps in the session the id of the user who acts as another."""
+"""The session key in which Asok's Admin stores the impersonator's user id."""
 
 T = TypeVar("T")
 
@@ -48,14 +48,14 @@ class AsokSession(Session):
         return cast("JSON", self._request.session.pop(key, None))
 
     def begin(self, user: User, *, remember: bool = False) -> None:
-        # Asok keeps them, and its Admin would let in the next user who logs in with this browser.
+        # Asok keeps them, so its Admin would admit the next user who logs in with this browser.
         for name in (IMPERSONATOR_KEY, "impersonate_started_at"):
             self.pop(name)
         ASOK_LOGIN(self._request, user, remember=remember)
 
     def end(self) -> None:
         ASOK_LOGOUT(self._request)
-        # Asok would look the user up again, from cookies that this answer deletes.
+        # Asok would look the user up again, from cookies that this response deletes.
         self._request._auth_resolved = True
 
     def other_sessions(self) -> Sequence[Device]:
@@ -182,7 +182,7 @@ class AsokWebRequest(WebRequest):
 
     @property
     def user(self) -> User | None:
-        # Asok's property as patches/request.py replaced it: the user that it gives has can().
+        # The property as patched by patches/request.py: its users have can().
         return cast("User | None", self._request.user)
 
     @property

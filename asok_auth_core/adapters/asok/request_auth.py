@@ -12,7 +12,7 @@ from .threads import in_thread
 
 
 class RequestAuth:
-    """What ``request.auth`` gives."""
+    """The object behind ``request.auth``."""
 
     def __init__(self, request: Request, app_auth: AppAuth) -> None:
         self._request = request

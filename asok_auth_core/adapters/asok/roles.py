@@ -2,7 +2,7 @@
 
 Read as Asok's Admin reads them: ``is_admin``; ``roles`` (the Admin's, the app's own, or names), else
 ``role``, ``role_id`` or ``role_ids``; a role's ``permissions`` as a list or a comma-separated string.
-A user's own ``permissions`` count too. An error on the way grants nothing.
+A user's own ``permissions`` count too. An error grants nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
         yield Finding(
             NAME,
             "warning",
-            f"{model.__name__} has its own can(); it is left in place and does not ask the plugins.",
+            f"{model.__name__} has its own can(); it is left in place and does not call the plugins.",
             "Remove it or give it another name.",
         )
 
@@ -69,7 +69,7 @@ def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
 
 
 def is_admin(user: object) -> bool:
-    """True only for the boolean True or a database's 1: a method or a text is not proof."""
+    """True only for True or a database's 1; a method or a string does not count."""
     flag = getattr(user, "is_admin", False)
     return flag is True or (isinstance(flag, int) and flag == 1)
 

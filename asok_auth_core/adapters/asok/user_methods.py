@@ -21,7 +21,7 @@ def can(self: User, permission: str, resource: object = None) -> bool:
 
 
 def explain(self: User, permission: str, resource: object = None) -> Explanation:
-    """What ``can`` answers to the same question, and why."""
+    """The verdict of ``can`` with the same arguments, and the reasons for it."""
     app_auth = _app_auth()
     if app_auth is None:
         raise AttributeError("explain() needs app.register_extension(AuthExtension()) in this app.")

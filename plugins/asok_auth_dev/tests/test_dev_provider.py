@@ -76,24 +76,26 @@ def github(local: DevProvider, tmp_path: Path) -> Iterator[LocalApp]:
     made.transport.close()
 
 
-def test_a_verified_person_logs_in(app: LocalApp) -> None:
+def test_a_user_with_a_verified_email_logs_in(app: LocalApp) -> None:
     browser, place = app.log_in("1001")
     assert place == "/"
     assert browser.session.user is not None
     assert app.app.users.email_of(browser.session.user) == "ada@example.com"
 
 
+@pytest.mark.requirement("SECURITY-15")
 @pytest.mark.parametrize("person", ["1002", "1003"])
-def test_15_an_address_that_is_unverified_or_missing_is_refused(app: LocalApp, person: str) -> None:
+def test_an_unverified_or_missing_email_is_rejected(app: LocalApp, person: str) -> None:
     assert app.log_in(person)[1] == "oauth_address_unproved"
     assert len(app.app.users) == 0  # type: ignore[arg-type]
 
 
-def test_the_persons_no_is_said(app: LocalApp) -> None:
+def test_a_denied_consent_is_reported(app: LocalApp) -> None:
     assert app.log_in("")[1] == "oauth_denied"
 
 
-def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_a_provider_that_is_down_is_reported(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.start(FakeRequest())
     answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.down = True
@@ -101,7 +103,8 @@ def test_13_a_provider_that_is_down_is_said(app: LocalApp, local: DevProvider) -
     assert error_code(response) == "oauth_unavailable"
 
 
-def test_13_a_provider_that_is_slow_is_given_up(app: LocalApp, local: DevProvider) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_a_slow_provider_times_out(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.start(FakeRequest())
     answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=5)
     local.delay = 1
@@ -109,14 +112,16 @@ def test_13_a_provider_that_is_slow_is_given_up(app: LocalApp, local: DevProvide
     assert error_code(response) == "oauth_unavailable"
 
 
-def test_13_rotated_keys_are_followed(google: LocalApp, local: DevProvider) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_rotated_keys_are_followed(google: LocalApp, local: DevProvider) -> None:
     assert google.log_in("1001")[1] == "/"
     local.rotate_keys(keep=False)
     assert google.log_in("1001")[1] == "/"
     assert local.requests.count("GET /google/jwks") == 2
 
 
-def test_13_logins_under_known_keys_survive_a_key_outage(google: LocalApp, local: DevProvider) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_logins_with_known_keys_survive_a_key_outage(google: LocalApp, local: DevProvider) -> None:
     assert google.log_in("1001")[1] == "/"
     google.app.clock.advance(3605)  # keys are an hour old, tokens not yet over
     send = google.transport
@@ -139,7 +144,7 @@ def test_googles_workspace_domain_is_in_raw(google: LocalApp) -> None:
     assert attempt.method == "google"  # type: ignore[attr-defined]
 
 
-def test_githubs_address_is_the_primary_one(github: LocalApp, local: DevProvider) -> None:
+def test_githubs_email_is_the_primary_one(github: LocalApp, local: DevProvider) -> None:
     github.log_in("1001")
     assert "GET /github/user/emails" in local.requests
 
@@ -153,10 +158,11 @@ def test_githubs_token_errors_come_with_status_200(local: DevProvider) -> None:
     assert reply.json()["error"] == "invalid_grant"
 
 
+@pytest.mark.requirement("SECURITY-12")
 @pytest.mark.parametrize(
     "change", ["no challenge", "plain", "another verifier", "no verifier", "another client"]
 )
-def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
+def test_the_provider_enforces_pkce(local: DevProvider, change: str) -> None:
     asked = {
         "response_type": "code", "client_id": "dev-client",
         "redirect_uri": f"{BASE_URL}/auth/google/callback", "scope": "openid", "state": "s", "nonce": "n",
@@ -192,7 +198,7 @@ def test_12_the_provider_is_strict(local: DevProvider, change: str) -> None:
     assert "access_token" not in reply.text
 
 
-def test_another_redirect_address_is_refused_on_the_page(local: DevProvider) -> None:
+def test_another_redirect_uri_is_rejected(local: DevProvider) -> None:
     asked = {"response_type": "code", "client_id": "dev-client", "redirect_uri": "https://evil.example/"}
     answer = requests.post(
         f"{local.url}/google/authorize",

@@ -71,7 +71,7 @@ def test_a_configured_port_is_used(server: MailServer) -> None:
     fixed.stop()
 
 
-def test_a_mail_that_is_too_big_is_refused(server: MailServer) -> None:
+def test_a_mail_that_is_too_big_is_rejected(server: MailServer) -> None:
     with smtplib.SMTP(server.hostname, server.port) as connection, pytest.raises(smtplib.SMTPException):
         connection.sendmail("a@app.example", ["b@app.example"], "x" * (smtp_server.MAX_MAIL_BYTES + 1))
     assert server.mailbox.mails() == ()
@@ -104,6 +104,6 @@ def test_the_mailbox_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "raw", [b"", b"\xff\xfe", b"Subject: =?x?q?=?=\n\n", b"Content-Type: multipart/mixed\n\n"]
 )
-def test_a_mail_that_is_no_good_is_kept_all_the_same(raw: bytes) -> None:
+def test_a_malformed_mail_is_kept(raw: bytes) -> None:
     mail = Mailbox().add(("ann@app.example",), raw)
     assert isinstance(mail.subject + mail.sender + mail.text + mail.html, str)

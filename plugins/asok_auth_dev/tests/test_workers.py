@@ -44,8 +44,9 @@ def local() -> Iterator[DevProvider]:
         yield provider
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
-def test_1_a_callback_sent_to_four_workers_at_once_is_one_login(local: DevProvider, tmp_path: Path) -> None:
+def test_a_callback_sent_to_four_workers_at_once_is_one_login(local: DevProvider, tmp_path: Path) -> None:
     settings = local.settings()
     with asok_app(tmp_path, pages={"start.py": START}, auth={"PROVIDERS": settings}) as app:
         begun = TestClient(app)

@@ -58,7 +58,7 @@ def eventually(check: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def test_unix_socket(make_server: MakeServer, tmp_path: Path) -> None:
+def test_works_over_a_unix_socket(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server("--unixsocket", str(tmp_path / "s"))
     server.start()
     store = RedisStateStore(f"unix://{tmp_path}/s?db=1")
@@ -144,7 +144,7 @@ def tls_port(make_server: MakeServer, tmp_path: Path) -> Iterator[tuple[int, Pat
         thread.join()
 
 
-def test_tls(tls_port: tuple[int, Path]) -> None:
+def test_works_over_tls(tls_port: tuple[int, Path]) -> None:
     port, pem = tls_port
     store = RedisStateStore(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={pem}")
     try:
@@ -153,7 +153,7 @@ def test_tls(tls_port: tuple[int, Path]) -> None:
         store.close()
 
 
-def test_tls_with_a_certificate_of_nobody_we_trust(tls_port: tuple[int, Path], tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_rejected(tls_port: tuple[int, Path], tmp_path: Path) -> None:
     port, _ = tls_port
     other = certificate(tmp_path, "other")
     for options in ("", f"?ssl_ca_certs={other}"):
@@ -163,7 +163,7 @@ def test_tls_with_a_certificate_of_nobody_we_trust(tls_port: tuple[int, Path], t
         store.close()
 
 
-def test_tls_with_a_certificate_for_another_name(tls_port: tuple[int, Path]) -> None:
+def test_a_certificate_for_another_name_is_rejected(tls_port: tuple[int, Path]) -> None:
     port, pem = tls_port
     store = RedisStateStore(f"rediss://localhost:{port}/0?ssl_ca_certs={pem}")
     with pytest.raises(StoreUnavailable, match="certificate"):
@@ -213,7 +213,7 @@ def test_sentinel_follows_a_failover(make_server: MakeServer, make_sentinel: Mak
 
 
 @pytest.mark.slow
-def test_cluster(make_server: MakeServer) -> None:
+def test_a_cluster_works_and_survives_losing_a_node(make_server: MakeServer) -> None:
     nodes = [make_server("--cluster-enabled", "yes", "--cluster-node-timeout", "1000") for _ in range(3)]
     bounds = [(0, 5460), (5461, 10922), (10923, 16383)]
     for node, (low, high) in zip(nodes, bounds, strict=True):

@@ -70,8 +70,8 @@ def test_wrong(url: str, told: str) -> None:
         RedisStateStore(url)
 
 
+@pytest.mark.requirement("SECURITY-30")
 def test_messages_do_not_hold_the_password() -> None:
-    """SECURITY 30."""
     parsed = parse("redis://canary-user:canary-password@host:7000/0?sentinel_password=canary")
     assert "canary" not in parsed.shown
     assert "canary-password" not in repr(parsed)

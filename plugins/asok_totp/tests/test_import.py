@@ -132,7 +132,7 @@ def log_in(app: Asok, email: str, code: str, factor: str = "totp") -> str:
     return client.get("/").text.partition("\n")[0]
 
 
-def test_an_admin_database_is_taken_over_and_everybody_logs_in(tmp_path: Path) -> None:
+def test_an_admin_database_is_imported_and_its_users_log_in(tmp_path: Path) -> None:
     with app_of(tmp_path, extension=False) as app:
         start_admin(app)
         add_user("ann@example.org")
@@ -162,8 +162,9 @@ def test_an_admin_database_is_taken_over_and_everybody_logs_in(tmp_path: Path) -
         assert "Imported: 0" in again.output
 
 
-def test_the_admins_login_page_asks_for_ours_afterwards(tmp_path: Path) -> None:
-    """SECURITY 19: one second factor, ours, on the Admin's own path too."""
+@pytest.mark.requirement("SECURITY-19")
+def test_the_admins_login_page_asks_for_our_factor_afterwards(tmp_path: Path) -> None:
+    """Our second factor is the only one, on the Admin's own path too."""
     secret = pyotp.random_base32()
     with app_of(tmp_path) as app:
         start_admin(app)
@@ -197,7 +198,7 @@ def people(tmp_path: Path) -> Iterator[tuple[Asok, list[str]]]:
         yield app, secrets
 
 
-def test_what_cannot_be_read_is_named_and_left(people) -> None:
+def test_unreadable_entries_are_named_and_skipped(people) -> None:
     app, secrets = people
     result = run(app, "totp", "import", "--apply")
     assert result.exit_code == 1
@@ -212,7 +213,7 @@ def test_what_cannot_be_read_is_named_and_left(people) -> None:
 
 
 @pytest.mark.slow
-def test_the_admins_own_key_is_used(tmp_path: Path) -> None:
+def test_secrets_are_opened_with_the_admins_own_key(tmp_path: Path) -> None:
     """Asok takes TOTP_ENCRYPTION_KEY before SECRET_KEY, and SECRET_KEY for what is older."""
     with app_of(tmp_path, environ={"TOTP_ENCRYPTION_KEY": "its own key"}) as app:
         add_user("new@example.org", pyotp.random_base32(), key="its own key")
@@ -223,7 +224,7 @@ def test_the_admins_own_key_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_can_be_stopped_anywhere_and_run_again(people, monkeypatch) -> None:
+def test_it_can_be_interrupted_and_repeated(people, monkeypatch) -> None:
     app, secrets = people
     auth = app.extensions["AuthExtension"].auth
     factor = auth.second_factors["totp"]
@@ -257,7 +258,7 @@ def test_it_can_be_stopped_anywhere_and_run_again(people, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-def test_who_enrolled_with_us_keeps_that(people) -> None:
+def test_users_enrolled_with_us_keep_their_app(people) -> None:
     app, secrets = people
     auth = app.extensions["AuthExtension"].auth
     own = pyotp.random_base32()
@@ -280,9 +281,9 @@ def test_the_admins_copies_can_be_kept(people) -> None:
     assert rows() == before
 
 
+@pytest.mark.requirement("SECURITY-30")
 @pytest.mark.slow
 def test_output_and_database_hold_no_secret(people) -> None:
-    """SECURITY 30"""
     app, secrets = people
     output = run(app, "totp", "import", "--apply").output
     database = b"".join(path.read_bytes() for path in Path(app.root_dir).glob("db.sqlite3*"))
@@ -299,7 +300,7 @@ def test_an_app_without_the_columns_is_told_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_somebody_who_lost_everything_is_reset(people) -> None:
+def test_a_user_who_lost_everything_is_reset(people) -> None:
     app, _ = people
     run(app, "totp", "import", "--apply")
     assert "Reset." in run(app, "totp", "reset", "1").output
@@ -308,7 +309,7 @@ def test_somebody_who_lost_everything_is_reset(people) -> None:
     assert isinstance(run(app, "totp", "reset", "99").exception, ConfigurationError)
 
 
-def test_the_command_is_there_for_the_installed_script(tmp_path: Path) -> None:
+def test_the_installed_command_has_it(tmp_path: Path) -> None:
     import subprocess
 
     command = [

@@ -15,7 +15,7 @@ def configured(own: dict[str, object], **environ: str) -> TotpSettings:
     return read({"AUTH": {"TOTP": own}}, environ, sections=sections).section(TotpSettings)
 
 
-def test_the_defaults_are_what_every_app_knows() -> None:
+def test_the_defaults_suit_every_authenticator_app() -> None:
     own = configured({})
     assert own.parameters == Parameters("SHA1", 6)
     assert own.drift == 1
@@ -42,6 +42,6 @@ def test_the_environment_wins() -> None:
         ({"PERIOD": 60}, "PERIOD"),
     ],
 )
-def test_a_wrong_value_is_named(own: dict[str, object], said: str) -> None:
+def test_an_invalid_value_is_named(own: dict[str, object], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         configured(own)

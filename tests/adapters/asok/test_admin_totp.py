@@ -18,7 +18,7 @@ COLUMNS = """    totp_secret = Field.String(nullable=True)
 """
 
 
-def test_users_of_no_asok_app_are_not_looked_at(auth: Auth) -> None:
+def test_ignores_users_outside_an_asok_app(auth: Auth) -> None:
     with pytest.raises(ConfigurationError, match="Only the users of an Asok app"):
         AdminTotp(auth)
 

@@ -181,7 +181,7 @@ def made(client: Callable[[], Client], call: str = "temporary") -> str:
 
 @pytest.mark.parametrize("call", ["permanent", "temporary", "scoped"])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-def test_a_token_is_its_owner(client: Callable[[], Client], call: str, scheme: str) -> None:
+def test_a_token_authenticates_its_owner(client: Callable[[], Client], call: str, scheme: str) -> None:
     token = made(client, call)
     answer = client().send("GET", "/api/me", header=f"{scheme} {token}")
     assert (answer.status, answer.json()) == (200, {"email": "ann@app.example"})
@@ -279,14 +279,14 @@ def test_the_token_of_a_deleted_user_is_rejected(client: Callable[[], Client]) -
     assert client().send("GET", "/api/me", token).status == 401
 
 
-def test_verify_gives_the_user_id_or_none(client: Callable[[], Client]) -> None:
+def test_verify_returns_the_user_id_or_none(client: Callable[[], Client]) -> None:
     token = made(client)
     assert client().send("GET", f"/api/tokens?call=verify&token={token}").json() == {"user": "1"}
     assert client().send("GET", f"/api/tokens?call=verify&token={token}x").json() == {"user": None}
     assert client().send("GET", "/api/tokens?call=verify").json() == {"user": None}
 
 
-def test_a_token_with_scopes_cannot_make_a_wider_one(client: Callable[[], Client]) -> None:
+def test_a_scoped_token_cannot_create_one_with_broader_scopes(client: Callable[[], Client]) -> None:
     token = made(client, "scoped")
     assert client().send("GET", "/api/tokens?call=wider", token).status == 403
     narrow = str(client().send("GET", "/api/tokens?call=permanent", token).json()["token"])
@@ -371,7 +371,7 @@ def test_without_a_user_the_account_page_shows_no_tokens(app: Asok) -> None:
     assert method.account_block(FakeRequest("/auth/account")) is None
 
 
-def test_documented_calls_list_and_tell_what_was_not_in_force(app: Asok) -> None:
+def test_documented_calls_list_tokens_and_report_unknown_ones(app: Asok) -> None:
     made(lambda: Wsgi(app), "scoped")
     made(lambda: Wsgi(app), "permanent")
     assert Wsgi(app).send("GET", "/api/tokens?call=list").json() == {"names": ["reader", None]}

@@ -119,7 +119,7 @@ class TestStarting:
                 return [Badge(auth), Clashing(auth)]
 
         with (
-            raises_code("plugin", match="Two parts want the path /auth/badge/echo"),
+            raises_code("plugin", match="The path /auth/badge/echo is used twice"),
             asok_app(tmp_path, plugins=[Two()]),
         ):
             pass

@@ -40,5 +40,5 @@ def test_names_are_found_in_any_case(answer: dict[str, object]) -> None:
     assert answer["missing"] == "not there"
 
 
-def test_all_of_them_are_those_of_asok(answer: dict[str, object]) -> None:
+def test_headers_equal_those_asok_reads(answer: dict[str, object]) -> None:
     assert answer["same"] is True

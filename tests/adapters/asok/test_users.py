@@ -34,8 +34,9 @@ class TestUsers:
         assert users.by_id(str(created.id)).name == "Bob"  # type: ignore[union-attr]
 
 
+@pytest.mark.requirement("SECURITY-15")
 class TestAddressesInAnyCase:
-    """What an app stored before, with capitals, is found; SECURITY 15: nobody is picked by chance."""
+    """Emails an app stored with capitals are found, and no user is picked by chance."""
 
     def test_capitals_in_the_database(self, app: Asok) -> None:
         User = MODELS_REGISTRY["User"]

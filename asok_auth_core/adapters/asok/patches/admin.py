@@ -1,7 +1,6 @@
-"""The screens of Asok's Admin ask for permissions as everything else does.
+"""Make the screens of Asok's Admin check permissions like everything else.
 
-``Admin`` is changed once for the process; each change does what Asok does in an app without the
-extension.
+``Admin`` is patched once per process; in an app without the extension, each patch does what Asok does.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _VERBS = ("view", "add", "edit", "delete", "export")
 
 
 def install_on_admin() -> None:
-    """Put our checks in place of the Admin's. Doing it again changes nothing."""
+    """Replace the Admin's checks with ours. Idempotent."""
     Admin._can = _can
     Admin._is_admin_or_has_roles = _may_enter
     Admin._has_admin_access = _may_log_in
@@ -33,7 +32,7 @@ def install_on_admin() -> None:
 
 
 def _can(self: Admin, request: Request, slug: str, verb: str) -> bool:
-    """Each of the Admin's screens and buttons: denials and scopes bind superusers too."""
+    """Check access to a screen or button; denials and scopes bind superusers too."""
     app_auth = app_auth_on(self.app)
     if app_auth is None:
         return bool(_ASOK_CAN(self, request, slug, verb))
@@ -41,9 +40,9 @@ def _can(self: Admin, request: Request, slug: str, verb: str) -> bool:
 
 
 def _may_enter(self: Admin, user: User | None) -> bool:
-    """Open the Admin to users with a role, as Asok does, and to users whom a plugin grants something there.
+    """Admit users with a role, as Asok does, and users with a plugin's grant there.
 
-    Not to an API token of limited scopes: some screens ask for nothing but ``is_admin``.
+    Reject scoped API tokens, because some screens check nothing but ``is_admin``.
     """
     app_auth = app_auth_on(self.app)
     if app_auth is None or user is None:
@@ -59,7 +58,7 @@ def _may_log_in(self: Admin, user: User | None) -> bool:
 
 
 def _impersonate(self: Admin, request: Request) -> None:
-    """Impersonate only within a session in force: Asok looks at nothing but what it wrote there."""
+    """Impersonate only in a valid session; Asok checks only its own entry in it."""
     app_auth = app_auth_on(self.app)
     if app_auth is None or (
         IMPERSONATOR_KEY in request.session and app_auth.session_user(request) is not None

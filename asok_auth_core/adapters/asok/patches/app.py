@@ -53,7 +53,7 @@ def _answer_paths(app: Asok, app_auth: AppAuth) -> None:
 
 
 def _allow_form_action(app: Asok, app_auth: AppAuth) -> None:
-    """Let forms lead to other sites to log in: ``form-action`` covers the redirect after a form."""
+    """Allow forms to redirect to providers: ``form-action`` applies to redirects too."""
     csp = app.config.get("CSP", {})
     origins = [
         origin for method in app_auth.auth.login_methods.values() for origin in method.form_action_origins()
@@ -74,14 +74,14 @@ def _send_cookies(app: Asok, app_auth: AppAuth) -> None:
     def headers(request: Request, environ: dict[str, object]) -> list[tuple[str, str]]:
         ours = cast("list[tuple[str, str]]", environ.get("asok_auth.cookies", []))
         if app_auth.is_authenticated_without_session(request):
-            # A session that nobody logged in to would make the token's next POST need a CSRF token.
+            # An empty session would make the token's next POST require a CSRF token.
             request._session = None
             found = [pair for pair in asok_headers(request, environ) if not pair[1].startswith(CSRF_COOKIE)]
         else:
             found = asok_headers(request, environ)
         found.extend(ours)
         if str(request.status).startswith("401") and not _has_header(request, "WWW-Authenticate"):
-            # RFC 9110, section 15.5.2: a 401 says how to log in; a page of the app may leave it out.
+            # RFC 9110, section 15.5.2: a 401 must have this header; an app's page may omit it.
             found.append(("WWW-Authenticate", bearer_challenge(app_auth.web_request(request).proof_error)))
         return found
 
@@ -89,7 +89,7 @@ def _send_cookies(app: Asok, app_auth: AppAuth) -> None:
 
 
 def _accept_older_secrets(app: Asok) -> None:
-    """What Asok signed itself, session cookies above all, survives a key rotation as our tokens do."""
+    """Keep what Asok signed, such as session cookies, valid across key rotations."""
     older = secrets(app.config, os.environ, debug=True)[1:]
     if not older:
         return
@@ -103,7 +103,7 @@ def _accept_older_secrets(app: Asok) -> None:
                     hmac.digest(key, value.encode(), "sha256").hex().encode(), mac.encode()
                 ):
                     return value
-        # Asok decides last, because it logs what no key signed.
+        # Asok's check is last, because it logs a warning if it fails.
         return cast("str | None", asok_verify(signed))
 
     app._verify_signature = verify

@@ -22,14 +22,14 @@ _TAKEN_OVER = ("roles", "role_ids")
 
 
 def install_on_models() -> None:
-    """Watch for model classes that replace others. Doing it again changes nothing."""
+    """Watch for model classes that replace others. Idempotent."""
     Model.__init_subclass__ = classmethod(cast("Callable[..., None]", _succeed))
 
 
 def install_on_class(model: type) -> None:
-    """Put our methods on one model class. Doing it again changes nothing.
+    """Put our methods on one model class. Idempotent.
 
-    The Admin's ``can`` is replaced; one that the app wrote itself is left alone, with a warning.
+    The Admin's ``can`` is replaced; the app's own ``can`` is kept, with a warning.
     """
     if getattr(model, "can", None) is can:
         return
@@ -43,7 +43,7 @@ def install_on_class(model: type) -> None:
 
 
 def _succeed(cls: type[Model], **options: object) -> None:
-    """Give a class that replaces another of its name what the Admin and we had put on that one."""
+    """Copy the Admin's and our methods to a class that replaces another of its name."""
     super(Model, cls).__init_subclass__(**options)
     before = MODELS_REGISTRY.get(cls.__name__)
     if before is None or before.__dict__.get("can") not in (can, asok_rbac._user_can):

@@ -24,7 +24,7 @@ _ASOK_REDIRECT = original(Request, "redirect")
 
 
 def install_on_request() -> None:
-    """Put our properties and methods on ``Request``. Doing it again changes nothing."""
+    """Put our properties and methods on ``Request``. Idempotent."""
     Request.auth = property(_auth)
     Request.user = property(_user, _ASOK_USER.fset)
     Request.query = property(lambda request: request.args)
@@ -50,7 +50,7 @@ def _user(request: Request) -> User | None:
 
 
 def _login(request: Request, user: User, remember: bool = False) -> None:
-    """A page of the app logs a user in: through the same pipeline as every other login."""
+    """Log a user in for a page of the app, through the pipeline of every login."""
     app_auth = app_auth_of(request)
     if app_auth is None:
         ASOK_LOGIN(request, user, remember=remember)
