@@ -93,7 +93,7 @@ def test_a_code_an_hour_off_hints_at_the_clock(site) -> None:
     )
     answer = site.answer(request)
     assert answer.status == 400
-    assert "check that the clock" in answer.body
+    assert "sets its clock automatically" in answer.body
     assert 'role="alert"' in answer.body
 
 
