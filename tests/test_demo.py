@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The demo on a free port, from a copy, so that nobody's own demo is touched."""
+    """The demo on a free port, from a copy, so that a developer's own demo is not touched."""
     copy = tmp_path_factory.mktemp("demo")
     shutil.copytree(DEMO, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".asok"))
     output = copy / "output.txt"

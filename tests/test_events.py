@@ -42,7 +42,7 @@ def test_an_event_has_a_time_a_user_and_details(caplog: pytest.LogCaptureFixture
     assert "login.succeeded user=7 method=magic client_ip=192.0.2.1 {'factor': 'totp'}" in caplog.text
 
 
-def test_a_user_without_an_id_is_nobody() -> None:
+def test_a_user_without_an_id_counts_as_no_user() -> None:
     observer = Observer()
     Events(observer, FrozenClock()).emit("account.created", user=FakeUser(None))
     assert observer.events[0].user_id is None

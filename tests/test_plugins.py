@@ -407,7 +407,7 @@ def test_hook_calls_can_be_watched() -> None:
 
 @pytest.mark.requirement("SECURITY-32")
 def test_the_app_does_not_start_without_the_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its login methods, tokens would be ignored rather than refused."""
+    """Without its login methods, tokens would be ignored rather than rejected."""
 
     def broken(auth: Auth) -> LoginMethod:
         raise RuntimeError("out of order")

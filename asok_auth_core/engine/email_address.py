@@ -88,7 +88,7 @@ def same_account(one: str | None, other: str | None) -> bool:
 
 
 def email_domain(address: str) -> str:
-    """The part after the ``@``: what may be logged of an email address."""
+    """The part after the ``@``, the only part of an email address that may be logged."""
     return address.rpartition("@")[2].lower()
 
 

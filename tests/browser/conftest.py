@@ -34,7 +34,7 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# The demo as it is, and besides: a provider that nobody here wrote, and the strictest style policy.
+# The demo, with a third-party provider and the strictest style policy added.
 ANCHOR = "app.register_extension(AuthExtension())"
 BESIDES = """
 from asok_auth_dev.oauth_server import Client
@@ -287,7 +287,7 @@ NewVisitor = Callable[..., Visitor]
 
 @pytest.fixture
 def another(chromium: Browser, demo: str) -> Iterator[NewVisitor]:
-    """Makes visitors; each is looked at again when the test is over."""
+    """Create visitors; each is checked again when the test ends."""
     visitors: list[Visitor] = []
 
     def make(mode: str = "mouse", language: str = "en") -> Visitor:
@@ -301,7 +301,7 @@ def another(chromium: Browser, demo: str) -> Iterator[NewVisitor]:
 
 @pytest.fixture(params=["mouse", "keyboard", "no-javascript"])
 def visitor(request: pytest.FixtureRequest, another: NewVisitor) -> Visitor:
-    """Somebody with a mouse, with a keyboard alone, and without JavaScript."""
+    """A visitor with a mouse, with a keyboard alone, and without JavaScript."""
     return another(request.param)
 
 

@@ -30,7 +30,7 @@ SOUND = {
 
 
 class SmtpServer(threading.Thread):
-    """Speaks enough SMTP for a log-in, and remembers the commands."""
+    """Speaks enough SMTP for a login, and records the commands."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -304,7 +304,7 @@ def test_a_malformed_grant_is_found(tmp_path: Path, sound: dict[str, object]) ->
 
 
 class LateProvider(BaseHTTPRequestHandler):
-    """A provider whose clock is as many seconds ahead of ours as the server's ``ahead`` says."""
+    """A provider whose clock is ``ahead`` seconds ahead of ours."""
 
     def do_GET(self) -> None:
         port = self.server.server_address[1]

@@ -1,4 +1,4 @@
-"""``asok-auth keys``: a rotation that logs nobody out until the old key is retired."""
+"""``asok-auth keys``: a rotation logs no user out until the old key is retired."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_new_providers_output_asks_for_credentials(
 def test_at_a_terminal_it_prompts_for_missing_arguments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kind that is none is asked for again; a question answered with Enter has a default."""
+    """An unknown kind is prompted for again; Enter accepts a default."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -1,4 +1,4 @@
-"""The app of docs/quick-start.md, from its text and with the commands it names: somebody logs in by mail."""
+"""The app of docs/quick-start.md, built from its text and commands: a user logs in by email."""
 
 from __future__ import annotations
 

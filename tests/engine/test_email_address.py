@@ -38,7 +38,7 @@ def test_an_email_has_one_normalized_form(text: str, address: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        # NextAuth CVE-2022-35924: a list, of which one is proved and the other gets the account
+        # NextAuth CVE-2022-35924: a list of which one is verified and the other gets the account
         "ann@app.example,eve@evil.example",
         "ann@app.example, eve@evil.example",
         "ann@app.example;eve@evil.example",

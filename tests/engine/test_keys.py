@@ -1,4 +1,4 @@
-"""The key ring as people see it."""
+"""The public behavior of the key ring."""
 
 from __future__ import annotations
 

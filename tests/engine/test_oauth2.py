@@ -114,7 +114,7 @@ def test_calls_and_replies_do_not_show_secrets() -> None:
 @pytest.mark.requirement("SECURITY-8")
 @given(st.binary(max_size=200))
 def test_any_reply_is_read_or_rejected(body: bytes) -> None:
-    # Random bytes hold no access token, so there is always a refusal, and no other exception.
+    # Random bytes contain no access token, so they are always rejected, with no other exception.
     with pytest.raises(OAuthError):
         read_token_response(Reply(200, body))
 

@@ -96,7 +96,7 @@ def test_another_spelling_is_rejected(sealer: Sealer) -> None:
 
 @pytest.mark.parametrize("size", [0, 11, 13])
 def test_a_nonce_of_another_length_does_not_open(sealer: Sealer, size: int) -> None:
-    """Not even one that somebody with the key sealed with: there is one form."""
+    """Not even a nonce of another length that was sealed with the right key."""
     import base64
 
     nonce = bytes(size)

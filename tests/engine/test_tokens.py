@@ -1,4 +1,4 @@
-"""Signed tokens: round trips, rotation, purposes, and everything that must be refused."""
+"""Signed tokens: round trips, rotation, purposes, and everything that must be rejected."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def codec(
 
 
 def genuine(payload: bytes, header: bytes | None = None, purpose: str = "note") -> str:
-    """A token of ours with any payload and header, signed with the right key."""
+    """A token with any payload and header, signed with our key."""
     key = KeyRing((NEW,)).key(f"token/{purpose}/HS256")
     first = codec(purpose).sign(Note(iat=NOW, sub="1")).partition(".")[0].encode()
     return sign_compact(header or first, payload, HS256(key))

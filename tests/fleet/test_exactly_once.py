@@ -44,7 +44,7 @@ SECRETS = int(os.environ.get("ASOK_AUTH_SECRETS", "24"))
 ROUND = 200
 """Secrets that are made, and then tried, at a time: the local provider's codes live for a minute."""
 RUN = secrets.token_hex(4)
-"""Tells the people of the local provider from those of an earlier run on the same servers."""
+"""Distinguishes this run's users from those of an earlier run on the same servers."""
 
 APP_URL = "http://localhost"
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -107,7 +107,7 @@ class Browser(TestClient):
     address = "127.0.0.1"
 
     def fresh(self, cookies: Mapping[str, str] | None = None) -> None:
-        """Somebody else's browser, elsewhere."""
+        """Another user's browser on another machine."""
         self.cookies = dict(cookies or {})
         self.address = f"2001:db8:{secrets.token_hex(2)}:{secrets.token_hex(2)}::1"
 
@@ -164,7 +164,7 @@ def _mailed(member: Member, owners: list[str]) -> list[tuple[str, str, str]]:
 
 
 def make_states(member: Member, owners: list[str]) -> list[Secret]:
-    """Logins begun here, and gone through at the provider; what is left is its redirect."""
+    """Logins that have passed the provider; only its redirect back is missing."""
     made = []
     with requests.Session() as provider:
         provider.trust_env = False
@@ -206,7 +206,7 @@ def first_factor(member: Member, tried: list[Secret]) -> None:
 
 
 def own_cookies(member: Member, tried: list[Secret]) -> None:
-    """Whoever has the secret has the cookies that go with it."""
+    """Each caller with the secret also has the cookies that belong to it."""
     member.cookies = [secret.cookies for secret in tried]
 
 
@@ -246,7 +246,7 @@ KINDS = {
 
 
 def try_each(member: Member, kind: str, tried: list[Secret]) -> list[str]:
-    """The owners whose login this process was given; every other attempt must be refused with 400."""
+    """The owners this process logged in; every other attempt must be rejected with 400."""
     won: list[str] = []
     before = member.watching.logins
     for secret, cookies in zip(tried, member.cookies, strict=True):
@@ -256,7 +256,7 @@ def try_each(member: Member, kind: str, tried: list[Secret]) -> list[str]:
             who = member.browser.get("/").text.split()[0].partition("<")[0]
             assert who == secret.owner, f"{secret.owner} was logged in as {who}"
             won.append(secret.owner)
-    assert member.watching.logins - before == len(won), "a refusal logged somebody in"
+    assert member.watching.logins - before == len(won), "a rejected attempt logged a user in"
     return won
 
 
@@ -283,7 +283,7 @@ def people(run: str) -> list[str]:
 def opened(
     workers: Workers[Member], root: Path, state: str, database: str | None, run: str
 ) -> Iterator[Workers[Member]]:
-    """The workers as processes of one app, with a provider that knows the people of ``run``."""
+    """The workers as processes of one app, with a provider that knows the users of ``run``."""
     known = [
         Account(number, f"p{number}", f"Person {number}", address)
         for number, address in enumerate(people(run))

@@ -317,7 +317,7 @@ def code_of(mail: str) -> str:
 
 
 def log_in(machine: Machine, other: Machine, address: str) -> Visitor:
-    """Somebody who asked for a link at one and pressed the button at the other."""
+    """A user who requested a link on one machine and pressed the button on the other."""
     visitor = Visitor()
     token = token_of(ask(visitor, machine, address))
     assert visitor.post(other, "/auth/magic/callback", token=token).status_code == 303

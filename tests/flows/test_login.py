@@ -1,4 +1,4 @@
-"""The one way in: hooks, second factor, session rotation, events, in this order and on every path."""
+"""The login pipeline: hooks, second factor, session rotation, events, in this order on every path."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Word(SecondFactor):
 
 
 class Plugin:
-    """Watches events, refuses whom it is told to, and may bring a factor."""
+    """Records events, rejects the given users, and may register a factor."""
 
     def __init__(self, factor: SecondFactor | None = None) -> None:
         self.factor = factor
@@ -326,7 +326,7 @@ class TestFinishing:
         assert complete_enrolment(auth, browser.follow("/x"), ADA, "word") == "/inbox", "hers still waits"
 
     def test_enrolling_a_factor_logs_no_session_in(self, make: Make) -> None:
-        """A plugin's api may be called in a request that a token proved."""
+        """A plugin's API may be called in a request that a token authenticated."""
         auth, plugin = make(Word())
         request = FakeRequest(user=ADA)
         assert complete_enrolment(auth, request, ADA, "word") == "/auth/account"

@@ -1,4 +1,4 @@
-"""Deciding and explaining: grants merged over plugins, refusals first, errors deny."""
+"""Deciding and explaining: grants are merged over plugins, denials win, errors deny."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_require_passes_or_raises_with_an_event_and_an_explanation() -> None:
     assert raised.value.status == 403
     assert "'posts.edit', 'posts.*', '*'" in raised.value.explanation
     assert "'bad grant' is not well formed" in raised.value.explanation
-    assert "posts" not in raised.value.message, "people are not told what exists"
+    assert "posts" not in raised.value.message, "users must not learn what exists"
     [event] = seen.events
     assert (event.name, event.user_id, event.detail["permission"]) == (
         "permission.denied",

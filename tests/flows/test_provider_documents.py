@@ -138,7 +138,7 @@ def test_many_threads_cause_one_fetch(documents: ProviderDocuments, owner: Keys)
 
 
 class Noticed:
-    """A document's lock that says when somebody wants it."""
+    """A document's lock that reports when a thread waits for it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Which account an address was proved for, also when two logins prove it at once."""
+"""Which account an email address was verified for, also when two logins verify it at once."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ def test_a_subject_arrives_unchanged(subject: str) -> None:
 def test_no_second_header_is_written_even_without_the_subject_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A Python before the repair of CVE-2024-6923 would write it: then the mail is refused."""
+    """Python before the fix of CVE-2024-6923 would write it; then the mail is rejected."""
     monkeypatch.setattr("asok_auth_core.mail.message.ENCODED_WORD", "never")
     headers: set[str] = set()
     with suppress(MailPermanent):

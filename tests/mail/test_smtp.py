@@ -263,7 +263,7 @@ def test_a_server_trickling_during_the_tls_handshake_times_out(
 def test_time_spent_on_dns_counts_towards_the_timeout(
     scripted_server: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole conversation's time is over before there is a connection."""
+    """The conversation's deadline passes before there is a connection."""
     port = scripted_server(lambda connection: connection.recv(1) and None)
     find = socket.getaddrinfo
 

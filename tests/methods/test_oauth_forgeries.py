@@ -312,7 +312,7 @@ def test_an_honest_provider_logs_in(app: OAuthApp) -> None:
     "SECURITY-3", "SECURITY-4", "SECURITY-5", "SECURITY-7", "SECURITY-9", "SECURITY-11", "SECURITY-13"
 )
 @pytest.mark.parametrize("forgery", FORGERIES, ids=str)
-def test_a_forgery_has_its_error_code_and_logs_nobody_in(app: OAuthApp, forgery: Forgery) -> None:
+def test_a_forgery_has_its_error_code_and_logs_no_user_in(app: OAuthApp, forgery: Forgery) -> None:
     browser = FakeRequest()
     before = browser.session.id
     forgery.forge(app.fake)

@@ -1,4 +1,4 @@
-"""What every store refuses before it does anything."""
+"""Values that every store rejects before it does anything."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_two_processes_with_different_clocks_take_nothing_twice(tmp_path: Path, 
         ]
         keys = [key for _, key in won]
         assert len(keys) == len(set(keys)), "taken twice"
-        # Whoever is ahead may find the other's entries over, and remove them; its own are all there.
+        # The process ahead may find the other's entries expired, and remove them; its own all exist.
         ahead = "other" if step > 0 else "one"
         assert [key for key in keys if key.startswith(ahead)] == [f"{ahead}{number}" for number in range(8)]
     finally:

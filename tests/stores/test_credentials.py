@@ -101,7 +101,7 @@ def test_a_user_id_that_cannot_be_stored_has_no_credentials(store: SqlCredential
 
 
 class Interfered(SQLiteEngine):
-    """Loses each answer to an INSERT, before which somebody else may have been quicker."""
+    """Loses each reply to an INSERT, which another process may have preceded."""
 
     def __init__(self, path: str, quicker: SqlCredentialStore | None) -> None:
         super().__init__(path)

@@ -284,7 +284,7 @@ class TestFaults:
             new.close()
 
     def test_a_full_disk_is_an_error_and_recovery_is_automatic(self, path: Path) -> None:
-        """As far as SQLite can tell: the system refuses to let the file grow, and later does."""
+        """To SQLite this is a full disk: the system limits the file size, and later lifts the limit."""
         code = """
 import resource, sys
 from asok_auth_core.errors import StoreUnavailable
@@ -312,7 +312,7 @@ store.close()
         assert printed[1:] == ["refused", "None b'v' True"]
 
     def test_a_read_only_file_is_an_error(self, tmp_path: Path) -> None:
-        """In a process that is not root, whom nothing stops."""
+        """In a process that is not root, because root can write anywhere."""
         path = tmp_path / "state.sqlite3"
         store = SQLiteStateStore(path)
         store.put("k", b"v", 60)

@@ -1,4 +1,4 @@
-"""The fakes keep the contracts they stand in for."""
+"""The fakes fulfill the contracts of what they replace."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_request_without_a_framework_has_no_layout() -> None:
 
 
 def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
-    """In a browser as for a person; an OAuthApp, where only a mistake in the test leads there, says which."""
+    """A browser gets a 404 page, like a user; an OAuthApp raises, because only a wrong test leads there."""
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
     with pytest.raises(LookupError, match="/auth/exmaple/login"):

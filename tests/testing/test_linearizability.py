@@ -23,7 +23,7 @@ class RacyStateStore(SQLiteStateStore):
 
 
 class RefusingStateStore(SQLiteStateStore):
-    """Refuses each third take, and each second one of these has happened all the same."""
+    """Raises at every third take; every second of these has happened all the same."""
 
     calls = 0
 
@@ -52,7 +52,7 @@ INF = float("inf")
         [op("put", 0, 1), op("take", 2, 3, "v"), op("take", 4, 5, None)],
         # Overlapping, so either order is right.
         [op("put", 0, 1), op("take", 2, 5, None), op("take", 3, 6, "v")],
-        # A put that was refused may have happened, later too.
+        # A put that raised may have happened, also later.
         [op("put", 0, INF), op("get", 2, 3, None), op("take", 4, 5, "v")],
         [op("put", 0, INF), op("get", 2, 3, None)],
         [op("incr", 0, 3, 2), op("incr", 1, 2, 1), op("incr", 4, 5, 3)],

@@ -33,7 +33,7 @@ from asok_auth_core.testing.races import check_after_kill, work_until_killed
 
 
 class Remote(MemoryStateStore):
-    """Takes and counts at a server, a line for each question and answer; somebody else adds everything."""
+    """Takes and counts at a server, one line per request and reply; another client adds everything."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class TestCheckAfterKill:
 
 
 def test_a_disk_that_cannot_be_mounted_skips() -> None:
-    """For root because of its size, for anybody else in any case."""
+    """For root because of its size, for other users in any case."""
     with pytest.raises(pytest.skip.Exception, match="mount"), small_disk(-1):
         pass
 

@@ -17,7 +17,7 @@ from asok_auth_core.types import Grant, User
 
 
 class Table:
-    """A resolver that reads a table, as a stranger would write it."""
+    """A resolver that reads a table, as a third-party plugin would."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Providers as the documentation has a stranger write them; and that a bad one fails the suite."""
+"""Providers written as the documentation describes pass the suite; bad ones fail it."""
 
 from __future__ import annotations
 

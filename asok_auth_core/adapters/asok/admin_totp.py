@@ -75,7 +75,7 @@ class AdminTotp:
         return None
 
     def clear(self, enrolment: AdminEnrolment) -> None:
-        """Remove it from the user table, unless it has changed since it was read."""
+        """Remove a second factor from the user table, unless it changed since it was read."""
         sql = (
             f"UPDATE {self._users.model._table} "  # noqa: S608
             "SET totp_secret = NULL, totp_enabled = ?, backup_codes = NULL WHERE id = ? AND totp_secret = ?"

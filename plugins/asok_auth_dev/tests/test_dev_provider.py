@@ -211,7 +211,7 @@ def test_another_redirect_uri_is_rejected(local: DevProvider) -> None:
 
 
 @pytest.mark.parametrize("debug", [False, None, "true", 1])
-def test_it_refuses_to_run_outside_debug(debug: object) -> None:
+def test_it_does_not_run_outside_debug(debug: object) -> None:
     with pytest.raises(ConfigurationError, match="DEBUG"):
         DevProvider(debug=debug)  # type: ignore[arg-type]
 

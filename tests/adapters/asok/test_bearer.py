@@ -354,7 +354,7 @@ def test_a_user_cannot_revoke_the_token_of_another(app: Asok) -> None:
 
 
 def test_revoking_on_the_account_page_needs_a_login(app: Asok) -> None:
-    """Not nobody, and not a token that was given for something else."""
+    """Neither an anonymous caller nor a token created for other scopes may revoke."""
     tokens = app.extensions["AuthExtension"].auth.login_methods["token"].tokens
     token, record = tokens.create(1, scopes=["posts.view"])
     nobody = Wsgi(app)

@@ -142,7 +142,7 @@ class TestStarting:
 
 
 def test_installed_below_root(tmp_path: Path) -> None:
-    """Asok refuses extension pages below /root; ours need no folder of pages."""
+    """Asok rejects extension pages below /root; ours need no folder of pages."""
     with asok_app(tmp_path) as app:
         assert app._is_safe_extension_path("/root/x") is False
         extension = app.extensions["AuthExtension"]

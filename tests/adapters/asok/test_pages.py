@@ -104,7 +104,7 @@ class TestPages:
     def test_the_log_out_page(self, client: TestClient) -> None:
         client.get("/enter?as=ada@example.org")
         assert client.get("/auth/logout").status_code == 200
-        assert home(client) == "ada@example.org", "GET logs nobody out"
+        assert home(client) == "ada@example.org", "a GET must not log the user out"
         response = client.post("/auth/logout", data={"csrf_token": client.cookies["asok_csrf"]})
         assert response.headers["Location"] == "/"
         assert home(client) == "nobody"

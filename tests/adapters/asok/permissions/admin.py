@@ -11,7 +11,7 @@ def add_admin(app: Asok) -> Admin:
     admin = Admin(app)
     for name in ("AdminTrash", "AdminSession"):
         MODELS_REGISTRY[name].create_table()
-    # create_table() refuses the column "action" of Asok's own AdminLog.
+    # create_table() rejects the column "action" of Asok's own AdminLog.
     columns = ", ".join(MODELS_REGISTRY["AdminLog"]._fields)
     MODELS_REGISTRY["AdminLog"].get_engine().execute(
         f"CREATE TABLE admin_logs (id INTEGER PRIMARY KEY, {columns})"

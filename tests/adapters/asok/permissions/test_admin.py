@@ -120,7 +120,7 @@ class TestWithTheAdmin:
         assert client.get("/admin").status_code == 302, "Ada holds nothing there"
 
     def test_an_app_without_our_extension_is_as_before(self, tmp_path: Path, admin_app: Asok) -> None:
-        """A class of ours seen by another app of the same process decides as Asok does."""
+        """In another app of the same process, the patched class decides as Asok does."""
         make_user("ada@example.org")
         self.give("ada@example.org", "editor")
         with asok_app(

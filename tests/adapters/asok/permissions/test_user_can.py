@@ -60,7 +60,7 @@ class TestWithoutTheAdmin:
         make_user("ada@example.org", role="editor")
         first = MODELS_REGISTRY["User"]
         client = TestClient(app)
-        assert first_line(client, "/others") == "[True]", "not even a user asked for by this request"
+        assert first_line(client, "/others") == "[True]", "not even this request's user was read"
         assert MODELS_REGISTRY["User"] is not first
         assert first_line(logged_in(app, "ada@example.org"), "/documented") == "yes"
         assert first.can is MODELS_REGISTRY["User"].can
