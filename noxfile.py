@@ -276,7 +276,7 @@ def newplugins(session: nox.Session) -> None:
 
 @nox.session
 def thirdparty(session: nox.Session) -> None:
-    """Three plugins as thirdparty publish them: built as wheels, installed, tested, listed."""
+    """Three plugins as third parties publish them: built as wheels, installed, tested, listed."""
     install_all(session, "test", "types")
     made = sorted(str(path.parent) for path in ROOT.glob("examples/plugins/*/pyproject.toml"))
     install_wheels(session, made)

@@ -64,8 +64,8 @@ class StateStore(ABC):
     def incr(self, key: str, ttl: int) -> int:
         """Add one to a counter and return it; the first call makes it 1 and starts its ``ttl``.
 
-        A later call does not extend the time to live. Counters and values are never mixed under
-        one key by a caller.
+        A later call does not extend the time to live. A caller never uses one key for both a counter
+        and a value.
         """
 
     @abstractmethod

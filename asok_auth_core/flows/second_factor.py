@@ -74,8 +74,9 @@ def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str)
 def enrolling_user(auth: Auth, request: WebRequest) -> User:
     """The user who may set up a second factor: the current user, or that of a pending login.
 
-    A pending login allows it only to a user without any factor: raises SecondFactorRequired if the
-    user has one. Raises LoginRequired or RecentLoginRequired if there is neither kind of login.
+    Raises SecondFactorRequired if the user of the pending login already has a factor, which must be
+    given first; RecentLoginRequired if the current user's login is too old; LoginRequired without
+    a login.
     """
     if request.user is not None:
         return require_recent_login(auth, request)

@@ -257,7 +257,7 @@ class Outbox:
         return None
 
     def _settle(self, job: _Job, error: MailError | None, *, final: bool) -> None:
-        """Report the outcome, first as an event, so that it precedes the page."""
+        """Report the outcome; emit the event first, before the page can show it."""
         domain = email_domain(job.mail.to)
         if error is None:
             logger.info("email to a user at %s sent, attempt %d", domain, job.attempts)

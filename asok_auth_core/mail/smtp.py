@@ -188,7 +188,7 @@ def _mail_error(error: Exception, server: str) -> MailError:
         return MailPermanent('AUTH["MAIL"]: HOST, USERNAME and PASSWORD must be plain ASCII.')
     if isinstance(error, smtplib.SMTPNotSupportedError) or type(error) is smtplib.SMTPException:
         return MailPermanent(
-            f'The mail server {server} does not offer what AUTH["MAIL"] asks for: STARTTLS or a login.'
+            f'The mail server {server} does not support what AUTH["MAIL"] requires: STARTTLS or a login.'
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return MailPermanent(

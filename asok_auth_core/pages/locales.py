@@ -62,5 +62,5 @@ class Catalogs:
         try:
             return text.format(**values)
         except (LookupError, ValueError, AttributeError):
-            logger.warning("The %r translation of %r has placeholders that do not fit.", language, message)
+            logger.warning("The %r translation of %r has other placeholders.", language, message)
             return message.format(**values)

@@ -1,8 +1,8 @@
 """Recovery codes: ten single-use codes of 80 bits each, shown once.
 
-One row per user holds the keyed hashes of the remaining codes. So an attempt costs one hash whatever
-their number, new codes void all old ones in one step, and of several concurrent attempts with one
-code exactly one replaces the row.
+One row per user holds the keyed hashes of the remaining codes. So an attempt costs one hash, however
+many codes are left; new codes void all old ones in one step; and if several attempts use one code
+concurrently, exactly one of them replaces the row.
 """
 
 from __future__ import annotations
