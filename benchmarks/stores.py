@@ -10,13 +10,18 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
-from on_stores import logins, takes
-from on_stores.places import PLACES
 from rich.console import Console
 from rich.table import Table
+
+# The servers of the tests, which are not part of any package.
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from on_stores import logins, takes
+from on_stores.places import PLACES
 
 
 def main() -> None:

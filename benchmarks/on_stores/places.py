@@ -19,11 +19,11 @@ import psycopg
 import redis
 from asok_auth_postgres import PostgresStateStore
 from asok_auth_redis import RedisStateStore
+from asok_auth_tests.postgres_server import PostgresServer
+from asok_auth_tests.valkey_server import ValkeyServer
 
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.postgres_server import PostgresServer
-from asok_auth_core.testing.valkey_server import ValkeyServer
 
 VALUE = bytes(range(200))
 """About the size of the state of a login link or an OAuth login."""

@@ -30,10 +30,9 @@ import pytest
 import requests
 from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
+from asok_auth_tests.postgres_server import PostgresServer
+from asok_auth_tests.valkey_server import ValkeyServer, free_port
 from asok_totp.totp import Parameters, code_at
-
-from asok_auth_core.testing.postgres_server import PostgresServer
-from asok_auth_core.testing.valkey_server import ValkeyServer, free_port
 
 pytestmark = pytest.mark.slow
 

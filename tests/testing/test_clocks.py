@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from asok_auth_tests import clocks
+from asok_auth_tests.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
 
 from asok_auth_core.stores.memory import MemoryStateStore
-from asok_auth_core.testing import clocks
-from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
 
 TRUE_TIME = time.time
 

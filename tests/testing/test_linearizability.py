@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from asok_auth_tests.linearizability import Operation, read, record_together, unexplained
 
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.linearizability import Operation, read, record_together, unexplained
 
 
 class RacyStateStore(SQLiteStateStore):

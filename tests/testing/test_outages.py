@@ -13,12 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.stores.memory import MemoryStateStore
-from asok_auth_core.testing import outages
-from asok_auth_core.testing.linearizability import Answer
-from asok_auth_core.testing.outages import (
+from asok_auth_tests import outages
+from asok_auth_tests.linearizability import Answer
+from asok_auth_tests.outages import (
     Address,
     CuttingProxy,
     fill,
@@ -28,6 +25,9 @@ from asok_auth_core.testing.outages import (
     store_failure,
     wait_until_writable,
 )
+
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.processes import WorkerFailed
 from asok_auth_core.testing.races import check_after_kill, work_until_killed
 

@@ -9,8 +9,7 @@ from typing import Protocol
 
 import pytest
 from asok_auth_postgres import PostgresStateStore
-
-from asok_auth_core.testing.linearizability import record_together, unexplained
+from asok_auth_tests.linearizability import record_together, unexplained
 
 
 class Server(Protocol):

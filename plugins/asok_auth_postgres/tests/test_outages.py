@@ -13,9 +13,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import psycopg
 import pytest
 from asok_auth_postgres import PostgresStateStore
-
-from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
-from asok_auth_core.testing.outages import (
+from asok_auth_tests.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
+from asok_auth_tests.outages import (
     fill,
     kill_at_every_message,
     make_room,
@@ -23,7 +22,7 @@ from asok_auth_core.testing.outages import (
     store_failure,
     wait_until_writable,
 )
-from asok_auth_core.testing.postgres_server import PostgresServer
+from asok_auth_tests.postgres_server import PostgresServer
 
 
 class Server(Protocol):

@@ -11,10 +11,8 @@ from typing import Protocol
 
 import pytest
 from asok_auth_redis import RedisStateStore
-
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
-from asok_auth_core.testing.outages import (
+from asok_auth_tests.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
+from asok_auth_tests.outages import (
     CuttingProxy,
     fill,
     kill_at_every_message,
@@ -23,7 +21,9 @@ from asok_auth_core.testing.outages import (
     store_failure,
     wait_until_writable,
 )
-from asok_auth_core.testing.valkey_server import ValkeyServer
+from asok_auth_tests.valkey_server import ValkeyServer
+
+from asok_auth_core.errors import StoreUnavailable
 
 
 class Server(Protocol):

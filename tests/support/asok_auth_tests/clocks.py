@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..contracts import StateStore
+from asok_auth_core.contracts import StateStore
 
 HOURS = 5 * 3600
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..contracts import StateStore
-from ..errors import StoreUnavailable
-from .processes import HEAD_START, Workers
+from asok_auth_core.contracts import StateStore
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.testing.processes import HEAD_START, Workers
 
 TTL = 100_000
 """Seconds; nothing expires while a history is recorded."""
@@ -57,7 +57,7 @@ def record_together(
     another folder to continue with the same store.
     """
     folder.mkdir()
-    seed = random.randrange(2**32)  # noqa: S311  # repeatable, not secret
+    seed = random.randrange(2**32)  # repeatable, not secret
     with Workers(open_store, processes) as workers:
         workers.start_each(record, lambda n: (str(folder / str(n)), seed + n, keys, operations // processes))
         if disturb:
@@ -72,7 +72,7 @@ def record_together(
 
 def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -> None:
     """Run random operations, writing each one's start and end to the file ``log``."""
-    chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    chance = random.Random(seed)  # repeatable, not secret
     with open(log, "a", buffering=1) as lines:
         for number in range(operations):
             name = chance.choice(("take", "take", "add", "add", "put", "get", "delete", "incr"))
