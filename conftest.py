@@ -1,4 +1,4 @@
-"""For every test of this repository: what would waste time or depend on it, and a list of skipped tests."""
+"""For every test of this repository: options, what would depend on time, and a list of skipped tests."""
 
 from __future__ import annotations
 
@@ -26,6 +26,21 @@ def short_password_hashes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hashlib, "pbkdf2_hmac", short)
         yield
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--requirement", metavar="ID", help="run only the tests of this row of docs/security.md: SECURITY-15"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("requirement")
+    if wanted is None:
+        return
+    proofs = [item for item in items if any(wanted in mark.args for mark in item.iter_markers("requirement"))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in proofs])
+    items[:] = proofs
 
 
 def pytest_collection_finish() -> None:

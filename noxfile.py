@@ -63,7 +63,7 @@ _wheels: list[str] = []
 
 
 def wheels(session: nox.Session) -> list[str]:
-    """Wheels of core and all plugins, built once a run from a copy without left-overs."""
+    """Wheels of core and all plugins, built once per run from a copy without leftovers."""
     if not _wheels:
         out = Path(os.environ.get("WHEELS") or Path(session.cache_dir) / "wheels")
         if "WHEELS" not in os.environ:
@@ -244,7 +244,7 @@ def types(session: nox.Session) -> None:
     """Check the types of core and every plugin with mypy --strict."""
     install_all(session, "types", "test")
     packages = [str(folder.relative_to(ROOT) / folder.name) for folder in PLUGINS]
-    session.run("mypy", "asok_auth_core", *packages)
+    session.run("mypy", "asok_auth_core", *packages, "tests/typing", "tests/support/asok_auth_tests")
 
 
 @nox.session
@@ -321,7 +321,7 @@ def minimums(session: nox.Session) -> None:
 def lowest_versions() -> list[str]:
     """``name==lower bound`` for each dependency of core and plugins; of two bounds the higher holds.
 
-    Raises ValueError for a dependency without a lower bound: nobody knows what it works with.
+    Raises ValueError for a dependency without a lower bound: the versions it works with are unknown.
     """
     projects = [nox.project.load_toml(f / "pyproject.toml")["project"] for f in (ROOT, *PLUGINS)]
     own = {project["name"] for project in projects}

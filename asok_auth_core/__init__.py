@@ -1,4 +1,4 @@
-"""Authentication for the Asok web framework in which every way to log in is a plugin.
+"""Authentication for the Asok web framework; every login method is a plugin.
 
 The public names below are loaded when they are first used, so that the engine can be imported
 without a web framework.
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .adapters.asok import AuthExtension as AuthExtension
-    from .adapters.asok.permissions import requires as requires
-    from .adapters.asok.recent_login import requires_recent_login as requires_recent_login
+    from .adapters.asok.decorators import requires as requires
+    from .adapters.asok.decorators import requires_recent_login as requires_recent_login
     from .contracts import LoginMethod as LoginMethod
     from .contracts import MailTransport as MailTransport
     from .contracts import SecondFactor as SecondFactor
@@ -52,8 +52,8 @@ _HOMES = {
     "StateStore": "contracts",
     "compile_grants": "engine.permissions",
     "hookimpl": "hookspecs",
-    "requires": "adapters.asok.permissions",
-    "requires_recent_login": "adapters.asok.recent_login",
+    "requires": "adapters.asok.decorators",
+    "requires_recent_login": "adapters.asok.decorators",
 }
 
 __all__ = sorted(["__version__", *_HOMES])

@@ -1,37 +1,57 @@
-"""The parts of one app's authentication, put together once at start-up. Plugins are handed this."""
+"""The parts of one app's authentication, assembled once at startup and handed to plugins."""
 
 from __future__ import annotations
 
-import logging
 import secrets as system_random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
 from .engine.keys import KeyRing
+from .engine.permissions import PermissionSet
 from .engine.signers import SIGNERS, SignerFactory
+from .events import Events
 from .limits import Limits
 from .mail.outbox import Outbox
-from .plugins import Plugins
 from .settings import Settings
-from .types import Clock, Event, Random, User
+from .types import Clock, Finding, LoginAttempt, PluginInfo, Random, User
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from .providers import OAuth2Provider
 
-logger = logging.getLogger("asok_auth")
+
+HookErrorHandler = Callable[[str, Exception], None]
+"""Called with the plugin's name and the exception it raised."""
 
 
-@dataclass(slots=True)
+class PluginHooks(Protocol):
+    """What is asked of all plugins together; :class:`~asok_auth_core.plugins.Plugins` answers."""
+
+    @property
+    def infos(self) -> tuple[PluginInfo, ...]: ...
+
+    def permissions(self, user: User, on_error: HookErrorHandler) -> Iterator[tuple[str, PermissionSet]]: ...
+
+    def denies(
+        self, user: User, permission: str, resource: object | None, on_error: HookErrorHandler
+    ) -> tuple[str, str] | None: ...
+
+    def before_login(self, attempt: LoginAttempt, on_error: HookErrorHandler) -> tuple[str, str] | None: ...
+
+    def checks(self, auth: Auth) -> Iterator[Finding]: ...
+
+
+@dataclass(slots=True, repr=False)
 class Auth:
     """Everything a flow or plugin needs; ``clock`` and ``random`` are passed in, never imported."""
 
     settings: Settings
-    plugins: Plugins
+    plugins: PluginHooks
+    events: Events
     keys: KeyRing
     state: StateStore
     credentials: CredentialStore
@@ -46,18 +66,8 @@ class Auth:
     providers: dict[str, OAuth2Provider] = field(default_factory=dict)
     login_methods: dict[str, LoginMethod] = field(default_factory=dict)
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    """The plugins' packages: where their ``templates`` and ``locales`` folders are."""
 
-    def emit(
-        self,
-        name: str,
-        *,
-        user: User | None = None,
-        method: str | None = None,
-        client_ip: str | None = None,
-        **detail: str | int | float | bool | None,
-    ) -> None:
-        """Tell every observer what happened, and the log. ``detail`` must hold nothing secret."""
-        user_id = None if user is None or user.id is None else str(user.id)
-        event = Event(name, self.clock(), user_id, method, client_ip, detail)
-        logger.info("%s user=%s method=%s client_ip=%s %s", name, user_id, method, client_ip, dict(detail))
-        self.plugins.event(event)
+    def __repr__(self) -> str:
+        return f"<Auth of {self.settings.app_name!r}>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from .auth import Auth
 from .checks import findings
@@ -25,11 +24,10 @@ NAME = "asok_auth_core"
 
 @hookimpl
 def asok_auth_state_stores(settings: Settings) -> Mapping[str, Callable[[str], StateStore]]:
-    def sqlite(url: str) -> StateStore:
-        path = Path(url.partition(":///")[2])
-        return SQLiteStateStore(path if path.is_absolute() else Path(settings.root) / path)
-
-    return {"memory": lambda url: MemoryStateStore(), "sqlite": sqlite}
+    return {
+        "memory": lambda url: MemoryStateStore(),
+        "sqlite": lambda url: SQLiteStateStore(url, root=settings.app.root),
+    }
 
 
 @hookimpl
@@ -41,8 +39,8 @@ def asok_auth_signers(settings: Settings) -> Mapping[str, Callable[[bytes], Sign
 def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], MailTransport]]:
     return {
         "smtp": lambda: SmtpTransport(settings.mail),
-        "console": lambda: ConsoleTransport(settings.mail, debug=settings.debug),
-        "file": lambda: FileTransport(settings.mail, root=Path(settings.root)),
+        "console": lambda: ConsoleTransport(settings.mail, debug=settings.app.debug),
+        "file": lambda: FileTransport(settings.mail, root=settings.app.root),
     }
 
 

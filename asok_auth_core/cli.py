@@ -1,4 +1,4 @@
-"""``asok-auth``: look at, check and extend an app's authentication from the command line."""
+"""The ``asok-auth`` command: inspect, check and manage an app's authentication."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from . import __version__
 from .commands import DEFAULT_APP, CommandLine, doctor, keys, new_plugin, permissions, plugins, tokens
 from .errors import AuthError
 from .plugins import Plugins
+from .registry import PluginRegistry
 
 GROUPS = {"token": tokens, "keys": keys, "permissions": permissions}
-"""Name on the command line to the module with its commands."""
+"""Command group to the module with its commands."""
 
 
 def build(found: Plugins) -> typer.Typer:
-    """The whole command line, with the subcommands that the plugins in ``found`` add."""
+    """Build the command line, with the commands that the plugins in ``found`` add."""
     cli = typer.Typer(
         name="asok-auth",
-        help="Authentication of an Asok app: plugins, checks, tokens, keys, permissions.",
+        help="Manage the authentication of an Asok app: plugins, checks, tokens, keys, permissions.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -33,10 +34,10 @@ def build(found: Plugins) -> typer.Typer:
     for name, module in GROUPS.items():
         cli.add_typer(module.app, name=name)
 
-    def missing(plugin: str, error: Exception) -> None:
-        _say(f"Plugin {plugin!r} could not add its command: {type(error).__name__}: {error}")
+    def report(plugin: str, error: Exception) -> None:
+        _print_error(f"Plugin {plugin!r} could not add its commands: {type(error).__name__}: {error}")
 
-    found.commands(cli, missing)
+    found.commands(cli, report)
     return cli
 
 
@@ -49,35 +50,35 @@ def _show_version(asked: bool) -> None:
 def _options(
     context: typer.Context,
     app: str | None = typer.Option(
-        None, help=f"The app, as module:attribute, seen from this folder.  [default: {DEFAULT_APP}]"
+        None, help=f"The app as module:attribute, imported from this folder.  [default: {DEFAULT_APP}]"
     ),
-    # Eager, or click misses a command before it looks at this.
+    # Eager, or click complains about a missing command first.
     version: bool = typer.Option(
-        False, "--version", help="Show the version and stop.", callback=_show_version, is_eager=True
+        False, "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
     ),
 ) -> None:
     context.obj = CommandLine(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of ``asok-auth``. Ends with status 1 if something failed, 2 if it was misused."""
+    """Run ``asok-auth``. The exit status is 1 for a failure, 2 for wrong usage."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         build(_installed())(args=_app_first(given), prog_name="asok-auth")
     except AuthError as error:
-        _say(error.message)
+        _print_error(error.message)
         sys.exit(1)
 
 
 def _installed() -> Plugins:
-    """The installed plugins, for their commands; one that is broken is `asok-auth plugins`' to show."""
-    found = Plugins(inventory=True)
-    found.discover()
-    return found
+    """The installed plugins, for their commands; ``asok-auth plugins`` reports broken ones."""
+    registry = PluginRegistry(inventory=True)
+    registry.discover()
+    return Plugins(registry)
 
 
 def _app_first(arguments: list[str]) -> list[str]:
-    """``--app`` may stand anywhere; it belongs before the command's name."""
+    """Move ``--app``, which users may type anywhere, before the command's name."""
     rest: list[str] = []
     first: list[str] = []
     words = iter(arguments)
@@ -93,5 +94,5 @@ def _app_first(arguments: list[str]) -> list[str]:
     return first + rest
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     Console(stderr=True).print(Text("asok-auth: ", style="bold red") + Text(message), soft_wrap=True)

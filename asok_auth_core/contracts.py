@@ -9,15 +9,37 @@ from typing import ClassVar
 from markupsafe import Markup
 
 from .engine.signer import Signer as Signer
-from .types import JSON, Credential, Grant, OutgoingMail, User
+from .errors import StoreUnavailable
+from .types import JSON, Credential, Grant, OutgoingMail, Random, User
 from .web import Route, WebRequest
+
+MARK_BYTES = 16
+MARK_KEY = "token-revocation-mark"
+MARK_LIFETIME = 30 * 24 * 3600
+
+
+class RevocationMark(ABC):
+    """Random bytes shared by all workers, equal only if nothing was revoked in between.
+
+    Every revocation advances the mark. A worker that remembers a verified token compares marks and
+    reads the token's record again only if they differ, so the cost does not grow with the number of
+    revoked tokens.
+    """
+
+    @abstractmethod
+    def current(self) -> bytes:
+        """The mark. Raises StoreUnavailable if it cannot be read."""
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Change the mark. Raises StoreUnavailable if it cannot be changed."""
 
 
 class StateStore(ABC):
     """Short-lived values, atomic across threads, processes and machines.
 
     Keys are 1 to 1,024 bytes of UTF-8; values 0 to 65,536 bytes; times to live in whole seconds
-    from 1. An entry whose time is over does not exist. Everything raises
+    from 1. Expired entries do not exist. Everything raises
     :class:`~asok_auth_core.errors.StoreUnavailable` within two seconds if the store cannot answer,
     and in that case nothing may have been granted.
     """
@@ -42,16 +64,43 @@ class StateStore(ABC):
     def incr(self, key: str, ttl: int) -> int:
         """Add one to a counter and return it; the first call makes it 1 and starts its ``ttl``.
 
-        A later call does not prolong the time to live. Counters and values are never mixed under
-        one key by a caller.
+        A later call does not extend the time to live. A caller never uses one key for both a counter
+        and a value.
         """
 
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove ``key`` if it is there."""
 
+    def revocation_mark(self, random: Random) -> RevocationMark:
+        """The mark that all workers on this store share; by default a value in the store.
+
+        Override it if the store can share 16 bytes at a lower cost than one :meth:`get` per request.
+        """
+        return StoredMark(self, random)
+
     def close(self) -> None:
-        """Give back connections and files. The store may be used again afterwards."""
+        """Close connections and files. The store may be used again afterwards."""
+
+
+class StoredMark(RevocationMark):
+    """A mark in a state store; reading it costs one ``get``."""
+
+    def __init__(self, state: StateStore, random: Random) -> None:
+        self._state = state
+        self._random = random
+
+    def current(self) -> bytes:
+        mark = self._state.get(MARK_KEY)
+        if mark is None:
+            self._state.add(MARK_KEY, self._random(MARK_BYTES), MARK_LIFETIME)
+            mark = self._state.get(MARK_KEY)
+        if mark is None:
+            raise StoreUnavailable("The state store does not keep its values.")
+        return mark
+
+    def advance(self) -> None:
+        self._state.put(MARK_KEY, self._random(MARK_BYTES), MARK_LIFETIME)
 
 
 class CredentialStore(ABC):
@@ -59,11 +108,11 @@ class CredentialStore(ABC):
 
     @abstractmethod
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
-        """Store one. Raises :class:`~asok_auth_core.errors.CredentialExists` on a clash."""
+        """Store a credential. Raises :class:`~asok_auth_core.errors.CredentialExists` on a clash."""
 
     @abstractmethod
     def find(self, kind: str, identifier: str) -> Credential | None:
-        """The one with this kind and identifier, or None."""
+        """The credential with this kind and identifier, or None."""
 
     @abstractmethod
     def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
@@ -71,15 +120,15 @@ class CredentialStore(ABC):
 
     @abstractmethod
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
-        """Compare and swap: the new row if nobody replaced it since it was read, else None."""
+        """Compare and swap: the new row if it was not replaced since it was read, else None."""
 
     @abstractmethod
     def remove(self, credential: Credential) -> bool:
-        """Delete it: of any number of callers, exactly one gets True."""
+        """Delete the credential: of any number of callers, exactly one gets True."""
 
     @abstractmethod
     def touch(self, credential: Credential, at: float) -> None:
-        """Record that it was used at ``at`` (seconds); does not change ``version``."""
+        """Record a use at ``at`` (seconds since the epoch); does not change ``version``."""
 
 
 class MailTransport(ABC):
@@ -88,18 +137,18 @@ class MailTransport(ABC):
     @abstractmethod
     def send(self, mail: OutgoingMail) -> None:
         """Deliver ``mail`` or raise :class:`~asok_auth_core.errors.MailTemporary` or
-        :class:`~asok_auth_core.errors.MailPermanent`. Must refuse header injection and more than
+        :class:`~asok_auth_core.errors.MailPermanent`. Must reject header injection and more than
         one recipient with :class:`~asok_auth_core.errors.EmailInvalid` or ``MailPermanent``."""
 
     def check(self) -> None:
-        """Find out, without sending a mail, whether one would leave; for ``asok-auth doctor``.
+        """Check, without sending a mail, that mail can be sent; for ``asok-auth doctor``.
 
-        Raises what :meth:`send` would. A transport that cannot know does nothing.
+        Raises what :meth:`send` would. A transport that cannot check does nothing.
         """
         return
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
 
 
 class UserDirectory(ABC):
@@ -122,12 +171,12 @@ class UserDirectory(ABC):
         """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
 
     def grants(self) -> Iterable[Grant]:
-        """What the app's own roles grant, as it is written there; for ``asok-auth doctor``."""
+        """What the app's own roles grant, as written in the app; for ``asok-auth doctor``."""
         return ()
 
 
 class LoginMethod(ABC):
-    """A way to log in. ``name`` is its name under ``request.auth`` and in its paths."""
+    """A login method. ``name`` is its name under ``request.auth`` and in its paths."""
 
     name: ClassVar[str]
 
@@ -143,34 +192,58 @@ class LoginMethod(ABC):
         """Its section on the account page of ``request.user``, or None."""
         return None
 
-    def authenticate(self, request: WebRequest) -> User | None:
-        """The user whom this very request proves by itself (a bearer token), or None: not mine.
+    def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
+        """Its buttons for one of the app's own pages, leading to ``next_url`` after the login.
 
-        Called when a request's user is first asked for, before the session is looked at. Raises
-        :class:`~asok_auth_core.errors.AuthError` if a proof was given and is bad: then nobody is
-        logged in, whatever the session says.
+        The caller has checked ``next_url``. Empty if the method has no buttons.
+        """
+        return Markup()
+
+    def allows_redirect(self, url: str) -> bool:
+        """True if a page of the app may redirect a browser to ``url`` on another host, to log in there.
+
+        Everything else that leaves the app's own host is rejected. Compare whole origins and paths,
+        never prefixes.
+        """
+        return False
+
+    def form_action_origins(self) -> Sequence[str]:
+        """Origins (``https://login.example``) that its forms may redirect to.
+
+        They go into ``form-action`` of the app's Content-Security-Policy when the app starts.
+        """
+        return ()
+
+    def authenticate(self, request: WebRequest) -> User | None:
+        """The user authenticated by the request itself (a bearer token), or None.
+
+        Called when a request's user is first needed, before the session is read. Raises
+        :class:`~asok_auth_core.errors.AuthError` if there is a credential and it is invalid: then no
+        user is logged in, whatever the session says.
         """
         return None
 
     @property
     def api(self) -> object | None:
-        """What ``request.auth.<name>`` gives: an object whose public methods take the request first.
+        """The object behind ``request.auth.<name>``.
 
-        The adapter hands them a :class:`~asok_auth_core.web.WebRequest` and adds an awaitable
-        twin with an ``a`` in front to each.
+        Its public methods take the request first. The adapter passes them a
+        :class:`~asok_auth_core.web.WebRequest` and adds an awaitable twin of each, such as ``asend``
+        for ``send``.
         """
         return None
 
 
 class SecondFactor(ABC):
-    """Something asked for after the first factor. ``name`` is in paths, ``label`` is read."""
+    """A second factor. ``name`` is used in paths; ``label`` is shown to users."""
 
     name: ClassVar[str]
     label: ClassVar[str]
     enrol_path: ClassVar[str | None] = None
-    """The page on which a user sets it up, or None. Where a second factor is required, who has none
-    is sent there half logged in: it asks :func:`~asok_auth_core.flows.second_factor.enrolling_user` who that
-    is, and ends in :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
+    """The page on which a user sets it up, or None. Where a second factor is required, a user without
+    one is sent there before the login is complete: the page gets the user from
+    :func:`~asok_auth_core.flows.second_factor.enrolling_user` and ends in
+    :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
@@ -182,18 +255,18 @@ class SecondFactor(ABC):
 
     @abstractmethod
     def challenge(self, request: WebRequest, user: User) -> Markup:
-        """The form fields of the challenge, without ``<form>`` and button."""
+        """The form fields of the challenge, without ``<form>`` and the button."""
 
     @abstractmethod
     def verify(self, request: WebRequest, user: User) -> bool:
-        """True if the form that was sent proves the factor. Must accept each proof only once.
+        """True if the submitted form proves the factor. Must accept each proof only once.
 
-        False refuses, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message
-        the person reads. Attempts are limited by the caller, per account and per address.
+        False rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message is
+        shown to the user. The caller limits attempts, per account and per client IP.
         """
 
     def routes(self) -> Iterable[Route]:
-        """Pages to enrol and manage it; by convention below ``/auth/<name>/``."""
+        """Pages to enroll and manage it; by convention below ``/auth/<name>/``."""
         return ()
 
     def account_block(self, request: WebRequest) -> Markup | None:
@@ -202,5 +275,5 @@ class SecondFactor(ABC):
 
     @property
     def api(self) -> object | None:
-        """What ``request.auth.<name>`` gives; as for :class:`LoginMethod`."""
+        """The object behind ``request.auth.<name>``; as for :class:`LoginMethod`."""
         return None

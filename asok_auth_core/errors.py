@@ -1,13 +1,14 @@
 """Every error this project raises, in one tree.
 
-Each class has a stable ``code`` (for machines, logs and translations) and the HTTP ``status``
-a page answers with. The message is for the person who reads it: what was wrong, where, and
-what to do. A message never holds a secret, a token or a code.
+Each error has a stable ``code`` (for machines, logs and translations) and the HTTP ``status`` of
+the page that shows it. There is a class for what callers catch; where only the reason differs, the
+code does. The message is for its reader: what is wrong, where, and what to do. It never contains a
+secret, a token, a code or anything a provider wrote.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Literal
 
 
 class AuthError(Exception):
@@ -16,8 +17,8 @@ class AuthError(Exception):
     ``values`` fill the ``{name}`` placeholders of ``message``; a page translates the text first.
     """
 
-    code: ClassVar[str] = "auth_error"
-    status: ClassVar[int] = 400
+    code: str = "auth_error"
+    status: int = 400
 
     def __init__(self, message: str, **values: str | int) -> None:
         self.text = message
@@ -26,89 +27,82 @@ class AuthError(Exception):
         super().__init__(self.message)
 
 
-# -- start-up -----------------------------------------------------------------------------------
+# -- startup ------------------------------------------------------------------------------------
 
 
 class ConfigurationError(AuthError):
-    """The app is set up in a way that cannot work; raised at start-up."""
+    """The app's configuration cannot work; raised at startup.
+
+    ``code="plugin"``: a plugin cannot be used, in strict mode or where the app would be less safe
+    without it.
+    """
 
     code = "configuration"
     status = 500
 
+    def __init__(self, message: str, *, code: Literal["plugin"] | None = None, **values: str | int) -> None:
+        super().__init__(message, **values)
+        self.code = code or self.code
+
 
 class SettingError(ConfigurationError):
-    """One setting is unknown or has a wrong value; the message names the key, got and wanted."""
+    """A setting is unknown or has a wrong value; the message names the key, the value and the fix."""
 
     code = "setting"
 
 
-class PluginError(ConfigurationError):
-    """A plugin could not be used; raised in strict mode or where losing it would be a hole."""
-
-    code = "plugin"
-
-
 # -- tokens (engine) ----------------------------------------------------------------------------
+
+TokenCode = Literal["token_malformed", "token_signature", "token_revoked"]
+"""Why a token was rejected:
+
+- ``token_malformed``: not a token this key ring writes (size, alphabet, parts, header, claims);
+- ``token_signature``: no trusted key made its signature;
+- ``token_revoked``: it was revoked, or its user is not allowed to log in.
+"""
 
 
 class TokenError(AuthError):
-    """A token was refused."""
+    """A token was rejected; ``code`` says why."""
 
     code = "token"
     status = 401
 
-
-class TokenMalformed(TokenError):
-    """Not a token this key ring writes: size, alphabet, number of parts, header, JSON or claims."""
-
-    code = "token_malformed"
-
-
-class TokenSignatureInvalid(TokenError):
-    """The signature does not match under any key that is still trusted."""
-
-    code = "token_signature"
+    def __init__(self, message: str, *, code: TokenCode | None = None, **values: str | int) -> None:
+        super().__init__(message, **values)
+        self.code = code or self.code
 
 
 class TokenExpired(TokenError):
-    """The token was good once; its time is over."""
+    """The token has expired."""
 
     code = "token_expired"
 
 
-class TokenRevoked(TokenError):
-    """The token was good once; it has been revoked."""
-
-    code = "token_revoked"
-
-
 # -- sealed secrets (engine) ---------------------------------------------------------------------
+
+SealCode = Literal["seal_broken", "seal_key_retired"]
+"""``seal_broken``: changed, moved to another user or kind, or not a sealed text.
+``seal_key_retired``: sealed with a key that is no longer in the key ring.
+"""
 
 
 class SealError(AuthError):
-    """A sealed secret does not open. Nothing is granted on it."""
+    """A sealed secret cannot be opened, so nothing is granted; ``code`` says why."""
 
     code = "seal"
     status = 503
 
-
-class SealBroken(SealError):
-    """It was changed, was moved to another user or kind, or is no sealed text."""
-
-    code = "seal_broken"
-
-
-class SealKeyRetired(SealError):
-    """It was sealed under a key that was taken out of the key ring."""
-
-    code = "seal_key_retired"
+    def __init__(self, message: str, *, code: SealCode | None = None, **values: str | int) -> None:
+        super().__init__(message, **values)
+        self.code = code or self.code
 
 
 # -- stores, mail -------------------------------------------------------------------------------
 
 
 class StoreError(AuthError):
-    """A store could not do what was asked. Callers fail closed: nothing is granted."""
+    """A store operation failed. Callers fail closed: nothing is granted."""
 
     code = "store"
     status = 503
@@ -128,7 +122,7 @@ class CredentialExists(StoreError):
 
 
 class EmailInvalid(AuthError):
-    """Not one mail address that mail can be sent to safely."""
+    """Not exactly one email address that is safe to send mail to."""
 
     code = "address_invalid"
     status = 400
@@ -142,13 +136,13 @@ class MailError(AuthError):
 
 
 class MailTemporary(MailError):
-    """Not delivered this time; the same mail may go through later (connection, 4xx reply)."""
+    """Delivery failed this time and may work later (connection error, 4xx reply)."""
 
     code = "mail_temporary"
 
 
 class MailPermanent(MailError):
-    """Will not be delivered however often it is tried (5xx reply, refused log-in)."""
+    """Delivery fails and a retry would not help (5xx reply, rejected login)."""
 
     code = "mail_permanent"
 
@@ -157,34 +151,34 @@ class MailPermanent(MailError):
 
 
 class LoginError(AuthError):
-    """A login did not happen."""
+    """A login failed."""
 
     code = "login"
     status = 403
 
 
 class LoginRejected(LoginError):
-    """A ``before_login`` hook, a disabled account or a policy said no."""
+    """A ``before_login`` hook or a policy rejected the login, or the account is disabled."""
 
     code = "login_rejected"
 
 
 class LoginExpired(LoginError):
-    """The login took too long, was finished already, or was begun in another browser."""
+    """The login took too long, was finished already, or was started in another browser."""
 
     code = "login_expired"
     status = 400
 
 
 class CredentialRejected(LoginError):
-    """A link, code or other proof was wrong, used already or too old."""
+    """A link, code or other proof is wrong, expired or used already."""
 
     code = "credential_refused"
     status = 400
 
 
 class SecondFactorRequired(LoginError):
-    """The first factor was right; the second is still missing. ``location`` is where to give it."""
+    """The first factor was verified; the second is needed, on the page ``location``."""
 
     code = "second_factor_required"
     status = 401
@@ -206,43 +200,151 @@ class RateLimited(LoginError):
 
 
 class LoginRequired(AuthError):
-    """Nobody is logged in."""
+    """No user is logged in."""
 
     code = "login_required"
     status = 401
 
 
 class PermissionDenied(AuthError):
-    """Somebody is logged in and may not do this. ``explanation`` is for developers: DEBUG shows it.
+    """The user may not do this. ``explanation`` is for developers: pages show it in DEBUG.
 
-    ``scope`` is the permission, if it is only the request's API token that was not made for it.
+    ``scope`` is the permission, if only the scopes of the request's API token lack it.
+    ``code="form_expired"``: a form was sent without the CSRF token of this browser.
     """
 
     code = "permission_denied"
     status = 403
 
-    def __init__(self, message: str, explanation: str = "", scope: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        explanation: str = "",
+        scope: str | None = None,
+        *,
+        code: Literal["form_expired"] | None = None,
+    ) -> None:
         super().__init__(message)
+        self.code = code or self.code
         self.explanation = explanation
         self.scope = scope
 
 
 class RecentLoginRequired(AuthError):
-    """The login is too old for this step."""
+    """The user must log in again for this step: the last login is too long ago."""
 
     code = "recent_login_required"
     status = 403
 
 
-class FormExpired(AuthError):
-    """A form was sent without the CSRF token of this browser."""
+# -- logging in with a provider -----------------------------------------------------------------
 
-    code = "form_expired"
-    status = 403
+OAuthCode = Literal[
+    "oauth_not_configured",
+    "oauth_insecure_address",
+    "oauth_state",
+    "oauth_response_issuer",
+    "oauth_refused",
+    "oauth_unavailable",
+    "oauth_reply_too_large",
+    "oauth_redirected",
+    "oauth_reply",
+    "oauth_token_refused",
+    "oauth_discovery",
+    "oauth_subject",
+    "oauth_address_unproved",
+    "oauth_link_required",
+    "oauth_identity_taken",
+    "oauth_last_way_in",
+]
+"""Why a login with a provider failed:
+
+- ``oauth_not_configured``: the provider is unknown, or its client id or secret is missing;
+- ``oauth_insecure_address``: a URL is not https (or loopback in DEBUG), or not a URL;
+- ``oauth_state``: ``state`` is missing, unknown, used, expired, or of another browser or provider;
+- ``oauth_response_issuer``: the answer's ``iss`` is missing or names another issuer (RFC 9207);
+- ``oauth_refused``: the provider answered with an error, or without a code;
+- ``oauth_unavailable``: the provider does not answer, is too slow, or has a server error;
+- ``oauth_reply_too_large``: the provider's reply is larger than any honest one;
+- ``oauth_redirected``: the provider redirected a call that carries a secret; it was not followed;
+- ``oauth_reply``: the reply is not the expected JSON;
+- ``oauth_token_refused``: the token endpoint answered with an error, with whatever HTTP status;
+- ``oauth_discovery``: the discovery document lacks something or names another issuer;
+- ``oauth_subject``: the provider did not identify the user, or named two different users;
+- ``oauth_address_unproved``: the provider gave no email address, or did not verify it;
+- ``oauth_link_required``: an account with this unverified email address exists: log in first;
+- ``oauth_identity_taken``: this identity belongs to another account of the app;
+- ``oauth_last_way_in``: without this identity the account would have no login method.
+"""
+
+_OAUTH_STATUS: dict[str, int] = {
+    "oauth_not_configured": 404,
+    "oauth_insecure_address": 502,
+    "oauth_unavailable": 503,
+    "oauth_reply_too_large": 502,
+    "oauth_redirected": 502,
+    "oauth_reply": 502,
+    "oauth_discovery": 502,
+    "oauth_address_unproved": 403,
+    "oauth_link_required": 403,
+    "oauth_identity_taken": 409,
+    "oauth_last_way_in": 409,
+}
 
 
 class OAuthError(LoginError):
-    """A login at a provider failed; subclasses or ``code`` say how."""
+    """A login with a provider failed; ``code`` says why and determines the status."""
 
     code = "oauth"
     status = 400
+
+    def __init__(self, message: str, *, code: OAuthCode | None = None, **values: str | int) -> None:
+        super().__init__(message, **values)
+        self.code = code or self.code
+        self.status = _OAUTH_STATUS.get(self.code, self.status)
+
+
+class OAuthDenied(OAuthError):
+    """The user canceled at the provider (``error=access_denied``)."""
+
+    code = "oauth_denied"
+    status = 403
+
+
+IDTokenCode = Literal[
+    "oauth_id_token",
+    "oauth_algorithm",
+    "oauth_critical",
+    "oauth_key_unknown",
+    "oauth_key_weak",
+    "oauth_signature",
+    "oauth_issuer",
+    "oauth_audience",
+    "oauth_authorized_party",
+    "oauth_expired",
+    "oauth_issued_at",
+    "oauth_nonce",
+]
+"""Why an ID token was rejected:
+
+- ``oauth_id_token``: it is missing, malformed or too large;
+- ``oauth_algorithm``: not signed with the algorithm that is registered for this provider;
+- ``oauth_critical``: its header requires something that is not supported (``crit``, ``b64``);
+- ``oauth_key_unknown``: signed with a key the provider does not publish;
+- ``oauth_key_weak``: signed with an RSA key of fewer than 2,048 bits;
+- ``oauth_signature``: the signature does not match;
+- ``oauth_issuer``: it has another issuer;
+- ``oauth_audience``: it was issued to another app;
+- ``oauth_authorized_party``: ``azp`` names another app, or is missing where it is needed;
+- ``oauth_expired``: ``exp`` has passed, is missing or not a number;
+- ``oauth_issued_at``: ``iat`` or ``nbf`` is in the future, or ``iat`` is missing or not a number;
+- ``oauth_nonce``: ``nonce`` is missing or belongs to another login.
+"""
+
+
+class IDTokenInvalid(OAuthError):
+    """An ID token was rejected; ``code`` says which check failed."""
+
+    def __init__(self, message: str, *, code: IDTokenCode) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,12 +1,12 @@
 """Everything a plugin can hook into. This is the one file a plugin author reads.
 
 A plugin is a module (or object) with functions named as below and marked ``@hookimpl``. It is found
-through the entry point group ``asok_auth``, or handed over: ``AuthExtension(plugins=[module])``.
-A function may leave out arguments it does not need. Return an iterable or a mapping where one is
-named; None always means "nothing from me".
+through the entry point group ``asok_auth``, or passed by hand: ``AuthExtension(plugins=[module])``.
+A function may leave out arguments it does not need. Return the iterable or mapping that the
+signature names; None always means "nothing from this plugin".
 
-*Registration* hooks run once, at start-up. *Request* hooks run when the docstring says so. Beside
-each hook stands its failure policy: what happens when your function raises.
+*Registration* hooks run once, at startup. *Request* hooks run when the docstring says so. Each
+docstring states the failure policy: what happens if your function raises.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GROUP = "asok_auth"
 """The entry point group, and the name pluggy knows the project by."""
 
 API_VERSION = "1.0"
-"""The version of this file. A plugin states the range it was written for in its manifest."""
+"""The version of this file. A plugin's manifest states the range it supports."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -40,11 +40,11 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True, slots=True)
 class PluginManifest:
-    """What a plugin may say about itself, in a module attribute ``asok_auth_plugin``. Optional.
+    """Optional metadata of a plugin, in its module attribute ``asok_auth_plugin``.
 
-    ``api``: range of :data:`API_VERSION` it works with, such as ``">=1.0,<2"``.
-    ``section`` and ``settings``: the key under ``AUTH`` that is the plugin's own, and the
-    ``msgspec.Struct`` its value must fit; read it back with ``settings.section(ThatStruct)``.
+    ``api``: the range of :data:`API_VERSION` it works with, such as ``">=1.0,<2"``.
+    ``section`` and ``settings``: the plugin's own key under ``AUTH``, and the ``msgspec.Struct``
+    that its value must match; read it back with ``settings.section(ThatStruct)``.
     """
 
     api: str = ">=1.0,<2"
@@ -52,23 +52,23 @@ class PluginManifest:
     settings: type[msgspec.Struct] | None = None
 
 
-# -- registration: called once, at start-up -----------------------------------------------------
+# -- registration: called once, at startup -----------------------------------------------------
 
 
 @hookspec
 def asok_auth_providers(settings: Settings) -> Iterable[OAuth2Provider] | None:
-    """Providers to log in at. An ``OpenIDProvider`` is an ``OAuth2Provider`` too.
+    """OAuth and OpenID providers users can log in with.
 
-    Called by the plugin manager at start-up. Two providers of one name: the second is refused.
-    If it raises: the plugin is quarantined, the others go on.
+    Called at startup. If two plugins return the same name, the second one is quarantined.
+    If it raises: the plugin is quarantined; the others are loaded.
     """
 
 
 @hookspec
 def asok_auth_signers(settings: Settings) -> Mapping[str, Callable[[bytes], Signer]] | None:
-    """Token signers: JWS algorithm name to a factory that is given 32 bytes of key material.
+    """Token signers: JWS algorithm name to a factory that takes 32 bytes of key material.
 
-    Called at start-up. If it raises: quarantined; start-up fails if ``AUTH["SIGNER"]`` is then
+    Called at startup. If it raises: quarantined; startup fails if ``AUTH["SIGNER"]`` is then
     missing.
     """
 
@@ -79,7 +79,7 @@ def asok_auth_mail_transports(
 ) -> Mapping[str, Callable[[], MailTransport]] | None:
     """Mail transports: name, as in ``AUTH["MAIL_TRANSPORT"]``, to a factory.
 
-    Called at start-up; only the chosen factory is called. If it raises: quarantined; start-up
+    Called at startup; only the chosen factory is called. If it raises: quarantined; startup
     fails if the chosen transport is then missing.
     """
 
@@ -88,10 +88,10 @@ def asok_auth_mail_transports(
 def asok_auth_state_stores(
     settings: Settings,
 ) -> Mapping[str, Callable[[str], StateStore]] | None:
-    """State stores: URL scheme to a factory that is given the whole URL.
+    """State stores: URL scheme to a factory that takes the whole URL.
 
-    Called at start-up; only the factory of the scheme in ``AUTH["STATE_STORE"]`` is called. If it
-    raises: quarantined; start-up fails if the chosen scheme is then missing.
+    Called at startup; only the factory of the scheme in ``AUTH["STATE_STORE"]`` is called. If it
+    raises: quarantined; startup fails if the chosen scheme is then missing.
     """
 
 
@@ -99,54 +99,56 @@ def asok_auth_state_stores(
 def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod] | None:
     """Login methods: a name under ``request.auth``, pages, a block on the login page.
 
-    Called at start-up, after stores, keys and mail are there. If it raises: quarantined.
+    A name consists of lowercase letters, digits and ``_``. Called at startup, after stores, keys
+    and mail are ready. If it raises: quarantined.
     """
 
 
 @hookspec
 def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor] | None:
-    """Second factors. Called at start-up.
+    """Second factors. Their names follow the same rule as those of login methods.
 
-    If it raises: start-up fails, because losing a second factor silently would be a hole.
+    Called at startup. If it raises: startup fails, because logins would otherwise skip the factor.
     """
 
 
-# -- request: called while somebody logs in or asks for something --------------------------------
+# -- request: called while a request is handled -------------------------------------------------
 
 
 @hookspec
 def asok_auth_permissions(user: User) -> Iterable[str | Grant] | None:
     """What ``user`` may do: ``"*"``, ``"posts.*"``, ``"posts.edit"``; merged over all plugins.
 
-    With thousands of grants, return a set compiled once with ``compile_grants``: it is used as it is.
+    With thousands of grants, return a set compiled once with ``compile_grants``.
 
-    Called when a user's permissions are first asked for in a request. If it raises: that plugin
-    grants nothing this time, and the error is logged and becomes an event.
+    Called when a request first checks the user's permissions. If it raises: the plugin grants
+    nothing in this request, the error is logged, and an event is emitted.
     """
 
 
 @hookspec
 def asok_auth_denies(user: User, permission: str, resource: object | None) -> str | None:
-    """A reason to refuse ``permission`` (on ``resource``, if one was named), or None.
+    """A reason to deny ``permission`` (on ``resource``, if one was named), or None.
 
-    Called for each check that the grants allow. One reason from any plugin refuses. If it raises:
-    refused.
+    Called for each check that the grants allow. A reason from any plugin denies. If it raises:
+    denied.
     """
 
 
 @hookspec
 def asok_auth_before_login(attempt: LoginAttempt) -> str | None:
-    """A reason, fit to be read by the person, to refuse this login, or None.
+    """A user-facing reason to reject this login, or None.
 
-    Called by the login pipeline after the first factor, before the second. If it raises: refused.
+    Called after the first factor and before the second. If it raises: rejected.
     """
 
 
 @hookspec
 def asok_auth_event(event: Event) -> None:
-    """Observe what happened: audit logs, counters, alerts. The return value is ignored.
+    """Observe events, for audit logs, counters and alerts. The return value is ignored.
 
-    Called after the fact, in the request's thread. If it raises: logged, nothing else changes.
+    Called after the fact, in the thread that emits the event. If it raises: logged, and nothing
+    else changes.
     """
 
 
@@ -155,9 +157,9 @@ def asok_auth_event(event: Event) -> None:
 
 @hookspec
 def asok_auth_checks(auth: Auth) -> Iterable[Finding] | None:
-    """Findings for ``asok-auth doctor``. If it raises: that is reported as a finding."""
+    """Findings for ``asok-auth doctor``. If it raises: the error is reported as a finding."""
 
 
 @hookspec
 def asok_auth_commands(cli: typer.Typer) -> None:
-    """Add subcommands to ``asok-auth``. If it raises: the command is missing, said on stderr."""
+    """Add subcommands to ``asok-auth``. If it raises: they are skipped and an error is printed."""

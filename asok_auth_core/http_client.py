@@ -1,4 +1,4 @@
-"""The one place that calls providers over the network."""
+"""The HTTP client for calls to providers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from urllib3.exceptions import HTTPError
 
 from .engine.message import MAX_REPLY_BYTES, Call, Reply
 from .engine.urls import is_secure
-from .oauth_errors import OAuthRedirected, OAuthReplyTooLarge, OAuthUnavailable, OAuthURLInsecure
+from .errors import OAuthError
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 5.0
-"""Seconds to connect, and between two pieces of a reply."""
+"""Seconds to connect, and between two chunks of a reply."""
 
 DEADLINE = 10.0
-"""Seconds for one attempt as a whole, however slowly the reply trickles in."""
+"""Seconds for one whole attempt, even if the server trickles bytes."""
 
 ATTEMPTS = 2
-"""For calls that change nothing (GET). A POST is never sent twice: a code is good once."""
+"""Attempts for GET. A POST is never repeated: a code can be used only once."""
 
 RETRY_AFTER = 0.2
 CONNECTIONS = 16
@@ -30,7 +30,7 @@ BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 class Transport:
-    """Sends calls with time limits, a size limit and no redirects; connections are reused.
+    """Sends calls with time and size limits and without redirects; reuses connections.
 
     Plain http only to loopback, and only in DEBUG. Cookies and ``.netrc`` are left out; the proxy
     and CA settings of the environment are used. Safe to use from many threads.
@@ -50,7 +50,7 @@ class Transport:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "asok-auth-core"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Without an auth of its own, requests puts a .netrc entry in place of our Authorization.
+        # Without an auth function, requests replaces our Authorization header with a .netrc entry.
         self._session.auth = _unchanged
         adapter = HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=0)
         self._session.mount("https://", adapter)
@@ -59,11 +59,14 @@ class Transport:
     def __call__(self, call: Call) -> Reply:
         """Send ``call``.
 
-        Raises OAuthURLInsecure, OAuthRedirected, OAuthReplyTooLarge or OAuthUnavailable (which
-        a reply that the server is busy or broken is too).
+        Raises OAuthError: ``oauth_insecure_address``, ``oauth_redirected``, ``oauth_reply_too_large``
+        or ``oauth_unavailable`` (also for a reply that the server is busy or broken).
         """
         if not is_secure(call.url, debug=self._debug):
-            raise OAuthURLInsecure("The provider's address is not safe to use. Please tell the operator.")
+            raise OAuthError(
+                "The provider's URL is not https. Please tell the operator of this app.",
+                code="oauth_insecure_address",
+            )
         attempts = ATTEMPTS if call.form is None else 1
         for attempt in range(1, attempts + 1):
             if attempt > 1:
@@ -74,10 +77,12 @@ class Transport:
                 continue
             if reply.status not in BUSY:
                 return reply
-        raise OAuthUnavailable("The provider does not answer at the moment. Please try again later.")
+        raise OAuthError(
+            "The provider does not answer at the moment. Please try again later.", code="oauth_unavailable"
+        )
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close all connections."""
         self._session.close()
 
     def _attempt(self, call: Call) -> Reply:
@@ -92,12 +97,15 @@ class Transport:
             stream=True,
         ) as response:
             if 300 <= response.status_code < 400:
-                raise OAuthRedirected("The provider sent this login elsewhere. It was not followed.")
+                raise OAuthError(
+                    "The provider redirected the request. The redirect was not followed.",
+                    code="oauth_redirected",
+                )
             body = bytearray()
             while piece := response.raw.read1(PIECE, decode_content=True):
                 body += piece
                 if len(body) > MAX_REPLY_BYTES:
-                    raise OAuthReplyTooLarge("The provider's answer is too large.")
+                    raise OAuthError("The provider's answer is too large.", code="oauth_reply_too_large")
                 if time.monotonic() > ends:
                     raise requests.Timeout
             return Reply(response.status_code, bytes(body), response.headers.get("Date", ""))

@@ -1,13 +1,12 @@
-"""Counting attempts, atomically and for all workers together."""
+"""Limit attempts, atomically across all workers."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from .contracts import StateStore
 from .engine.client_ip import client_network
 from .engine.keys import handle_digest
 from .errors import RateLimited
+from .events import Events
 from .types import Clock
 
 
@@ -15,16 +14,13 @@ class Limits:
     """Attempts per subject and fixed window of time, counted in the StateStore.
 
     An attempt is counted before it is evaluated, so that any number of parallel attempts evaluates
-    at most ``limit`` of them (RFC 4226 section 7.3). A success never takes a count back.
+    at most ``limit`` of them (RFC 4226 section 7.3). Successful attempts count too.
     """
 
-    def __init__(
-        self, state: StateStore, clock: Clock, on_limit: Callable[[str], None] | None = None
-    ) -> None:
-        """``on_limit`` is told the name of what was refused."""
+    def __init__(self, state: StateStore, events: Events, clock: Clock) -> None:
         self._state = state
+        self._events = events
         self._clock = clock
-        self._on_limit = on_limit
 
     def hit(self, name: str, subject: str, *, limit: int, window: int) -> None:
         """Count one attempt of ``subject`` at ``name``; ``window`` in seconds.
@@ -35,14 +31,13 @@ class Limits:
         now = self._clock()
         key = f"limit:{name}:{handle_digest(subject)}:{int(now // window)}"
         if self._state.incr(key, window) > limit:
-            if self._on_limit is not None:
-                self._on_limit(name)
+            self._events.emit("attempt.limited", what=name)
             wait = max(1, int(window - now % window))
             if wait < 90:
                 raise RateLimited("Too many attempts. Try again in {seconds} seconds.", wait, seconds=wait)
             minutes = round(wait / 60)
             raise RateLimited("Too many attempts. Try again in {minutes} minutes.", wait, minutes=minutes)
 
-    def hit_client(self, name: str, address: str, *, limit: int, window: int) -> None:
-        """Count one attempt of a client's address; IPv6 addresses are counted by their /64."""
-        self.hit(f"{name}:client", client_network(address), limit=limit, window=window)
+    def hit_client(self, name: str, client_ip: str, *, limit: int, window: int) -> None:
+        """Count one attempt from a client IP; IPv6 addresses are counted by their /64."""
+        self.hit(f"{name}:client", client_network(client_ip), limit=limit, window=window)

@@ -1,4 +1,4 @@
-"""Paths of the core's pages. A plugin's pages lie below ``/auth/<name>/``."""
+"""Paths of the core's pages. A plugin's pages are below ``/auth/<name>/``."""
 
 from __future__ import annotations
 

@@ -1,92 +1,108 @@
-"""The plugins of one app, with a type for every hook and its failure policy.
+"""Calls the hooks of one app's plugins: a type and a failure policy for each hook.
 
-pluggy does the calling. Every call goes to one plugin at a time, so that one that raises costs only
-its own result; the policies stand in :mod:`asok_auth_core.hookspecs`.
+Every call reaches one plugin at a time, so one that raises costs only its own result. The policies
+are stated in :mod:`asok_auth_core.hookspecs`.
 """
 
 from __future__ import annotations
 
+import keyword
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
+from . import hookspecs
+from .auth import Auth, HookErrorHandler
 from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .engine.permissions import PermissionSet, compile_grants
-from .registry import PluginInfo as PluginInfo
+from .providers import OAuth2Provider
 from .registry import PluginRegistry
 from .settings import Settings
-from .types import Event, Finding, LoginAttempt, User
+from .types import Event, Finding, LoginAttempt, PluginInfo, User
 
 if TYPE_CHECKING:
     import typer
 
-    from .auth import Auth
-    from .providers import OAuth2Provider
-
 logger = logging.getLogger("asok_auth")
 
+ATTRIBUTE = re.compile("[a-z][a-z0-9_]*")
+
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+P = ParamSpec("P")
 T = TypeVar("T")
-ErrorHandler = Callable[[str, Exception], None]
-"""Called with the plugin's name and what it raised."""
+NamedT = TypeVar("NamedT", bound=Named)
+Given = TypeVar("Given")
 
 
-class Plugins(PluginRegistry):
-    """Finds the plugins of one app and calls their hooks."""
+class Plugins:
+    """Calls the hooks of the plugins in ``registry``."""
+
+    def __init__(self, registry: PluginRegistry) -> None:
+        self.registry = registry
+
+    @property
+    def infos(self) -> tuple[PluginInfo, ...]:
+        """Every plugin that was found, loaded or not, by name."""
+        return self.registry.infos
 
     # -- registration hooks ----------------------------------------------------------------------
 
     def providers(self, settings: Settings) -> dict[str, OAuth2Provider]:
         """Providers by name."""
-        return self._named("asok_auth_providers", lambda item: item.name, settings=settings)
+        return self._gather(hookspecs.asok_auth_providers, _by_name, settings=settings)
 
     def signers(self, settings: Settings) -> dict[str, Callable[[bytes], Signer]]:
         """Signer factories by JWS algorithm name."""
-        return self._mapped("asok_auth_signers", settings=settings)
+        return self._gather(hookspecs.asok_auth_signers, _items, settings=settings)
 
     def mail_transports(self, settings: Settings) -> dict[str, Callable[[], MailTransport]]:
         """Mail transport factories by name."""
-        return self._mapped("asok_auth_mail_transports", settings=settings)
+        return self._gather(hookspecs.asok_auth_mail_transports, _items, settings=settings)
 
     def state_stores(self, settings: Settings) -> dict[str, Callable[[str], StateStore]]:
         """State store factories by URL scheme."""
-        return self._mapped("asok_auth_state_stores", settings=settings)
+        return self._gather(hookspecs.asok_auth_state_stores, _items, settings=settings)
 
     def login_methods(self, auth: Auth) -> dict[str, LoginMethod]:
         """Login methods by name."""
-        return self._named("asok_auth_login_methods", lambda item: item.name, auth=auth)
+        return self._gather(hookspecs.asok_auth_login_methods, _by_attribute_name, auth=auth)
 
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
-        """Second factors by name. Raises PluginError if a plugin's function raises."""
-        return self._named("asok_auth_second_factors", lambda item: item.name, auth=auth)
-
-    def _named(self, hook: str, name_of: Callable[[T], str], **arguments: object) -> dict[str, T]:
-        def pairs(items: Iterable[T]) -> list[tuple[str, T]]:
-            return [(name_of(item), item) for item in items]
-
-        return self._gather(hook, pairs, arguments)
-
-    def _mapped(self, hook: str, **arguments: object) -> dict[str, T]:
-        def pairs(items: Mapping[str, T]) -> list[tuple[str, T]]:
-            return list(items.items())
-
-        return self._gather(hook, pairs, arguments)
+        """Second factors by name. Raises ConfigurationError if a plugin's function raises."""
+        return self._gather(hookspecs.asok_auth_second_factors, _by_attribute_name, auth=auth)
 
     def _gather(
-        self, hook: str, pairs: Callable[..., list[tuple[str, T]]], arguments: dict[str, object]
+        self,
+        hook: Callable[P, Given | None],
+        pairs: Callable[[Given], Iterable[tuple[str, T]]],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> dict[str, T]:
-        """What every plugin gives, by name. One that raises, or gives a name twice, is kept out."""
+        """Everything that plugins return, by name. One that raises or repeats a name is quarantined."""
         merged: dict[str, T] = {}
         owners: dict[str, str] = {}
-        for plugin, call in self.callers(hook):
+        for plugin, call in self.registry.callers(hook):
             try:
-                given = [pair for result in call(**arguments) for pair in pairs(result)]
+                given = [
+                    pair for result in call(*args, **kwargs) if result is not None for pair in pairs(result)
+                ]
+            except _NameInvalid as error:
+                self.registry.quarantine(plugin, f"{hook.__name__} returns {error}")
+                continue
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
-                self.keep_out(self.info(plugin), f"{hook} raised {type(error).__name__}: {error}")
+                reason = f"{hook.__name__} raised {type(error).__name__}: {error}"
+                self.registry.quarantine(plugin, reason)
                 continue
             clash = next((name for name, _ in given if name in merged), None)
             if clash is not None:
-                reason = f"{hook} gives {clash!r}, which {owners[clash]!r} gives already"
-                self.keep_out(self.info(plugin), reason)
+                reason = f"{hook.__name__} returns {clash!r}, which plugin {owners[clash]!r} returns already"
+                self.registry.quarantine(plugin, reason)
                 continue
             merged.update(given)
             owners.update((name, plugin) for name, _ in given)
@@ -94,13 +110,14 @@ class Plugins(PluginRegistry):
 
     # -- request hooks ---------------------------------------------------------------------------
 
-    def permissions(self, user: User, on_error: ErrorHandler) -> Iterator[tuple[str, PermissionSet]]:
+    def permissions(self, user: User, on_error: HookErrorHandler) -> Iterator[tuple[str, PermissionSet]]:
         """``(plugin, grants)`` of every plugin; one that raises grants nothing and is reported."""
-        for plugin, call in self.callers("asok_auth_permissions"):
+        for plugin, call in self.registry.callers(hookspecs.asok_auth_permissions):
             try:
                 given = [
                     result if isinstance(result, PermissionSet) else compile_grants(result)
                     for result in call(user=user)
+                    if result is not None
                 ]
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
                 on_error(plugin, error)
@@ -108,22 +125,27 @@ class Plugins(PluginRegistry):
                 yield from ((plugin, grants) for grants in given)
 
     def denies(
-        self, user: User, permission: str, resource: object | None, on_error: ErrorHandler
+        self, user: User, permission: str, resource: object | None, on_error: HookErrorHandler
     ) -> tuple[str, str] | None:
-        """``(plugin, reason)`` of the first refusal, or None. A plugin that raises refuses."""
-        arguments = {"user": user, "permission": permission, "resource": resource}
-        return self._first_reason("asok_auth_denies", arguments, on_error)
+        """``(plugin, reason)`` of the first denial, or None. A plugin that raises denies."""
+        return self._first_reason(
+            hookspecs.asok_auth_denies, on_error, user=user, permission=permission, resource=resource
+        )
 
-    def before_login(self, attempt: LoginAttempt, on_error: ErrorHandler) -> tuple[str, str] | None:
-        """``(plugin, reason)`` of the first refusal, or None. A plugin that raises refuses."""
-        return self._first_reason("asok_auth_before_login", {"attempt": attempt}, on_error)
+    def before_login(self, attempt: LoginAttempt, on_error: HookErrorHandler) -> tuple[str, str] | None:
+        """``(plugin, reason)`` of the first rejection, or None. A plugin that raises rejects."""
+        return self._first_reason(hookspecs.asok_auth_before_login, on_error, attempt=attempt)
 
     def _first_reason(
-        self, hook: str, arguments: dict[str, object], on_error: ErrorHandler
+        self,
+        hook: Callable[P, str | None],
+        on_error: HookErrorHandler,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> tuple[str, str] | None:
-        for plugin, call in self.callers(hook):
+        for plugin, call in self.registry.callers(hook):
             try:
-                reasons = call(**arguments)
+                reasons = call(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
                 on_error(plugin, error)
                 return plugin, "This could not be checked just now."
@@ -132,8 +154,8 @@ class Plugins(PluginRegistry):
         return None
 
     def event(self, event: Event) -> None:
-        """Tell every observer; one that raises is logged and changes nothing."""
-        for plugin, call in self.callers("asok_auth_event"):
+        """Notify every observer; one that raises is logged and changes nothing."""
+        for plugin, call in self.registry.callers(hookspecs.asok_auth_event):
             try:
                 call(event=event)
             except Exception:  # observers never break what they observe
@@ -143,18 +165,42 @@ class Plugins(PluginRegistry):
 
     def checks(self, auth: Auth) -> Iterator[Finding]:
         """Findings of every plugin; one that raises becomes a finding."""
-        for plugin, call in self.callers("asok_auth_checks"):
+        for plugin, call in self.registry.callers(hookspecs.asok_auth_checks):
             try:
-                yield from [finding for result in call(auth=auth) for finding in result]
+                yield from [finding for result in call(auth=auth) for finding in result or ()]
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
                 yield Finding(
-                    plugin, "error", f"its check raised {type(error).__name__}: {error}", "Repair the plugin."
+                    plugin, "error", f"its check raised {type(error).__name__}: {error}", "Fix the plugin."
                 )
 
-    def commands(self, cli: typer.Typer, on_error: ErrorHandler) -> None:
+    def commands(self, cli: typer.Typer, on_error: HookErrorHandler) -> None:
         """Let every plugin add its subcommands; one that raises is reported."""
-        for plugin, call in self.callers("asok_auth_commands"):
+        for plugin, call in self.registry.callers(hookspecs.asok_auth_commands):
             try:
                 call(cli=cli)
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
                 on_error(plugin, error)
+
+
+class _NameInvalid(Exception):
+    """A name that cannot be an attribute of ``request.auth``."""
+
+
+def _items(given: Mapping[str, T]) -> Iterable[tuple[str, T]]:
+    return given.items()
+
+
+def _by_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
+    return [(item.name, item) for item in given]
+
+
+def _by_attribute_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
+    """As :func:`_by_name`, for names that follow ``request.auth.`` and ``/auth/``."""
+    pairs = [(item.name, item) for item in given]
+    for name, _ in pairs:
+        if not (isinstance(name, str) and ATTRIBUTE.fullmatch(name)) or keyword.iskeyword(name):
+            raise _NameInvalid(
+                f"the name {name!r}, which cannot follow request.auth.: use lowercase letters, digits and "
+                "_, start with a letter, and avoid Python's keywords"
+            )
+    return pairs

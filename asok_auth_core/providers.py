@@ -1,12 +1,13 @@
-"""A provider is data: a few attributes, and one method that says who a profile is.
+"""A provider is data: a few attributes, and one method that reads the identity from a profile.
 
-State, PKCE, nonce, cookies, pages and HTTP are the core's work. Every attribute below can be
+The core handles state, PKCE, nonce, cookies, pages and HTTP. Every attribute below can be
 overridden for one app in ``AUTH["PROVIDERS"][name]``, under the same name.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
@@ -19,43 +20,43 @@ from .errors import SettingError
 from .types import JSON, Identity
 
 Fetch = Callable[[str], JSON]
-"""GETs an address with the person's access token and gives the JSON that comes back."""
+"""GETs a URL with the user's access token and returns the JSON."""
 
 P = TypeVar("P", bound="OAuth2Provider")
 
 
 class OAuth2Provider:
-    """A provider of OAuth 2.0 without OpenID. Set the attributes, write :meth:`identity`."""
+    """An OAuth 2.0 provider without OpenID. Set the attributes and write :meth:`identity`."""
 
     name: str = ""
     """In paths and settings: lower-case letters, digits, ``-`` and ``_``."""
     label: str = ""
-    """For people, as in "Continue with GitHub"."""
+    """The name users see, as in "Continue with GitHub"."""
     issuer: str = ""
-    """Who vouches: the address that, with the subject, identifies a person for ever."""
+    """The URL that, together with the subject, identifies a user permanently."""
     authorization_endpoint: str = ""
     token_endpoint: str = ""
     userinfo_endpoint: str | None = None
-    """GET with the access token; what comes back is handed to :meth:`identity`."""
+    """GET with the access token; the answer is passed to :meth:`identity`."""
     scopes: tuple[str, ...] = ()
     authorize_parameters: Mapping[str, str] = {}
-    """More parameters for the authorization request, such as ``{"prompt": "select_account"}``."""
+    """Extra parameters of the authorization request, such as ``{"prompt": "select_account"}``."""
     token_auth: str | None = "client_secret_post"  # noqa: S105 - the name of a method
     """``client_secret_post``, ``client_secret_basic``, or ``none`` for a client without a secret."""
     client_id: str = ""
     client_secret: str = ""
 
     def identity(self, claims: Claims, fetch: Fetch) -> Identity:
-        """Who this profile is.
+        """The identity in this profile.
 
-        ``claims.subject("id")`` gives the lasting id, or refuses. ``email_verified`` may be True
-        only if the provider says so with the boolean ``true``. ``fetch`` makes a second call.
+        ``claims.subject("id")`` returns the permanent id, or rejects the profile. ``email_verified``
+        may be True only if the provider says so with the boolean ``true``. ``fetch`` makes a second call.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say who a profile is.")
+        raise NotImplementedError(f"{type(self).__name__} must implement identity().")
 
     @property
     def endpoints(self) -> dict[str, str]:
-        """The provider's addresses that are known without asking it."""
+        """The provider's URLs that are known without discovery."""
         named = {name: getattr(self, name) for name in ("issuer", *_ENDPOINTS)}
         return {name: str(value) for name, value in named.items() if value}
 
@@ -63,13 +64,16 @@ class OAuth2Provider:
         """This app at the provider. Raises SettingError if ``token_auth`` is not one of the three."""
         auth = self.token_auth or "client_secret_post"
         if auth not in ("client_secret_post", "client_secret_basic", "none"):
-            raise SettingError(f"{self._where('token_auth')}: {auth!r} is no method that is supported.")
+            raise SettingError(
+                f"{self._where('token_auth')} must be 'client_secret_post', 'client_secret_basic' or 'none', "
+                f"got {auth!r}."
+            )
         return Client(self.client_id, self.client_secret, cast("TokenAuth", auth))
 
     def configured(self: P, options: Mapping[str, JSON], *, debug: bool = False) -> P:
         """A copy with ``options`` in place of the attributes of those names.
 
-        Raises SettingError for an unknown name, a wrong type, a missing attribute or an address
+        Raises SettingError for an unknown name, a wrong type, a missing attribute or a URL
         that is not https (loopback in DEBUG).
         """
         provider = copy.copy(self)
@@ -99,24 +103,23 @@ class OAuth2Provider:
                 return dict(value)
         elif isinstance(value, str) or (value is None and not wanted):
             return value or ""
-        kind = {bool: "true or false", tuple: "a list of texts"}.get(type(wanted), "a text")
+        kind = {bool: "True or False", tuple: "a list of strings"}.get(type(wanted), "a string")
         if isinstance(wanted, Mapping):
-            kind = "a mapping of texts"
+            kind = "a mapping of strings"
         raise SettingError(f"{self._where(key)} must be {kind}, got {type(value).__name__}.")
 
     def _check(self, debug: bool) -> None:
         for name in ("name", "label", *self._needed()):
             if not getattr(self, name):
                 raise SettingError(f"{self._where(name)} is missing.")
-        if not self.name.replace("-", "").replace("_", "").isalnum() or self.name != self.name.lower():
+        if not re.fullmatch(r"[a-z0-9_-]*[a-z0-9][a-z0-9_-]*", self.name):
             raise SettingError(
-                f"The provider name {self.name!r} must be lower-case letters, digits, - and _."
+                f"The provider name {self.name!r} must be lowercase letters a-z, digits, - and _."
             )
         for name, url in self.endpoints.items():
             if not is_secure(url, debug=debug):
                 raise SettingError(
-                    f"{self._where(name)} must be an https address (http only to loopback in DEBUG); "
-                    f"got {url!r}."
+                    f"{self._where(name)} must be an https URL (http only to loopback in DEBUG); got {url!r}."
                 )
         for name in self.authorize_parameters:
             if name in OWN_PARAMETERS:
@@ -131,10 +134,10 @@ class OAuth2Provider:
 
 
 class OpenIDProvider(OAuth2Provider):
-    """A provider of OpenID Connect. ``name``, ``label`` and ``issuer`` are enough.
+    """An OpenID Connect provider. ``name``, ``label`` and ``issuer`` are enough.
 
     Endpoints and keys come from the issuer's discovery document, the identity from its ID token
-    and, where that has no address, from its UserInfo endpoint.
+    and, where that has no email address, from its UserInfo endpoint.
     """
 
     scopes: tuple[str, ...] = ("openid", "email", "profile")
@@ -145,7 +148,7 @@ class OpenIDProvider(OAuth2Provider):
 
     @classmethod
     def named(cls, name: str, *, label: str, issuer: str = "") -> OpenIDProvider:
-        """A provider that needs no class of its own."""
+        """Make a provider that needs no class of its own."""
         provider = cls()
         provider.name, provider.label, provider.issuer = name, label, issuer
         return provider

@@ -1,46 +1,35 @@
-"""Finds plugins, checks them, and keeps broken ones out with the reason.
+"""Finds plugins, checks them, and quarantines broken ones with the reason.
 
-Entry points are loaded one at a time: one that cannot be imported costs only itself.
+Entry points are loaded one at a time, so one that cannot be imported affects no other.
 """
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
-from typing import Any, Literal
+from types import ModuleType
+from typing import ParamSpec, TypeVar, cast
 
 import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from . import hookspecs
-from .errors import PluginError
+from .engine.suggest import did_you_mean
+from .errors import ConfigurationError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
+from .types import PluginInfo
 
 logger = logging.getLogger("asok_auth")
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_auth_")))
 GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
-"""Hooks that refuse: a plugin that has one is never dropped silently."""
-
-PluginState = Literal["loaded", "disabled", "quarantined"]
-Caller = Callable[..., list[Any]]
-"""Calls one hook of one plugin; the results are typed by the facade in plugins.py."""
-
-
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
-    """What ``asok-auth plugins`` shows of one plugin. ``reason`` says why it is not loaded."""
-
-    name: str
-    distribution: str = ""
-    version: str = ""
-    hooks: tuple[str, ...] = ()
-    state: PluginState = "loaded"
-    reason: str = ""
+"""Hooks that can reject something: a plugin that has one is never dropped silently."""
 
 
 class PluginRegistry:
@@ -49,13 +38,17 @@ class PluginRegistry:
     def __init__(
         self, *, strict: bool = False, allow: Sequence[str] | None = None, inventory: bool = False
     ) -> None:
-        """``inventory`` is for tools that only list: what is broken is noted, and nothing is said."""
+        """``strict`` raises ConfigurationError for every broken plugin; ``allow`` names the ones to load.
+
+        ``inventory`` is for tools that only list plugins: broken ones are recorded, but not logged
+        and never raised.
+        """
         self._inventory = inventory
         self._strict = strict
         self._allow = None if allow is None else frozenset(allow)
         self._infos: dict[str, PluginInfo] = {}
         self._manifests: dict[str, PluginManifest] = {}
-        self._cached: dict[str, list[tuple[str, Caller]]] = {}
+        self._cached: dict[object, list[tuple[str, pluggy.HookCaller]]] = {}
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(hookspecs)
 
@@ -67,23 +60,24 @@ class PluginRegistry:
         return tuple(sorted(self._infos.values(), key=lambda info: info.name))
 
     @property
+    def quarantined(self) -> tuple[PluginInfo, ...]:
+        """The plugins that are not loaded because they are broken."""
+        return tuple(info for info in self.infos if info.state == "quarantined")
+
+    @property
     def manifests(self) -> tuple[PluginManifest, ...]:
         """The manifests of the loaded plugins."""
         return tuple(self._manifests.values())
 
-    def info(self, name: str) -> PluginInfo:
-        """The plugin that is registered under ``name``."""
-        return self._infos[name]
-
     @property
-    def quarantined(self) -> tuple[PluginInfo, ...]:
-        """The plugins that were kept out because they are broken."""
-        return tuple(info for info in self.infos if info.state == "quarantined")
+    def modules(self) -> tuple[str, ...]:
+        """The modules that define the loaded plugins, in the order of registration."""
+        return tuple(dict.fromkeys(_module_of(plugin) for _, plugin in self.manager.list_name_plugin()))
 
     def discover(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load the installed plugins of entry point group ``asok_auth``, one at a time.
 
-        Raises PluginError in strict mode for the first that is broken.
+        Raises ConfigurationError in strict mode for the first broken one.
         """
         found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
         for entry in sorted(found, key=lambda e: (e.name, e.value)):
@@ -92,7 +86,7 @@ class PluginRegistry:
             )
             if entry.name in self._infos:
                 other = self._infos[entry.name]
-                self.keep_out(
+                self._quarantine(
                     replace(info, name=f"{entry.name} ({info.distribution or entry.value})"),
                     f"the name {entry.name!r} is taken by {other.distribution or 'another plugin'}; "
                     "rename one of the two entry points",
@@ -104,8 +98,8 @@ class PluginRegistry:
             else:
                 try:
                     plugin = entry.load()
-                except Exception as error:  # noqa: BLE001 - whatever it is, only this plugin is out
-                    self.keep_out(info, f"it cannot be imported: {type(error).__name__}: {error}")
+                except Exception as error:  # noqa: BLE001 - a broken plugin costs only itself
+                    self._quarantine(info, f"it cannot be imported: {type(error).__name__}: {error}")
                 else:
                     self._register(plugin, info)
         missing = sorted(
@@ -113,16 +107,16 @@ class PluginRegistry:
             - {name for info in self._infos.values() for name in (info.name, info.distribution)}
         )
         for name in missing:
-            self.keep_out(PluginInfo(name), 'it is listed in AUTH["PLUGINS"] but not installed')
+            self._quarantine(PluginInfo(name), 'it is listed in AUTH["PLUGINS"] but not installed')
 
     def register(self, plugin: object, name: str | None = None) -> None:
         """Add a plugin by hand. Its name defaults to the module's or class's.
 
-        Raises PluginError in strict mode if it is broken.
+        Raises ConfigurationError in strict mode if it is broken.
         """
         name = name or getattr(plugin, "__name__", None) or type(plugin).__name__
         if name in self._infos:
-            self.keep_out(PluginInfo(f"{name} (again)"), f"the name {name!r} is taken by another plugin")
+            self._quarantine(PluginInfo(f"{name} (again)"), f"the name {name!r} is taken by another plugin")
         else:
             self._register(plugin, PluginInfo(name))
 
@@ -130,34 +124,41 @@ class PluginRegistry:
         info = replace(info, hooks=tuple(hook for hook in HOOKS if hasattr(plugin, hook)))
         manifest = getattr(plugin, "asok_auth_plugin", PluginManifest())
         if problem := _problem(plugin, info, manifest):
-            self.keep_out(info, problem)
+            self._quarantine(info, problem)
             return
         try:
             self.manager.register(plugin, info.name)
         except (pluggy.PluginValidationError, ValueError) as error:
             self._unregister(info.name)
-            self.keep_out(info, _first_line(error))
+            self._quarantine(info, " ".join(str(error).split()))
         else:
             self._cached.clear()
             self._infos[info.name] = info
             self._manifests[info.name] = manifest
 
-    def keep_out(self, info: PluginInfo, reason: str) -> None:
-        """Quarantine. Raises PluginError in strict mode, or if the plugin could refuse something."""
+    def quarantine(self, name: str, reason: str) -> None:
+        """Stop using the loaded plugin ``name``.
+
+        Raises ConfigurationError in strict mode, or if the plugin has a hook that can reject something.
+        """
+        self._quarantine(self._infos[name], reason)
+
+    def _quarantine(self, info: PluginInfo, reason: str) -> None:
         self._unregister(info.name)
         self._manifests.pop(info.name, None)
         self._infos[info.name] = replace(info, state="quarantined", reason=reason)
         if self._inventory:
             return
-        message = f"Plugin {info.name!r} is not used: {reason}."
+        message = f"Plugin {info.name!r} is not loaded: {reason}."
         guards = sorted(GUARDS.intersection(info.hooks))
         if guards:
-            raise PluginError(
-                f"{message} It implements {', '.join(guards)}, so going on without it would let "
-                "through what it may refuse. Repair or uninstall it."
+            raise ConfigurationError(
+                f"{message} It implements {', '.join(guards)}, so running without it would allow what "
+                "it may reject. Fix or uninstall it.",
+                code="plugin",
             )
         if self._strict:
-            raise PluginError(message)
+            raise ConfigurationError(message, code="plugin")
         logger.error("%s", message)
 
     def _unregister(self, name: str) -> None:
@@ -167,13 +168,17 @@ class PluginRegistry:
 
     # -- calling ---------------------------------------------------------------------------------
 
-    def callers(self, hook: str) -> list[tuple[str, Caller]]:
-        """Each plugin that implements ``hook``, with a caller that reaches only it."""
-        if hook not in self._cached:
-            self._cached[hook] = self._find_callers(hook)
-        return self._cached[hook]
+    def callers(self, hook: Callable[P, T]) -> Sequence[tuple[str, Callable[P, list[T]]]]:
+        """Each plugin that implements ``hook``, with a function that calls only this plugin.
 
-    def _find_callers(self, hook: str) -> list[tuple[str, Caller]]:
+        ``hook`` is its function in :mod:`asok_auth_core.hookspecs`; the call takes the same arguments
+        and returns a list of what the plugin returned, empty for None.
+        """
+        if hook not in self._cached:
+            self._cached[hook] = self._find_callers(hook.__name__)
+        return cast("Sequence[tuple[str, Callable[P, list[T]]]]", self._cached[hook])
+
+    def _find_callers(self, hook: str) -> list[tuple[str, pluggy.HookCaller]]:
         implementations = getattr(self.manager.hook, hook).get_hookimpls()
         plugins = [impl.plugin for impl in implementations]
         return [
@@ -185,6 +190,12 @@ class PluginRegistry:
         ]
 
 
+def _module_of(plugin: object) -> str:
+    if isinstance(plugin, ModuleType):
+        return plugin.__name__
+    return plugin.__module__ if isinstance(plugin, type) else type(plugin).__module__
+
+
 def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
     """Why this plugin cannot be used, or None."""
     if not isinstance(manifest, PluginManifest):
@@ -192,7 +203,7 @@ def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
     try:
         fits = SpecifierSet(manifest.api).contains(API_VERSION)
     except InvalidSpecifier:
-        return f'its api range {manifest.api!r} cannot be read; write one like ">=1.0,<2"'
+        return f'its api range {manifest.api!r} is not valid; write one like ">=1.0,<2"'
     if not fits:
         return f"it was written for plugin API {manifest.api}, this is {API_VERSION}"
     marked = [
@@ -202,15 +213,10 @@ def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
     ]
     for name in marked:
         if name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, 1, 0.0)[0]
-            return f"there is no hook {name!r}; did you mean {near!r}?"
+            return f"there is no hook {name!r} ({did_you_mean(name, HOOKS)})".removesuffix(" ()")
     for name in info.hooks:
         if name not in marked:
             return f"{name} is not marked with @hookimpl"
     if not marked:
         return "it implements no hook"
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -1,8 +1,7 @@
-"""Puts the parts together once, when an app starts: settings, plugins, keys, stores, mail, methods."""
+"""Assemble the parts once, when an app starts: settings, plugins, keys, stores, mail, methods."""
 
 from __future__ import annotations
 
-import difflib
 import secrets as system_random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,14 +13,18 @@ from . import builtin
 from .auth import Auth
 from .contracts import CredentialStore, UserDirectory
 from .engine.keys import KeyRing
-from .errors import MailError, PluginError, SettingError
+from .engine.suggest import did_you_mean
+from .errors import ConfigurationError, SettingError
+from .events import Events
 from .flows.provider_setup import configured_providers
 from .limits import Limits
 from .mail.outbox import Outbox
+from .pages.folders import packages_of
 from .pages.render import environment
 from .plugins import Plugins
+from .registry import PluginRegistry
 from .settings import read, secrets
-from .types import Clock, OutgoingMail, Random
+from .types import Clock, Random
 
 T = TypeVar("T")
 
@@ -41,92 +44,78 @@ def start(
 ) -> Auth:
     """One app's authentication from its configuration.
 
-    ``root`` is the app's folder; ``plugins`` are given by hand, besides the installed ones;
+    ``root`` is the app's folder; ``plugins`` are used in addition to the installed ones;
     ``roles`` is the plugin that reads the framework's user model.
-    Raises SettingError, PluginError or StoreUnavailable with what to do about it.
+    Raises ConfigurationError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and two settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
-    loaded = Plugins(strict=first.strict, allow=first.plugins)
-    loaded.register(builtin, builtin.NAME)
+    registry = PluginRegistry(strict=first.strict, allow=first.plugins)
+    registry.register(builtin, builtin.NAME)
     if roles is not None:
-        loaded.register(roles, "roles")
+        registry.register(roles, "roles")
     for plugin in plugins:
-        loaded.register(plugin)
-    loaded.discover(entry_points)
+        registry.register(plugin)
+    registry.discover(entry_points)
     settings = read(
         {**config, "ROOT_DIR": str(root)},
         environ,
-        loaded.manifests,
-        tolerate_sections=any(info.state != "loaded" for info in loaded.infos),
+        sections={m.section: m.settings for m in registry.manifests if m.section and m.settings},
+        tolerate_sections=any(info.state != "loaded" for info in registry.infos),
     )
     if settings.layout is not None and not (_overrides(root) / settings.layout).is_file():
         raise SettingError(f'AUTH["LAYOUT"]: there is no template {_overrides(root) / settings.layout}.')
-    keys = KeyRing(secrets(config, environ, debug=settings.debug))
+    hooks = Plugins(registry)
+    keys = KeyRing(secrets(config, environ, debug=settings.app.debug))
     scheme = settings.state_store.partition(":")[0]
-    make_store = _chosen("STATE_STORE", scheme, loaded.state_stores(settings), loaded)
+    make_store = _chosen("STATE_STORE", scheme, hooks.state_stores(settings), registry)
     make_transport = _chosen(
-        "MAIL_TRANSPORT", settings.mail_transport, loaded.mail_transports(settings), loaded
+        "MAIL_TRANSPORT", settings.mail_transport, hooks.mail_transports(settings), registry
     )
-    signers = loaded.signers(settings)
-    _chosen("SIGNER", settings.signer, signers, loaded)
+    signers = hooks.signers(settings)
+    _chosen("SIGNER", settings.signer, signers, registry)
     state = make_store(settings.state_store)
-    # Results of mails become events of the Auth that is made from this very outbox.
-    holder: list[Auth] = []
-
-    def on_result(mail: OutgoingMail, error: MailError | None, final: bool) -> None:
-        name = "mail.sent" if error is None else "mail.failed" if final else "mail.retrying"
-        for made in holder:
-            made.emit(name, domain=mail.to.rpartition("@")[2], error=error.code if error else None)
-
-    def on_limit(name: str) -> None:
-        for made in holder:
-            made.emit("attempt.limited", what=name)
-
-    outbox = Outbox(make_transport(), on_result=on_result, retry_for=settings.mail.retry_for)
+    events = Events(hooks, clock)
     auth = Auth(
         settings=settings,
-        plugins=loaded,
+        plugins=hooks,
+        events=events,
         keys=keys,
         state=state,
         credentials=credentials(clock, random),
         users=users,
-        outbox=outbox,
-        limits=Limits(state, clock, on_limit),
+        outbox=Outbox(make_transport(), events, retry_for=settings.mail.retry_for),
+        limits=Limits(state, events, clock),
         templates=environment(_overrides(root)),
         clock=clock,
         random=random,
         signers=signers,
     )
-    holder.append(auth)
-    auth.providers.update(configured_providers(loaded.providers(settings), settings, environ))
-    auth.login_methods.update(loaded.login_methods(auth))
-    for info in loaded.quarantined:
+    auth.providers.update(configured_providers(hooks.providers(settings), settings, environ))
+    auth.login_methods.update(hooks.login_methods(auth))
+    for info in registry.quarantined:
         if info.name == builtin.NAME:
-            raise PluginError(f"The core itself cannot start: {info.reason}.")
-    auth.second_factors.update(loaded.second_factors(auth))
-    auth.templates = environment(_overrides(root), template_packages(auth))
+            raise ConfigurationError(f"The core itself cannot start: {info.reason}.", code="plugin")
+    auth.second_factors.update(hooks.second_factors(auth))
+    parts = (*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values())
+    modules = (*registry.modules, *(type(part).__module__ for part in parts))
+    auth.packages = packages_of(modules, app=root / "src")
+    auth.templates = environment(_overrides(root), auth.packages)
     return auth
-
-
-def template_packages(auth: Auth) -> tuple[str, ...]:
-    """The packages of everything that has pages: where templates and translations are looked for."""
-    parts = [*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values()]
-    return tuple(dict.fromkeys(type(part).__module__.partition(".")[0] for part in parts))
 
 
 def _overrides(root: Path) -> Path:
     return root / "src" / "partials"
 
 
-def _chosen(key: str, wanted: str, offered: Mapping[str, T], plugins: Plugins) -> T:
-    """The offer named ``wanted``. Raises SettingError naming what there is and what is broken."""
+def _chosen(key: str, wanted: str, offered: Mapping[str, T], registry: PluginRegistry) -> T:
+    """The factory named ``wanted``. Raises SettingError naming the others and the broken plugins."""
     if wanted in offered:
         return offered[wanted]
-    near = difflib.get_close_matches(wanted, offered, 1, 0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    broken = "".join(f" Plugin {info.name!r} is not used: {info.reason}." for info in plugins.quarantined)
-    raise SettingError(
-        f'AUTH["{key}"] asks for {wanted!r}, which no plugin gives; there is: {", ".join(sorted(offered))}.'
-        f"{hint} Install the plugin that gives it, or change the setting.{broken}"
-    )
+    sentences = [
+        f'AUTH["{key}"] is {wanted!r}, which no plugin provides. Available: {", ".join(sorted(offered))}.',
+        did_you_mean(wanted, offered),
+        "Install the plugin that provides it, or change the setting.",
+        *(f"Plugin {info.name!r} is not loaded: {info.reason}." for info in registry.quarantined),
+    ]
+    raise SettingError(" ".join(filter(None, sentences)))

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
+
+import msgspec
 
 Clock = Callable[[], float]
-"""Seconds since the epoch, as ``time.time`` gives them. Passed in, so that tests own time."""
+"""Seconds since the epoch, like ``time.time``. Passed in, so that tests control time."""
 
 Random = Callable[[int], bytes]
-"""``n`` bytes from a cryptographic source, as ``secrets.token_bytes`` gives them."""
+"""``n`` bytes from a cryptographic source, like ``secrets.token_bytes``."""
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 
+class RedactedStruct(msgspec.Struct, frozen=True):
+    """Base of structs that hold secrets: ``repr`` and error messages show only the fields in ``shown``."""
+
+    shown: ClassVar[tuple[str, ...]] = ()
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name in self.shown]
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={value!r}" for name, value in self.__rich_repr__()]
+        hidden = ["…"] if len(shown) < len(self.__struct_fields__) else []
+        return f"{type(self).__name__}({', '.join(shown + hidden)})"
+
+
 class User(Protocol):
-    """What is asked of the app's own user model: it has an id. Everything else is optional."""
+    """The app's own user model: it must have an id. Everything else is optional."""
 
     @property
     def id(self) -> int | str | None: ...
@@ -24,11 +40,11 @@ class User(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a provider says somebody is.
+    """A user's identity at a provider.
 
-    ``(issuer, subject)`` is the key (OpenID Connect Core 1.0, section 2); mail address and names
-    may change hands and never identify. ``email_verified`` is true only if the provider sent the
-    boolean ``true``.
+    ``(issuer, subject)`` is the key (OpenID Connect Core 1.0, section 2). Email addresses and names
+    can pass to other users, so they never identify. ``email_verified`` is true only if the provider
+    sent the boolean ``true``.
     """
 
     issuer: str
@@ -43,7 +59,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """A first factor has been shown to be right; what ``asok_auth_before_login`` is asked about.
+    """A login whose first factor is verified; ``asok_auth_before_login`` may reject it.
 
     ``method`` is the login method's name (``magic``, ``google``, ``app`` for an app's own page).
     """
@@ -91,11 +107,26 @@ class Finding:
     remedy: str = ""
 
 
+PluginState = Literal["loaded", "disabled", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """One plugin as ``asok-auth plugins`` lists it. ``reason`` says why it is not loaded."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    hooks: tuple[str, ...] = ()
+    state: PluginState = "loaded"
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingMail:
-    """One mail to one recipient. Building one does not check it; transports refuse bad headers.
+    """One mail to one recipient. Building one does not check it; transports reject bad headers.
 
-    The bodies hold links that log in, so they are left out of its ``repr``.
+    The bodies hold login links, so they are left out of the ``repr``.
     """
 
     to: str
@@ -108,6 +139,8 @@ class OutgoingMail:
 class Credential:
     """One row of the CredentialStore. ``data`` is JSON text; ``version`` counts replacements.
 
+    ``data`` may hold key material, so it is left out of the ``repr``.
+
     Times are seconds since the epoch.
     """
 
@@ -115,7 +148,7 @@ class Credential:
     user_id: str
     kind: str
     identifier: str
-    data: str
+    data: str = field(repr=False)
     version: int
     created_at: float
     last_used_at: float | None = None

@@ -1,14 +1,14 @@
-"""The few things pages and flows need of a web framework; an adapter provides them.
+"""What pages and flows need of a web framework; an adapter provides it.
 
-Nothing here imports a framework. ``WebRequest`` and ``Session`` are filled in once by the adapter
-(and once by :mod:`asok_auth_core.testing`); plugins only ever use them.
+Nothing here imports a framework. ``WebRequest`` and ``Session`` are implemented by the adapter
+(and by :mod:`asok_auth_core.testing`); plugins only use them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -52,7 +52,7 @@ class Session(ABC):
         """Log out: the session is gone on the server too."""
 
     def other_sessions(self) -> Sequence[Device]:
-        """The same user's other sessions, last seen first, as far as the framework can list them."""
+        """The same user's other sessions, last seen first, if the framework can list them."""
         return ()
 
     def end_other_sessions(self) -> None:
@@ -73,7 +73,7 @@ class WebRequest(ABC):
     headers: Mapping[str, str]
     """Names in Title-Case."""
     client_ip: str
-    """The client\'s IP address, through trusted proxies only; empty if unknown."""
+    """The client's IP address, through trusted proxies only; empty if unknown."""
     base_url: str
     """``https://app.example``, without a trailing slash. From APP_URL; from Host only in DEBUG."""
     secure: bool
@@ -82,17 +82,17 @@ class WebRequest(ABC):
     nonce: str
     """This response's Content-Security-Policy nonce."""
     verified_email: str | None = None
-    """The mail address this very request has proved, so that a login that follows can record it."""
+    """The email address this request has verified, so that a login that follows can record it."""
     verified_by: str | None = None
-    """The login method that proved it."""
+    """The login method that verified ``verified_email``."""
     wanted_url: str | None = None
-    """Where who logs in by this request asked to go, checked; for an app's own ``request.login(user)``."""
+    """The checked URL to go to after the login; for an app's own ``request.login(user)``."""
     scopes: tuple[str, ...] | None = None
-    """The permission patterns that the API token this request came with was made for; None: no limit."""
+    """The permission patterns to which this request's API token is limited; None: no limit."""
     proof_error: AuthError | None = None
-    """What was wrong with the proof (a bearer token) that this request brought along."""
+    """Why the proof in this request (a bearer token) was rejected; None: it was not."""
     native: object = None
-    """The framework's own request, for functions an app wrote."""
+    """The framework's own request, for functions of the app."""
 
     rejected: bool = False
     """True while a second factor's challenge is shown again because its proof was wrong."""
@@ -105,7 +105,7 @@ class WebRequest(ABC):
     @property
     @abstractmethod
     def user(self) -> User | None:
-        """Who is fully logged in (second factor included), or None."""
+        """The current user, if fully logged in (second factor included), or None."""
 
     @property
     @abstractmethod
@@ -116,26 +116,26 @@ class WebRequest(ABC):
     def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
         """Send a cookie: HttpOnly, SameSite=Lax, Secure if the request is; ``max_age`` in seconds.
 
-        ``max_age=0`` deletes it. It is sent with whatever answer follows, redirects included.
+        ``max_age=0`` deletes it. It is sent with the response that follows, redirects included.
         """
 
     def in_layout(self, template: str, parts: Mapping[str, Markup]) -> str:
-        """A page made by the app's own ``template`` from ``parts``, in the framework's own way."""
+        """A page rendered by the framework from the app's own ``template`` and ``parts``."""
         raise NotImplementedError("This framework's adapter has no layouts.")
 
     @abstractmethod
     def translate(self, message: str, **values: str | int) -> str:
-        """``message`` in the person's language, with ``{name}`` placeholders filled in."""
+        """``message`` in the user's language, with ``{name}`` placeholders filled in."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebResponse:
-    """An answer to a :class:`WebRequest`."""
+    """The response to a :class:`WebRequest`. Body and headers may hold secrets, so ``repr`` omits them."""
 
-    body: str = ""
+    body: str = field(default="", repr=False)
     status: int = 200
     content_type: str = "text/html; charset=utf-8"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @classmethod
     def see_other(cls, location: str) -> WebResponse:
@@ -148,10 +148,10 @@ Handler = Callable[[WebRequest], WebResponse]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An exact path below ``/`` and what answers it, by method.
+    """An exact path below ``/`` and its handlers, by method.
 
     GET answers HEAD too. POST is checked for CSRF by the framework unless ``csrf`` is False,
-    which only a route that proves its caller in another way may set.
+    which only a route that authenticates its caller in another way may set.
     """
 
     path: str

@@ -1,8 +1,8 @@
-"""How fast state stores are: `take` under 8 processes, many live entries, and whole logins by link.
+"""Measure state stores: ``take`` from 8 processes with many live entries, and logins by link.
 
     python benchmarks/stores.py [--entries 1000,100000] [--logins 500] [--stores sqlite,valkey]
 
-Servers come from wheels and run on this machine. Ten million entries take about 20 GB of disk and memory.
+Servers come from wheels and run on this machine. Ten million entries need about 20 GB of disk and memory.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
-from on_stores import logins, takes
-from on_stores.places import PLACES
 from rich.console import Console
 from rich.table import Table
+
+# The servers of the tests, which are not part of any package.
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from on_stores import logins, takes
+from on_stores.places import PLACES
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
-"""How fast tokens are signed and verified, beside the libraries people use for it.
+"""Measure signing and verifying tokens, and compare with other libraries.
 
-Every round measures each contender for a moment, one after the other, in CPU time; the table shows
-the median over the rounds and the median of the ratios within a round, so that a machine that is
-busy with other things changes all of them alike.
+Every round measures each library briefly, in CPU time. The table shows the median over the rounds
+and the median of the ratios within a round, so that other load on the machine affects all equally.
 
     python benchmarks/tokens.py [--rounds N] [--revoked N]
 """
@@ -57,11 +56,11 @@ Calls = dict[str, Callable[[], object]]
 
 
 def measure(calls: Calls, rounds: int, moment: float = 0.02) -> dict[str, list[float]]:
-    """Seconds a call, for each contender and round."""
+    """Seconds per call, for each library and round."""
     counts = {}
     for name, call in calls.items():
-        begun, count = time.process_time(), 0
-        while time.process_time() - begun < moment:
+        started, count = time.process_time(), 0
+        while time.process_time() - started < moment:
             call()
             count += 1
         counts[name] = max(3, count)
@@ -70,15 +69,15 @@ def measure(calls: Calls, rounds: int, moment: float = 0.02) -> dict[str, list[f
         for name, call in calls.items():
             repeat = range(counts[name])
             gc.collect(0)
-            begun = time.process_time()
+            started = time.process_time()
             for _ in repeat:
                 call()
-            found[name].append((time.process_time() - begun) / len(repeat))
+            found[name].append((time.process_time() - started) / len(repeat))
     return found
 
 
 def table(title: str, found: dict[str, list[float]], base: str) -> dict[str, float]:
-    """Print it; the ratio of each contender to ``base``."""
+    """Print the table; return the ratio of each library to ``base``."""
     print(f"\n{title}")
     print(f"  {'':34}{'median us':>10}{'min us':>10}{f'x {base}':>16}")
     ratios = {}
@@ -91,7 +90,7 @@ def table(title: str, found: dict[str, list[float]], base: str) -> dict[str, flo
 
 
 def verdict(text: str, holds: bool) -> None:
-    """One line of a target."""
+    """Print whether a target is met."""
     print(f"  {'holds ' if holds else 'MISSED'}  {text}")
 
 
@@ -104,7 +103,7 @@ def iso(seconds: int | str) -> str:
 
 
 def floor_of(token: str) -> Callable[[], bool]:
-    """HMAC, base64 and a comparison: the least that any verification does."""
+    """HMAC, base64 and a comparison: the minimum work of any verification."""
     key = KeyRing((KEY,)).key(f"token/{PURPOSE}/HS256")
 
     def floor() -> bool:
@@ -121,7 +120,7 @@ def asok_request(app: Asok) -> Request:
 
 
 def flow(root: Path, **options: object) -> ApiTokens:
-    """API tokens as an app has them, with the embedded state store."""
+    """API tokens as in an app, with the built-in state store."""
     auth: Auth = start(
         {
             "SECRET_KEY": SECRET,
@@ -176,7 +175,7 @@ def sign_and_verify(app: Asok, tokens: ApiTokens, rounds: int) -> None:
         rounds,
     )
     first = table("Verify, the first time (HMAC-SHA256)", found, "floor")
-    ours_first = table("The same, in units of ours", found, "asok-auth-core")
+    ours_first = table("The same, relative to asok-auth-core", found, "asok-auth-core")
     verdict(f"<= 1.6 x the floor: {first['asok-auth-core']:.2f}", first["asok-auth-core"] <= 1.6)
     verdict(f">= 6 x faster than PyJWT: {ours_first['PyJWT']:.1f}", ours_first["PyJWT"] >= 6)
     verdict(
@@ -238,10 +237,10 @@ def revoked(root: Path, rounds: int, count: int) -> None:
     before = measure({"again": lambda: tokens.verify(token), "first": first_time}, rounds)
     tracemalloc.start()
     start_bytes = tracemalloc.get_traced_memory()[0]
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for _ in range(count):
         tokens.revoke(tokens.create("42")[0])
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     gc.collect()
     grown = tracemalloc.get_traced_memory()[0] - start_bytes
     tracemalloc.stop()
@@ -297,13 +296,13 @@ def whole_request(root: Path, rounds: int) -> None:
         "environ": {"DEBUG": ""},
         "config": {"APP_URL": "https://app.example"},
     }
-    # Both apps are up side by side; they share the user model, and so the database, of the second.
+    # Both apps run at the same time and share the second one's user model, and so its database.
     with (
         asok_app(root / "asok", extension=False, **options) as plain,
         asok_app(root / "ours", **options) as extended,
     ):
         user = MODELS_REGISTRY["User"].create(email="ada@app.example")
-        method = extended._asok_auth_extension.auth.login_methods["token"]
+        method = extended.extensions["AuthExtension"].auth.login_methods["token"]
         own = BearerToken.create(asok_request(plain), user.id, expires_in=86400)
         token, _ = method.tokens.create(user.id, expires_in=86400)
         calls: Calls = {

@@ -19,7 +19,7 @@ from asok_auth_core.commands import CommandLine, current_auth
 from asok_auth_core.commands import plugins as plugins_command
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.plugins import Plugins
-from asok_auth_core.registry import HOOKS
+from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.types import Finding
 
 APP = """
@@ -61,7 +61,7 @@ def asok_auth(folder: Path, *arguments: str, secret: str = SECRET) -> subprocess
     )
 
 
-def test_doctor_stops_a_deploy_and_says_what_to_do(tmp_path: Path) -> None:
+def test_doctor_fails_and_prints_remedies(tmp_path: Path) -> None:
     write_app(
         tmp_path,
         {
@@ -95,7 +95,7 @@ def test_doctor_reports_an_app_that_cannot_start(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_plugins_of_an_app_with_a_broken_one(tmp_path: Path) -> None:
+def test_plugins_shows_a_broken_plugin(tmp_path: Path) -> None:
     before = (
         "import types\nfrom asok_auth_core import hookimpl\n"
         "odd = types.ModuleType('odd')\n"
@@ -116,12 +116,12 @@ def test_plugins_of_an_app_with_a_broken_one(tmp_path: Path) -> None:
     ("app", "said"),
     [
         ("nowhere:app", "There is no module 'nowhere'"),
-        ("wsgi:nothing", "has no 'nothing'"),
+        ("wsgi:nothing", "has no attribute 'nothing'"),
         ("wsgi:empty", "register_extension(AuthExtension())"),
         ("wsgi", "module:attribute"),
     ],
 )
-def test_an_app_that_is_not_there_is_said_plainly(tmp_path: Path, app: str, said: str) -> None:
+def test_a_missing_app_is_reported_plainly(tmp_path: Path, app: str, said: str) -> None:
     write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}})
     run = asok_auth(tmp_path, "plugins", "--app", app)
     assert run.returncode == 1
@@ -136,10 +136,10 @@ def test_a_missing_import_inside_the_app_is_not_hidden(tmp_path: Path) -> None:
     assert "a_library_that_is_not_there" in run.stderr
 
 
-def test_without_an_app_it_lists_what_is_installed(tmp_path: Path) -> None:
+def test_without_an_app_installed_plugins_are_listed(tmp_path: Path) -> None:
     run = asok_auth(tmp_path, "plugins")
     assert run.returncode == 0, run.stderr
-    assert "No app was looked at" in run.stdout
+    assert "no app was loaded" in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_without_an_app_it_lists_what_is_installed(tmp_path: Path) -> None:
         (["doctor", "--app"], ["--app", "doctor"]),
     ],
 )
-def test_the_app_may_be_named_anywhere(given: list[str], ordered: list[str]) -> None:
+def test_the_app_option_works_in_any_position(given: list[str], ordered: list[str]) -> None:
     assert cli._app_first(given) == ordered
 
 
@@ -172,20 +172,20 @@ class Clumsy:
         raise RuntimeError("no command today")
 
 
-def test_commands_of_plugins_are_mounted_and_a_failing_one_is_named(
+def test_plugin_commands_are_mounted_and_a_failing_one_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = Plugins()
-    found.register(Greeter(), "greeter")
-    found.register(Clumsy(), "clumsy")
-    cli.build(found)(["greet"], standalone_mode=False)
+    registry = PluginRegistry()
+    registry.register(Greeter(), "greeter")
+    registry.register(Clumsy(), "clumsy")
+    cli.build(Plugins(registry))(["greet"], standalone_mode=False)
     captured = capsys.readouterr()
     assert captured.out == "hello\n"
     assert "'clumsy'" in captured.err
     assert "no command today" in captured.err
 
 
-def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
     assert ended.value.code in (0, None)
@@ -195,17 +195,17 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 def doctor(monkeypatch: pytest.MonkeyPatch, auth: Auth, *arguments: str) -> tuple[int, str]:
     """Exit code and text of ``asok-auth doctor`` for an app that has ``auth``."""
     monkeypatch.setattr(CommandLine, "auth", lambda line: auth)
-    ended = CliRunner().invoke(cli.build(Plugins()), ["doctor", *arguments])
+    ended = CliRunner().invoke(cli.build(Plugins(PluginRegistry())), ["doctor", *arguments])
     return ended.exit_code, ended.stdout
 
 
-def test_doctor_has_nothing_to_say_of_a_sound_app(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_nothing_in_a_sound_app(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "CHECKS", ())
-    assert doctor(monkeypatch, auth, "--strict") == (0, "Nothing is wrong.\n")
+    assert doctor(monkeypatch, auth, "--strict") == (0, "No problems found.\n")
 
 
 @pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--strict",), 1)], ids=["plain", "strict"])
-def test_doctor_lets_warnings_pass_unless_it_is_strict(
+def test_doctor_fails_on_warnings_only_if_strict(
     auth: Auth, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
 ) -> None:
     def note(auth: Auth) -> list[Finding]:
@@ -222,7 +222,7 @@ def test_doctor_lets_warnings_pass_unless_it_is_strict(
     ]
 
 
-def test_a_command_can_be_tried_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_can_be_invoked_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin's test mounts its command in a Typer of its own, without our options."""
     alone = typer.Typer()
 
@@ -235,23 +235,23 @@ def test_a_command_can_be_tried_alone(tmp_path: Path, monkeypatch: pytest.Monkey
         CliRunner().invoke(alone, catch_exceptions=False)
 
 
-def test_without_a_plugin_it_says_how_to_get_one(
+def test_without_a_plugin_it_prints_how_to_create_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Plugins, "discover", lambda self: None)
+    monkeypatch.setattr(PluginRegistry, "discover", lambda self: None)
     with pytest.raises(SystemExit) as ended:
         cli.main(["plugins"])
     assert ended.value.code in (0, None)
     assert "No plugin is installed. Try: pip install asok-magic-link" in capsys.readouterr().out
 
 
-def test_every_hook_has_a_kind() -> None:
+def test_every_hook_belongs_to_a_kind() -> None:
     assert sorted(plugins_command.KINDS) == sorted(HOOKS)
 
 
-def test_a_listing_never_stops_at_a_broken_plugin() -> None:
-    found = Plugins(strict=True, inventory=True)
+def test_a_broken_plugin_never_stops_the_listing() -> None:
+    found = PluginRegistry(strict=True, inventory=True)
     found.discover([EntryPoint("gone", "no_such_module_anywhere", "asok_auth")])
     [info] = found.infos
     assert (info.name, info.state) == ("gone", "quarantined")

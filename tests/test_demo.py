@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The demo on a free port, from a copy, so that nobody's own demo is touched."""
+    """The demo on a free port, from a copy, so that a developer's own demo is not touched."""
     copy = tmp_path_factory.mktemp("demo")
     shutil.copytree(DEMO, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".asok"))
     output = copy / "output.txt"
@@ -108,7 +108,7 @@ def code(mail: str) -> str:
     return re.search(r"\b([2-9A-Z]{4}-[2-9A-Z]{4})\b", mail)[1]  # type: ignore[index]
 
 
-def test_magic_link(visitor: Visitor) -> None:
+def test_the_demo_logs_in_by_magic_link(visitor: Visitor) -> None:
     mail = ask(visitor, "ada@example.org")
     for method in ("GET", "GET", "GET", "HEAD"):
         assert visitor.open(link(mail), method).status_code == 200
@@ -118,10 +118,10 @@ def test_magic_link(visitor: Visitor) -> None:
     assert visitor.user == "ada@example.org"
     again = visitor.open(link(mail))
     assert again.status_code == 400
-    assert "used already" in again.text
+    assert "already used" in again.text
 
 
-def test_code_in_another_browser(url: str, visitor: Visitor) -> None:
+def test_the_demo_logs_in_by_code_in_another_browser(url: str, visitor: Visitor) -> None:
     mail = ask(visitor, "grace@example.org")
     other = Visitor(url)
     other.open("/auth/magic/code")
@@ -134,18 +134,18 @@ def test_code_in_another_browser(url: str, visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("provider", ["google", "github"])
-def test_providers(visitor: Visitor, provider: str) -> None:
+def test_the_demo_logs_in_with_each_provider(visitor: Visitor, provider: str) -> None:
     visitor.open("/auth/login")
     page = visitor.press(f"/auth/{provider}/login")
     assert page.status_code == 200
-    assert "Who are you?" in page.text
-    person = re.search(r'<button name="person" value="(\d+)">', page.text)
+    assert "Choose an account" in page.text
+    person = re.search(r'<button name="account" value="(\d+)">', page.text)
     assert person is not None
-    visitor.post(page.url, data={"person": person[1]}, timeout=PATIENCE)
+    visitor.post(page.url, data={"account": person[1]}, timeout=PATIENCE)
     assert visitor.user is not None
 
 
-def test_a_page_that_asks_for_a_permission(visitor: Visitor) -> None:
+def test_the_demo_protects_a_page_by_permission(visitor: Visitor) -> None:
     assert visitor.open("/editors").status_code == 401
     mail = ask(visitor, "linus@example.org")
     visitor.open(link(mail))

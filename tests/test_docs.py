@@ -150,7 +150,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert missing == []
 
 
-def test_readme_links_lead_somewhere() -> None:
+def test_readme_links_resolve() -> None:
     for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         text = (ROOT / name).read_text("utf-8")
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):

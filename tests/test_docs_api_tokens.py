@@ -15,6 +15,7 @@ from asok_auth_core.contracts import Signer
 from asok_auth_core.engine.signers import SIGNERS
 from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 
 PAGE = (Path(__file__).parent.parent / "docs" / "api-tokens.md").read_text("utf-8")
 
@@ -38,7 +39,7 @@ def test_the_documented_signer_loads(make_auth: Callable[..., Auth]) -> None:
 
 
 def test_the_documented_commands_exist() -> None:
-    cli = build(Plugins(inventory=True))
+    cli = build(Plugins(PluginRegistry(inventory=True)))
     commands = set(re.findall(r"^asok-auth (token|keys) (\w+)", PAGE, re.MULTILINE))
     assert len(commands) == 8
     for group, command in commands:

@@ -26,7 +26,7 @@ def documented_plugin() -> ModuleType:
     return plugin
 
 
-def test_the_plugin_and_its_explanation(make_auth: Callable[..., Auth]) -> None:
+def test_the_documented_plugin_and_its_explanation(make_auth: Callable[..., Auth]) -> None:
     auth = make_auth(plugins=(roles, documented_plugin()))
     role = SimpleNamespace(name="editor", permissions="posts.*")
     team = SimpleNamespace(name="blue", is_finance=True)
@@ -38,7 +38,7 @@ def test_the_plugin_and_its_explanation(make_auth: Callable[..., Auth]) -> None:
     assert shown.replace("plugin asok_auth_core.adapters.asok.roles", "plugin roles") in blocks("text")[0]
 
 
-def test_the_table_of_patterns(make_auth: Callable[..., Auth]) -> None:
+def test_the_documented_table_of_patterns(make_auth: Callable[..., Auth]) -> None:
     auth = make_auth(plugins=(roles,))
     editor: Any = SimpleNamespace(id=1, permissions=["posts.*"])
     assert can(auth, editor, "posts.edit")
@@ -56,7 +56,7 @@ def test_a_denial_lists_what_is_missing(make_auth: Callable[..., Auth]) -> None:
     assert str(explain(make_auth(plugins=(roles,)), user, "posts.delete")) in console
 
 
-def test_the_large_set_is_used_as_it_is() -> None:
+def test_the_documented_large_set_is_used_unchanged() -> None:
     [source] = [block for block in blocks("python") if "EVERY_REPORT" in block]
     made: dict[str, Any] = {}
     exec(source, made)

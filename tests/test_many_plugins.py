@@ -13,7 +13,7 @@ import pytest
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
-from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.startup import start
 from asok_auth_core.testing import FakeRequest, FakeUser, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.testing.parts import SECRET_KEY, TestParts
@@ -91,7 +91,7 @@ def one_request(auth: Auth) -> None:
     can(auth, ada, "posts.edit")
 
 
-def test_start_up_with_a_hundred_plugins(
+def test_a_hundred_plugins_start_quickly(
     entry_points: list[metadata.EntryPoint],
     build: Callable[[list[metadata.EntryPoint]], Auth],
 ) -> None:
@@ -103,12 +103,12 @@ def test_start_up_with_a_hundred_plugins(
     assert took < START_UP, f"{took:.2f} s"
 
 
-def test_a_request_calls_no_hook_that_only_registers(
+def test_a_request_calls_no_registration_hook(
     entry_points: list[metadata.EntryPoint], build: Callable[[list[metadata.EntryPoint]], Auth]
 ) -> None:
     def called(auth: Auth) -> list[tuple[str, int]]:
         calls: list[tuple[str, int]] = []
-        stop = auth.plugins.manager.add_hookcall_monitoring(
+        stop = auth.plugins.registry.manager.add_hookcall_monitoring(
             lambda hook, implementations, arguments: calls.append((hook, len(implementations))),
             lambda outcome, hook, implementations, arguments: None,
         )
@@ -143,8 +143,8 @@ def test_a_request_costs_no_more_with_a_hundred_plugins(
     assert min(ratios) <= 1.05, ratios
 
 
-def test_listing_them_needs_no_app(entry_points: list[metadata.EntryPoint]) -> None:
-    found = Plugins(inventory=True)
+def test_listing_a_hundred_plugins_needs_no_app(entry_points: list[metadata.EntryPoint]) -> None:
+    found = PluginRegistry(inventory=True)
     found.discover(entry_points)
     assert len(found.infos) == COUNT
     assert {info.state for info in found.infos} == {"loaded"}

@@ -15,14 +15,14 @@ import pytest
 from asok_auth_core import builtin, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod
-from asok_auth_core.errors import PluginError
 from asok_auth_core.hookspecs import GROUP, PluginManifest
 from asok_auth_core.plugins import Plugins
-from asok_auth_core.registry import HOOKS
+from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import FakeUser, MemoryCredentialStore, MemoryUsers
-from asok_auth_core.types import Event, Finding, Grant, LoginAttempt
+from asok_auth_core.testing.raises import raises_code
+from asok_auth_core.types import Event, Finding, Grant, LoginAttempt, PluginInfo
 
 USER = FakeUser("1", "ada@example.org")
 ATTEMPT = LoginAttempt(USER, "magic", "192.0.2.1", 0.0)
@@ -56,12 +56,17 @@ GOOD = """
 """
 
 
-def states(plugins: Plugins) -> dict[str, str]:
-    return {info.name: info.state for info in plugins.infos}
+def states(registry: PluginRegistry) -> dict[str, str]:
+    return {info.name: info.state for info in registry.infos}
 
 
-def reason(plugins: Plugins, name: str) -> str:
-    return plugins.info(name).reason
+def info_of(registry: PluginRegistry, name: str) -> PluginInfo:
+    [info] = [info for info in registry.infos if info.name == name]
+    return info
+
+
+def reason(registry: PluginRegistry, name: str) -> str:
+    return info_of(registry, name).reason
 
 
 BROKEN = {
@@ -73,7 +78,7 @@ BROKEN = {
         @hookimpl
         def asok_auth_permisions(user): ...
         """,
-        "there is no hook 'asok_auth_permisions'; did you mean 'asok_auth_permissions'?",
+        "there is no hook 'asok_auth_permisions' (Did you mean 'asok_auth_permissions'?)",
     ),
     "unmarked": ("def asok_auth_event(event): ...", "asok_auth_event is not marked with @hookimpl"),
     "empty": ("", "it implements no hook"),
@@ -101,7 +106,7 @@ BROKEN = {
         @hookimpl
         def asok_auth_event(event): ...
         """,
-        "api range 'two' cannot be read",
+        "api range 'two' is not valid",
     ),
     "bad-manifest": (
         """
@@ -120,12 +125,12 @@ def test_a_broken_plugin_is_named_and_the_others_work(
     install: Install, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, why = BROKEN[name]
-    plugins = Plugins()
-    plugins.discover([install(name, source), install("good", GOOD)])
-    assert states(plugins) == {name: "quarantined", "good": "loaded"}
-    assert why in reason(plugins, name)
+    registry = PluginRegistry()
+    registry.discover([install(name, source), install("good", GOOD)])
+    assert states(registry) == {name: "quarantined", "good": "loaded"}
+    assert why in reason(registry, name)
     assert any(name in record.getMessage() and why in record.getMessage() for record in caplog.records)
-    [(plugin, grants)] = plugins.permissions(USER, on_error=_fail)
+    [(plugin, grants)] = Plugins(registry).permissions(USER, on_error=_fail)
     assert plugin == "good"
     assert grants.allows("posts.edit")
 
@@ -133,43 +138,43 @@ def test_a_broken_plugin_is_named_and_the_others_work(
 @pytest.mark.parametrize("name", BROKEN)
 def test_strict_mode_stops_with_the_same_reason(install: Install, name: str) -> None:
     source, why = BROKEN[name]
-    with pytest.raises(PluginError, match=name) as raised:
-        Plugins(strict=True).discover([install(name, source)])
+    with raises_code("plugin", match=name) as raised:
+        PluginRegistry(strict=True).discover([install(name, source)])
     assert why in raised.value.message
 
 
-def test_an_inventory_says_nothing_and_notes_everything(
+def test_an_inventory_logs_nothing_and_records_everything(
     install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plugins = Plugins(inventory=True, strict=True)
-    plugins.discover([install("empty", "")])
-    assert states(plugins) == {"empty": "quarantined"}
+    registry = PluginRegistry(inventory=True, strict=True)
+    registry.discover([install("empty", "")])
+    assert states(registry) == {"empty": "quarantined"}
     assert not caplog.records
 
 
-def test_two_plugins_of_one_name(install: Install) -> None:
-    plugins = Plugins()
-    plugins.discover([install("good", GOOD), install("good", GOOD)])
-    [loaded] = [info for info in plugins.infos if info.state == "loaded"]
-    [kept_out] = plugins.quarantined
+def test_two_plugins_of_one_name_are_an_error(install: Install) -> None:
+    registry = PluginRegistry()
+    registry.discover([install("good", GOOD), install("good", GOOD)])
+    [loaded] = [info for info in registry.infos if info.state == "loaded"]
+    [kept_out] = registry.quarantined
     assert loaded.name == "good"
     assert "the name 'good' is taken" in kept_out.reason
-    plugins.register(SimpleNamespace(), "good")
-    assert len(plugins.quarantined) == 2
+    registry.register(SimpleNamespace(), "good")
+    assert len(registry.quarantined) == 2
 
 
-def test_the_allow_list(install: Install) -> None:
-    plugins = Plugins(allow=["good", "missing"])
-    plugins.discover([install("good", GOOD), install("other", GOOD)])
-    assert states(plugins) == {"good": "loaded", "other": "disabled", "missing": "quarantined"}
-    assert reason(plugins, "missing") == 'it is listed in AUTH["PLUGINS"] but not installed'
-    assert reason(plugins, "other") == 'not listed in AUTH["PLUGINS"]'
+def test_only_listed_plugins_are_loaded(install: Install) -> None:
+    registry = PluginRegistry(allow=["good", "missing"])
+    registry.discover([install("good", GOOD), install("other", GOOD)])
+    assert states(registry) == {"good": "loaded", "other": "disabled", "missing": "quarantined"}
+    assert reason(registry, "missing") == 'it is listed in AUTH["PLUGINS"] but not installed'
+    assert reason(registry, "other") == 'not listed in AUTH["PLUGINS"]'
 
 
 def test_installed_plugins_are_found_by_entry_point() -> None:
-    plugins = Plugins()
-    plugins.discover()
-    info = plugins.info("magic-link")
+    registry = PluginRegistry()
+    registry.discover()
+    info = info_of(registry, "magic-link")
     assert (info.state, info.distribution) == ("loaded", "asok-magic-link")
     assert info.hooks == ("asok_auth_login_methods",)
     assert info.version
@@ -197,10 +202,10 @@ def _fail(plugin: str, error: Exception) -> None:
 
 
 def with_plugins(*plugins: object) -> Plugins:
-    loaded = Plugins()
+    registry = PluginRegistry()
     for plugin in plugins:
-        loaded.register(plugin)
-    return loaded
+        registry.register(plugin)
+    return Plugins(registry)
 
 
 REGISTRATION = {
@@ -216,31 +221,31 @@ REGISTRATION = {
 def test_a_registration_hook_that_raises_is_quarantined(hook: str) -> None:
     plugins = with_plugins(Raising(hook))
     assert REGISTRATION[hook](plugins) == {}
-    [info] = plugins.quarantined
+    [info] = plugins.registry.quarantined
     assert info.reason == f"{hook} raised RuntimeError: broken inside"
 
 
 def test_a_second_factor_that_raises_stops_the_start() -> None:
     plugins = with_plugins(Raising("asok_auth_second_factors"))
-    with pytest.raises(PluginError, match="going on without it would let through"):
+    with raises_code("plugin", match="running without it would allow what it may reject"):
         plugins.second_factors(None)  # type: ignore[arg-type]
 
 
-def test_a_plugin_that_may_refuse_is_never_dropped_silently() -> None:
+def test_a_plugin_that_can_deny_is_never_dropped_silently() -> None:
     """A registration hook of a plugin raises; the plugin's denies would be lost with it."""
     module = Raising("asok_auth_providers")
     module.asok_auth_denies = hookimpl(lambda: None)
     plugins = with_plugins(module)
-    with pytest.raises(PluginError, match="asok_auth_denies"):
+    with raises_code("plugin", match="asok_auth_denies"):
         plugins.providers(Settings())
 
 
-def test_a_misspelt_hook_beside_a_refusing_one_stops_the_start() -> None:
+def test_a_misspelled_hook_beside_a_denying_one_stops_the_start() -> None:
     module = ModuleType("half")
     module.asok_auth_denies = hookimpl(lambda: None)
     module.asok_auth_evnt = hookimpl(lambda: None)
-    with pytest.raises(PluginError, match="asok_auth_evnt"):
-        Plugins().register(module)
+    with raises_code("plugin", match="asok_auth_evnt"):
+        PluginRegistry().register(module)
 
 
 class Named:
@@ -254,18 +259,47 @@ def giving(hook: str, value: object, name: str = "giving") -> ModuleType:
     return module
 
 
-def test_two_plugins_that_give_one_name() -> None:
+def test_two_plugins_registering_one_name_are_an_error() -> None:
     first, second = Named("x"), Named("x")
     plugins = with_plugins(
         giving("asok_auth_login_methods", [first], "one"), giving("asok_auth_login_methods", [second], "two")
     )
     methods = plugins.login_methods(None)  # type: ignore[arg-type]
     assert len(methods) == 1
-    [info] = plugins.quarantined
-    assert "asok_auth_login_methods gives 'x', which" in info.reason
+    [info] = plugins.registry.quarantined
+    assert "asok_auth_login_methods returns 'x', which plugin" in info.reason
 
 
-def test_nothing_from_me() -> None:
+NOT_ATTRIBUTES = ["my-method", "My", "1st", "_own", "class", "schlüssel", "a b", "", None]
+
+
+@pytest.mark.parametrize("name", NOT_ATTRIBUTES)
+def test_a_login_method_that_request_auth_cannot_name_is_quarantined(name: str) -> None:
+    plugins = with_plugins(
+        giving("asok_auth_login_methods", [Named(name)], "bad"),
+        giving("asok_auth_login_methods", [Named("my_method2")], "good"),
+    )
+    assert list(plugins.login_methods(None)) == ["my_method2"]  # type: ignore[arg-type]
+    [info] = plugins.registry.quarantined
+    assert info.name == "bad"
+    assert f"the name {name!r}, which cannot follow request.auth.:" in info.reason
+
+
+@pytest.mark.parametrize("name", NOT_ATTRIBUTES)
+def test_a_second_factor_that_request_auth_cannot_name_stops_the_start(name: str) -> None:
+    plugins = with_plugins(giving("asok_auth_second_factors", [Named(name)], "bad"))
+    with raises_code("plugin") as raised:
+        plugins.second_factors(None)  # type: ignore[arg-type]
+    assert "Plugin 'bad' is not loaded: asok_auth_second_factors returns" in raised.value.message
+    assert f"the name {name!r}, which cannot follow request.auth.:" in raised.value.message
+
+
+def test_a_provider_may_have_a_dash_in_its_name() -> None:
+    plugins = with_plugins(giving("asok_auth_providers", [Named("my-provider")]))
+    assert list(plugins.providers(Settings())) == ["my-provider"]
+
+
+def test_none_from_a_hook_registers_nothing() -> None:
     plugins = with_plugins(*(giving(hook, None, hook) for hook in HOOKS))
     assert plugins.providers(Settings()) == {}
     assert plugins.second_factors(None) == {}  # type: ignore[arg-type]
@@ -291,7 +325,7 @@ def test_grants_are_merged_and_one_that_raises_grants_nothing() -> None:
 
 
 @pytest.mark.parametrize("hook", ["asok_auth_denies", "asok_auth_before_login"])
-def test_a_guard_that_raises_refuses(hook: str) -> None:
+def test_a_guard_that_raises_denies(hook: str) -> None:
     errors: list[str] = []
     plugins = with_plugins(Raising(hook), giving(hook, None, "silent"))
 
@@ -307,7 +341,7 @@ def test_a_guard_that_raises_refuses(hook: str) -> None:
     assert errors == ["raising"]
 
 
-def test_one_reason_refuses_whatever_the_others_say() -> None:
+def test_one_reason_to_reject_outweighs_every_other_plugin() -> None:
     for order in ([None, "no"], ["no", None]):
         plugins = with_plugins(
             *(giving("asok_auth_before_login", value, f"p{n}") for n, value in enumerate(order))
@@ -317,7 +351,9 @@ def test_one_reason_refuses_whatever_the_others_say() -> None:
         assert refusal[1] == "no"
 
 
-def test_an_observer_that_raises_is_logged_and_the_others_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_observer_that_raises_is_logged_and_the_others_are_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     told: list[str] = []
     module = ModuleType("watching")
 
@@ -352,7 +388,7 @@ def test_a_manifest_is_read() -> None:
     module = giving("asok_auth_event", None)
     module.asok_auth_plugin = PluginManifest(section="MINE")
     plugins = with_plugins(module)
-    assert [manifest.section for manifest in plugins.manifests] == ["MINE"]
+    assert [manifest.section for manifest in plugins.registry.manifests] == ["MINE"]
 
 
 def test_hook_calls_can_be_watched() -> None:
@@ -363,20 +399,21 @@ def test_hook_calls_can_be_watched() -> None:
     def before(name: str, implementations: list[pluggy.HookImpl], arguments: dict[str, object]) -> None:
         seen.extend(f"{name}:{impl.plugin_name}" for impl in implementations)
 
-    undo = plugins.manager.add_hookcall_monitoring(before, lambda *outcome: None)
+    undo = plugins.registry.manager.add_hookcall_monitoring(before, lambda *outcome: None)
     plugins.event(Event("x", 0.0))
     undo()
     assert sorted(seen) == ["asok_auth_event:one", "asok_auth_event:two"]
 
 
-def test_the_core_is_not_a_plugin_to_go_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SECURITY 32: without its login methods, tokens would be ignored rather than refused."""
+@pytest.mark.requirement("SECURITY-32")
+def test_the_app_does_not_start_without_the_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its login methods, tokens would be ignored rather than rejected."""
 
     def broken(auth: Auth) -> LoginMethod:
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(builtin, "TokenMethod", broken)
-    with pytest.raises(PluginError, match=r"core itself cannot start: .*out of order"):
+    with raises_code("plugin", match=r"core itself cannot start: .*out of order"):
         start(
             {
                 "SECRET_KEY": "k" * 32,

@@ -55,23 +55,24 @@ def test_every_attribute_can_be_overridden_and_the_class_stays_as_it_is() -> Non
         ({"nonsense": "a"}, "Known:"),
         ({"name": "other"}, "is not a setting"),
         ({"identity": "x"}, "is not a setting"),
-        ({"client_id": 7}, "must be a text, got int"),
-        ({"scopes": [1]}, "must be a list of texts"),
-        ({"authorize_parameters": {"a": 1}}, "must be a mapping of texts"),
+        ({"client_id": 7}, "must be a string, got int"),
+        ({"scopes": [1]}, "must be a list of strings"),
+        ({"authorize_parameters": {"a": 1}}, "must be a mapping of strings"),
         ({"authorize_parameters": {"state": "fixed"}}, "cannot set 'state'"),
-        ({"issuer": "http://login.example"}, "must be an https address"),
+        ({"issuer": "http://login.example"}, "must be an https URL"),
         ({"issuer": ""}, "is missing"),
-        ({"token_endpoint": "https://a@evil.example/"}, "must be an https address"),
-        ({"token_auth": "private_key_jwt"}, "no method that is supported"),
+        ({"token_endpoint": "https://a@evil.example/"}, "must be an https URL"),
+        ({"token_auth": "private_key_jwt"}, "must be 'client_secret_post'"),
         ({"label": ""}, "is missing"),
-        ({"sandbox": "yes"}, "must be true or false, got str"),
+        ({"sandbox": "yes"}, "must be True or False, got str"),
     ],
 )
-def test_a_mistake_is_named(options: dict[str, JSON], said: str) -> None:
+def test_a_configuration_mistake_is_named(options: dict[str, JSON], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         Plain().configured(options)
 
 
+@pytest.mark.requirement("SECURITY-3")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -80,25 +81,25 @@ def test_a_mistake_is_named(options: dict[str, JSON], said: str) -> None:
         ({"scopes": ["email"]}, "must contain 'openid'"),
     ],
 )
-def test_3_no_setting_makes_an_id_token_unsafe(options: dict[str, JSON], said: str) -> None:
+def test_no_setting_makes_an_id_token_unsafe(options: dict[str, JSON], said: str) -> None:
     with pytest.raises(SettingError, match=said):
         named().configured(options)
 
 
-@pytest.mark.parametrize("name", ["Upper", "a b", "a/b", "..", ""])
-def test_a_name_fits_into_a_path(name: str) -> None:
+@pytest.mark.parametrize("name", ["Upper", "größe", "a b", "a/b", "..", ""])
+def test_a_providers_name_must_fit_into_a_path(name: str) -> None:
     with pytest.raises(SettingError):
         named(name).configured({})
 
 
-def test_loopback_is_for_debug() -> None:
+def test_a_loopback_issuer_is_for_debug() -> None:
     options: dict[str, JSON] = {"issuer": "http://127.0.0.1:8000"}
     with pytest.raises(SettingError):
         named().configured(options)
     assert named().configured(options, debug=True).issuer == "http://127.0.0.1:8000"
 
 
-def test_credentials_come_from_three_places_the_nearest_first() -> None:
+def test_credentials_come_from_three_places_in_order() -> None:
     given = {"example": named()}
     environ = {"EXAMPLE_CLIENT_ID": "environment", "EXAMPLE_CLIENT_SECRET": "s"}
     older = {"Example": {"client_id": "older", "client_secret": None, "label": "Old"}}
@@ -111,14 +112,14 @@ def test_credentials_come_from_three_places_the_nearest_first() -> None:
         assert (made.client_id, made.client_secret) == (wanted, "s")
 
 
-def test_a_provider_nobody_gives_is_named() -> None:
+def test_an_unknown_provider_is_named() -> None:
     with pytest.raises(SettingError, match="Did you mean 'example'"):
         configured_providers({"example": named()}, read({"AUTH": {"PROVIDERS": {"exampel": {}}}}, {}), {})
     with pytest.raises(SettingError, match="asok-oauth-gitlab"):
         configured_providers({}, read({"AUTH": {"PROVIDERS": {"gitlab": {}}}}, {}), {})
 
 
-def test_older_settings_of_providers_that_are_not_installed_are_said_and_passed_over(
+def test_asoks_settings_of_providers_not_installed_are_warned_about_and_skipped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -128,7 +129,7 @@ def test_older_settings_of_providers_that_are_not_installed_are_said_and_passed_
     assert "canary" not in caplog.text
 
 
-def test_a_missing_secret_is_said_at_start_up() -> None:
+def test_a_missing_client_secret_is_an_error_at_start_up() -> None:
     with pytest.raises(SettingError, match="EXAMPLE_CLIENT_SECRET"):
         configured_providers({"example": named()}, read({}, {}), {"EXAMPLE_CLIENT_ID": "a"})
     public = {"AUTH": {"PROVIDERS": {"example": {"token_auth": "none"}}}}
@@ -136,6 +137,6 @@ def test_a_missing_secret_is_said_at_start_up() -> None:
     assert made["example"].client().auth == "none"
 
 
-def test_a_provider_without_a_mapping_says_so() -> None:
+def test_a_provider_without_an_identity_mapping_is_an_error() -> None:
     with pytest.raises(NotImplementedError, match="Plain"):
         Plain().identity(Claims({}), lambda url: None)

@@ -15,9 +15,9 @@ HEAD = """# Hook reference
 
 <!-- Written by tools/hook_reference.py from asok_auth_core/hookspecs.py; change it there. -->
 
-Everything a plugin can hook into, in the order of `asok_auth_core/hookspecs.py`. A function may leave out
-arguments it does not need. None always means "nothing from me". *Registration* hooks run once, at start-up;
-*request* hooks run when it is said; *tools* are called by the command line.
+All hooks of the plugin API, in the order of `asok_auth_core/hookspecs.py`. A function may omit arguments it
+does not need. None always means "nothing from this plugin". *Registration* hooks run once, at startup;
+*request* hooks run as described; *tools* hooks are called by the command line.
 
 | hook | when | if it raises |
 |---|---|---|
@@ -26,7 +26,7 @@ arguments it does not need. None always means "nothing from me". *Registration* 
 
 @dataclass(frozen=True)
 class Hook:
-    """One hook as it stands in the source."""
+    """One hook as written in the source."""
 
     name: str
     signature: str
@@ -35,15 +35,18 @@ class Hook:
 
     @property
     def policy(self) -> str:
-        """What the docstring says of exceptions, in one line."""
+        """The docstring's sentence about exceptions, in one line."""
         found = re.search(r"If it\s+raises:\s+(.*?)(?:\n\n|\Z)", self.text, re.DOTALL)
         if found is None:
-            raise ValueError(f"{self.name} does not say what happens if it raises.")
+            raise ValueError(f'The docstring of {self.name} has no "If it raises:" sentence.')
         return " ".join(found[1].split())
 
 
 def hooks(source: str) -> list[Hook]:
-    """Every function marked with ``@hookspec``. Raises ValueError for one without a docstring."""
+    """All functions marked with ``@hookspec``.
+
+    Raises ValueError for one without a docstring.
+    """
     sections = [(found.start(), found[1]) for found in re.finditer(r"^# -- (\w+):", source, re.MULTILINE)]
     found = []
     for node in ast.parse(source).body:
@@ -62,7 +65,7 @@ def hooks(source: str) -> list[Hook]:
 
 
 def render(source: str) -> str:
-    """The page."""
+    """Render the page."""
     given = hooks(source)
     rows = [f"| [`{hook.name}`](#{hook.name}) | {hook.section} | {hook.policy} |" for hook in given]
     parts = [

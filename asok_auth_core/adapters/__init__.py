@@ -1,1 +1,1 @@
-"""The seam to each web framework."""
+"""Adapters to web frameworks."""

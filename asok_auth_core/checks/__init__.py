@@ -1,6 +1,6 @@
-"""What ``asok-auth doctor`` looks at in the core. Each check returns what is wrong and the remedy.
+"""The core's checks for ``asok-auth doctor``. Each yields problems and their remedies.
 
-A plugin adds its own through ``asok_auth_checks``; the core's come through the same hook.
+Plugins add checks through ``asok_auth_checks``; the core registers its own through the same hook.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def findings(auth: Auth) -> Iterator[Finding]:
-    """What every check of the core finds; a check that fails itself is a finding too."""
+    """Run every check of the core; a check that raises is reported as a finding."""
     for check in CHECKS:
         try:
             yield from check(auth)
@@ -43,6 +43,6 @@ def findings(auth: Auth) -> Iterator[Finding]:
             yield Finding(
                 check.__name__,
                 "error",
-                f"This could not be checked: {type(error).__name__}: {error}",
-                "Repair what the message names, then run asok-auth doctor again.",
+                f"The check failed: {type(error).__name__}: {error}",
+                "Fix what the message names, then run asok-auth doctor again.",
             )

@@ -1,4 +1,4 @@
-"""Is it the time that this machine thinks it is? Codes, links and tokens depend on it."""
+"""Check that the system clock is correct: codes, links and tokens depend on it."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ..providers import OpenIDProvider
 from ..types import Finding
 
 RELEASED = 1_767_225_600.0
-"""No honest clock is before 2026, the year of this release; seconds since the epoch."""
+"""A correct clock is past the start of 2026, the year of this release; seconds since the epoch."""
 TOLERATED = 20.0
-"""Seconds; a code of an authenticator app is good for 30."""
+"""Seconds; an authenticator app's code is valid for 30."""
 
-REMEDY = "Let the machine set its clock by the network (timedatectl set-ntp true)."
+REMEDY = "Synchronize the clock over the network (timedatectl set-ntp true)."
 
 
 def clock(auth: Auth) -> Iterator[Finding]:
-    """Against the day of this release, and against the first OpenID provider that answers."""
+    """Compare the clock with the release date and with the first OpenID provider that answers."""
     now = auth.clock()
     if now < RELEASED:
-        yield Finding("clock", "error", "The clock of this machine is years behind.", REMEDY)
+        yield Finding("clock", "error", "The system clock is years behind.", REMEDY)
         return
     for provider in auth.providers.values():
         if isinstance(provider, OpenIDProvider) and provider.client_id:
-            theirs = _time_at(provider, debug=auth.settings.debug)
+            theirs = _time_at(provider, debug=auth.settings.app.debug)
             if theirs is not None:
                 gap = auth.clock() - theirs
                 if abs(gap) > TOLERATED:
                     yield Finding(
                         "clock",
                         "error",
-                        f"The clock is {abs(gap):.0f} seconds {'ahead of' if gap > 0 else 'behind'} "
+                        f"The system clock is {abs(gap):.0f} seconds {'ahead of' if gap > 0 else 'behind'} "
                         f"{provider.label}'s.",
                         REMEDY,
                     )
@@ -44,7 +44,10 @@ def clock(auth: Auth) -> Iterator[Finding]:
 
 
 def _time_at(provider: OpenIDProvider, *, debug: bool) -> float | None:
-    """The time in a reply's Date (RFC 9110, section 6.6.1), or None; `providers` reports failures."""
+    """The time in a reply's Date header (RFC 9110, section 6.6.1), or None.
+
+    Failures are reported by the ``providers`` check.
+    """
     transport = Transport(debug=debug)
     try:
         return parsedate_to_datetime(transport(Call(discovery_url(provider.issuer))).date).timestamp()

@@ -1,4 +1,4 @@
-"""Do the app's roles grant what their author meant?"""
+"""Check that the grants of the app's roles are well formed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..types import Finding
 
 
 def grants(auth: Auth) -> Iterator[Finding]:
-    """Grants of the app's own roles that are not well formed, and so grant nothing."""
+    """Report malformed grants of the app's roles; they grant nothing."""
     for grant in auth.users.grants():
         if not is_well_formed(grant.pattern):
             yield Finding(
                 "grants",
                 "warning",
-                f"{grant.pattern[:80]!r} of {grant.source} is no permission and grants nothing.",
-                'Write it as "posts.edit", "posts.*" or "*"; nothing else is a wildcard.',
+                f"{grant.pattern[:80]!r} of {grant.source} is malformed and grants nothing.",
+                'Write it as "posts.edit", "posts.*" or "*"; there are no other wildcards.',
             )

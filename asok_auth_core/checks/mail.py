@@ -1,4 +1,4 @@
-"""Would a mail leave?"""
+"""Check that mail can be sent."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..types import Finding
 
 
 def mail(auth: Auth) -> Iterator[Finding]:
-    """Connects and logs in as a mail would, and sends none."""
+    """Connect and log in to the mail server, without sending anything."""
     name = auth.settings.mail_transport
-    if name in ("console", "file") and not auth.settings.debug:
+    if name in ("console", "file") and not auth.settings.app.debug:
         yield Finding(
             "mail",
             "error",
-            f'AUTH["MAIL_TRANSPORT"] is {name!r}: no mail reaches anybody.',
+            f'AUTH["MAIL_TRANSPORT"] is {name!r}, which delivers no email.',
             'Set AUTH["MAIL_TRANSPORT"] to "smtp" and MAIL_HOST to your mail server.',
         )
         return
@@ -27,6 +27,6 @@ def mail(auth: Auth) -> Iterator[Finding]:
             "mail",
             "error",
             error.message,
-            "Check MAIL_HOST, MAIL_PORT, MAIL_USERNAME, MAIL_PASSWORD and MAIL_TLS, and that this machine "
-            "may connect to that server.",
+            "Check MAIL_HOST, MAIL_PORT, MAIL_USERNAME, MAIL_PASSWORD and MAIL_TLS, and that a firewall "
+            "does not block the connection.",
         )

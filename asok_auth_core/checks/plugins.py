@@ -1,4 +1,4 @@
-"""Is every installed plugin in use?"""
+"""Check that no plugin is quarantined."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from ..types import Finding
 
 
 def plugins(auth: Auth) -> Iterator[Finding]:
-    """Plugins that are kept out because they are broken."""
-    for info in auth.plugins.quarantined:
+    """Report plugins that were not loaded because they are broken."""
+    for info in auth.plugins.infos:
+        if info.state != "quarantined":
+            continue
         yield Finding(
             "plugins",
             "error",
             f"Plugin {info.name!r} is quarantined: {info.reason}.",
-            f"Repair or upgrade it, uninstall {info.distribution or 'it'}, or leave it out of "
-            'AUTH["PLUGINS"].',
+            f'Fix or upgrade it, uninstall {info.distribution or "it"}, or remove it from AUTH["PLUGINS"].',
         )

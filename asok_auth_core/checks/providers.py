@@ -1,4 +1,4 @@
-"""Can people log in at the providers that are installed?"""
+"""Check that users can log in with the installed providers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..types import Finding
 
 
 def providers(auth: Auth) -> Iterator[Finding]:
-    """Credentials given; discovery document of each OpenID provider reachable and well formed."""
-    transport = Transport(debug=auth.settings.debug)
-    documents = ProviderDocuments(transport, auth.clock, debug=auth.settings.debug)
+    """Report missing credentials and unusable discovery documents of OpenID providers."""
+    transport = Transport(debug=auth.settings.app.debug)
+    documents = ProviderDocuments(transport, auth.clock, debug=auth.settings.app.debug)
     try:
         for name, provider in sorted(auth.providers.items()):
             prefix = name.upper().replace("-", "_")
@@ -23,7 +23,7 @@ def providers(auth: Auth) -> Iterator[Finding]:
                 yield Finding(
                     "providers",
                     "warning",
-                    f"{provider.label} ({name}) has no client id, so it has no button.",
+                    f"{provider.label} ({name}) has no client id, so the login page shows no button for it.",
                     f"Set {prefix}_CLIENT_ID and {prefix}_CLIENT_SECRET in the environment, or uninstall it.",
                 )
             elif isinstance(provider, OpenIDProvider):
@@ -34,7 +34,7 @@ def providers(auth: Auth) -> Iterator[Finding]:
                         "providers",
                         "error",
                         f"The discovery document of {provider.label} ({name}) at {provider.issuer} "
-                        f"cannot be used: {error.message}",
+                        f"is unusable: {error.message}",
                         f'Check AUTH["PROVIDERS"]["{name}"]["issuer"], the network and the proxy.',
                     )
     finally:

@@ -1,4 +1,4 @@
-"""Can everybody who must have a second factor set one up?"""
+"""Check that users who need a second factor can set one up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..types import Finding
 
 
 def second_factor(auth: Auth) -> Iterator[Finding]:
-    """``AUTH["REQUIRE_2FA"]`` without a factor to enrol keeps people out for good."""
+    """Report ``AUTH["REQUIRE_2FA"]`` without any factor that users can enroll in."""
     if auth.settings.require_2fa is False:
         return
     if not any(factor.enrol_path for factor in auth.second_factors.values()):
@@ -17,6 +17,6 @@ def second_factor(auth: Auth) -> Iterator[Finding]:
             "second_factor",
             "error",
             f'AUTH["REQUIRE_2FA"] is {auth.settings.require_2fa!r}, but no plugin has a second factor that '
-            "people can set up: whoever has none cannot log in.",
+            "users can set up: users without one cannot log in.",
             "Install asok-totp, or set REQUIRE_2FA to False.",
         )

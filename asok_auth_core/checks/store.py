@@ -1,4 +1,4 @@
-"""Does the state store answer, and do all workers use the same one?"""
+"""Check that the state store works and that all workers share it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ VALUE = b"probe"
 
 
 def store(auth: Auth) -> Iterator[Finding]:
-    """Write, take and count once; then whether it is shared as widely as the app runs."""
+    """Report a store that is not shared by all workers, or that fails a write and two takes."""
     name = _without_password(auth.settings.state_store)
     scheme = name.partition(":")[0]
     if scheme == "memory":
         workers = _workers()
-        if workers > 1 or not auth.settings.debug:
+        if workers > 1 or not auth.settings.app.debug:
             yield Finding(
                 "store",
                 "error" if workers > 1 else "warning",
                 f'AUTH["STATE_STORE"] is memory:, but {workers or "several"} workers may run: each would '
-                "have its own links, limits and revoked tokens.",
+                "have its own login links, rate limits and revoked tokens.",
                 'Use "sqlite:///.asok/auth-state.sqlite3" on one machine, or install asok-auth-redis or '
                 "asok-auth-postgres for several.",
             )
@@ -35,21 +35,21 @@ def store(auth: Auth) -> Iterator[Finding]:
             yield Finding(
                 "store",
                 "error",
-                f"{name} did not give back, exactly once, what was put into it.",
-                "Do not use this store: single-use links could be used again. Run its contract suite.",
+                f"{name} did not return a stored value exactly once.",
+                "Do not use this store: links could be used more than once. Run its contract suite.",
             )
     except StoreError as error:
         yield Finding(
             "store",
             "error",
-            f"{name} does not answer: {error.message}",
+            f"{name} is not available: {error.message}",
             'Make the store reachable and writable for the app, or change AUTH["STATE_STORE"]. '
-            "Until then every login is refused.",
+            "Until then every login is rejected.",
         )
 
 
 def _workers() -> int:
-    """How many worker processes servers are told to start; 0 if nobody says."""
+    """The configured number of worker processes; 0 if unknown."""
     text = os.environ.get("WEB_CONCURRENCY", "")
     return int(text) if text.isdigit() else 0
 

@@ -1,4 +1,4 @@
-"""Do links and cookies travel encrypted, and do they name the right host?"""
+"""Check that links and cookies are encrypted in transit and name the right host."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..types import Finding
 
 
 def transport(auth: Auth) -> Iterator[Finding]:
-    """``APP_URL`` and https; DEBUG in front of the world."""
-    url = auth.settings.app_url
-    debug = auth.settings.debug
+    """Report a wrong ``APP_URL``, missing https, and DEBUG on a public host."""
+    url = auth.settings.app.url
+    debug = auth.settings.app.debug
     if not url:
         if not debug:
             yield Finding(
                 "transport",
                 "error",
-                "APP_URL is not set, so links in mails and redirect addresses cannot be made safely.",
-                "Set APP_URL to the address people use, such as https://app.example.",
+                "APP_URL is not set, so links in emails and redirect URIs cannot be built safely.",
+                "Set APP_URL to the app's public URL, such as https://app.example.",
             )
         return
     parts = urlsplit(url)
@@ -28,7 +28,7 @@ def transport(auth: Auth) -> Iterator[Finding]:
         yield Finding(
             "transport",
             "error",
-            f"APP_URL is {url!r}, which is no web address without a path.",
+            f"APP_URL is {url!r}, which is not an http or https URL without a path.",
             "Set APP_URL to scheme and host only, such as https://app.example.",
         )
     elif is_loopback(parts.hostname):
@@ -36,15 +36,15 @@ def transport(auth: Auth) -> Iterator[Finding]:
             yield Finding(
                 "transport",
                 "warning",
-                f"APP_URL is {url}, which only this machine reaches.",
-                "Set APP_URL to the address people use, such as https://app.example.",
+                f"APP_URL is {url}, which only this machine can reach.",
+                "Set APP_URL to the app's public URL, such as https://app.example.",
             )
     else:
         if parts.scheme == "http":
             yield Finding(
                 "transport",
                 "error",
-                f"APP_URL is {url}: links, codes and cookies cross the network in clear.",
+                f"APP_URL is {url}: links, codes and cookies cross the network in plaintext.",
                 "Serve the app over https and change APP_URL to https://.",
             )
         if debug:
@@ -52,5 +52,5 @@ def transport(auth: Auth) -> Iterator[Finding]:
                 "transport",
                 "error",
                 f"DEBUG is on and APP_URL is {url}: short secrets and plain http are accepted.",
-                "Set DEBUG to false where people can reach the app.",
+                "Set DEBUG to false wherever the app is public.",
             )

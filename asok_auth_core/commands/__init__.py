@@ -1,4 +1,4 @@
-"""Commands of ``asok-auth``; what each of them needs of the command line is here."""
+"""The commands of ``asok-auth``, and the options they share."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ DEFAULT_APP = "wsgi:app"
 
 @dataclass(slots=True)
 class CommandLine:
-    """What the options before the command's name say. ``app`` is ``module:attribute``, or None."""
+    """The options before the command's name.
+
+    ``app`` is ``module:attribute``, or None.
+    """
 
     app: str | None = None
     _auth: Auth | None = field(default=None, repr=False)
 
     @property
     def is_chosen(self) -> bool:
-        """True if the person named an app; otherwise ``wsgi:app`` is tried."""
+        """True if the user named an app; otherwise ``wsgi:app`` is tried."""
         return self.app is not None
 
     def auth(self) -> Auth:
-        """The authentication of the app, which is imported the first time this is asked for.
+        """Import the app, the first time this is called, and return its Auth.
 
-        Raises ConfigurationError, with what to do, if there is no such app or it has no
-        AuthExtension, and whatever the app raises while it starts.
+        Raises ConfigurationError if the app does not exist or has no AuthExtension, and any
+        exception that the app raises while it starts.
         """
         if self._auth is None:
             self._auth = _load(self.app or DEFAULT_APP)
@@ -39,7 +42,7 @@ class CommandLine:
 
 
 def current_auth(context: typer.Context) -> Auth:
-    """The authentication of the app that ``asok-auth --app`` names. Raises ConfigurationError."""
+    """The Auth of the app that ``asok-auth --app`` names. Raises ConfigurationError."""
     return command_line(context).auth()
 
 
@@ -60,12 +63,14 @@ def _load(spec: str) -> Auth:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ConfigurationError(
-            f"There is no module {error.name!r} in {Path.cwd()}. Go to the app's folder, or say where "
-            "the app is: asok-auth --app module:attribute."
+            f"There is no module {error.name!r} in {Path.cwd()}. Change to the app's folder, or name "
+            "the app: asok-auth --app module:attribute."
         ) from None
     app = getattr(module, attribute, None)
     if app is None:
-        raise ConfigurationError(f"Module {module_name!r} has no {attribute!r}; name your app with --app.")
+        raise ConfigurationError(
+            f"Module {module_name!r} has no attribute {attribute!r}. Name the app with --app."
+        )
     extensions = getattr(app, "extensions", {})
     found = [auth for ext in extensions.values() if isinstance(auth := getattr(ext, "auth", None), Auth)]
     if not found:

@@ -1,4 +1,4 @@
-"""``asok-auth doctor``: what is wrong with this app's authentication, and what to do about it."""
+"""``asok-auth doctor``: find problems of the app's authentication, with remedies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ORDER: tuple[Severity, ...] = ("error", "warning", "info")
 
 def doctor(
     context: typer.Context,
-    as_json: bool = typer.Option(False, "--json", help="For programs: a list of findings."),
-    strict: bool = typer.Option(False, "--strict", help="Warnings end with status 1 too."),
+    as_json: bool = typer.Option(False, "--json", help="Output JSON."),
+    strict: bool = typer.Option(False, "--strict", help="Exit with status 1 on warnings too."),
 ) -> None:
-    """Check secrets, https, store, mail, providers, plugins, grants and clock of the app.
+    """Check the app's secrets, https, state store, mail, providers, plugins, grants and clock.
 
-    Ends with status 0 if nothing is wrong or there are only warnings, and with 1 if there is an
-    error, so that a deploy script can stop. Nothing is changed and no mail is sent.
+    Exits with status 1 if there is an error, so that a deploy script can stop, and with 0
+    otherwise. Changes nothing and sends no email.
     """
     findings = examine(context)
     if as_json:
@@ -39,14 +39,19 @@ def doctor(
 
 
 def examine(context: typer.Context) -> list[Finding]:
-    """The findings of every plugin's checks, worst first; one if the app cannot even start."""
+    """Run every plugin's checks, worst findings first.
+
+    An app that cannot start is one finding.
+    """
     try:
         auth = command_line(context).auth()
     except AuthError as error:
-        return [Finding("start", "error", error.message, "Do what the message says; the app cannot start.")]
-    except Exception as error:  # noqa: BLE001 - whatever stops the app, doctor says so
+        remedy = "The app cannot start until you do what the message says."
+        return [Finding("start", "error", error.message, remedy)]
+    except Exception as error:  # noqa: BLE001 - doctor reports whatever stops the app
         message = f"The app cannot start: {type(error).__name__}: {error}"
-        return [Finding("start", "error", message, "Repair the app until it starts, then run this again.")]
+        remedy = "Fix the app so that it starts, then run asok-auth doctor again."
+        return [Finding("start", "error", message, remedy)]
     return sorted(auth.plugins.checks(auth), key=lambda finding: ORDER.index(finding.severity))
 
 
@@ -66,4 +71,4 @@ def _show(findings: Sequence[Finding]) -> None:
             ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items() if count)
         )
     else:
-        console.print(Text("Nothing is wrong.", style="green"))
+        console.print(Text("No problems found.", style="green"))

@@ -1,8 +1,8 @@
-"""``asok-auth keys``: the app's secrets in its ``.env`` file, and how to change them without a log-out.
+"""``asok-auth keys``: rotate the secret keys in the app's ``.env`` file without logging users out.
 
-``SECRET_KEY`` signs; those in ``SECRET_KEY_FALLBACKS`` still verify. With several workers a new key
-is generated (all of them learn to verify it), then rotated in (they sign with it), and the old one is
-retired when what it signed is over; the app is restarted after each step.
+``SECRET_KEY`` signs; keys in ``SECRET_KEY_FALLBACKS`` still verify. With several workers, generate a
+new key (they all learn to verify it), rotate to it (they sign with it), and retire the old one when
+everything it signed has expired. Restart the app after each step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENV_FILE = typer.Option(Path(".env"), "--env-file", help="The file that holds SE
 
 @app.command("list")
 def list_keys(env_file: Path = ENV_FILE) -> None:
-    """List the keys by their ids, which tell nothing about them; the first one signs."""
+    """List the keys by id; ids reveal nothing about the keys. The first one signs."""
     for number, key in enumerate(_load(env_file)):
         note = "" if len(key.encode()) >= 32 else "  shorter than 32 bytes: replace it"
         typer.echo(f"{key_id(key)}  {'signs' if number == 0 else 'verifies'}{note}")
@@ -34,47 +34,57 @@ def list_keys(env_file: Path = ENV_FILE) -> None:
 
 @app.command("generate")
 def generate(env_file: Path = ENV_FILE) -> None:
-    """Add a new key that verifies but does not sign yet; make the first one if there is none."""
+    """Add a key that verifies but does not sign yet.
+
+    The first key of a file signs at once.
+    """
     keys = _load(env_file, missing_ok=True)
     new = secrets.token_hex(32)
     _save(env_file, [*keys[:1], new, *keys[1:]] if keys else [new])
     if keys:
-        typer.echo(f"{key_id(new)} verifies from the next start on. When all workers run with it:")
+        typer.echo(f"{key_id(new)} verifies after the next restart. Then, when all workers have it, run:")
         typer.echo(f"    asok-auth keys rotate {key_id(new)}")
     else:
-        typer.echo(f"{key_id(new)} signs from the next start on.")
+        typer.echo(f"{key_id(new)} signs after the next restart.")
 
 
 @app.command("rotate")
 def rotate(
-    key: str | None = typer.Argument(None, help="The id of a key that verifies; left out: a new one."),
+    key: str | None = typer.Argument(None, help="The id of a key that verifies (default: a new key)."),
     env_file: Path = ENV_FILE,
 ) -> None:
-    """Sign with another key from the next start on; what the old one signed stays good."""
+    """Sign with another key after the next restart.
+
+    What the old key signed stays valid.
+    """
     keys = _load(env_file)
     chosen = secrets.token_hex(32) if key is None else _find(keys, key)
     if chosen == keys[0]:
-        raise ConfigurationError(f"{key} signs already.")
+        raise ConfigurationError(f"Key {key} already signs. Nothing was changed.")
     _save(env_file, [chosen, *(other for other in keys if other != chosen)])
-    typer.echo(f"{key_id(chosen)} signs from the next start on; {key_id(keys[0])} still verifies.")
-    typer.echo(f"When what it signed is over: asok-auth keys retire {key_id(keys[0])}")
+    typer.echo(f"{key_id(chosen)} signs after the next restart; {key_id(keys[0])} still verifies.")
+    typer.echo("When everything the old key signed has expired, run:")
+    typer.echo(f"    asok-auth keys retire {key_id(keys[0])}")
 
 
 @app.command("retire")
 def retire(
     key: str = typer.Argument(help="The id of a key that verifies."), env_file: Path = ENV_FILE
 ) -> None:
-    """Trust a key no longer from the next start on: what it signed or sealed is void."""
+    """Remove an old key.
+
+    After the next restart, everything it signed or sealed is void.
+    """
     keys = _load(env_file)
     chosen = _find(keys, key)
     if chosen == keys[0]:
-        raise ConfigurationError(f"{key} signs. Rotate to another key first: asok-auth keys rotate")
+        raise ConfigurationError(f"Key {key} signs. Rotate to another key first: asok-auth keys rotate")
     _save(env_file, [other for other in keys if other != chosen])
-    typer.echo(f"{key} is not trusted from the next start on.")
+    typer.echo(f"{key} is no longer trusted after the next restart.")
 
 
 def key_id(key: str) -> str:
-    """What a key is called here: 8 hex digits of a hash of a hash, so that it tells nothing."""
+    """The id of a key: 8 hex digits of a double hash, which reveal nothing about the key."""
     inner = hashlib.sha256(b"asok-auth-core/1/key id/" + key.encode()).digest()
     return hashlib.sha256(inner).hexdigest()[:8]
 
@@ -88,27 +98,27 @@ def _find(keys: list[str], wanted: str) -> str:
 
 
 def _load(path: Path, *, missing_ok: bool = False) -> list[str]:
-    """The keys in ``path``, the one that signs first."""
+    """The keys in ``path``, the signing key first."""
     values: dict[str, str] = {}
     for line in _lines(path, missing_ok=missing_ok):
         name, equals, value = line.partition("=")
         if equals and name.strip() in (CURRENT, OLDER):
             text = value.strip()
             quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'"
-            # As Asok reads it: the first line of a name counts.
+            # Like Asok, use the first line of each name.
             values.setdefault(name.strip(), text[1:-1] if quoted else text)
     current = values.get(CURRENT, "")
     if not current and not missing_ok:
-        raise ConfigurationError(f"{path} has no {CURRENT}. Make one: asok-auth keys generate")
+        raise ConfigurationError(f"{path} has no {CURRENT}. Create one: asok-auth keys generate")
     older = [part.strip() for part in values.get(OLDER, "").split(",") if part.strip()]
     return [*([current] if current else []), *older]
 
 
 def _save(path: Path, keys: list[str]) -> None:
-    """Put ``keys`` into the file in one step, the other lines untouched, readable by its owner only."""
+    """Replace the keys in the file atomically, keep its other lines; a new file is private."""
     for key in keys:
         if "," in key:
-            raise ConfigurationError("A key holds a comma, so it cannot be listed among older keys.")
+            raise ConfigurationError(f"A key contains a comma, which separates the keys in {OLDER}.")
     kept = [
         line
         for line in _lines(path, missing_ok=True)

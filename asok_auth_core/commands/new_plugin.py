@@ -1,4 +1,4 @@
-"""``asok-auth new-plugin``: a package that installs and passes its contract suite as it is."""
+"""``asok-auth new-plugin``: create a plugin package that passes its contract suite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..errors import ConfigurationError
 
 
 class Kind(str, Enum):
-    """What a plugin plugs in."""
+    """The kind of plugin."""
 
     provider = "provider"
     oidc = "oidc"
@@ -47,26 +47,25 @@ SUMMARIES = {
     Kind.events: "The event observer {label}",
 }
 CREDENTIALS = (
-    "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET` in the environment, or give "
-    '`AUTH["PROVIDERS"]["{name}"]` a `client_id` and a `client_secret`; then the button appears on the '
-    "login page."
+    "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET` in the environment, or `client_id` and `client_secret` "
+    'in `AUTH["PROVIDERS"]["{name}"]`. The button then appears on the login page.'
 )
 USAGES = {
     Kind.provider: CREDENTIALS,
     Kind.oidc: CREDENTIALS,
     Kind.signer: 'Set `AUTH["SIGNER"]` to its algorithm.',
     Kind.mail: 'Set `AUTH["MAIL_TRANSPORT"]` to `"{short}"`.',
-    Kind.permissions: "What it grants is merged with what other plugins grant.",
+    Kind.permissions: "Its grants are merged with those of other plugins.",
     Kind.store: 'Set `AUTH["STATE_STORE"]` to `"{short}:///state.sqlite3"`.',
     Kind.login: "It appears on the login page.",
-    Kind.factor: "It is asked for after the first factor.",
-    Kind.events: "It is called after the fact for every event.",
+    Kind.factor: "Logins ask for it after the first factor.",
+    Kind.events: "It receives every event.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every name that a new plugin needs, derived from one."""
+    """The names in a new plugin, all derived from one."""
 
     kind: Kind
     name: str
@@ -82,7 +81,7 @@ class Plan:
         return self.distribution.replace("-", "_")
 
     def context(self) -> dict[str, str]:
-        """What the templates are filled with."""
+        """The variables of the templates."""
         core = Version(__version__)
         words = {
             "name": self.name,
@@ -104,56 +103,64 @@ class Plan:
 
 
 def new_plugin(
-    name: str = typer.Argument(help="What it is called, such as gitlab; the package's name follows from it."),
-    kind: Kind | None = typer.Option(None, help="What it plugs in."),
-    label: str | None = typer.Option(None, help='For people, as in "Continue with GitLab".'),
-    issuer: str | None = typer.Option(None, help="For providers: the https address that vouches."),
-    into: Path = typer.Option(Path(), help="The folder to put the package's folder into."),
+    name: str = typer.Argument(help="The plugin's name, such as gitlab; package names derive from it."),
+    kind: Kind | None = typer.Option(None, help="The kind of plugin."),
+    label: str | None = typer.Option(None, help='The display name, as in "Continue with GitLab".'),
+    issuer: str | None = typer.Option(None, help="For providers: the issuer, an https URL."),
+    into: Path = typer.Option(Path(), help="The parent of the new package's folder."),
 ) -> None:
-    """Write a plugin that installs and passes its contract suite at once; asks for what is missing.
+    """Create a plugin package that installs and passes its contract suite.
 
-    Without a terminal nothing is asked: --kind is needed, the rest has defaults.
+    Asks for missing options in a terminal. Without one, --kind is required and the others have defaults.
     """
     short = plain_name(name)
     asks = sys.stdin.isatty()
     if kind is None:
         if not asks:
-            raise ConfigurationError(f"Say what it plugs in: --kind {'|'.join(kind.value for kind in Kind)}.")
-        kind = typer.prompt("What does it plug in? " + ", ".join(kind.value for kind in Kind), type=Kind)
+            raise ConfigurationError(
+                f"The kind of plugin is missing: --kind {'|'.join(kind.value for kind in Kind)}."
+            )
+        kind = typer.prompt("Kind of plugin: " + ", ".join(kind.value for kind in Kind), type=Kind)
     if label is None:
         usual = short.replace("_", " ").capitalize()
-        label = typer.prompt("What do people call it?", default=usual) if asks else usual
+        label = typer.prompt("Display name", default=usual) if asks else usual
     if issuer is None and kind in (Kind.provider, Kind.oidc):
         usual = f"https://{short.replace('_', '-')}.example"
-        issuer = typer.prompt("Its address (issuer)", default=usual) if asks else usual
+        issuer = typer.prompt("Issuer URL", default=usual) if asks else usual
     if issuer is not None and not re.fullmatch(r"https://[a-z0-9.-]+(:\d+)?(/[\w./-]*)?", issuer):
-        raise ConfigurationError(f"The issuer must be an https address without a query, got {issuer!r}.")
+        raise ConfigurationError(f"The issuer must be an https URL without a query, got {issuer!r}.")
     if not label.isprintable() or set(label) & set("\"'\\{}<>"):
-        raise ConfigurationError("The label may not contain quotes, braces, backslashes or < and >.")
+        raise ConfigurationError("The label must not contain quotes, braces, backslashes or < and >.")
     plan = Plan(kind, short, label, (issuer or "").rstrip("/"))
     _show(plan, write(plan, into))
 
 
 def plain_name(name: str) -> str:
-    """``name`` without the usual prefixes, fit for Python and for paths. Raises ConfigurationError."""
+    """``name`` as a Python identifier, without the usual prefixes.
+
+    Raises ConfigurationError.
+    """
     short = re.sub(r"^asok[-_](oauth[-_]|auth[-_])?", "", name.lower()).replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,29}", short) or keyword.iskeyword(short):
         raise ConfigurationError(
-            f"{name!r} is no name for a plugin: up to 30 lower-case letters, digits and -, a letter first."
+            f"{name!r} is not a plugin name: use up to 30 lowercase letters, digits and -, a letter first."
         )
     return short
 
 
 def write(plan: Plan, into: Path) -> list[Path]:
-    """The package's files below ``into``. Raises ConfigurationError if its folder exists."""
+    """Write the package's files below ``into``.
+
+    Raises ConfigurationError if its folder exists.
+    """
     root = into / plan.distribution
     if root.exists():
-        raise ConfigurationError(f"{root} exists already. Nothing was written.")
+        raise ConfigurationError(f"{root} already exists. Nothing was written.")
     environment = Environment(
         loader=PackageLoader("asok_auth_core", "scaffold"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Python and TOML; what goes in is checked above
+        autoescape=False,  # noqa: S701 - Python and TOML; the variables are checked above
     )
     context = plan.context()
     targets = {
@@ -171,7 +178,7 @@ def write(plan: Plan, into: Path) -> list[Path]:
 
 
 def templates() -> frozenset[str]:
-    """The kinds that there are templates for."""
+    """The kinds that have templates."""
     folder = resources.files("asok_auth_core") / "scaffold"
     return frozenset(entry.name for entry in folder.iterdir() if entry.name != "common")
 
@@ -185,8 +192,8 @@ def _show(plan: Plan, written: list[Path]) -> None:
         Text.assemble(
             "\nNext:\n",
             (f"  cd {folder}\n  pip install -e . pytest hypothesis\n  pytest\n", "bold"),
-            f"All of it is green now. Then change {plan.module}/__init__.py, keep pytest green, "
-            "and see it with: asok-auth plugins\n"
+            f"All tests pass now. Change {plan.module}/__init__.py, keep them passing, "
+            "and list the plugin with: asok-auth plugins\n"
             f"To use it in an app: {plan.context()['usage'].replace('`', '')}",
         ),
         soft_wrap=True,

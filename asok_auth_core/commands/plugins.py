@@ -1,4 +1,4 @@
-"""``asok-auth plugins``: what is installed, what of it works, and why the rest does not."""
+"""``asok-auth plugins``: list the plugins, and why one is not loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import ConfigurationError
-from ..plugins import PluginInfo, Plugins
+from ..registry import PluginRegistry
+from ..types import PluginInfo
 from . import command_line
 
 KINDS = {
@@ -28,23 +29,23 @@ KINDS = {
     "asok_auth_checks": "checks",
     "asok_auth_commands": "commands",
 }
-"""Hook to the word for what a plugin with that hook is."""
+"""Hook to the kind of plugin that implements it."""
 
 STYLES = {"loaded": "green", "disabled": "yellow", "quarantined": "bold red"}
 
 
 def kinds(info: PluginInfo) -> tuple[str, ...]:
-    """What ``info`` plugs in, in the order of :data:`KINDS`."""
+    """The kinds of the plugin, in the order of :data:`KINDS`."""
     return tuple(dict.fromkeys(kind for hook, kind in KINDS.items() if hook in info.hooks))
 
 
 def plugins(
     context: typer.Context,
-    as_json: bool = typer.Option(False, "--json", help="For programs: a list of objects."),
+    as_json: bool = typer.Option(False, "--json", help="Output JSON."),
 ) -> None:
-    """List the plugins: name, version, kinds, hooks and state, with the reason if one is not loaded.
+    """List the plugins with version, kinds, hooks and state, and why one is not loaded.
 
-    Ends with status 1 if a plugin is quarantined. Without an app it lists what is installed.
+    Exits with status 1 if a plugin is quarantined. Without an app, lists the installed plugins.
     """
     line = command_line(context)
     try:
@@ -52,7 +53,7 @@ def plugins(
     except ConfigurationError as error:
         if line.is_chosen:
             raise
-        infos, note = _installed(), f"No app was looked at, only what is installed. {error.message}"
+        infos, note = _installed(), f"These are the installed plugins; no app was loaded. {error.message}"
     if as_json:
         typer.echo(json.dumps([{**dataclasses.asdict(i), "kinds": kinds(i)} for i in infos], indent=2))
     else:
@@ -62,9 +63,9 @@ def plugins(
 
 
 def _installed() -> tuple[PluginInfo, ...]:
-    found = Plugins(inventory=True)
-    found.discover()
-    return found.infos
+    registry = PluginRegistry(inventory=True)
+    registry.discover()
+    return registry.infos
 
 
 def _show(infos: tuple[PluginInfo, ...], note: str) -> None:

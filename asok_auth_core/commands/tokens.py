@@ -1,4 +1,4 @@
-"""``asok-auth token``: make, list, look at and revoke API tokens."""
+"""``asok-auth token``: create, list, inspect and revoke API tokens."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..flows.api_tokens import ApiToken, ApiTokens
 from . import current_auth
 from .permissions import find_user
 
-app = typer.Typer(help="Make, list, look at and revoke API tokens.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, inspect and revoke API tokens.", no_args_is_help=True)
 
-USER = typer.Argument(help="The user's id or mail address.")
+USER = typer.Argument(help="The user's id or email address.")
 TOKEN = typer.Argument(help='The token, or "-" to read it from standard input.')
 
 
@@ -24,18 +24,21 @@ TOKEN = typer.Argument(help='The token, or "-" to read it from standard input.')
 def create(
     context: typer.Context,
     user: str = USER,
-    expires_in: int | None = typer.Option(None, min=1, help="Seconds; left out: permanent."),
-    scope: list[str] = typer.Option([], help="A permission pattern; may be given more than once."),
-    name: str | None = typer.Option(None, help="What it is for."),
+    expires_in: int | None = typer.Option(None, min=1, help="Lifetime in seconds (default: permanent)."),
+    scope: list[str] = typer.Option([], help="A permission pattern; repeat for more."),
+    name: str | None = typer.Option(None, help="What the token is for."),
 ) -> None:
-    """Make a token for USER and print it, this once, on standard output."""
+    """Create a token for USER and print it to standard output.
+
+    It cannot be shown again.
+    """
     auth = current_auth(context)
     owner = find_user(auth, user)
     try:
-        token, made = ApiTokens(auth).create(str(owner.id), expires_in, scope or None, name)
+        token, created = ApiTokens(auth).create(str(owner.id), expires_in, scope or None, name)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    typer.echo(f"Token {made.id}, {_lifetime(made)}. It is shown only now:", err=True)
+    typer.echo(f"Token {created.id}, {_lifetime(created)}. Copy it now; it cannot be shown again:", err=True)
     typer.echo(token)
 
 
@@ -43,18 +46,18 @@ def create(
 def list_tokens(
     context: typer.Context,
     user: str = USER,
-    as_json: bool = typer.Option(False, "--json", help="For programs: a list of objects."),
+    as_json: bool = typer.Option(False, "--json", help="Output JSON."),
 ) -> None:
-    """List USER's tokens that are in force; never the tokens themselves."""
+    """List USER's valid tokens, without their secrets."""
     auth = current_auth(context)
     tokens = ApiTokens(auth).list(str(find_user(auth, user).id))
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(token) for token in tokens], indent=2))
         return
     for token in tokens:
-        may = "all its owner may" if token.scopes is None else " ".join(token.scopes) or "nothing"
+        scopes = "all" if token.scopes is None else " ".join(token.scopes) or "none"
         used = "never used" if token.last_used_at is None else f"last used {_time(token.last_used_at)}"
-        typer.echo(f"{token.id}  {token.name or '-'}  may do: {may}  {_lifetime(token)}  {used}")
+        typer.echo(f"{token.id}  {token.name or '-'}  scopes: {scopes}  {_lifetime(token)}  {used}")
     if not tokens:
         typer.echo("No tokens.")
 
@@ -63,13 +66,13 @@ def list_tokens(
 def revoke(
     context: typer.Context,
     token: str | None = typer.Argument(None, help='The token, or "-" to read it from standard input.'),
-    user: str | None = typer.Option(None, help="Whose token, with --id or --all: id or mail address."),
-    token_id: str | None = typer.Option(None, "--id", help="The token's id, as list shows it."),
-    every: bool = typer.Option(False, "--all", help="All tokens of the user."),
+    user: str | None = typer.Option(None, help="The owner's id or email address, for --id and --all."),
+    token_id: str | None = typer.Option(None, "--id", help="The token's id, as shown by list."),
+    every: bool = typer.Option(False, "--all", help="Revoke all of the user's tokens."),
 ) -> None:
-    """Revoke a token by itself or by its id, or all of a user's. Every worker refuses it at once."""
+    """Revoke one token or all of a user's tokens, effective immediately in every worker."""
     if sum((token is not None, token_id is not None, every)) != 1 or (user is None) != (token is not None):
-        raise typer.BadParameter("Say which: TOKEN, or --user USER with --id ID or --all.")
+        raise typer.BadParameter("Give either TOKEN, or --user USER with --id ID or --all.")
     auth = current_auth(context)
     tokens = ApiTokens(auth)
     if token is not None:
@@ -84,7 +87,7 @@ def revoke(
 
 @app.command("inspect")
 def inspect(context: typer.Context, token: str = TOKEN) -> None:
-    """Say what a token is good for, as one JSON object; or why it is refused, with status 1."""
+    """Print a token's contents as JSON, or why it is rejected, with exit status 1."""
     verified = ApiTokens(current_auth(context)).verify(_read(token))
     typer.echo(json.dumps(dataclasses.asdict(verified), indent=2))
 

@@ -1,1 +1,1 @@
-"""Pure and sans-I/O: no pluggy, no requests, no framework; clock and randomness are passed in."""
+"""Pure code without I/O, plugins or a framework; clock and randomness are passed in."""

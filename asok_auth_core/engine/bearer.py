@@ -1,17 +1,17 @@
-"""The Authorization header of a bearer token, and the answer to a bad one (RFC 6750)."""
+"""Bearer tokens in the Authorization header, and the WWW-Authenticate answer (RFC 6750)."""
 
 from __future__ import annotations
 
-from ..errors import AuthError, TokenError, TokenMalformed
+from ..errors import AuthError, TokenError
 
 REALM = "api"
 
 
 def bearer_token(header: str | None) -> str | None:
-    """The token of an ``Authorization`` header; None if it is missing or of another scheme.
+    """The token of an ``Authorization`` header; None if it is missing or has another scheme.
 
-    Raises TokenMalformed if the scheme is Bearer (in any case) and what follows is not one token:
-    nothing, two of them, or two headers that a server joined with a comma.
+    Raises TokenError if the scheme is Bearer (upper or lower case) and not exactly one token
+    follows: none, two, or two headers that a server joined with a comma.
     """
     if header is None or header[:6].lower() != "bearer":
         return None
@@ -20,15 +20,17 @@ def bearer_token(header: str | None) -> str | None:
         return None
     token = rest.strip(" \t")
     if not token or " " in token or "\t" in token or "," in token:
-        raise TokenMalformed("The Authorization header does not hold one bearer token.")
+        raise TokenError(
+            "The Authorization header must hold exactly one bearer token.", code="token_malformed"
+        )
     return token
 
 
 def bearer_challenge(error: AuthError | None = None, scope: str | None = None) -> str:
     """The value of ``WWW-Authenticate`` (RFC 6750, section 3).
 
-    ``error`` is what was wrong with the token that came, None if none came. ``scope`` is the
-    permission that the token was not made for.
+    ``error`` is why the request's token was rejected; None if it had none. ``scope`` is the
+    permission that the token's scopes lack.
     """
     parts = [f'realm="{REALM}"']
     if scope is not None:
@@ -39,5 +41,5 @@ def bearer_challenge(error: AuthError | None = None, scope: str | None = None) -
 
 
 def _quoted(text: str) -> str:
-    """``text`` in the characters RFC 6750 allows between the quotes."""
+    """``text`` with characters that RFC 6750 forbids between quotes replaced."""
     return "".join(c if " " <= c <= "~" and c not in '"\\' else "'" for c in text)

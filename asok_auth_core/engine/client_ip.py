@@ -1,4 +1,4 @@
-"""Who is calling, as far as it can be known: the client's address through trusted proxies."""
+"""The client IP of a request, read through trusted proxies."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Collection
 
 
 def client_ip(remote: str, forwarded: str | None, trusted: Collection[str] | None) -> str:
-    """The address of the client, or ``remote`` if the proxy that sent it is not trusted.
+    """The client IP, or ``remote`` if the proxy that connected is not trusted.
 
-    ``forwarded`` is X-Forwarded-For. Only what trusted proxies appended counts, so it is read from
-    the right, and the first address that is not a trusted proxy is the client: whatever a client
-    writes there itself stands further left and gains nothing. ``trusted`` holds addresses or
-    networks; ``{"*"}`` trusts exactly one proxy, whatever its address.
+    ``forwarded`` is X-Forwarded-For. It is read from the right, where trusted proxies append, and
+    the first IP that is not a trusted proxy is the client's: a client can only forge entries
+    further left. ``trusted`` contains IPs or networks; ``{"*"}`` trusts exactly one proxy, at any IP.
     """
     if not forwarded or not trusted:
         return remote
@@ -28,14 +27,14 @@ def client_ip(remote: str, forwarded: str | None, trusted: Collection[str] | Non
     return client
 
 
-def client_network(address: str) -> str:
-    """What attempts are counted under: an IPv4 address, the /64 of an IPv6 address, else the text."""
-    parsed = _parse(address)
+def client_network(ip: str) -> str:
+    """The key for counting attempts: an IPv4 address, the /64 of an IPv6 address, else the text."""
+    parsed = _parse(ip)
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.IPv6Network((parsed, 64), strict=False))
-    return address[:64] if parsed is None else str(parsed)
+    return ip[:64] if parsed is None else str(parsed)
 
 
 def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -45,8 +44,8 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _is_trusted(address: str, trusted: Collection[str]) -> bool:
-    parsed = _parse(address)
+def _is_trusted(ip: str, trusted: Collection[str]) -> bool:
+    parsed = _parse(ip)
     if parsed is None:
         return False
     for entry in trusted:

@@ -1,12 +1,12 @@
-"""Mail addresses: one text in, one normalised address out, or a refusal a person can act on.
+"""Parse an email address: normalize it, or reject it with a message the user can act on.
 
-The grammar is that of RFC 5321 section 4.1.2 without its rarely used corners: the part before the
-``@`` is an ASCII dot-atom (no quotes, no comments), the domain is a host name with a dot in it, in
-Unicode or ASCII. What leaves here is ASCII only: the domain in lower case as A-labels (RFC 5890),
-so two domains that merely look alike never compare equal and one domain has one spelling.
+The grammar is that of RFC 5321 section 4.1.2 without its rarely used parts: before the ``@`` an
+ASCII dot-atom (no quotes, no comments), after it a host name with a dot, in Unicode or ASCII. The
+result is ASCII: the domain is in lower case as A-labels (RFC 5890), so domains that only look alike
+never compare equal, and each domain has one spelling.
 
-Letters beyond ASCII before the ``@`` are refused: most servers cannot take them (RFC 6531), and
-they would let one person register an address that reads exactly like another's.
+Non-ASCII characters before the ``@`` are rejected: most servers do not accept them (RFC 6531), and
+a user could register an email address that reads exactly like another user's.
 """
 
 from __future__ import annotations
@@ -18,32 +18,30 @@ from email_validator import EmailNotValidError, validate_email
 from ..errors import EmailInvalid
 
 MAX_ADDRESS_BYTES = 254
-"""RFC 5321 section 4.5.3.1.3, with its erratum 1690."""
-
-_HOST_NAMES_OF_THIS_MACHINE = ("localhost",)
+"""RFC 5321 section 4.5.3.1.3, with erratum 1690."""
 
 
 def parse_email(text: str, *, allow_localhost: bool = False) -> str:
-    """The one mail address in ``text``, normalised: the domain in lower case and in ASCII.
+    """The one email address in ``text``, normalized: the domain in lower case and in ASCII.
 
-    The case of the part before the ``@`` is kept, because the mailbox's own server decides about it
-    (RFC 5321 section 2.4); compare accounts with :func:`account_key`. Spaces around the address are
-    dropped, everything else is taken as it is or refused. Normalising twice changes nothing.
+    The case before the ``@`` is kept, because only the mailbox's server knows whether it matters
+    (RFC 5321 section 2.4); compare accounts with :func:`account_key`. Surrounding spaces are
+    removed; nothing else is corrected. Normalizing twice changes nothing.
 
-    ``allow_localhost`` lets ``somebody@localhost`` pass, for development.
+    ``allow_localhost`` accepts ``name@localhost``, for development.
 
-    Raises EmailInvalid, whose message never repeats the text.
+    Raises EmailInvalid, whose message never contains the text.
     """
     if len(text) > MAX_ADDRESS_BYTES * 4:
         raise EmailInvalid(_TOO_LONG)
     text = text.strip(" ")
     _reject_common_mistakes(text)
     local, _, domain = text.rpartition("@")
-    at_home = allow_localhost and domain.lower() in _HOST_NAMES_OF_THIS_MACHINE
+    is_local = allow_localhost and domain.lower() == "localhost"
     try:
-        # test_environment admits the reserved top-level domain .test (RFC 6761), which reaches nobody.
+        # test_environment accepts the reserved top-level domain .test (RFC 6761), which is never delivered.
         found = validate_email(
-            f"{local}@localhost.test" if at_home else text,
+            f"{local}@localhost.test" if is_local else text,
             allow_smtputf8=False,
             allow_empty_local=False,
             allow_quoted_local=False,
@@ -56,7 +54,7 @@ def parse_email(text: str, *, allow_localhost: bool = False) -> str:
         )
     except EmailNotValidError:
         raise EmailInvalid(_NOT_AN_ADDRESS) from None
-    if at_home:
+    if is_local:
         return f"{found.ascii_local_part}@localhost"
     if "." not in found.ascii_domain:
         raise EmailInvalid(_NOT_AN_ADDRESS)
@@ -64,15 +62,14 @@ def parse_email(text: str, *, allow_localhost: bool = False) -> str:
 
 
 def account_key(address: str) -> str:
-    """The form of a normalised ``address`` under which accounts and limits are kept.
+    """The key for accounts and limits of a normalized ``address``: all of it in lower case.
 
-    In lower case throughout. No mail service of note tells ``Ann@`` from ``ann@``; without folding,
-    each of the many ways to write one address would be an account of its own and have its own
-    budget of attempts. Dots and ``+tags`` stay: what they mean differs from service to service, and
-    taking two people for one would be a hole. The address itself is where mail goes; the key is
-    never mailed to.
+    No major mail service distinguishes ``Ann@`` from ``ann@``; without folding, each spelling would
+    be an account with its own rate limit. Dots and ``+tags`` stay: their meaning differs between
+    services, and treating two users as one would be a vulnerability. Send mail to the address,
+    never to the key.
 
-    Raises EmailInvalid if it is not ASCII, that is, did not come from :func:`parse_email`.
+    Raises EmailInvalid if it is not ASCII, so did not come from :func:`parse_email`.
     """
     if not address.isascii():
         raise EmailInvalid(_NOT_AN_ADDRESS)
@@ -80,10 +77,10 @@ def account_key(address: str) -> str:
 
 
 def same_account(one: str | None, other: str | None) -> bool:
-    """True if two addresses, as stored or normalised, stand for one account; case is no difference.
+    """True if two email addresses, stored or normalized, belong to one account; case is ignored.
 
-    An address with other than ASCII characters, which :func:`parse_email` would not have let
-    through, is the same as none: folding case would make different letters one.
+    A non-ASCII email address, which :func:`parse_email` would have rejected, matches none: folding
+    case would make different letters equal.
     """
     if not one or not other or not one.isascii() or not other.isascii():
         return False
@@ -91,16 +88,16 @@ def same_account(one: str | None, other: str | None) -> bool:
 
 
 def email_domain(address: str) -> str:
-    """The part behind the ``@``: what may be logged of an address."""
+    """The part after the ``@``, the only part of an email address that may be logged."""
     return address.rpartition("@")[2].lower()
 
 
 _NOT_AN_ADDRESS = "This is not a complete email address. It should look like name@example.com."
-_TOO_LONG = "This email address is too long; at most 254 characters are possible."
+_TOO_LONG = "This email address is too long. The limit is 254 characters."
 
 
 def _reject_common_mistakes(text: str) -> None:
-    """The mistakes worth a message of their own; also what must never reach a mail header."""
+    """Reject common mistakes, each with its own message, and text unsafe in a header."""
     if not text:
         raise EmailInvalid("Please enter an email address.")
     if len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS_BYTES:
@@ -108,12 +105,12 @@ def _reject_common_mistakes(text: str) -> None:
     if "," in text or ";" in text or text.count("@") > 1:
         raise EmailInvalid("Please enter one email address, not several.")
     if "<" in text or ">" in text or '"' in text or "(" in text:
-        raise EmailInvalid("Please enter the bare email address, without a name or brackets.")
+        raise EmailInvalid("Please enter only the email address, without a name or brackets.")
     if any(unicodedata.category(character)[0] in "CZ" for character in text):
-        raise EmailInvalid("An email address has no spaces, line breaks or invisible characters in it.")
-    if "@" not in text or "=?" in text:  # RFC 2047: what writes or reads the mail may decode it
+        raise EmailInvalid("An email address must not contain spaces, line breaks, or invisible characters.")
+    if "@" not in text or "=?" in text:  # RFC 2047: mail software may decode it
         raise EmailInvalid(_NOT_AN_ADDRESS)
     if not text.rpartition("@")[0].isascii():
         raise EmailInvalid(
-            "Before the @, an email address can have only unaccented letters, digits and a few signs."
+            "Before the @, an email address can contain only unaccented letters, digits, and a few symbols."
         )

@@ -11,8 +11,8 @@ _FOREIGN = b"!"
 _FROM_URL = bytes(
     b"+/"[b"-_".index(c)] if c in b"-_" else c if c in ALPHABET else ord(_FOREIGN) for c in range(256)
 )
-# The last character of a group of two carries four bits that mean nothing, of three two bits: only
-# the characters that leave them zero are canonical.
+# The last character has four unused bits in a group of two and two in a group of three: only the
+# characters that leave them zero are canonical.
 _CANONICAL_LAST = (frozenset(ALPHABET), frozenset[int](), frozenset(ALPHABET[::16]), frozenset(ALPHABET[::4]))
 _PADDING = (b"", b"", b"==", b"=")
 
@@ -25,8 +25,8 @@ def b64url_encode(data: bytes) -> bytes:
 def b64url_decode(segment: bytes) -> bytes:
     """The bytes that :func:`b64url_encode` turns into exactly ``segment``.
 
-    Raises ValueError for everything else: padding, white space, other alphabets, a length no
-    encoding has, and unused bits that are not zero (RFC 4648, section 3.5).
+    Raises ValueError for everything else: padding, white space, other alphabets, an impossible
+    length, and unused bits that are not zero (RFC 4648, section 3.5).
     """
     rest = len(segment) & 3
     if rest and segment[-1] not in _CANONICAL_LAST[rest]:

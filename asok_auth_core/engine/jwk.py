@@ -1,4 +1,4 @@
-"""A provider's public keys (RFC 7517), read from its key set: only what may verify a signature."""
+"""A provider's public keys (RFC 7517): those of its key set that may verify signatures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from ..oauth_errors import IDTokenKeyUnknown, IDTokenKeyWeak, OAuthReplyInvalid
+from ..errors import IDTokenInvalid, OAuthError
 from ..types import JSON
 from .encoding import b64url_decode
 from .message import read_object
@@ -24,7 +24,7 @@ _MEMBERS: Mapping[str, tuple[type[RSAKey] | type[ECKey] | type[OKPKey], tuple[st
     "EC": (ECKey, ("crv", "x", "y")),
     "OKP": (OKPKey, ("crv", "x")),
 }
-"""Public members of each key type. A symmetric key (``oct``) is never one of a provider's."""
+"""Public members of each key type. Symmetric keys (``oct``) are never accepted."""
 
 ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
     "RS256": ("RSA", None), "RS384": ("RSA", None), "RS512": ("RSA", None),
@@ -32,15 +32,15 @@ ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
     "ES256": ("EC", "P-256"), "ES384": ("EC", "P-384"), "ES512": ("EC", "P-521"),
     "Ed25519": ("OKP", "Ed25519"),
 }  # fmt: skip
-"""Algorithms an ID token may be registered for, with the key type and curve each one needs."""
+"""Algorithms that ID tokens may be signed with, and the key type and curve each one needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One public key and what its owner says it is for."""
+    """One public key and what its owner declares about its use."""
 
     key: PublicKey | None = field(repr=False)
-    """None for a key that is too weak to be used."""
+    """None for a key that is too weak to use."""
     kty: str
     kid: str | None = None
     alg: str | None = None
@@ -48,35 +48,39 @@ class SigningKey:
 
 
 def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
-    """The keys of a JWK set that may verify signatures; others are passed over (RFC 7517 section 5).
+    """The keys of a JWK set that may verify signatures; others are skipped (RFC 7517 section 5).
 
-    Raises OAuthReplyInvalid if it is no key set.
+    Raises OAuthError ``oauth_reply`` if it is not a key set.
     """
     keys = read_object(body).get("keys")
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:
-        raise OAuthReplyInvalid("The provider's keys could not be read. Please try again.")
+        raise OAuthError("The provider's keys could not be read. Please try again.", code="oauth_reply")
     found = (_read_key(entry) for entry in keys if isinstance(entry, dict))
     return tuple(key for key in found if key is not None)
 
 
 def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> PublicKey:
-    """The one key that ``kid`` and ``alg`` name; ``kid`` is compared and never interpreted.
+    """The key that ``kid`` and ``alg`` select; ``kid`` is compared and never interpreted.
 
-    Without ``kid`` only a set with a single fitting key will do. Raises IDTokenKeyUnknown or
-    IDTokenKeyWeak.
+    Without ``kid`` exactly one key must match. Raises IDTokenInvalid:
+    ``oauth_key_unknown`` or ``oauth_key_weak``.
     """
     kty, crv = ALGORITHMS[alg]
-    fitting = [
+    matching = [
         key
         for key in keys
         if key.kty == kty and (crv is None or key.crv == crv) and key.alg in (None, alg)
         and (kid is None or key.kid == kid)
     ]  # fmt: skip
-    if len(fitting) != 1:
-        raise IDTokenKeyUnknown("The provider signed this login with a key it does not publish.")
-    key = fitting[0].key
+    if len(matching) != 1:
+        raise IDTokenInvalid(
+            "The provider signed this login with a key it does not publish.", code="oauth_key_unknown"
+        )
+    key = matching[0].key
     if key is None:
-        raise IDTokenKeyWeak("The provider signed this login with a key that is too short to be safe.")
+        raise IDTokenInvalid(
+            "The provider signed this login with a key that is too short to be safe.", code="oauth_key_weak"
+        )
     return key
 
 
@@ -92,7 +96,7 @@ def _read_key(entry: Mapping[str, JSON]) -> SigningKey | None:
     if len(members) != len(names):
         return None
     try:
-        # Looked at before the import: a library warns of a short key, and then takes it.
+        # Checked before the import: the library only warns of a short key.
         key = None if kty == "RSA" and _is_weak(members) else kind.import_key({"kty": kty, **members})
         if key is not None:
             _ = key.public_key

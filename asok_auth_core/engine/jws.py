@@ -1,8 +1,8 @@
-"""JWS compact serialisation (RFC 7515, section 3.1), for headers this side wrote itself.
+"""JWS compact serialization (RFC 7515, section 3.1), only for headers that we wrote ourselves.
 
-A header that comes in is never parsed: its segment is looked up, byte for byte, in a table of the
-segments that belong to our keys. An ``alg``, ``jwk``, ``jku``, ``x5u``, ``crit`` or ``b64`` that we
-did not write ends there, before any cryptography.
+An incoming header is never parsed: its segment is looked up, byte for byte, in a table of the
+segments of our keys. So a foreign ``alg``, ``jwk``, ``jku``, ``x5u``, ``crit`` or ``b64`` is
+rejected before any cryptography.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
-from ..errors import TokenMalformed, TokenSignatureInvalid
+from ..errors import TokenError
 from .encoding import b64url_decode, b64url_encode
 from .signer import Signer
 
@@ -20,8 +20,8 @@ from .signer import Signer
 def header_segment(algorithm: str, kid: str, typ: str) -> bytes:
     """The first segment of a token.
 
-    ``typ`` comes first, so that all tokens of a kind begin with the same characters, by which a
-    secret scanner knows them.
+    ``typ`` comes first, so that all tokens of a kind start with the same characters, which a secret
+    scanner can recognize.
     """
     return b64url_encode(msgspec.json.encode({"typ": typ, "alg": algorithm, "kid": kid}))
 
@@ -35,21 +35,21 @@ def sign_compact(header: bytes, payload: bytes, signer: Signer) -> str:
 def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) -> bytes:
     """The payload of ``token``, if its header is in ``table`` and its signature is that key's.
 
-    The bytes returned are the bytes that were verified. Raises TokenMalformed, or
-    TokenSignatureInvalid.
+    The bytes returned are the bytes that were verified. Raises TokenError:
+    ``token_malformed`` or ``token_signature``.
     """
     if type(token) is not str or len(token) > max_bytes:
         _malformed(f"A token is text of at most {max_bytes} characters.")
     try:
         message, _dot, signature = token.encode("ascii").rpartition(b".")
     except UnicodeEncodeError:
-        _malformed("The token has characters that no token has.")
+        _malformed("The token contains non-ASCII characters.")
     header, _, payload = message.partition(b".")
     signer = table.get(header)
     if signer is None:
-        _malformed("The token's header is not one that any trusted key writes.")
+        _malformed("The token's header does not belong to a trusted key.")
     if not signer.verify_encoded(message, signature):
-        raise TokenSignatureInvalid("The token's signature does not match.")
+        raise TokenError("The token's signature does not match.", code="token_signature")
     try:
         return b64url_decode(payload)
     except ValueError:
@@ -57,4 +57,4 @@ def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) ->
 
 
 def _malformed(reason: str) -> NoReturn:
-    raise TokenMalformed(reason) from None
+    raise TokenError(reason, code="token_malformed") from None

@@ -16,9 +16,9 @@ KEY_BYTES = 32
 class KeyRing:
     """Keys for every purpose, from ``secrets`` (newest first).
 
-    A key made for one purpose is independent of every other's, so nothing signed, hashed or sealed
-    for one passes for another. What was made with an older secret stays good until that secret is
-    taken out of the ring.
+    Keys of different purposes are independent, so nothing signed, hashed or sealed for one purpose
+    is valid for another. Anything made with an older secret stays valid until that secret is removed
+    from the ring.
     """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
@@ -31,7 +31,7 @@ class KeyRing:
         return f"<KeyRing of {len(self._secrets)} secret(s)>"
 
     def weak_secrets(self) -> tuple[tuple[int, str], ...]:
-        """``(position, why)`` of each secret that is short or not random, for people to be told."""
+        """``(position, reason)`` of each secret that is short or not random, for warnings."""
         found = ((i, weakness(secret)) for i, secret in enumerate(self._secrets))
         return tuple((i, reason) for i, reason in found if reason is not None)
 
@@ -49,8 +49,8 @@ class KeyRing:
     def digests(self, purpose: str, *parts: str) -> tuple[str, ...]:
         """HMAC-SHA256 of ``parts`` under each key, newest first, as 64 hex digits.
 
-        For secrets too short to be stored as a plain hash (codes under 112 bits). Parts are length
-        prefixed, so that no two lists of parts are confused.
+        For secrets too short to be stored as a plain hash (codes under 112 bits). Parts are
+        length-prefixed, so that different lists of parts never give the same message.
         """
         message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in (part.encode() for part in parts))
         return tuple(hmac.digest(key, message, "sha256").hex() for key in self.keys(purpose))
@@ -59,7 +59,7 @@ class KeyRing:
 def weakness(secret: bytes) -> str | None:
     """Why ``secret`` is easy to guess, or None.
 
-    128 random bits written in any alphabet pass; words, placeholders and repetitions do not.
+    128 random bits in any alphabet pass; words, placeholders and repetitions do not.
     """
     if len(secret) < KEY_BYTES:
         return f"has {len(secret)} bytes, fewer than {KEY_BYTES}"
@@ -75,7 +75,7 @@ def weakness(secret: bytes) -> str | None:
 
 
 def handle_digest(handle: str) -> str:
-    """SHA-256 of a random handle of at least 128 bits, as 64 hex digits: what a store may hold."""
+    """SHA-256 of a random handle of at least 128 bits, as 64 hex digits, safe to store."""
     return hashlib.sha256(handle.encode()).hexdigest()
 
 

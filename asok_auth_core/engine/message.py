@@ -1,4 +1,4 @@
-"""Calls to a provider as values: what is to be sent, what came back, and JSON read strictly."""
+"""HTTP calls to a provider as values, their replies, and strict JSON parsing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, cast
 
-from ..oauth_errors import OAuthReplyInvalid, OAuthSubjectInvalid
+from ..errors import OAuthError
 from ..types import JSON
 
 MAX_REPLY_BYTES = 256 * 1024
-"""No honest discovery document, key set, token or profile comes near this."""
+"""Far more than any honest discovery document, key set, token or profile."""
 
 MAX_SUBJECT = 255
 """Characters of a subject (OpenID Connect Core 1.0, section 2)."""
@@ -28,20 +28,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back; ``body`` is at most :data:`MAX_REPLY_BYTES` long."""
+    """The reply to a call; ``body`` is at most :data:`MAX_REPLY_BYTES` long."""
 
     status: int
     body: bytes = field(repr=False)
     date: str = ""
-    """The Date header as it came."""
+    """The Date header, unparsed."""
 
 
 Send = Callable[[Call], Reply]
-"""Does the I/O. Raises an OAuthError if there is no reply to be had."""
+"""Does the I/O. Raises OAuthError if there is no usable reply."""
 
 
 class Claims(Mapping[str, JSON]):
-    """What a provider says of a person, with typed access: nothing here trusts a type."""
+    """What a provider says about a user, with checked access to each type."""
 
     __slots__ = ("_values",)
 
@@ -62,54 +62,58 @@ class Claims(Mapping[str, JSON]):
 
     @classmethod
     def each(cls, value: JSON) -> list[Claims]:
-        """The objects in ``value``, if it is a list; anything else in it is passed over."""
+        """The objects in ``value``, if it is a list; other items are skipped."""
         return [cls(item) for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
     def text(self, name: str) -> str | None:
-        """The claim if it is a string with something in it, else None."""
+        """The claim if it is a string that is not blank, else None."""
         value = self._values.get(name)
         return value if isinstance(value, str) and value.strip() else None
 
     def is_true(self, name: str) -> bool:
-        """True only for the boolean ``true``; ``"true"`` and 1 are not."""
+        """True only for the boolean ``true``, not for ``"true"`` or 1."""
         return self._values.get(name) is True
 
     def subject(self, name: str) -> str:
-        """Who it is: a string, or a whole number as providers without OpenID use.
+        """The user's ID at the provider: a string, or an integer as some OAuth 2.0 providers use.
 
-        Raises OAuthSubjectInvalid if it is missing, empty, longer than 255 or of another type.
+        Raises OAuthError ``oauth_subject`` if it is missing, empty, longer than 255 or of another type.
         """
         value = self._values.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
         if isinstance(value, str) and value.strip() and len(value) <= MAX_SUBJECT:
             return value
-        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+        raise OAuthError(
+            "The provider did not identify you. Please log in another way.", code="oauth_subject"
+        )
 
 
 def read_json(body: bytes) -> JSON:
-    """JSON in UTF-8 without duplicate names or non-finite numbers. Raises OAuthReplyInvalid."""
+    """Parse UTF-8 JSON, without duplicate names or NaN. Raises OAuthError ``oauth_reply``."""
     if len(body) > MAX_REPLY_BYTES:
-        raise OAuthReplyInvalid("The provider's answer is too large.")
+        raise OAuthError("The provider's answer is too large.", code="oauth_reply")
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_reject)
     except (ValueError, RecursionError):
-        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.") from None
+        raise OAuthError(
+            "The provider's answer could not be read. Please try again.", code="oauth_reply"
+        ) from None
     return cast("JSON", value)
 
 
 def read_object(body: bytes) -> dict[str, JSON]:
-    """As :func:`read_json`, and it must be an object."""
+    """Like :func:`read_json`, but it must be an object."""
     value = read_json(body)
     if not isinstance(value, dict):
-        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+        raise OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
     return value
 
 
 def read_reply(reply: Reply) -> JSON:
-    """The JSON of a successful reply. Raises OAuthReplyInvalid for any other status."""
+    """Parse the JSON of a successful reply. Raises OAuthError ``oauth_reply`` for any other status."""
     if reply.status != 200:
-        raise OAuthReplyInvalid("The provider did not answer as expected. Please try again.")
+        raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
     return read_json(reply.body)
 
 
@@ -120,5 +124,5 @@ def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     return found
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject(constant: str) -> NoReturn:
     raise ValueError(constant)

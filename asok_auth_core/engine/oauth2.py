@@ -1,4 +1,4 @@
-"""The messages of OAuth 2.0's authorization code grant with PKCE, built and read without I/O."""
+"""Build and read the messages of OAuth 2.0's authorization code grant with PKCE, without I/O."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote_plus, urlencode
 
-from ..oauth_errors import (
-    OAuthDenied,
-    OAuthRejected,
-    OAuthReplyInvalid,
-    OAuthResponseIssuer,
-    OAuthTokenRejected,
-)
+from ..errors import OAuthDenied, OAuthError
 from ..types import JSON
 from .encoding import b64url_encode
 from .message import Call, Reply, read_object
 
 TokenAuth = Literal["client_secret_post", "client_secret_basic", "none"]
-"""How the app proves itself at the token endpoint (RFC 6749 section 2.3.1; ``none``: PKCE alone)."""
+"""How the app authenticates at the token endpoint (RFC 6749 section 2.3.1; ``none``: PKCE only)."""
 
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 """RFC 7636 section 4.1."""
@@ -34,12 +28,12 @@ OWN_PARAMETERS = frozenset(
         "code_challenge", "code_challenge_method", "request", "request_uri",
     }
 )  # fmt: skip
-"""Parameters of the authorization request that a provider's own parameters may not replace."""
+"""Parameters of the authorization request that a provider's settings cannot replace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The app as the provider knows it."""
+    """This app, as registered with the provider."""
 
     id: str
     secret: str = field(repr=False, default="")
@@ -48,7 +42,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A successful token response. ``raw`` is the whole of it."""
+    """A successful token response. ``raw`` is the complete response."""
 
     access_token: str = field(repr=False)
     id_token: str | None = field(repr=False, default=None)
@@ -56,18 +50,18 @@ class Tokens:
 
 
 def derive(secret: str, what: Literal["verifier", "nonce"]) -> str:
-    """A code verifier or nonce from a flow's random secret: 43 characters, 256 bits.
+    """Derive a code verifier or nonce from a flow's random secret: 43 characters, 256 bits.
 
-    Derived, so that the flow's record in the StateStore holds neither.
+    Derived, so that the flow's record in the StateStore contains neither.
     """
     message = f"asok-auth-core/oauth {what}".encode()
     return b64url_encode(hmac.digest(secret.encode(), message, "sha256")).decode()
 
 
 def code_challenge(verifier: str) -> str:
-    """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for one that is not allowed."""
+    """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for an invalid one."""
     if not VERIFIER.fullmatch(verifier):
-        raise ValueError("A code verifier has 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
+        raise ValueError("A code verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
     return b64url_encode(hashlib.sha256(verifier.encode()).digest()).decode()
 
 
@@ -82,7 +76,7 @@ def authorization_url(
     nonce: str | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> str:
-    """Where to send the browser (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+    """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
 
     ``extra`` cannot replace any of :data:`OWN_PARAMETERS`.
     """
@@ -104,32 +98,38 @@ def authorization_url(
 def read_authorization_response(
     parameters: Mapping[str, str], *, issuer: str | None, announced: bool, provider: str
 ) -> str:
-    """The code in the provider's answer, whose state has been checked already.
+    """The code in the provider's answer; the caller has checked its ``state``.
 
-    ``issuer`` is the one the flow was begun with; ``announced``: the provider said that its answers
-    carry ``iss`` (RFC 9207 section 2.4). ``provider`` is its name for people. Raises
-    OAuthResponseIssuer, OAuthDenied or OAuthRejected.
+    ``issuer`` is the one the flow was started with; ``announced``: the provider declared that its
+    answers contain ``iss`` (RFC 9207 section 2.4). ``provider`` is its label. Raises
+    OAuthDenied, or OAuthError: ``oauth_response_issuer`` or ``oauth_refused``.
     """
     sent = parameters.get("iss")
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
-        raise OAuthResponseIssuer(
-            "This answer does not come from {provider}. Please start again.", provider=provider
+        raise OAuthError(
+            "This answer does not come from {provider}. Please start again.",
+            provider=provider,
+            code="oauth_response_issuer",
         )
     error = parameters.get("error")
     if error == "access_denied":
-        raise OAuthDenied("You chose not to log in with {provider}. Nothing was changed.", provider=provider)
+        raise OAuthDenied("You canceled the login with {provider}. Nothing has changed.", provider=provider)
     if error is not None:
-        raise OAuthRejected(
-            "{provider} could not log you in. Please try again, or choose another way.", provider=provider
+        raise OAuthError(
+            "{provider} could not log you in. Please try again or log in another way.",
+            provider=provider,
+            code="oauth_refused",
         )
     code = parameters.get("code")
     if not code:
-        raise OAuthRejected("{provider} sent no code. Please start again.", provider=provider)
+        raise OAuthError(
+            "{provider} sent no code. Please start again.", provider=provider, code="oauth_refused"
+        )
     return code
 
 
 def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str, verifier: str) -> Call:
-    """The code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
+    """The call that exchanges the code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -148,14 +148,16 @@ def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str
 
 
 def read_token_response(reply: Reply) -> Tokens:
-    """The tokens (RFC 6749 section 5.1).
+    """The tokens in the reply (RFC 6749 section 5.1).
 
-    An ``error`` is one whatever the status: GitHub sends it with 200. Raises OAuthTokenRejected or
-    OAuthReplyInvalid.
+    ``error`` is an error with any status: GitHub sends it with 200. Raises OAuthError:
+    ``oauth_token_refused`` or ``oauth_reply``.
     """
     document = read_object(reply.body)
     if "error" in document or reply.status in (400, 401):
-        raise OAuthTokenRejected("The provider did not accept this login. Please start again.")
+        raise OAuthError(
+            "The provider did not accept this login. Please start again.", code="oauth_token_refused"
+        )
     access, id_token = document.get("access_token"), document.get("id_token")
     kind = document.get("token_type")
     if (
@@ -167,10 +169,10 @@ def read_token_response(reply: Reply) -> Tokens:
         or not (id_token is None or isinstance(id_token, str))
         or not (kind is None or (isinstance(kind, str) and kind.lower() == "bearer"))
     ):
-        raise OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+        raise OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
     return Tokens(access, id_token, document)
 
 
 def bearer(url: str, access_token: str) -> Call:
-    """A GET with the access token in its header (RFC 6750 section 2.1)."""
+    """A GET with the access token in the Authorization header (RFC 6750 section 2.1)."""
     return Call(url, {"Accept": "application/json", "Authorization": f"Bearer {access_token}"})

@@ -1,4 +1,4 @@
-"""OpenID Connect: the discovery document and every check of an ID token, without I/O."""
+"""Read OpenID Connect discovery documents and check ID tokens, without I/O."""
 
 from __future__ import annotations
 
@@ -11,22 +11,7 @@ from typing import TypeGuard
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry, deserialize_compact
 
-from ..oauth_errors import (
-    IDTokenAlgorithm,
-    IDTokenAudience,
-    IDTokenAuthorizedParty,
-    IDTokenCritical,
-    IDTokenExpired,
-    IDTokenInvalid,
-    IDTokenIssuedAt,
-    IDTokenIssuer,
-    IDTokenNonce,
-    IDTokenSignature,
-    OAuthDiscoveryInvalid,
-    OAuthReplyInvalid,
-    OAuthSubjectInvalid,
-    OAuthURLInsecure,
-)
+from ..errors import IDTokenInvalid, OAuthError
 from ..types import JSON
 from .encoding import b64url_decode
 from .jwk import ALGORITHMS, SigningKey, choose
@@ -34,18 +19,18 @@ from .message import MAX_SUBJECT, Claims, Reply, read_object
 from .urls import is_secure
 
 MAX_ID_TOKEN = 32 * 1024
-"""Characters of an ID token; checked before anything in it is parsed."""
+"""Characters of an ID token; checked before it is parsed."""
 
 MAX_HEADER = 4096
 LEEWAY = 60
-"""Seconds that two clocks may be apart."""
+"""Seconds by which the provider's clock may differ from ours."""
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a provider's discovery document says (OpenID Connect Discovery 1.0, section 3)."""
+    """A provider's discovery document (OpenID Connect Discovery 1.0, section 3)."""
 
     issuer: str
     authorization_endpoint: str
@@ -53,27 +38,28 @@ class Metadata:
     jwks_uri: str
     userinfo_endpoint: str | None = None
     iss_announced: bool = False
-    """RFC 9207 section 3: answers to authorization requests carry ``iss``."""
+    """RFC 9207 section 3: answers to authorization requests contain ``iss``."""
     token_auth: tuple[str, ...] = ("client_secret_basic",)
 
 
 def discovery_url(issuer: str) -> str:
-    """Where the discovery document of ``issuer`` lies (Discovery 1.0, section 4.1)."""
+    """The URL of the discovery document of ``issuer`` (Discovery 1.0, section 4.1)."""
     return issuer.removesuffix("/") + "/.well-known/openid-configuration"
 
 
 def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
-    """The provider's metadata, if it is that of exactly ``issuer`` (section 4.3).
+    """Read the provider's metadata, which must name exactly ``issuer`` (section 4.3).
 
-    Raises OAuthDiscoveryInvalid, OAuthURLInsecure or OAuthReplyInvalid.
+    Raises OAuthError: ``oauth_discovery``, ``oauth_insecure_address`` or ``oauth_reply``.
     """
     if reply.status != 200:
-        raise OAuthReplyInvalid("The provider did not answer as expected. Please try again.")
+        raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
     document = read_object(reply.body)
     if document.get("issuer") != issuer:
-        raise OAuthDiscoveryInvalid(
-            "The provider calls itself by another name than the one this app was given. "
-            "The setting 'issuer' must match its discovery document character for character."
+        raise OAuthError(
+            "The provider's discovery document names another issuer. The provider's setting 'issuer' must "
+            "be the same, character for character.",
+            code="oauth_discovery",
         )
     endpoints: dict[str, str] = {}
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"):
@@ -81,9 +67,9 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
         if value is None and name == "userinfo_endpoint":
             continue
         if not isinstance(value, str):
-            raise OAuthDiscoveryInvalid(f"The provider's discovery document has no {name}.")
+            raise OAuthError(f"The provider's discovery document has no {name}.", code="oauth_discovery")
         if not is_secure(value, debug=debug):
-            raise OAuthURLInsecure(f"The provider's {name} is not an https address.")
+            raise OAuthError(f"The provider's {name} is not an https URL.", code="oauth_insecure_address")
         endpoints[name] = value
     methods = document.get("token_endpoint_auth_methods_supported")
     listed = tuple(item for item in methods if isinstance(item, str)) if isinstance(methods, list) else ()
@@ -99,9 +85,9 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
 
 
 def key_id(id_token: str | None, algorithm: str) -> str | None:
-    """The ``kid`` an ID token names, after the checks of its header; nothing is verified yet.
+    """The ``kid`` of an ID token whose header is acceptable; its signature is not verified yet.
 
-    Raises IDTokenInvalid, IDTokenAlgorithm or IDTokenCritical.
+    Raises IDTokenInvalid: ``oauth_id_token``, ``oauth_algorithm`` or ``oauth_critical``.
     """
     return _kid(_header(id_token, algorithm))
 
@@ -116,10 +102,10 @@ def check_id_token(
     algorithm: str,
     now: float,
 ) -> Claims:
-    """The claims of an ID token that passed every check (OpenID Connect Core 1.0, 3.1.3.7).
+    """The claims of an ID token that passes every check (OpenID Connect Core 1.0, 3.1.3.7).
 
-    ``algorithm`` is the one registered for the client; the token's own header cannot choose.
-    Raises a subclass of IDTokenInvalid, one for each check, or OAuthSubjectInvalid.
+    ``algorithm`` is the one registered for the client; the token's header cannot select another.
+    Raises IDTokenInvalid, with a code for each check, or OAuthError ``oauth_subject``.
     """
     header = _header(id_token, algorithm)
     key = choose(keys, kid=_kid(header), alg=algorithm)
@@ -128,29 +114,35 @@ def check_id_token(
     try:
         verified = deserialize_compact(str(id_token), key, registry=registry)
     except (JoseError, ValueError):
-        raise IDTokenSignature("The provider's signature on this login does not match.") from None
+        raise IDTokenInvalid(
+            "The provider's signature on this login does not match.", code="oauth_signature"
+        ) from None
     try:
         claims = Claims(read_object(verified.payload or b""))
-    except OAuthReplyInvalid:
+    except OAuthError:
         raise _malformed() from None
     _check_parties(claims, issuer, client_id)
     _check_times(claims, now)
     sent = claims.get("nonce")
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), nonce.encode()):
-        raise IDTokenNonce("This answer belongs to another login. Please start again.")
+        raise IDTokenInvalid("This answer belongs to another login. Please start again.", code="oauth_nonce")
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject.strip() or len(subject) > MAX_SUBJECT:
-        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+        raise OAuthError(
+            "The provider did not identify you. Please log in another way.", code="oauth_subject"
+        )
     return claims
 
 
 def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
-    """ID token claims completed by the UserInfo response, which must be about the same subject.
+    """ID token claims completed by the UserInfo response, which must have the same subject.
 
-    Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` are taken from one place.
+    Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` come from one source.
     """
     if not isinstance(userinfo, dict) or userinfo.get("sub") != claims["sub"]:
-        raise OAuthSubjectInvalid("The provider gave two answers to who you are. Please start again.")
+        raise OAuthError(
+            "The provider identified two different users. Please start again.", code="oauth_subject"
+        )
     pair = claims if claims.text("email") else userinfo
     merged = {**userinfo, **claims}
     for name in ("email", "email_verified"):
@@ -161,19 +153,23 @@ def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
 def _header(id_token: str | None, algorithm: str) -> dict[str, JSON]:
     if not id_token or len(id_token) > MAX_ID_TOKEN:
         raise _malformed()
-    # A token without signature is looked at too, so that "alg": "none" is refused for what it is.
+    # Read before the token's form is checked, so that an unsigned token is reported as "alg": "none".
     segment = id_token.partition(".")[0]
     if not segment or len(segment) > MAX_HEADER:
         raise _malformed()
     try:
         raw = b64url_decode(segment.encode())
         header = read_object(raw)
-    except (ValueError, OAuthReplyInvalid):
+    except (ValueError, OAuthError):
         raise _malformed() from None
     if header.get("alg") != algorithm or algorithm not in ALGORITHMS:
-        raise IDTokenAlgorithm("The provider signed this login in a way that is not accepted here.")
+        raise IDTokenInvalid(
+            "The provider signed this login with an algorithm that is not accepted.", code="oauth_algorithm"
+        )
     if "crit" in header or "b64" in header:
-        raise IDTokenCritical("The provider's answer makes a demand that is not understood.")
+        raise IDTokenInvalid(
+            "The provider's answer requires something that is not supported.", code="oauth_critical"
+        )
     if not _COMPACT.fullmatch(id_token):
         raise _malformed()
     return header
@@ -188,21 +184,30 @@ def _kid(header: dict[str, JSON]) -> str | None:
 
 def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
     if claims.get("iss") != issuer:
-        raise IDTokenIssuer("This answer was issued by somebody else. Please start again.")
+        raise IDTokenInvalid(
+            "This answer comes from another issuer. Please start again.", code="oauth_issuer"
+        )
     audience, azp = claims.get("aud"), claims.get("azp")
     audiences = audience if isinstance(audience, list) else [audience]
     if client_id not in audiences or not all(isinstance(item, str) for item in audiences):
-        raise IDTokenAudience("This answer was meant for another app. Please start again.")
+        raise IDTokenInvalid(
+            "This answer was issued to another app. Please start again.", code="oauth_audience"
+        )
     if azp != client_id and ("azp" in claims or len(audiences) > 1):
-        raise IDTokenAuthorizedParty("This answer was meant for another app. Please start again.")
+        raise IDTokenInvalid(
+            "This answer was issued to another app. Please start again.", code="oauth_authorized_party"
+        )
 
 
 def _check_times(claims: Claims, now: float) -> None:
-    expires, issued, begins = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
+    expires, issued, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     if not _is_number(expires) or expires <= now - LEEWAY:
-        raise IDTokenExpired("The provider's answer is too old. Please start again.")
-    if not _is_number(issued) or not _is_number(begins) or max(issued, begins) > now + LEEWAY:
-        raise IDTokenIssuedAt("The provider's clock and this server's do not agree. Please try again later.")
+        raise IDTokenInvalid("The provider's answer has expired. Please start again.", code="oauth_expired")
+    if not _is_number(issued) or not _is_number(not_before) or max(issued, not_before) > now + LEEWAY:
+        raise IDTokenInvalid(
+            "The provider's clock and this server's clock differ. Please try again later.",
+            code="oauth_issued_at",
+        )
 
 
 def _is_number(value: JSON) -> TypeGuard[int | float]:
@@ -210,4 +215,6 @@ def _is_number(value: JSON) -> TypeGuard[int | float]:
 
 
 def _malformed() -> IDTokenInvalid:
-    return IDTokenInvalid("The provider's answer could not be read. Please start again.")
+    return IDTokenInvalid(
+        "The provider's answer could not be read. Please start again.", code="oauth_id_token"
+    )

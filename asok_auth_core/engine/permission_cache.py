@@ -1,4 +1,4 @@
-"""Compiled sets are shared by what they were made from, so that unchanged roles compile once."""
+"""Share compiled permission sets by what they were made from: unchanged roles compile once."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ MAX_GRANTS = 500_000
 
 
 _Key = tuple[str, str, int]
-"""Source, text, and the number of patterns in a list, or -1 for a text that is yet to be split."""
+"""Source, text, and the number of patterns in a list, or -1 for a comma-separated text."""
 
 
 class PermissionCache:
-    """Keeps the sets used last, at most ``max_sets`` with ``max_grants`` patterns between them.
+    """Keeps the most recently used sets: at most ``max_sets``, with ``max_grants`` patterns in all.
 
-    The key is the text itself: a role that says something else is another entry, so nothing has to
-    be told that a role has changed, and no process can hold on to what another one took away.
+    The key is the text itself, so a changed role is another entry: entries need no invalidation, and no
+    process keeps using a role that another one has changed.
     """
 
     def __init__(self, max_sets: int = MAX_SETS, max_grants: int = MAX_GRANTS) -> None:
         self._max_sets = max_sets
         self._max_grants = max_grants
         self._held = 0
-        self._sets: OrderedDict[_Key, tuple[PermissionSet, int]] = OrderedDict()
+        self._sets: OrderedDict[_Key, tuple[CompiledGrants, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -35,11 +35,11 @@ class PermissionCache:
 
     @property
     def grants(self) -> int:
-        """How many patterns the sets in here hold."""
+        """The number of patterns in all sets."""
         return self._held
 
     def text(self, text: str, source: str = "") -> PermissionSet:
-        """As :func:`~asok_auth_core.engine.permissions.compile_text`."""
+        """Like :func:`~asok_auth_core.engine.permissions.compile_text`."""
         key = source, text, -1
         found = self._find(key)
         if found is None:
@@ -48,9 +48,9 @@ class PermissionCache:
         return found
 
     def patterns(self, patterns: Sequence[str], source: str = "") -> PermissionSet:
-        """As :func:`~asok_auth_core.engine.permissions.compile_grants`, for plain strings.
+        """Like :func:`~asok_auth_core.engine.permissions.compile_grants`, for plain strings.
 
-        Whatever else is among them is refused without being kept.
+        A list with anything else in it is compiled but not kept.
         """
         if isinstance(patterns, str | bytes):
             return compile_grants(patterns, source)
@@ -58,17 +58,17 @@ class PermissionCache:
             joined = "\n".join(patterns)
         except TypeError:
             return compile_grants(patterns, source)
-        # A list with a line break inside a pattern is never kept, so one that reads the same as a
-        # kept one and has as many patterns has none either: it is the same list.
-        found = self._find((source, joined, len(patterns)))
-        if found is not None:
-            return found
-        made = compile_grants(patterns, source)
-        if joined.count("\n") == max(len(patterns) - 1, 0):
-            self._keep((source, joined, len(patterns)), made)
-        return made
+        # A list with a line break in a pattern is never kept. So a list that has the same text as a
+        # kept one, and has as many patterns, is the same list.
+        key = source, joined, len(patterns)
+        found = self._find(key)
+        if found is None:
+            found = compile_grants(patterns, source)
+            if joined.count("\n") == max(len(patterns) - 1, 0):
+                self._keep(key, found)
+        return found
 
-    def _find(self, key: _Key) -> PermissionSet | None:
+    def _find(self, key: _Key) -> CompiledGrants | None:
         with self._lock:
             found = self._sets.get(key)
             if found is None:
@@ -76,8 +76,8 @@ class PermissionCache:
             self._sets.move_to_end(key)
             return found[0]
 
-    def _keep(self, key: _Key, made: PermissionSet) -> None:
-        size = max(made.size if isinstance(made, CompiledGrants) else 0, 1) + len(made.malformed)
+    def _keep(self, key: _Key, made: CompiledGrants) -> None:
+        size = max(made.size, 1) + len(made.malformed)
         with self._lock:
             if key in self._sets or size > self._max_grants:
                 return

@@ -1,11 +1,11 @@
-"""Permission sets: immutable, and a check costs the depth of the permission, not the number of grants.
+"""Immutable permission sets; the cost of a check does not grow with the number of grants.
 
 The language is Asok's: ``*`` grants everything, ``p`` grants ``p``, ``a.*`` grants everything that
-starts with ``a.``; nothing else is a wildcard. A pattern may be asked for as well: ``a.*`` is
+starts with ``a.``; nothing else is a wildcard. A pattern can be checked too: ``a.*`` is
 allowed if one grant covers all of it.
 
-Of the patterns that match ``a.b.c`` there are only as many as it has parts: ``a.b.c``, ``a.b.*``,
-``a.*`` and ``*``. So a check looks those up instead of trying every grant.
+Only a few patterns match ``a.b.c``: ``a.b.c``, ``a.b.*``, ``a.*`` and ``*``. So a check looks those
+up instead of trying every grant.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
 
 from ..types import Grant
 
@@ -22,18 +21,19 @@ MAX_LENGTH = 255
 """Characters in the longest well-formed pattern."""
 
 MAX_VERDICTS = 256
-"""How many answers one set remembers."""
+"""How many verdicts one set remembers."""
 
-_WELL_FORMED = re.compile(r"\*|[!-)+\-/-~]+(?:\.[!-)+\-/-~]+)*(?:\.\*)?")
-_ALPHABET = bytes(range(0x21, 0x7F))
-_COMMA_TO_DOT = bytes.maketrans(b",", b".")
+_PART = r"[!-)+\-/-~]+"
+_WELL_FORMED = re.compile(rf"(?:{_PART}\.)*(?:{_PART}|\*)")
+POLICY_PATTERN = rf"\A(?:\*|(?:{_PART}\.)+(?:{_PART}|\*))\Z"
+"""Well-formed patterns that are ``*`` or have at least two parts, as settings take them."""
 
 
 def is_well_formed(pattern: object) -> bool:
     """True for ``*`` and for parts joined by single dots, the last of which may be ``*``.
 
     A part is one or more visible ASCII characters other than ``*``, ``,`` and ``.``; the whole has
-    at most 255 characters. Other alphabets are left out because their look-alikes deceive readers.
+    at most 255 characters. Other alphabets are excluded because their look-alikes deceive readers.
     """
     return (
         isinstance(pattern, str)
@@ -43,7 +43,7 @@ def is_well_formed(pattern: object) -> bool:
 
 
 def candidates(permission: str) -> list[str]:
-    """The patterns that match a well-formed ``permission``, the closest first."""
+    """The patterns that match a well-formed ``permission``, the most specific first."""
     found = [permission]
     end = permission.rfind(".")
     if permission.endswith(".*"):
@@ -57,7 +57,7 @@ def candidates(permission: str) -> list[str]:
 
 
 class PermissionSet(ABC):
-    """What somebody may do. Iterating gives the well-formed grants; never changes once made."""
+    """What a user may do, immutable. Iterating yields the well-formed grants."""
 
     __slots__ = ("__weakref__", "_sorted", "_verdicts")
 
@@ -65,12 +65,12 @@ class PermissionSet(ABC):
     """Grants that are not well formed; they grant nothing."""
 
     def __init__(self) -> None:
-        # A plain dict and not one with __missing__: the interpreter has a shorter way through it.
+        # A plain dict: one with __missing__ would be slower.
         self._verdicts: dict[str, bool] = {}
         self._sorted: tuple[str, ...] | None = None
 
     def allows(self, permission: str) -> bool:
-        """True if a grant matches. Whatever is not a well-formed permission is denied."""
+        """True if a grant matches. Anything but a well-formed permission is denied."""
         try:
             return self._verdicts[permission]
         except KeyError:
@@ -79,7 +79,7 @@ class PermissionSet(ABC):
             return False
 
     def grant_for(self, permission: str) -> Grant | None:
-        """The grant that allows ``permission``, the closest first; None if it is denied."""
+        """The most specific grant that allows ``permission``; None if it is denied."""
         if not is_well_formed(permission):
             return None
         return self._find(candidates(str.__str__(permission)))
@@ -87,11 +87,11 @@ class PermissionSet(ABC):
     def covers_any(self, pattern: str) -> bool:
         """True if a permission exists that both ``pattern`` and this set match.
 
-        Raises ValueError if ``pattern`` is not well formed, because the caller would otherwise take
-        a misspelt policy for one that concerns nobody.
+        Raises ValueError if ``pattern`` is not well formed: otherwise a misspelled policy would
+        silently match nobody.
         """
         if not is_well_formed(pattern):
-            raise ValueError(f"{pattern!r} is not a permission pattern.")
+            raise ValueError(f'{pattern!r} is not a permission pattern such as "posts.edit" or "posts.*".')
         if self.allows(pattern):
             return True
         if not pattern.endswith("*"):
@@ -103,10 +103,10 @@ class PermissionSet(ABC):
         return at < len(self._sorted) and self._sorted[at].startswith(prefix)
 
     def _answer(self, permission: object) -> bool:
-        """Decide, and remember answers to well-formed questions, at most :data:`MAX_VERDICTS`."""
+        """Decide, and remember up to :data:`MAX_VERDICTS` verdicts on well-formed permissions."""
         if not isinstance(permission, str) or not is_well_formed(permission):
             return False
-        plain = str.__str__(permission)  # a member of a str enumeration hashes by its name
+        plain = str.__str__(permission)  # a str enumeration hashes by its name
         verdict = self._decide(plain)
         if len(self._verdicts) >= MAX_VERDICTS:
             self._verdicts.clear()
@@ -122,23 +122,23 @@ class PermissionSet(ABC):
 
     @abstractmethod
     def _find(self, patterns: Sequence[str]) -> Grant | None:
-        """The grant for the first of ``patterns`` that is held; they are a permission's candidates."""
+        """The grant for the first of ``patterns`` in this set; they are a permission's candidates."""
 
 
 class CompiledGrants(PermissionSet):
-    """Grants as they were given. Made by :func:`compile_grants`."""
+    """A set of grants. Made by :func:`compile_grants`."""
 
     __slots__ = ("_sources", "malformed")
 
     def __init__(self, sources: dict[str, str], malformed: Sequence[Grant] = ()) -> None:
-        """``sources`` maps well-formed patterns to where they come from; it must not change later."""
+        """``sources`` maps well-formed patterns to their sources; it must not change later."""
         super().__init__()
         self._sources = sources
         self.malformed = tuple(malformed)
 
     @property
     def size(self) -> int:
-        """How many patterns it holds. No ``len()``: an empty set must not count as a missing one."""
+        """The number of patterns. No ``len()``: an empty set must not be falsy."""
         return len(self._sources)
 
     def __iter__(self) -> Iterator[Grant]:
@@ -189,7 +189,7 @@ class Union(PermissionSet):
 
 
 class Intersection(PermissionSet):
-    """Allows only what both sides allow, such as an API token's scopes and its owner's grants."""
+    """Allows only what both parts allow, such as an API token's scopes and its owner's grants."""
 
     __slots__ = ("limit", "malformed", "whole")
 
@@ -200,7 +200,7 @@ class Intersection(PermissionSet):
         self.malformed = (*whole.malformed, *limit.malformed)
 
     def __iter__(self) -> Iterator[Grant]:
-        # Two patterns overlap only if one covers the other, so the narrower ones are the overlap.
+        # Two patterns overlap only if one covers the other, so the overlap is the narrower one.
         yield from (grant for grant in self.whole if self.limit.allows(grant.pattern))
         yield from (grant for grant in self.limit if self.whole.allows(grant.pattern))
 
@@ -215,35 +215,30 @@ NOTHING: PermissionSet = CompiledGrants({})
 """Allows nothing."""
 
 
-def compile_grants(grants: Iterable[str | Grant], source: str = "") -> PermissionSet:
-    """The set of ``grants``. A plain string comes from ``source``, a Grant says so itself.
+def compile_grants(grants: Iterable[str | Grant], source: str = "") -> CompiledGrants:
+    """Compile ``grants`` into a set. A plain string comes from ``source``; a Grant names its own.
 
-    What is neither, or not well formed, grants nothing and is in ``malformed``. Raises TypeError for
-    one bare string: its characters would be read as patterns, and one of them may be ``*``.
+    Malformed grants grant nothing and are listed in ``malformed``. Raises TypeError for one bare
+    string: its characters would be read as patterns, and one of them may be ``*``.
     """
     if isinstance(grants, str | bytes):
         raise TypeError(f"Grants must be a list of patterns, got the {type(grants).__name__} {grants!r}.")
-    given = list(grants)
-    kinds = set(map(type, given))
-    if not kinds <= {str, Grant}:
-        return _compile_each(given, source)
-    patterns: list[str]
-    if Grant in kinds:
-        patterns = [item.pattern if isinstance(item, Grant) else item for item in given]
-        if set(map(type, patterns)) != {str}:
-            return _compile_each(given, source)
-        sources = [item.source if isinstance(item, Grant) else source for item in given]
-        compiled = dict(zip(reversed(patterns), reversed(sources), strict=True))  # the first source counts
-    else:
-        patterns = cast("list[str]", given)
-        compiled = dict.fromkeys(patterns, source)
-    if not _all_well_formed(patterns):
-        return _compile_each(given, source)
-    return CompiledGrants(compiled)
+    sources: dict[str, str] = {}
+    malformed = []
+    for given in grants:
+        if isinstance(given, Grant):
+            pattern, origin = given.pattern, given.source
+        else:
+            pattern, origin = given, source
+        if is_well_formed(pattern):
+            sources.setdefault(str.__str__(pattern), origin)  # a str enumeration's value, not its name
+        else:
+            malformed.append(Grant(pattern if isinstance(pattern, str) else repr(pattern), origin))
+    return CompiledGrants(sources, malformed)
 
 
-def compile_text(text: str, source: str = "") -> PermissionSet:
-    """The set of a comma-separated list, as Asok's Admin keeps it in ``Role.permissions``."""
+def compile_text(text: str, source: str = "") -> CompiledGrants:
+    """Compile a comma-separated list, as Asok's Admin stores it in ``Role.permissions``."""
     return compile_grants([part for piece in text.split(",") if (part := piece.strip())], source)
 
 
@@ -256,31 +251,3 @@ def union(parts: Iterable[PermissionSet]) -> PermissionSet:
 def intersection(whole: PermissionSet, limit: PermissionSet) -> PermissionSet:
     """Allows what both allow."""
     return Intersection(whole, limit)
-
-
-def _compile_each(given: Sequence[str | Grant], source: str) -> PermissionSet:
-    sources: dict[str, str] = {}
-    malformed = []
-    for item in given:
-        grant = item if isinstance(item, Grant) else Grant(item, source)
-        if is_well_formed(grant.pattern):
-            sources.setdefault(str.__str__(grant.pattern), grant.source)
-        else:
-            text = grant.pattern if isinstance(grant.pattern, str) else repr(grant.pattern)
-            malformed.append(Grant(text, grant.source))
-    return CompiledGrants(sources, malformed)
-
-
-def _all_well_formed(patterns: Sequence[str]) -> bool:
-    """The grammar, checked for all patterns at once: several times as fast as one by one."""
-    joined = "," + ",".join(patterns) + ","
-    if not joined.isascii() or max(map(len, patterns), default=0) > MAX_LENGTH:
-        return False
-    raw = joined.encode("ascii")
-    dotted = raw.translate(_COMMA_TO_DOT)
-    return (
-        raw.count(b",") == len(patterns) + 1
-        and not raw.translate(None, _ALPHABET)
-        and b".." not in dotted
-        and (not (stars := raw.count(b"*")) or stars == raw.count(b"*,") == dotted.count(b".*"))
-    )

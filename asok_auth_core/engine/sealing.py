@@ -1,8 +1,8 @@
-"""Sealing: AES-256-GCM for the few secrets that must be read back (NIST SP 800-38D).
+"""Encrypt the few secrets that must be read back with AES-256-GCM (NIST SP 800-38D).
 
 A sealed text is ``1.<key id>.<nonce>.<ciphertext and tag>``, the last two in base64url without
-padding. The associated data (whose secret it is, and of which kind) is not stored: whoever opens it
-says what it must be, so a row copied to another user does not open.
+padding. The associated data (the secret's owner and kind) is not stored: the caller passes it again
+to open the text, so a row copied to another user does not open.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import hashlib
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ..errors import SealBroken, SealKeyRetired
+from ..errors import SealError
 from .encoding import b64url_decode, b64url_encode
 from .keys import KeyRing
 
 NONCE_BYTES = 12
 FORMAT = "1"
 MAX_SEALED = 8_192
-"""Characters; longer texts are refused before anything is decoded."""
+"""Characters; longer texts are rejected before anything is decoded."""
 
 
 class Sealer:
-    """Seals and opens for one ``purpose`` with the keys of ``ring``.
+    """Seals and opens secrets for one ``purpose`` with the keys of ``ring``.
 
-    Opens what any key of the ring sealed; always seals with the newest.
+    Seals with the newest key; opens what any key of the ring sealed.
     """
 
     def __init__(self, ring: KeyRing, purpose: str) -> None:
@@ -34,7 +34,7 @@ class Sealer:
         self._newest = next(iter(self._keys))
 
     def seal(self, secret: bytes, nonce: bytes, *associated: str) -> str:
-        """``secret`` sealed and bound to ``associated``.
+        """Encrypt ``secret`` and bind it to ``associated``.
 
         ``nonce`` is 12 bytes from a cryptographic source, never used twice (SP 800-38D, section
         8.2.2). Raises ValueError if it has another length.
@@ -46,19 +46,20 @@ class Sealer:
         return ".".join((FORMAT, self._newest, *written))
 
     def open(self, sealed: str, *associated: str) -> bytes:
-        """What was sealed.
+        """The secret in ``sealed``.
 
-        Raises SealKeyRetired if its key is no longer in the ring, SealBroken if it was changed, is
-        bound to something else, or is no sealed text.
+        Raises SealError: ``seal_key_retired`` if its key is no longer in the ring, ``seal_broken`` if
+        it was changed, is bound to something else, or is not a sealed text.
         """
         parts = sealed.split(".") if len(sealed) <= MAX_SEALED else []
         if len(parts) != 4 or parts[0] != FORMAT:
-            raise SealBroken(f"This is no sealed text of {self._purpose!r}.")
+            raise SealError(f"This is not a sealed text of {self._purpose!r}.", code="seal_broken")
         key = self._keys.get(parts[1])
         if key is None:
-            raise SealKeyRetired(
-                f"A secret of {self._purpose!r} was sealed under key {parts[1][:12]!r}, which was taken "
-                "out of the key ring. Put the old SECRET_KEY back into SECRET_KEY_FALLBACKS."
+            raise SealError(
+                f"A secret of {self._purpose!r} was sealed with key {parts[1][:12]!r}, which is no longer "
+                "in the key ring. Add the old SECRET_KEY to SECRET_KEY_FALLBACKS.",
+                code="seal_key_retired",
             )
         try:
             nonce, ciphertext = (b64url_decode(part.encode()) for part in parts[2:])
@@ -66,12 +67,13 @@ class Sealer:
                 raise ValueError("wrong nonce length")
             return key.decrypt(nonce, ciphertext, self._bound(associated))
         except (InvalidTag, ValueError):
-            raise SealBroken(
-                f"A secret of {self._purpose!r} does not open: it was changed, or belongs to someone else."
+            raise SealError(
+                f"A secret of {self._purpose!r} does not open: it was changed, or belongs to another user.",
+                code="seal_broken",
             ) from None
 
     def is_current(self, sealed: str) -> bool:
-        """True if it was sealed with the newest key; if not, seal it again when it was opened."""
+        """True if it was sealed with the newest key; if not, seal it again after opening it."""
         return sealed.split(".", 2)[:2] == [FORMAT, self._newest]
 
     def _bound(self, associated: tuple[str, ...]) -> bytes:

@@ -1,4 +1,4 @@
-"""What signs tokens; see :mod:`asok_auth_core.contracts`, where plugins find it."""
+"""The interface of token signers; plugins import it from :mod:`asok_auth_core.contracts`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .encoding import b64url_decode
 
 
 class Signer(ABC):
-    """Signs and verifies with one key. Made by a factory from 32 bytes of key material.
+    """Signs and verifies with one key. A factory makes it from 32 bytes of key material.
 
     ``algorithm`` is the JWS ``alg`` value (RFC 7518 section 3.1, RFC 8037 section 3.1).
     """
@@ -25,7 +25,7 @@ class Signer(ABC):
         """True only if ``signature`` is the whole, exact signature of ``message``; constant time."""
 
     def verify_encoded(self, message: bytes, signature: bytes) -> bool:
-        """As :meth:`verify`, for a signature in base64url; any spelling but the one is refused."""
+        """Like :meth:`verify`, for a signature in base64url; only its canonical form is accepted."""
         try:
             decoded = b64url_decode(signature)
         except ValueError:

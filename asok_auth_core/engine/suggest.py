@@ -1,4 +1,4 @@
-"""The hint that names what a misspelled setting, hook or provider was probably meant to be."""
+"""Suggest the correct name for a misspelled setting, hook or provider."""
 
 from __future__ import annotations
 

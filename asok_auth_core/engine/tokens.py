@@ -9,8 +9,8 @@ from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
-from ..errors import ConfigurationError, TokenExpired, TokenMalformed
-from ..types import Clock
+from ..errors import ConfigurationError, TokenError, TokenExpired
+from ..types import Clock, RedactedStruct
 from .encoding import b64url_encode
 from .jws import header_segment, sign_compact, verify_compact
 from .keys import KeyRing
@@ -19,11 +19,11 @@ from .signers import SIGNERS, SignerFactory
 
 MAX_TOKEN_BYTES = 4096
 CLOCK_SKEW = 60
-"""Seconds by which another machine's clock may be ahead of ours when it issues a token."""
+"""Seconds by which the clock of another machine that issues tokens may be ahead of ours."""
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What every token says. Subclasses add fields; a claim that no field takes is refused.
+class TokenClaims(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The claims of every token. Subclasses add fields; unknown claims are rejected.
 
     Times are whole seconds since the epoch. ``exp`` None: the token does not expire.
     """
@@ -32,18 +32,18 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     exp: int | None = None
 
 
-C = TypeVar("C", bound=Claims)
+C = TypeVar("C", bound=TokenClaims)
 
 
 class TokenCodec(Generic[C]):
-    """Writes and reads the tokens of one purpose.
+    """Signs and verifies the tokens of one purpose.
 
-    Each secret of the ring gives one key per purpose and algorithm, so a token passes only where
-    purpose, algorithm and key are those it was made with. New tokens are signed with ``algorithm``
-    and the newest key; those of older keys, and of the algorithms named in ``accept``, verify too.
-    ``signers`` gives the factories by algorithm name.
+    Each secret of the ring yields one key per purpose and algorithm, so a token is valid only for
+    the purpose, algorithm and key it was signed with. New tokens are signed with ``algorithm`` and
+    the newest key; older keys and the algorithms in ``accept`` verify too. ``signers`` maps
+    algorithm names to factories.
 
-    Raises ConfigurationError if a signer is missing or is of another algorithm than its name says.
+    Raises ConfigurationError if a signer is missing or has another algorithm than its name.
     """
 
     def __init__(
@@ -83,56 +83,56 @@ class TokenCodec(Generic[C]):
         """The token. Raises ValueError if it would be longer than ``max_bytes``."""
         token = sign_compact(self._header, self._encode(claims), self._signer)
         if len(token) > self._max_bytes:
-            raise ValueError(f"The token would have {len(token)} bytes; {self._max_bytes} are the most.")
+            raise ValueError(f"The token would have {len(token)} bytes; the maximum is {self._max_bytes}.")
         return token
 
     def verify(self, token: str) -> C:
-        """The claims of a token of this purpose whose signature, form and time are good.
+        """The claims of a token of this purpose with a valid signature, format and time.
 
-        Raises TokenMalformed, TokenSignatureInvalid or TokenExpired.
+        Raises TokenExpired, or TokenError: ``token_malformed`` or ``token_signature``.
         """
         payload = verify_compact(token, self._table, self._max_bytes)
         try:
             claims = self._decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            _malformed("The token's claims are not those of its purpose.")
-        # What we encode ourselves comes out the same; only another writer's JSON is searched for
-        # members that are there twice (RFC 7519, section 4).
+            _malformed("The token has other claims than tokens of its purpose.")
+        # Our own JSON encodes to the same bytes; only other JSON is searched for duplicate names
+        # (RFC 7519, section 4).
         if self._encode(claims) != payload:
             _reject_duplicates(payload)
         now = self._clock()
         if claims.exp is not None and now >= claims.exp:
             raise TokenExpired("The token has expired.")
         if claims.iat > now + CLOCK_SKEW:
-            _malformed("The token says it was issued in the future.")
+            _malformed("The token was issued in the future.")
         return claims
 
     # -- keys ------------------------------------------------------------------------------------
 
     def trusts(self, header: str) -> bool:
-        """True if a token that begins with this header segment may still verify."""
+        """True if tokens with this header segment may still verify."""
         return header in self._trusted
 
     def retire(self, kid: str) -> None:
-        """Trust the key ``kid`` no longer, from the next token on.
+        """Stop trusting the key ``kid``, from the next token on.
 
-        Raises ValueError if it is unknown, or the one that signs.
+        Raises ValueError if it is unknown, or is the signing key.
         """
         header = self._kids.get(kid)
         if header is None or header == self._header:
-            raise ValueError("Only a known key that does not sign can be retired.")
+            raise ValueError("Only a known key other than the signing key can be retired.")
         del self._kids[kid], self._table[header]
         self._trusted.discard(header.decode())
 
     @property
     def kids(self) -> tuple[str, ...]:
-        """The ids of the keys that are trusted; the one that signs comes first."""
+        """The ids of the trusted keys; the signing key is first."""
         return tuple(self._kids)
 
     def public_jwks(self) -> list[dict[str, str]]:
         """The public keys (RFC 7517, section 5) of all trusted keys that have one.
 
-        None while tokens are signed with a symmetric key: nobody else can verify those.
+        Empty if tokens are signed with a symmetric key: only this app can verify them.
         """
         found: list[dict[str, str]] = []
         if self._signer.public_jwk() is None:
@@ -148,7 +148,7 @@ def _make(signers: Mapping[str, SignerFactory], name: str, material: bytes) -> S
     factory = signers.get(name)
     if factory is None:
         known = ", ".join(sorted(signers))
-        raise ConfigurationError(f"There is no token signer {name!r}. Known: {known}.")
+        raise ConfigurationError(f"There is no token signer {name!r}; there is: {known}.")
     signer = factory(material)
     if signer.algorithm != name:
         raise ConfigurationError(f"The token signer {name!r} signs with {signer.algorithm!r}.")
@@ -156,7 +156,7 @@ def _make(signers: Mapping[str, SignerFactory], name: str, material: bytes) -> S
 
 
 def _kid(material: bytes) -> str:
-    """A key's public name: says nothing about the key, the same in every process."""
+    """The public id of a key: the same in every process, and reveals nothing about the key."""
     return b64url_encode(hmac.digest(material, b"asok-auth-core/1/kid", "sha256")[:9]).decode()
 
 
@@ -171,4 +171,4 @@ def _reject_duplicates(payload: bytes) -> None:
 
 
 def _malformed(reason: str) -> NoReturn:
-    raise TokenMalformed(reason) from None
+    raise TokenError(reason, code="token_malformed") from None

@@ -1,4 +1,4 @@
-"""Which addresses a browser may be sent to, and which ones we call ourselves."""
+"""Checks of URLs: where a browser may be sent, and what the server may call."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ASCII without space, controls and bac
 
 
 def safe_next(text: str | None) -> str | None:
-    """``text`` if it is a path of this app that no browser reads as another host, else None.
+    """``text`` if it is a path of this app that no browser takes for another host, else None.
 
-    It must start with one slash and be printable ASCII without backslash, as sent and after every
-    round of percent-decoding (SECURITY row 16, RFC 9700 section 4.11).
+    It must start with one slash and be printable ASCII without backslash, as sent and after each
+    percent-decoding (RFC 9700, section 4.11).
     """
     if not text or len(text) > MAX_URL or not _PRINTABLE.fullmatch(text):
         return None
@@ -32,9 +32,9 @@ def safe_next(text: str | None) -> str | None:
 
 
 def is_secure(url: str, *, debug: bool) -> bool:
-    """True for an https address with a host and nothing odd; plain http only to loopback in DEBUG.
+    """True for a plain https URL with a host; http only to loopback in DEBUG.
 
-    Odd is: user name, fragment, white space, control characters, backslash, a bad port.
+    A user name, fragment, white space, control character, backslash or invalid port is not accepted.
     """
     if not url or len(url) > MAX_URL or not _PRINTABLE.fullmatch(url):
         return False
@@ -49,12 +49,12 @@ def is_secure(url: str, *, debug: bool) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """True for ``localhost`` and loopback IP addresses, as the host of a URL or setting is written."""
+    """True for ``localhost`` and loopback IPs, in brackets or not: the host of a URL or setting."""
     return host.lower() == "localhost" or is_loopback_ip(host.removeprefix("[").removesuffix("]"))
 
 
 def is_loopback_ip(text: str) -> bool:
-    """True for an IP address of this machine only: 127.0.0.0/8, ``::1``, and IPv4 mapped into IPv6."""
+    """True for 127.0.0.0/8, also mapped into IPv6, and ``::1``; false for everything else."""
     try:
         ip = ipaddress.ip_address(text)
     except ValueError:
@@ -71,7 +71,7 @@ def is_listed(url: str, endpoints: Collection[str]) -> bool:
 
 
 def origin(url: str) -> str:
-    """``https://host:port`` of an address that :func:`is_secure`."""
+    """``https://host:port`` of a URL that :func:`is_secure` accepts."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 

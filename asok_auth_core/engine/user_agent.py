@@ -1,4 +1,4 @@
-"""A browser's name for people, as far as its User-Agent header says it (RFC 9110, section 10.1.5)."""
+"""A readable browser name from the User-Agent header (RFC 9110, section 10.1.5)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SYSTEMS = (
 
 
 def browser(user_agent: str) -> str:
-    """``Firefox · Linux``; empty if the header says nothing known. Only names from here are given."""
-    name = next((shown for mark, shown in _BROWSERS if mark in user_agent), "")
-    system = next((shown for mark, shown in _SYSTEMS if mark in user_agent), "")
+    """``Firefox · Linux``; empty for an unknown header. Only names listed here are returned."""
+    name = next((label for mark, label in _BROWSERS if mark in user_agent), "")
+    system = next((label for mark, label in _SYSTEMS if mark in user_agent), "")
     return " · ".join(part for part in (name, system) if part)

@@ -1,1 +1,1 @@
-"""Logging in, step by step: engine, hooks and stores put together. No framework, no HTML."""
+"""Authentication flows, without framework or HTML: they combine engine, hooks and stores."""

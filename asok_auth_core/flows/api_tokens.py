@@ -1,32 +1,36 @@
-"""API tokens: made for a user, scoped, listed, revoked, and verified on every request."""
+"""API tokens of users: create, verify, list and revoke them, with scopes."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.permissions import is_well_formed
-from ..engine.tokens import Claims, TokenCodec
-from ..errors import ConfigurationError, StoreUnavailable, TokenExpired, TokenMalformed, TokenRevoked
+from ..engine.tokens import TokenClaims, TokenCodec
+from ..errors import ConfigurationError, StoreUnavailable, TokenError, TokenExpired
 from ..types import Credential
-from .revocation import revocation_mark
+
+logger = logging.getLogger("asok_auth")
 
 KIND = "api_token"
 PURPOSE = "asok-api"
 MAX_CACHED = 4096
 RECHECK = 60
-"""Seconds after which a record is read again, whatever the mark says; and the precision of "last used"."""
+"""Seconds for which a record is cached unless a revocation occurs; the precision of "last used"."""
 
 MAX_SCOPES = 64
 MAX_NAME = 100
 
 
-class ApiClaims(Claims, frozen=True, kw_only=True):
+class ApiClaims(TokenClaims, frozen=True, kw_only=True):
     """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2)."""
+
+    shown = ("iat", "exp", "sub", "jti", "scope")
 
     sub: str
     jti: str
@@ -35,9 +39,9 @@ class ApiClaims(Claims, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """What is known of a token; never the token itself. Times are seconds since the epoch.
+    """The record of a token, without the token itself. Times are seconds since the epoch.
 
-    ``scopes`` None: everything its owner may do. ``expires_at`` None: permanent.
+    ``scopes`` None: all permissions of its owner. ``expires_at`` None: permanent.
     """
 
     id: str
@@ -51,7 +55,7 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """A token that is in force."""
+    """A valid token."""
 
     id: str
     user_id: str
@@ -62,8 +66,8 @@ class VerifiedToken:
 class ApiTokens:
     """The API tokens of one app.
 
-    With ``AUTH["TOKEN_REVOCATION"] = "checked"`` a token counts only as long as its record exists;
-    with ``"stateless"`` no store is asked, and a token counts until it expires.
+    With ``AUTH["TOKEN_REVOCATION"] = "checked"`` a token is valid only while its record exists; with
+    ``"stateless"`` no store is read, and a token is valid until it expires.
     """
 
     def __init__(self, auth: Auth) -> None:
@@ -79,12 +83,12 @@ class ApiTokens:
             signers=auth.signers,
             accept=tuple(auth.signers),
         )
-        self._mark = revocation_mark(auth.state, auth.random)
+        self._mark = auth.state.revocation_mark(auth.random)
         self._trusts = self.codec.trusts
-        # token: (what it says, its header, end of its time, when to read its record again, mark)
+        # token: (its content, its header, its expiry, when to read its record again, revocation mark)
         self._cache: dict[str, tuple[VerifiedToken, str, float, float, bytes | None]] = {}
 
-    # -- making ----------------------------------------------------------------------------------
+    # -- creating --------------------------------------------------------------------------------
 
     def create(
         self,
@@ -93,19 +97,21 @@ class ApiTokens:
         scopes: Iterable[str] | None = None,
         name: str | None = None,
     ) -> tuple[str, ApiToken]:
-        """A new token, shown this once, and its record.
+        """Create a token; return it, which cannot be shown again, and its record.
 
-        ``expires_in`` is in seconds; None makes a permanent token. ``scopes`` are permission
-        patterns; None means all of the owner's. Raises ValueError for what cannot be meant.
+        ``expires_in`` is in seconds; None creates a permanent token. ``scopes`` are permission
+        patterns; None means all permissions of the owner. Raises ValueError for invalid arguments.
         """
         owner = self._auth.users.by_id(str(user_id))
         if owner is None:
             raise ValueError("There is no user with this id.")
         if expires_in is not None and (isinstance(expires_in, bool) or int(expires_in) < 1):
-            raise ValueError(f"expires_in is a number of seconds from 1, or None; got {expires_in!r}.")
+            raise ValueError(
+                f"expires_in must be a number of seconds of at least 1, or None; got {expires_in!r}."
+            )
         patterns = None if scopes is None else checked_scopes(scopes)
         if name is not None and not 1 <= len(name) <= MAX_NAME:
-            raise ValueError(f"A token's name has 1 to {MAX_NAME} characters.")
+            raise ValueError(f"A token's name must have 1 to {MAX_NAME} characters.")
         now = int(self._clock())
         claims = ApiClaims(
             iat=now,
@@ -128,16 +134,16 @@ class ApiTokens:
             },
         )
         if claims.exp is None and not self.checked:
-            logger.warning("A permanent API token was made that cannot be revoked; give expires_in.")
-        self._auth.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
+            logger.warning("A permanent API token was created that cannot be revoked; pass expires_in.")
+        self._auth.events.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
         return token, made
 
     # -- verifying -------------------------------------------------------------------------------
 
     def verify(self, token: str) -> VerifiedToken:
-        """What ``token`` proves. Whether its owner may still log in is the caller's to ask.
+        """The content of ``token``, if it is valid. The caller checks whether its owner may log in.
 
-        Raises TokenMalformed, TokenSignatureInvalid, TokenExpired, TokenRevoked, StoreUnavailable.
+        Raises TokenError, TokenExpired among them, or StoreUnavailable.
         """
         known = self._cache.get(token) if type(token) is str else None
         if known is not None:
@@ -156,17 +162,17 @@ class ApiTokens:
     def _verify(self, token: str) -> VerifiedToken:
         claims = self.codec.verify(token)
         now = self._clock()
-        # The mark is read before the record: a revocation in between changes it.
+        # Read before the record: a revocation in between changes the mark.
         mark = self._mark.current() if self.checked else None
         if self.checked:
             record = self._auth.credentials.find(KIND, claims.jti)
             if record is None or record.user_id != claims.sub:
-                raise TokenRevoked("The token has been revoked.")
+                raise TokenError("The token has been revoked.", code="token_revoked")
             self._note_use(record, now)
         scopes = None if claims.scope is None else tuple(claims.scope.split())
         verified = VerifiedToken(claims.jti, claims.sub, scopes, claims.exp)
         if len(self._cache) >= MAX_CACHED:
-            # All at once: keeping an order would cost every request more than this costs one in 4,096.
+            # Clear everything: LRU order would cost every request more than this costs one in 4,096.
             self._cache.clear()
         ends = float("inf") if claims.exp is None else float(claims.exp)
         self._cache[token] = (verified, token.partition(".")[0], ends, now + RECHECK, mark)
@@ -178,13 +184,13 @@ class ApiTokens:
             try:
                 self._auth.credentials.touch(record, minute)
             except StoreUnavailable:
-                # The record was read, so the token is good; only "last used" is late.
-                logger.warning("The last use of an API token could not be written down.", exc_info=True)
+                # The record was read, so the token is valid; only "last used" is not up to date.
+                logger.warning("The last use of an API token could not be stored.", exc_info=True)
 
     # -- revoking and listing --------------------------------------------------------------------
 
     def revoke(self, token: str) -> bool:
-        """Revoke ``token``. False if it was not in force any more."""
+        """Revoke ``token``. False if it was no longer valid."""
         try:
             claims = self.codec.verify(token)
         except TokenExpired:
@@ -200,12 +206,12 @@ class ApiTokens:
         return self._remove([record]) == 1
 
     def revoke_all(self, user_id: int | str) -> int:
-        """Revoke all tokens of a user; how many there were."""
+        """Revoke all tokens of a user; return their number."""
         self._reject_stateless()
         return self._remove(self._auth.credentials.list(str(user_id), KIND))
 
     def list(self, user_id: int | str) -> list[ApiToken]:
-        """A user's tokens that are in force, oldest first. Records of expired ones are removed."""
+        """A user's valid tokens, oldest first. Records of expired ones are removed."""
         now = self._clock()
         found = []
         for record in self._auth.credentials.list(str(user_id), KIND):
@@ -217,36 +223,36 @@ class ApiTokens:
         return found
 
     def _remove(self, records: Iterable[Credential]) -> int:
-        # Before, so that nothing is removed while other workers cannot be told; after, because one
-        # of them may have read a record in between.
+        # Before the removal, so that nothing is removed if other workers cannot be notified. And after it,
+        # because another worker may have read a record in between.
         self._mark.advance()
         removed = 0
         for record in records:
             if self._auth.credentials.remove(record):
                 removed += 1
                 owner = self._auth.users.by_id(record.user_id)
-                self._auth.emit("token.revoked", user=owner, token=record.identifier)
+                self._auth.events.emit("token.revoked", user=owner, token=record.identifier)
         self._mark.advance()
         return removed
 
     def _reject_stateless(self) -> None:
         if not self.checked:
             raise ConfigurationError(
-                'A token cannot be revoked while AUTH["TOKEN_REVOCATION"] is "stateless": it counts until '
-                'it expires or its key is retired. Set it to "checked".'
+                'Tokens cannot be revoked with AUTH["TOKEN_REVOCATION"] = "stateless": they are valid until '
+                'they expire or their key is retired. Set it to "checked".'
             )
 
 
 def checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """``scopes`` without repetitions. Raises ValueError for what is not a permission pattern."""
+    """``scopes`` without duplicates. Raises ValueError for an invalid permission pattern."""
     if isinstance(scopes, str):
-        raise ValueError(f"scopes is a list of patterns, not one text; write [{scopes!r}].")
+        raise ValueError(f"scopes must be a list of patterns, not a string; write [{scopes!r}].")
     patterns = tuple(dict.fromkeys(scopes))
     for pattern in patterns:
         if not is_well_formed(pattern):
             raise ValueError(f'{pattern!r} is not a permission pattern such as "posts.view" or "posts.*".')
     if len(patterns) > MAX_SCOPES:
-        raise ValueError(f"A token has at most {MAX_SCOPES} scopes.")
+        raise ValueError(f"A token can have at most {MAX_SCOPES} scopes.")
     return patterns
 
 
@@ -264,4 +270,4 @@ def _described(record: Credential) -> ApiToken:
             last_used_at=record.last_used_at,
         )
     except (ValueError, KeyError, TypeError):
-        raise TokenMalformed("The record of an API token cannot be read.") from None
+        raise TokenError("The record of an API token cannot be read.", code="token_malformed") from None

@@ -1,4 +1,4 @@
-"""Who has a second factor, and who must have one: ``AUTH["REQUIRE_2FA"]``."""
+"""Which users have a second factor, and which must have one: ``AUTH["REQUIRE_2FA"]``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .permissions import permissions_of
 
 
 def enrolled_factors(auth: Auth, user: User) -> dict[str, SecondFactor]:
-    """The second factors ``user`` has, by name. An error in any of them denies the login."""
+    """The user's second factors, by name. An error in any of them denies the login."""
     return {name: factor for name, factor in auth.second_factors.items() if factor.is_enrolled(user)}
 
 
 def second_factor_required(auth: Auth, user: User) -> bool:
-    """True if ``user`` may not be let in without a second factor.
+    """True if ``user`` must not log in without a second factor.
 
-    With a pattern: if any permission that the pattern matches is granted to the user. A plugin that
-    cannot say what it grants may have granted one, so then it is required too.
+    If the setting is a pattern, it applies to users who have a permission that it matches, or may have
+    one because a plugin failed to answer.
     """
     policy = auth.settings.require_2fa
     if isinstance(policy, bool):

@@ -1,4 +1,4 @@
-"""The number that a user's sessions must carry; raising it voids all that carry an older one."""
+"""A user's session generation: raising it voids all sessions with an older one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from ..errors import CredentialExists, StoreUnavailable
 
 KIND = "sessions"
 GENERATION = "generation"
-"""Where the session's login record keeps it."""
+"""The key of the generation in the session's login record."""
 TRIES = 5
 
 
 def generation(auth: Auth, user_id: str) -> int:
-    """The number that sessions of this user must carry; 0 until others were ended for the first time."""
+    """The generation that the user's sessions must have; 0 until sessions are first ended."""
     row = auth.credentials.find(KIND, user_id)
     return 0 if row is None else row.version
 
 
 def raise_generation(auth: Auth, user_id: str) -> int:
-    """Raise it; returns the new number. Raises StoreUnavailable if others do so all the time."""
+    """Raise it and return the new one. Raises StoreUnavailable if concurrent calls keep winning."""
     for _ in range(TRIES):
         row = auth.credentials.find(KIND, user_id)
         if row is None:
@@ -29,4 +29,4 @@ def raise_generation(auth: Auth, user_id: str) -> int:
         changed = auth.credentials.replace(row, {})
         if changed is not None:
             return changed.version
-    raise StoreUnavailable("The sessions of this account are being ended by others. Please try again.")
+    raise StoreUnavailable("This account's sessions are being ended by other requests. Please try again.")

@@ -1,7 +1,7 @@
-"""Which account an identity belongs to: finding it, creating it, linking and unlinking.
+"""Find or create the account of an identity; link and unlink identities.
 
-An identity is keyed by (issuer, subject). A mail address joins it to an existing account only if
-the provider verified the address and the account's own address was proved as well.
+An identity is keyed by (issuer, subject). It is linked to an existing account by email
+address only if both the provider and the account verified that address.
 """
 
 from __future__ import annotations
@@ -13,24 +13,17 @@ import msgspec
 
 from ..auth import Auth
 from ..engine.email_address import account_key, parse_email
-from ..errors import CredentialExists, EmailInvalid
-from ..oauth_errors import (
-    LastLoginMethod,
-    OAuthEmailUnverified,
-    OAuthIdentityTaken,
-    OAuthLinkRequired,
-    OAuthStateInvalid,
-)
+from ..errors import CredentialExists, EmailInvalid, OAuthError
 from ..types import JSON, Credential, Identity, User
 from .verified_emails import is_email_verified, mark_email_verified
 
 KIND = "identity"
 CREATING = 30
-"""Seconds for which one first login of an identity keeps others of the same identity waiting."""
+"""Seconds for which the first login of an identity locks out concurrent ones of the same identity."""
 
 
 class LinkedIdentity(msgspec.Struct, frozen=True):
-    """An identity of an account, for its account page. ``id`` is the credential's."""
+    """An identity of an account, for its account page. ``id`` is the credential's id."""
 
     id: str
     provider: str
@@ -46,24 +39,27 @@ def identity_key(issuer: str, subject: str) -> str:
 
 
 def account_for(auth: Auth, identity: Identity) -> User:
-    """The account ``identity`` logs in to; created if there is none.
+    """The account that ``identity`` logs in to; created if there is none.
 
-    Raises OAuthEmailUnverified without an address the provider verified, OAuthLinkRequired if an
-    account has that address and never proved it.
+    Raises OAuthError: ``oauth_address_unproved`` without an email address the provider verified,
+    ``oauth_link_required`` if an account has that email address and never verified it.
     """
     user = _owner(auth, identity)
     if user is not None:
         return user
     email = _address(identity)
     if email is None or identity.email_verified is not True:
-        # The same words whether or not an account has this address: nobody learns which do.
-        raise OAuthEmailUnverified(
-            "The provider did not give us an email address that it has verified. Verify it there, or "
-            "log in another way and link the provider on your account page."
+        # The same message whether or not an account has this email address: it must not reveal which do.
+        raise OAuthError(
+            "The provider did not send a verified email address. Verify it there, or log in another way and "
+            "link the provider on your account page.",
+            code="oauth_address_unproved",
         )
     lock = f"oauth-account:{identity_key(identity.issuer, identity.subject)}"
     if not auth.state.add(lock, b"1", CREATING):
-        raise OAuthStateInvalid("This login is being finished in another tab. Please try again.")
+        raise OAuthError(
+            "This login is being completed in another tab. Please try again.", code="oauth_state"
+        )
     try:
         return _join_or_create(auth, identity, email)
     finally:
@@ -71,14 +67,15 @@ def account_for(auth: Auth, identity: Identity) -> User:
 
 
 def link(auth: Auth, user: User, identity: Identity) -> None:
-    """Add ``identity`` to ``user``, who is logged in. Raises OAuthIdentityTaken if it is another's."""
+    """Link ``identity`` to the current ``user``. Raises OAuthError if another account has it."""
     owner = _owner(auth, identity)
     if owner is None:
         _add(auth, user, identity)
     elif str(owner.id) != str(user.id):
-        auth.emit("identity.rejected", user=user, method=identity.provider)
-        raise OAuthIdentityTaken(
-            "This login is linked to another account here. Log in with it, and unlink it there first."
+        auth.events.emit("identity.rejected", user=user, method=identity.provider)
+        raise OAuthError(
+            "This login is linked to another account. Log in to that account and unlink it there first.",
+            code="oauth_identity_taken",
         )
 
 
@@ -104,24 +101,24 @@ def linked(auth: Auth, user: User) -> list[LinkedIdentity]:
 
 
 def unlink(auth: Auth, user: User, credential_id: str) -> None:
-    """Take an identity away from ``user``; one that is gone already is no error.
+    """Unlink an identity from ``user``; it is no error if it is already unlinked.
 
-    Raises LastLoginMethod if nothing else would let them in.
+    Raises OAuthError ``oauth_last_way_in`` if it is their last login method.
     """
     rows = auth.credentials.list(str(user.id), KIND)
     row = next((row for row in rows if row.id == credential_id), None)
     if row is None or not auth.credentials.remove(row):
         return
     if not _has_login_method(auth, user):
-        # Checked after the removal: of two at once, at least one sees that nothing is left.
+        # Checked after the removal: at least one of two concurrent removals sees that nothing is left.
         data: JSON = dict(_data(row))
         auth.credentials.add(row.user_id, KIND, row.identifier, data)
-        raise LastLoginMethod("This is the only way into your account. Add another one first.")
-    auth.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+        raise OAuthError("This is your only login method. Add another one first.", code="oauth_last_way_in")
+    auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
 
 
 def _address(identity: Identity) -> str | None:
-    """The provider's address as accounts are kept here, or None if it is not one."""
+    """The provider's email address, normalized as for accounts; None if it is invalid."""
     try:
         return account_key(parse_email(identity.email)) if identity.email else None
     except EmailInvalid:
@@ -148,9 +145,10 @@ def _join_or_create(auth: Auth, identity: Identity, email: str) -> User:
     else:
         own = auth.users.email_of(user)
         if own is None or not is_email_verified(auth, user, own):
-            raise OAuthLinkRequired(
-                "There is an account with this email address already. Log in to it first, then link "
-                "the provider on your account page. This keeps others from taking it over."
+            raise OAuthError(
+                "An account with this email address already exists. Log in to it first, then link the "
+                "provider on your account page. This protects your account from takeover.",
+                code="oauth_link_required",
             )
     _add(auth, user, identity)
     return user
@@ -166,8 +164,10 @@ def _add(auth: Auth, user: User, identity: Identity) -> None:
     try:
         auth.credentials.add(str(user.id), KIND, identity_key(identity.issuer, identity.subject), data)
     except CredentialExists:
-        raise OAuthIdentityTaken("This login was linked just now. Please try again.") from None
-    auth.emit("identity.linked", user=user, method=identity.provider)
+        raise OAuthError(
+            "This login was just linked. Please try again.", code="oauth_identity_taken"
+        ) from None
+    auth.events.emit("identity.linked", user=user, method=identity.provider)
 
 
 def _has_login_method(auth: Auth, user: User) -> bool:

@@ -1,10 +1,12 @@
-"""The one way in: every method, and an app's own ``request.login(user)``, ends here."""
+"""The login pipeline, for every login method and for an app's own ``request.login(user)``."""
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine.email_address import same_account
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
@@ -14,22 +16,26 @@ from ..errors import (
     SecondFactorRequired,
 )
 from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
-from ..types import JSON, Identity, LoginAttempt, User
+from ..types import JSON, Identity, LoginAttempt, RedactedStruct, User
 from ..web import Session, WebRequest
 from .factor_policy import enrolled_factors, second_factor_required
 from .generation import GENERATION, generation
 from .trusted_devices import is_trusted
 from .verified_emails import mark_email_verified
 
+logger = logging.getLogger("asok_auth")
+
 LOGIN_KEY = "asok_auth.login"
-"""Where the session keeps when and how its user logged in."""
+"""The session key under which the time and method of the login are stored."""
 
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
 
 
-class PendingLogin(msgspec.Struct, frozen=True):
-    """A login whose first factor was right. It has no authority; it lives in the StateStore."""
+class PendingLogin(RedactedStruct, frozen=True):
+    """A login whose first factor was verified. It grants nothing; it is kept in the StateStore."""
+
+    shown = ("user_id", "method", "remember", "at")
 
     user_id: str
     method: str
@@ -48,14 +54,13 @@ def complete_login(
     remember: bool = False,
     next_url: str | None = None,
 ) -> str:
-    """Log ``user`` in after the first factor ``method``, and return where to go next.
+    """Log ``user`` in after the first factor ``method``, and return the URL to go to next.
 
-    Asks ``before_login`` hooks, then for the second factor if the user has one or must have one,
-    then gives the session a new id and tells observers. ``next_url`` must have been checked by the
-    caller.
+    Calls the ``before_login`` hooks, requires the second factor if the user has one or must have one,
+    then gives the session a new id and notifies observers. The caller must have checked ``next_url``.
 
-    Raises LoginRejected, SecondFactorRequired (nobody is logged in yet; its ``location`` is where
-    the second factor is given or set up), StoreUnavailable.
+    Raises LoginRejected, StoreUnavailable, and SecondFactorRequired: the user is not logged in yet, and
+    its ``location`` is the page on which to enter the second factor or set it up.
     """
     location = next_url or auth.settings.login_redirect
     _admit(auth, request, user, method, identity)
@@ -66,7 +71,7 @@ def complete_login(
     trusted = enrolled and is_trusted(auth, request, user)
     if not trusted and (enrolled or second_factor_required(auth, user)):
         _suspend(auth, request, PendingLogin(str(user.id), method, location, remember, auth.clock()))
-        auth.emit(
+        auth.events.emit(
             "login.second_factor_required",
             user=user,
             method=method,
@@ -82,7 +87,7 @@ def complete_login(
 
 
 def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
-    """The login this browser has begun and not finished, and its user.
+    """The login that this browser started and has not finished, and its user.
 
     Raises LoginExpired if there is none.
     """
@@ -98,15 +103,15 @@ def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
 
 
 def log_out(auth: Auth, request: WebRequest) -> str:
-    """End the session; returns where to go next."""
+    """End the session; return the URL to go to next."""
     user = request.user
     request.session.end()
-    auth.emit("logout", user=user, client_ip=request.client_ip)
+    auth.events.emit("logout", user=user, client_ip=request.client_ip)
     return auth.settings.logout_redirect
 
 
 def logged_in_at(request: WebRequest) -> float | None:
-    """When ``request.user`` last gave all factors in this session (seconds since the epoch), or None."""
+    """When ``request.user`` completed the login of this session (seconds since the epoch), or None."""
     record = request.session.get(LOGIN_KEY)
     if request.user is None or not isinstance(record, dict) or record.get("user") != str(request.user.id):
         return None
@@ -115,7 +120,7 @@ def logged_in_at(request: WebRequest) -> float | None:
 
 
 def amend_login(session: Session, name: str, value: JSON) -> None:
-    """Change one entry of what the login pipeline noted in ``session``; without a note there is no change."""
+    """Change one entry of the login record in ``session``, if it has one."""
     record = session.get(LOGIN_KEY)
     if isinstance(record, dict):
         session.set(LOGIN_KEY, {**record, name: value})
@@ -128,11 +133,13 @@ def _admit(auth: Auth, request: WebRequest, user: User, method: str, identity: I
         reason, plugin = "This account is disabled.", "asok_auth_core"
     else:
         attempt = LoginAttempt(user, method, request.client_ip, auth.clock(), identity)
-        refusal = auth.plugins.before_login(attempt, on_error=_log_hook_error)
-        if refusal is not None:
-            plugin, reason = refusal
+        rejection = auth.plugins.before_login(attempt, on_error=_log_hook_error)
+        if rejection is not None:
+            plugin, reason = rejection
     if reason is not None:
-        auth.emit("login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin)
+        auth.events.emit(
+            "login.rejected", user=user, method=method, client_ip=request.client_ip, plugin=plugin
+        )
         raise LoginRejected(reason)
 
 
@@ -143,12 +150,13 @@ def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
 
 
 def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: User, factor: str) -> str:
-    """Log in ``user``, who has just proved the second ``factor``; exactly one caller per pending login.
+    """Finish a pending login of ``user`` after the second ``factor`` was verified.
 
-    Returns where to go next. Raises LoginExpired, LoginRejected.
+    Returns the URL to go to next. Raises LoginExpired, for all but one of several concurrent callers
+    too, and LoginRejected.
     """
     if auth.state.take(_pending_key(request.cookies[PENDING_COOKIE])) is None:
-        raise LoginExpired("This login was finished already. Please start again.")
+        raise LoginExpired("This login was already completed. Please start again.")
     request.set_cookie(PENDING_COOKIE, "", max_age=0)
     _admit(auth, request, user, pending.method, None)
     _begin(auth, request, user, pending.method, factor=factor, remember=pending.remember)
@@ -163,7 +171,7 @@ def _begin(
     if number := generation(auth, str(user.id)):
         record[GENERATION] = number
     request.session.set(LOGIN_KEY, record)
-    auth.emit("login.succeeded", user=user, method=method, client_ip=request.client_ip, factor=factor)
+    auth.events.emit("login.succeeded", user=user, method=method, client_ip=request.client_ip, factor=factor)
 
 
 def _pending_key(handle: str) -> str:
@@ -171,4 +179,4 @@ def _pending_key(handle: str) -> str:
 
 
 def _log_hook_error(plugin: str, error: Exception) -> None:
-    logger.error("Plugin %r raised in asok_auth_before_login; the login is refused.", plugin, exc_info=error)
+    logger.error("Plugin %r raised in asok_auth_before_login; the login is rejected.", plugin, exc_info=error)

@@ -1,35 +1,31 @@
-"""Logging in at a provider: :meth:`OAuthFlow.begin` sends the browser there, ``finish`` takes it back."""
+"""Log in with a provider: ``OAuthFlow.start`` sends the browser there, ``finish`` reads the answer."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
-import msgspec
-
-from ..auth import Auth, logger
+from ..auth import Auth
 from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
-from ..oauth_errors import (
-    OAuthEmailUnverified,
-    OAuthNotConfigured,
-    OAuthReplyInvalid,
-    OAuthSubjectInvalid,
-    OAuthURLInsecure,
-)
 from ..providers import Fetch, OAuth2Provider, OpenIDProvider
-from ..types import JSON, Identity, User
+from ..types import JSON, Identity, RedactedStruct, User
 from ..web import WebRequest
 from .oauth_state import FlowRecord, invalid_state, keep, take
 from .provider_documents import ProviderDocuments
+
+logger = logging.getLogger("asok_auth")
 
 STARTS_PER_CLIENT = 300
 START_WINDOW = 900
 
 
-class Finished(msgspec.Struct, frozen=True):
-    """Who came back from the provider, and what for."""
+class Finished(RedactedStruct, frozen=True):
+    """A finished provider login: the identity, and what to do with it."""
+
+    shown = ("identity", "link_user_id")
 
     identity: Identity
     next_url: str | None
@@ -37,37 +33,38 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 class OAuthFlow:
-    """The two halves of a login at a provider, for all providers of one app."""
+    """Start and finish logins with all providers of one app."""
 
     def __init__(self, auth: Auth, send: Send) -> None:
         self._auth = auth
         self._send = send
-        self._documents = ProviderDocuments(send, auth.clock, debug=auth.settings.debug)
+        self._documents = ProviderDocuments(send, auth.clock, debug=auth.settings.app.debug)
 
     def provider(
         self, name: str, *, client_id: str | None = None, client_secret: str | None = None
     ) -> OAuth2Provider:
-        """The provider ``name`` with its credentials, or with those given here instead.
+        """The provider ``name`` with its configured credentials, or with those passed here.
 
-        Raises OAuthNotConfigured if there is none or a credential is missing.
+        Raises OAuthError ``oauth_not_configured`` if there is none or a credential is missing.
         """
         provider = self._auth.providers.get(name.lower())
         if provider is None:
-            raise OAuthNotConfigured("This app has no such way to log in.")
+            raise OAuthError("Unknown login provider.", code="oauth_not_configured")
         if client_id:
             options: dict[str, JSON] = {
                 "client_id": client_id,
                 "client_secret": client_secret or provider.client_secret,
             }
-            provider = provider.configured(options, debug=self._auth.settings.debug)
+            provider = provider.configured(options, debug=self._auth.settings.app.debug)
         if not provider.client_id:
-            raise OAuthNotConfigured(
-                "Logging in with {provider} is not set up: the client id is missing.",
+            raise OAuthError(
+                "Login with {provider} is not configured: the client id is missing.",
                 provider=provider.label,
+                code="oauth_not_configured",
             )
         return provider
 
-    def begin(
+    def start(
         self,
         request: WebRequest,
         provider: OAuth2Provider,
@@ -77,9 +74,9 @@ class OAuthFlow:
         link: User | None = None,
         state: str | None = None,
     ) -> str:
-        """Where to send the browser. It is given a cookie that only its own answer can use.
+        """The URL to send the browser to; sets a cookie that binds the answer to this browser.
 
-        ``next_url`` must have been checked. ``state``: the caller's own; by default a random one.
+        The caller has checked ``next_url``. ``state``: the caller's own; by default a random one.
         Raises OAuthError, RateLimited, StoreUnavailable.
         """
         auth = self._auth
@@ -116,16 +113,16 @@ class OAuthFlow:
         expected_state: str | None = None,
         code: str | None = None,
     ) -> Finished:
-        """Who came back. Each flow is taken exactly once, whatever comes of it.
+        """Read the provider's answer. Each flow can be finished only once, even if it fails.
 
         ``state`` and ``code`` default to what the provider sent; ``expected_state``, if given, must
-        equal the state, and ``redirect_uri`` the one the flow was begun with. Raises OAuthError.
+        equal the state, and ``redirect_uri`` the one the flow was started with. Raises OAuthError.
         """
         try:
             record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
             return self._finish(request, provider, record, secret, redirect_uri, code)
         except OAuthError as error:
-            self._auth.emit(
+            self._auth.events.emit(
                 "login.failed", method=provider.name, client_ip=request.client_ip, error=error.code
             )
             raise
@@ -178,15 +175,16 @@ class OAuthFlow:
         secret: str,
         code: str,
     ) -> oauth2.Tokens:
-        """The code for tokens, with the verifier of this flow. The call is made once."""
+        """Exchange the code for tokens, with this flow's code verifier. The call is never retried."""
         client = provider.client()
         if metadata is not None and provider.token_auth is None:
             listed = "client_secret_post" in metadata.token_auth
             client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
         if not client.secret and client.auth != "none":
-            raise OAuthNotConfigured(
-                "Logging in with {provider} is not set up: the client secret is missing.",
+            raise OAuthError(
+                "Login with {provider} is not configured: the client secret is missing.",
                 provider=provider.label,
+                code="oauth_not_configured",
             )
         call = oauth2.token_request(
             provider.token_endpoint or (metadata.token_endpoint if metadata else ""),
@@ -212,7 +210,7 @@ class OAuthFlow:
         )
 
     def authorization_endpoint(self, provider: OAuth2Provider) -> str | None:
-        """Where the provider's people log in, as far as is known without asking it again."""
+        """The URL where users log in at the provider, if it is known without a request."""
         if provider.authorization_endpoint:
             return provider.authorization_endpoint
         known = self._documents.known_metadata(provider.issuer)
@@ -222,23 +220,26 @@ class OAuthFlow:
         return self._documents.metadata(provider.issuer)
 
     def _check_redirect_uri(self, uri: str) -> None:
-        debug = self._auth.settings.debug
+        debug = self._auth.settings.app.debug
         if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
-            raise OAuthURLInsecure(
-                "The address the provider sends people back to must be https; plain http only in DEBUG."
+            raise OAuthError(
+                "The redirect URI must be https. Plain http is allowed only in DEBUG.",
+                code="oauth_insecure_address",
             )
 
 
 def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identity:
-    """The provider's mapping, with its result checked: a plugin may be as mistaken as a provider."""
+    """Call the provider's ``identity()`` and check its result, because a plugin can be wrong."""
     try:
         identity = provider.identity(claims, fetch)
     except (LookupError, TypeError, ValueError, AttributeError):
         logger.exception("Provider %r could not read a profile.", provider.name)
         raise _unreadable() from None
-    subject = getattr(identity, "subject", None)  # of None: a mapping may lack its return
+    subject = getattr(identity, "subject", None)  # identity() may return None
     if not isinstance(subject, str) or not subject:
-        raise OAuthSubjectInvalid("The provider did not say who you are. Please try another way to log in.")
+        raise OAuthError(
+            "The provider did not identify you. Please log in another way.", code="oauth_subject"
+        )
     return replace(
         identity,
         issuer=provider.issuer,
@@ -247,22 +248,22 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
     )
 
 
-def _unreadable() -> OAuthReplyInvalid:
-    return OAuthReplyInvalid("The provider's answer could not be read. Please try again.")
+def _unreadable() -> OAuthError:
+    return OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
 
 
 def prove(request: WebRequest, identity: Identity) -> None:
-    """Record that this request proved the identity's email address. Raises OAuthEmailUnverified."""
+    """Record that this request verified the identity's email address. Raises OAuthError."""
     if not identity.email or not identity.email_verified:
-        raise OAuthEmailUnverified(
-            "The provider did not give us an email address that it has verified. Verify it there, or "
-            "log in another way."
+        raise OAuthError(
+            "The provider did not send a verified email address. Verify it there, or log in another way.",
+            code="oauth_address_unproved",
         )
     request.verified_email, request.verified_by = identity.email, identity.provider
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:
-    """An identity in the form the framework documents, plus issuer, provider and email_verified."""
+    """An identity as the dictionary the framework documents, plus issuer, provider and email_verified."""
     return {
         "provider": identity.provider,
         "provider_id": identity.subject,

@@ -1,9 +1,9 @@
-"""State of logins under way: kept for each flow, bound to the browser, taken exactly once.
+"""The state of provider logins in progress: bound to the browser, single-use.
 
-:func:`keep` gives the browser a cookie with a random secret. The record lies in the StateStore under
-a digest of state *and* secret, so only who has both finds it: another browser that was handed the
-callback's address neither finishes the login nor uses it up. Code verifier and nonce are derived
-from the same secret; the record itself is of no use to who reads the store.
+:func:`keep` sets a cookie with a random secret. The record is in the StateStore under
+a digest of state *and* secret, so both are needed to find it: another browser that opens the
+callback URL can neither finish the login nor use it up. Code verifier and nonce are derived from the
+same secret; the record is useless to anyone who reads the store.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ import msgspec
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
-from ..oauth_errors import OAuthStateInvalid
+from ..errors import OAuthError
+from ..types import RedactedStruct
 from ..web import WebRequest
 
 LIFETIME = 600
-"""Seconds a person may take at the provider."""
+"""Seconds a user may take at the provider."""
 
 MAX_FLOWS = 8
-"""Logins one browser may have under way; the oldest gives way."""
+"""Logins one browser may have in progress; the oldest is dropped."""
 
 MAX_STATE = 512
 COOKIE = "asok_oauth_"
 
 
-class FlowRecord(msgspec.Struct, frozen=True):
-    """What is kept of one login under way."""
+class FlowRecord(RedactedStruct, frozen=True):
+    """What is stored about one login in progress."""
+
+    shown = ("provider", "issuer", "client_id", "redirect_uri", "link_user_id")
 
     provider: str
     issuer: str
@@ -41,7 +44,7 @@ class FlowRecord(msgspec.Struct, frozen=True):
 
 
 def keep(auth: Auth, request: WebRequest, record: FlowRecord, state: str | None) -> tuple[str, str]:
-    """Begin a flow; returns its state and its secret. ``state``: the caller's own, or None."""
+    """Start a flow; return its state and its secret. ``state``: the caller's own, or None."""
     state, secret = state or _handle(auth), _handle(auth)
     _make_room(request)
     auth.state.put(_key(state, secret), msgspec.json.encode(record), LIFETIME)
@@ -52,10 +55,10 @@ def keep(auth: Auth, request: WebRequest, record: FlowRecord, state: str | None)
 def take(
     auth: Auth, request: WebRequest, state: str | None, expected: str | None = None
 ) -> tuple[FlowRecord, str]:
-    """The flow that ``state`` and this browser's cookie name, and its secret; only once.
+    """Consume the flow of ``state`` and this browser's cookie; return it with its secret.
 
     ``expected``: the caller's own copy of the state, which must then be equal. Raises
-    OAuthStateInvalid, StoreUnavailable.
+    OAuthError ``oauth_state`` or StoreUnavailable.
     """
     if not state or len(state) > MAX_STATE:
         raise invalid_state()
@@ -70,15 +73,17 @@ def take(
     return msgspec.json.decode(raw, type=FlowRecord), secret
 
 
-def invalid_state() -> OAuthStateInvalid:
-    """The one answer to every state that will not do; which it was helps only an attacker."""
-    return OAuthStateInvalid(
-        "This login took too long, was finished already, or was begun in another browser. Please start again."
+def invalid_state() -> OAuthError:
+    """One error for every invalid state: the difference would only help an attacker."""
+    return OAuthError(
+        "This login has expired, was already completed, or was started in another browser. "
+        "Please start again.",
+        code="oauth_state",
     )
 
 
 def _make_room(request: WebRequest) -> None:
-    """Forget the oldest logins under way in this browser, so that cookies do not pile up."""
+    """Drop this browser's oldest logins in progress, so that cookies do not pile up."""
     mine = {name: value for name, value in request.cookies.items() if COOKIE in name}
     by_age = sorted(mine, key=lambda name: mine[name].partition(".")[0].rjust(20, "0"))
     for name in by_age[: max(0, len(by_age) - MAX_FLOWS + 1)]:
@@ -90,7 +95,7 @@ def _key(state: str, secret: str) -> str:
 
 
 def _cookie(request: WebRequest, state: str) -> str:
-    """One cookie for each flow. ``__Host-`` keeps other hosts of the domain from setting it."""
+    """The cookie name of one flow. ``__Host-`` keeps other hosts of the domain from setting it."""
     return f"{'__Host-' if request.secure else ''}{COOKIE}{handle_digest(state)[:16]}"
 
 

@@ -1,4 +1,4 @@
-"""May this user do that, and why: grants of all plugins, then refusals, then the reason."""
+"""Decide what a user may do, from the plugins' grants and denials, and explain it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ SHOWN_MALFORMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the plugins grant a user at one moment; kept for one request, never longer.
+    """What the plugins grant a user now; kept for one request, never longer.
 
-    ``parts`` are ``(plugin, set)``, ``failed`` the plugins that raised and so granted nothing.
-    ``scopes`` is the limit of the API token the request came with, or None. ``permissions`` is all
-    of it together.
+    ``parts`` are ``(plugin, set)``; ``failed`` are the plugins that raised and so granted nothing.
+    ``scopes`` are those of the request's API token, or None. ``permissions`` combines parts and scopes.
     """
 
     parts: tuple[tuple[str, PermissionSet], ...]
@@ -44,13 +43,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict and everything it rests on. ``str()`` gives it as text for developers.
+    """A verdict and its reasons. ``str()`` returns it as text for developers.
 
-    ``grant`` is the closest grant that matches, from ``plugin``; there may be one although the
-    verdict is no: then ``rejected_by`` and ``refusal`` name the plugin that refused and its reason,
-    or ``in_scope`` is False because the API token was made for less. ``missing`` are the patterns of
-    which one would have to be granted. ``malformed`` are grants that count for nothing as they are
-    written, ``failed`` plugins that could not say what they grant.
+    ``grant`` is the most specific grant that matches, from ``plugin``. If it
+    is denied nevertheless, ``rejected_by`` and ``denial`` are the plugin that denied it and its reason,
+    or ``in_scope`` is False because the API token's scopes lack it. Granting any pattern in ``missing``
+    would allow it. ``malformed`` are grants that have no effect because they are malformed, ``failed``
+    plugins that raised an error.
     """
 
     permission: str
@@ -59,7 +58,7 @@ class Explanation:
     plugin: str = ""
     in_scope: bool = True
     rejected_by: str = ""
-    refusal: str = ""
+    denial: str = ""
     missing: tuple[str, ...] = ()
     malformed: tuple[Grant, ...] = ()
     failed: tuple[str, ...] = ()
@@ -75,7 +74,7 @@ class Explanation:
         if not self.in_scope:
             lines.append("The API token's scopes do not include it.")
         if self.rejected_by:
-            lines.append(f"Refused by plugin {self.rejected_by}: {self.refusal or 'no reason given'}")
+            lines.append(f"Denied by plugin {self.rejected_by}: {self.denial or 'no reason given'}")
         if self.missing:
             lines.append(f"Nothing grants it. One of these would: {', '.join(map(repr, self.missing))}.")
         for plugin in self.failed:
@@ -89,7 +88,7 @@ class Explanation:
 
 
 def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) -> Held:
-    """Ask every plugin what ``user`` may do; with ``scopes``, no more than those.
+    """Collect what every plugin grants ``user``, limited to ``scopes`` unless None.
 
     A plugin that raises grants nothing; it is logged and becomes the event
     ``permission.resolver_failed``.
@@ -99,7 +98,7 @@ def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) 
     def on_error(plugin: str, error: Exception) -> None:
         failed.append(plugin)
         logger.error("Plugin %r raised in asok_auth_permissions and grants nothing.", plugin, exc_info=error)
-        auth.emit("permission.resolver_failed", user=user, plugin=plugin, error=type(error).__name__)
+        auth.events.emit("permission.resolver_failed", user=user, plugin=plugin, error=type(error).__name__)
 
     parts = tuple(auth.plugins.permissions(user, on_error))
     whole = union(part for _, part in parts)
@@ -110,23 +109,23 @@ def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) 
 def can(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> bool:
-    """May ``user`` do ``permission`` (to ``resource``)? Nobody may do anything; never raises.
+    """True if ``user`` may do ``permission`` (to ``resource``); False without a user. Never raises.
 
-    ``held`` is what :func:`permissions_of` gave earlier in the same request.
+    ``held`` is what :func:`permissions_of` returned earlier in the same request.
     """
     if user is None:
         return False
     held = held or permissions_of(auth, user)
-    return held.permissions.allows(permission) and _refusal(auth, user, permission, resource) is None
+    return held.permissions.allows(permission) and _denial(auth, user, permission, resource) is None
 
 
 def explain(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> Explanation:
-    """What :func:`can` answers to the same question, and why."""
+    """The verdict of :func:`can` with the same arguments, and the reasons for it."""
     asked = permission if isinstance(permission, str) else repr(permission)
     if user is None:
-        return Explanation(asked, False, note="Nobody is logged in.")
+        return Explanation(asked, False, note="No user is logged in.")
     if not is_well_formed(permission):
         return Explanation(
             asked, False, note='This is not a permission: write one like "posts.edit", "posts.*" or "*".'
@@ -141,7 +140,7 @@ def explain(
     plugin, grant = min(found, key=lambda item: item[:3])[1::2] if found else ("", None)
     in_scope = held.scopes is None or held.scopes.allows(permission)
     granted = grant is not None and in_scope
-    rejected_by, refusal = (_refusal(auth, user, permission, resource) if granted else None) or ("", "")
+    rejected_by, denial = (_denial(auth, user, permission, resource) if granted else None) or ("", "")
     return Explanation(
         permission=asked,
         allowed=granted and not rejected_by,
@@ -149,7 +148,7 @@ def explain(
         plugin=plugin,
         in_scope=in_scope,
         rejected_by=rejected_by,
-        refusal=refusal,
+        denial=denial,
         missing=tuple(patterns) if grant is None else (),
         malformed=tuple(held.permissions.malformed),
         failed=held.failed,
@@ -159,17 +158,17 @@ def explain(
 def require(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> None:
-    """Raise LoginRequired if nobody is logged in, PermissionDenied if ``user`` may not.
+    """Raise LoginRequired without a user, PermissionDenied if ``user`` may not do it.
 
     A denial becomes the event ``permission.denied``.
     """
     if user is None:
-        raise LoginRequired("Please log in to see this.")
+        raise LoginRequired("Please log in to see this page.")
     held = held or permissions_of(auth, user)
     if can(auth, user, permission, resource, held=held):
         return
     reason = explain(auth, user, permission, resource, held=held)
-    auth.emit(
+    auth.events.emit(
         "permission.denied",
         user=user,
         permission=_shown(reason.permission),
@@ -184,12 +183,12 @@ def require(
     )
 
 
-def _refusal(auth: Auth, user: User, permission: str, resource: object) -> tuple[str, str] | None:
-    """``(plugin, reason)`` of the first plugin that refuses; one that raises refuses."""
+def _denial(auth: Auth, user: User, permission: str, resource: object) -> tuple[str, str] | None:
+    """``(plugin, reason)`` of the first plugin that denies; a plugin that raises denies too."""
 
     def on_error(plugin: str, error: Exception) -> None:
-        logger.error("Plugin %r raised in asok_auth_denies; the answer is no.", plugin, exc_info=error)
-        auth.emit("permission.check_failed", user=user, plugin=plugin, error=type(error).__name__)
+        logger.error("Plugin %r raised in asok_auth_denies; the check denies.", plugin, exc_info=error)
+        auth.events.emit("permission.check_failed", user=user, plugin=plugin, error=type(error).__name__)
 
     return auth.plugins.denies(user, permission, resource, on_error)
 

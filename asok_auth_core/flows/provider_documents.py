@@ -1,4 +1,4 @@
-"""A provider's discovery document and keys, fetched when needed and kept within limits."""
+"""Fetch and cache providers' discovery documents and keys, within limits."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from ..engine.jwk import SigningKey, read_key_set
 from ..engine.message import Call, Send
 from ..engine.oidc import Metadata, discovery_url, read_discovery
 from ..errors import OAuthError
-from ..oauth_errors import OAuthReplyInvalid, OAuthUnavailable
 from ..types import Clock
 
 FRESH = 3600
 """Seconds after which a document is fetched again."""
 
 KEPT = 24 * 3600
-"""Seconds for which a document is used while its owner cannot be reached."""
+"""Seconds for which a document is used while its provider cannot be reached."""
 
 FETCHES = 2
 PER = 60
-"""At most this many fetches of one document in so many seconds, whatever tokens arrive."""
+"""Seconds in which one document is fetched at most FETCHES times, whatever tokens arrive."""
 
 T = TypeVar("T")
 
@@ -30,8 +29,8 @@ T = TypeVar("T")
 class Document(Generic[T]):
     """One document, fetched at most :data:`FETCHES` times in :data:`PER` seconds.
 
-    An outage keeps what is known for :data:`KEPT` seconds. One thread fetches; the others go on with
-    what is known, or wait if there is nothing.
+    During an outage the last document is used for :data:`KEPT` seconds. One thread fetches; the
+    others use the last document, or wait if there is none.
     """
 
     def __init__(self, fetch: Callable[[], T], clock: Clock) -> None:
@@ -43,9 +42,9 @@ class Document(Generic[T]):
         self._attempts: deque[float] = deque(maxlen=FETCHES)
 
     def get(self) -> T:
-        """The document, not older than an hour if its owner answers.
+        """The document, at most an hour old if its provider answers.
 
-        Raises the OAuthError of the fetch, or OAuthUnavailable, if there is none to be had.
+        Raises the OAuthError of the fetch, or ``oauth_unavailable``, if there is none.
         """
         value = self._value
         if value is not None and self._age() < FRESH:
@@ -58,11 +57,11 @@ class Document(Generic[T]):
             self._lock.release()
 
     def known(self) -> T | None:
-        """What was fetched last, without a call."""
+        """The last document, without a request."""
         return self._value
 
     def newer(self, than: T) -> T:
-        """A document fetched after ``than`` was, if the limit allows one; else what is known."""
+        """Fetch a document newer than ``than`` if the limit allows it; else the last one."""
         with self._lock:
             if self._value is not than and self._value is not None:
                 return self._value
@@ -71,7 +70,9 @@ class Document(Generic[T]):
     def _refresh(self, max_age: float) -> T:
         if self._value is not None and 0 <= self._age() < max_age:
             return self._value
-        failure: OAuthError = OAuthUnavailable("The provider does not answer at the moment.")
+        failure: OAuthError = OAuthError(
+            "The provider does not answer at the moment.", code="oauth_unavailable"
+        )
         if self._may_fetch():
             self._attempts.append(self._clock())
             try:
@@ -102,7 +103,7 @@ class ProviderDocuments:
         self._lock = threading.Lock()
 
     def metadata(self, issuer: str) -> Metadata:
-        """What ``issuer`` says of itself. Raises an OAuthError."""
+        """The discovery document of ``issuer``. Raises OAuthError."""
 
         def fetch() -> Metadata:
             reply = self._send(Call(discovery_url(issuer), {"Accept": "application/json"}))
@@ -113,20 +114,22 @@ class ProviderDocuments:
         return document.get()
 
     def known_metadata(self, issuer: str) -> Metadata | None:
-        """What ``issuer`` said of itself, if it was asked before."""
+        """The discovery document of ``issuer``, if it was fetched before."""
         document = self._metadata.get(issuer)
         return None if document is None else document.known()
 
     def keys(self, jwks_uri: str, kid: str | None) -> tuple[SigningKey, ...]:
-        """The keys published at ``jwks_uri``; fetched again if none of them is called ``kid``.
+        """The keys published at ``jwks_uri``; fetched again if none of them has the id ``kid``.
 
-        Raises an OAuthError.
+        Raises OAuthError.
         """
 
         def fetch() -> tuple[SigningKey, ...]:
             reply = self._send(Call(jwks_uri, {"Accept": "application/json"}))
             if reply.status != 200:
-                raise OAuthReplyInvalid("The provider's keys could not be read. Please try again.")
+                raise OAuthError(
+                    "The provider's keys could not be read. Please try again.", code="oauth_reply"
+                )
             return read_key_set(reply.body)
 
         with self._lock:

@@ -1,11 +1,11 @@
-"""Providers as one app has them: what plugins give, with the app's credentials and overrides."""
+"""Configure the plugins' providers with one app's credentials and settings."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from ..auth import logger
 from ..engine.suggest import did_you_mean
 from ..errors import SettingError
 from ..providers import OAuth2Provider
@@ -15,22 +15,24 @@ from ..types import JSON
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+logger = logging.getLogger("asok_auth")
+
 CREDENTIALS = ("client_id", "client_secret")
 
 
 def configured_providers(
     given: Mapping[str, OAuth2Provider], settings: Settings, environ: Mapping[str, str]
 ) -> dict[str, OAuth2Provider]:
-    """Each provider with ``AUTH["PROVIDERS"][name]``, else ``OAUTH_PROVIDERS[name]``, else
-    ``<NAME>_CLIENT_ID`` and ``<NAME>_CLIENT_SECRET`` of the environment.
+    """Each provider, configured from the settings, else from the environment.
 
-    One without a client id is kept, for calls that bring their own, and has no button. Raises
-    SettingError.
+    Settings are ``AUTH["PROVIDERS"][name]``, then ``OAUTH_PROVIDERS[name]``; environment variables
+    are ``<NAME>_CLIENT_ID`` and ``<NAME>_CLIENT_SECRET``. A provider without a client id has no
+    button, but works with credentials that the caller passes. Raises SettingError.
     """
     for name in settings.providers:
         if name not in given:
             raise SettingError(_unknown(name, given))
-    for name in settings.oauth_providers:
+    for name in settings.app.oauth_providers:
         if name.lower() not in given:
             logger.warning("%s It is ignored.", _unknown(name, given, 'app.config["OAUTH_PROVIDERS"]'))
     return {name: _configured(provider, settings, environ) for name, provider in given.items()}
@@ -41,11 +43,11 @@ def _configured(provider: OAuth2Provider, settings: Settings, environ: Mapping[s
     options: dict[str, object] = {
         key: value for key in CREDENTIALS if (value := environ.get(f"{prefix}_{key.upper()}"))
     }
-    for name, older in settings.oauth_providers.items():
+    for name, older in settings.app.oauth_providers.items():
         if name.lower() == provider.name:
             options.update((key, value) for key, value in older.items() if value)
     options.update(settings.providers.get(provider.name, {}))
-    made = provider.configured(cast("Mapping[str, JSON]", options), debug=settings.debug)
+    made = provider.configured(cast("Mapping[str, JSON]", options), debug=settings.app.debug)
     if made.client_id and not made.client_secret and made.token_auth != "none":  # noqa: S105 - a method's name
         raise SettingError(
             f"The client secret of {made.label} is missing. Set {prefix}_CLIENT_SECRET in the environment "
@@ -56,4 +58,4 @@ def _configured(provider: OAuth2Provider, settings: Settings, environ: Mapping[s
 
 def _unknown(name: str, given: Iterable[str], where: str = 'AUTH["PROVIDERS"]') -> str:
     hint = did_you_mean(name, given) or f"Install its plugin, such as asok-oauth-{name}."
-    return f'{where}["{name}"]: no plugin gives this provider. {hint}'
+    return f'{where}["{name}"]: no plugin registers this provider. {hint}'

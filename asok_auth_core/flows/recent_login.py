@@ -1,4 +1,4 @@
-"""Steps that need a login, or one that is recent enough that nobody found an unlocked computer."""
+"""Require a login, or a recent one for steps too sensitive for an unattended session."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
     """The current user, if they logged in within ``AUTH["RECENT_LOGIN"]``.
 
     Raises LoginRequired, and RecentLoginRequired if the login is older or its time is unknown.
-    An API token never passes: it is no login.
+    An API token never passes, because it is not a login.
     """
     user = require_login(request)
     at = logged_in_at(request)
     now = auth.clock()
     if at is None or not now - auth.settings.recent_login <= at <= now:
-        auth.emit("recent_login.required", user=user, client_ip=request.client_ip)
-        raise RecentLoginRequired("Please log in again: this step needs a login from the last few minutes.")
+        auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
+        raise RecentLoginRequired("Please log in again. This step requires a recent login.")
     return user

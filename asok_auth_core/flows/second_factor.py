@@ -1,4 +1,4 @@
-"""The second factor: attempts, the challenge of a pending login, and enrolling."""
+"""The second factor: attempts, the challenge of a pending login, and enrollment."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .trusted_devices import FIELD, forget_devices, trust_device
 
 ACCOUNT_ATTEMPTS = 10
 CLIENT_ATTEMPTS = 300
-"""More than an office behind one address logs in with; successes count too."""
+"""More logins than an office behind one IP makes; successful attempts count too."""
 ATTEMPT_WINDOW = 900
 DAILY_ATTEMPTS = 100
-"""As many wrong guesses in a row as NIST SP 800-63B-4, section 3.2.2, allows; here in a day."""
+"""The limit of NIST SP 800-63B-4, section 3.2.2, for consecutive failures; here per day."""
 DAY = 86_400
 
 Proof = Callable[[WebRequest, User], bool]
-"""Says whether a second factor is proved: False, or CredentialRejected with what to tell the person."""
+"""Verifies a second factor: False or CredentialRejected (with a message for the user) rejects it."""
 
 
 def complete_second_factor(auth: Auth, request: WebRequest, name: str, proof: Proof | None = None) -> str:
     """Check the second factor ``name`` and finish the pending login.
 
-    ``proof`` says whether the factor is proved; by default the form in ``request`` does. Returns
-    where to go next. Raises LoginExpired, RateLimited, CredentialRejected, LoginRejected.
+    ``proof`` verifies the factor; by default ``factor.verify`` does, with the form in ``request``.
+    Returns the URL to go to next. Raises LoginExpired, RateLimited, CredentialRejected, LoginRejected.
     """
     pending, user = pending_login(auth, request)
     check_second_factor(auth, request, user, name, proof)
@@ -43,7 +43,7 @@ def complete_second_factor(auth: Auth, request: WebRequest, name: str, proof: Pr
 def check_second_factor(
     auth: Auth, request: WebRequest, user: User, name: str, proof: Proof | None = None
 ) -> None:
-    """Count and check one attempt of ``user`` at the factor ``name``, without logging anybody in.
+    """Count and check one attempt of ``user`` at the factor ``name``, without logging the user in.
 
     Raises RateLimited, CredentialRejected.
     """
@@ -53,17 +53,17 @@ def check_second_factor(
     count_factor_attempt(auth, request, user, name)
     try:
         if not (proof or factor.verify)(request, user):
-            raise CredentialRejected("That was not right. Check the code and try again.")
+            raise CredentialRejected("The code is incorrect. Check it and try again.")
     except CredentialRejected:
-        auth.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
+        auth.events.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
         raise
-    auth.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
 
 
 def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str) -> None:
-    """Count one guess at the second factor ``name``, per account and per client. Raises RateLimited.
+    """Count one attempt at the factor ``name``, per account and client. Raises RateLimited.
 
-    Each factor has its own count, so guesses at one do not keep the account's owner from another.
+    Factors are counted separately, so guesses at one do not lock the account's owner out of another.
     """
     auth.limits.hit_client("second-factor", request.client_ip, limit=CLIENT_ATTEMPTS, window=ATTEMPT_WINDOW)
     subject = f"{name}:{user.id}"
@@ -72,10 +72,11 @@ def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str)
 
 
 def enrolling_user(auth: Auth, request: WebRequest) -> User:
-    """Who may set up a second factor in this browser: who is logged in, or who must before that.
+    """The user who may set up a second factor: the current user, or that of a pending login.
 
-    The second is a pending login of somebody who has no factor yet; one who has must give it first.
-    Raises LoginRequired or RecentLoginRequired without such a login, SecondFactorRequired.
+    Raises SecondFactorRequired if the user of the pending login already has a factor, which must be
+    given first; RecentLoginRequired if the current user's login is too old; LoginRequired without
+    a login.
     """
     if request.user is not None:
         return require_recent_login(auth, request)
@@ -89,12 +90,13 @@ def enrolling_user(auth: Auth, request: WebRequest) -> User:
 
 
 def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -> str:
-    """``user`` has just proved the new factor ``name``: finish the login that waited for it, if any.
+    """Finish setting up the factor ``name``, which ``user`` just confirmed.
 
-    Browsers that were trusted with another factor are not any more. Returns where to go next.
+    Completes the login that waited for it, if any. Browsers trusted so far no longer are. Returns the
+    URL to go to next.
     Raises LoginExpired, LoginRejected.
     """
-    auth.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
+    auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
     if request.user is not None:
         amend_login(request.session, "factor", name)
@@ -106,6 +108,6 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
 
 
 def factor_removed(auth: Auth, request: WebRequest, user: User, name: str) -> None:
-    """``user`` has given up the factor ``name``; browsers that were trusted with it are not any more."""
-    auth.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
+    """Record that ``user`` removed the factor ``name``; browsers trusted so far no longer are."""
+    auth.events.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)

@@ -1,8 +1,8 @@
-"""Logging out on other devices, for every worker at once and from the next request on.
+"""Log out on other devices, effective in every worker from the next request on.
 
 Each login writes the user's session generation into its session. Ending the other sessions raises
-the generation in the app's database: from then on they are void, wherever the framework keeps them
-and whatever request of theirs is still running, and the one that asked for it gets the new number.
+the generation in the app's database: from then on they are void, wherever the framework keeps them,
+even if a request of theirs is still running. The session that ended the others gets the new one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .recent_login import require_recent_login
 
 
 def is_ended(auth: Auth, session: Session) -> bool:
-    """True if ``session`` was logged in before its user ended the other sessions, or not by us at all."""
+    """True if ``session`` was ended from another session, or was not started by our login pipeline."""
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict):
         return True
@@ -26,24 +26,24 @@ def is_ended(auth: Auth, session: Session) -> bool:
 
 
 def lacks_factor(auth: Auth, session: Session, user: User) -> bool:
-    """True if ``session`` was begun with one factor, but who began it must have two by now.
+    """True if ``session`` was started with one factor, but its owner now needs two.
 
-    ``user`` is whose session it is; somebody who lends an account has begun it as another.
+    ``user`` is the session's current user; during impersonation the owner is the impersonator.
     """
     record = session.get(LOGIN_KEY)
     if not isinstance(record, dict) or record.get("factor") is not None:
         return False
-    began = user if record.get("user") == str(user.id) else auth.users.by_id(str(record.get("user")))
-    return began is None or second_factor_required(auth, began)
+    owner = user if record.get("user") == str(user.id) else auth.users.by_id(str(record.get("user")))
+    return owner is None or second_factor_required(auth, owner)
 
 
 def end_other_sessions(auth: Auth, request: WebRequest) -> User:
-    """Log who is logged in out everywhere but here.
+    """Log the current user out of all sessions but this one.
 
     Raises LoginRequired, RecentLoginRequired (OWASP ASVS 5.0, 7.5.2), StoreUnavailable.
     """
     user = require_recent_login(auth, request)
     amend_login(request.session, GENERATION, raise_generation(auth, str(user.id)))
     request.session.end_other_sessions()
-    auth.emit("sessions.ended", user=user, client_ip=request.client_ip)
+    auth.events.emit("sessions.ended", user=user, client_ip=request.client_ip)
     return user

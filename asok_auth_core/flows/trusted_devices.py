@@ -1,7 +1,7 @@
-"""Browsers in which a second factor was given and need not be again: ``AUTH["TRUSTED_DEVICE"]``.
+"""Browsers that skip the second factor for a time: ``AUTH["TRUSTED_DEVICE"]``.
 
-Off by default. The cookie is a signed token of its own purpose whose handle the CredentialStore
-knows by digest, so that it can be taken back at any time.
+Off by default. The cookie is a signed token with its own purpose. The CredentialStore keeps the
+digest of its handle, so it can be revoked at any time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
-from ..engine.tokens import Claims, TokenCodec
+from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import TokenError
 from ..types import Credential, User
 from ..web import WebRequest
@@ -19,11 +19,11 @@ from ..web import WebRequest
 KIND = "trusted_device"
 COOKIE = "asok_auth_device"
 FIELD = "trust"
-"""The form field of the challenge that asks for it."""
+"""The form field (a checkbox) with which the user trusts this browser."""
 SHOWN_AGENT = 200
 
 
-class DeviceClaims(Claims, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class DeviceClaims(TokenClaims, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """``sub``: the user's id; ``jti``: the handle."""
 
     sub: str
@@ -31,7 +31,7 @@ class DeviceClaims(Claims, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
-    """Ask ``user`` for no second factor in this browser for ``TRUSTED_DEVICE`` seconds, unless it is 0."""
+    """Trust this browser of ``user`` for ``TRUSTED_DEVICE`` seconds; do nothing if that is 0."""
     lifetime = auth.settings.trusted_device
     if not lifetime:
         return
@@ -44,11 +44,11 @@ def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
     auth.credentials.add(str(user.id), KIND, handle_digest(handle), {"agent": agent})
     token = _codec(auth).sign(DeviceClaims(iat=now, exp=now + lifetime, sub=str(user.id), jti=handle))
     request.set_cookie(COOKIE, token, max_age=lifetime)
-    auth.emit("device.trusted", user=user, client_ip=request.client_ip)
+    auth.events.emit("device.trusted", user=user, client_ip=request.client_ip)
 
 
 def is_trusted(auth: Auth, request: WebRequest, user: User) -> bool:
-    """True if ``user`` gave a second factor in this browser and neither time nor anybody ended it."""
+    """True if ``user`` trusts this browser and the trust has neither expired nor been revoked."""
     lifetime = auth.settings.trusted_device
     cookie = request.cookies.get(COOKIE)
     if not lifetime or not cookie:
@@ -67,16 +67,16 @@ def is_trusted(auth: Auth, request: WebRequest, user: User) -> bool:
 
 
 def trusted_devices(auth: Auth, user: User) -> Sequence[Credential]:
-    """The browsers ``user`` is trusted in, oldest first."""
+    """The user's trusted browsers, oldest first."""
     since = auth.clock() - auth.settings.trusted_device
     return [device for device in auth.credentials.list(str(user.id), KIND) if device.created_at > since]
 
 
 def forget_devices(auth: Auth, user: User, *, client_ip: str | None = None) -> None:
-    """From now on ``user`` is asked in every browser again."""
+    """Revoke the trust in every browser of ``user``."""
     removed = [auth.credentials.remove(device) for device in auth.credentials.list(str(user.id), KIND)]
     if any(removed):
-        auth.emit("device.forgotten", user=user, client_ip=client_ip, devices=len(removed))
+        auth.events.emit("device.forgotten", user=user, client_ip=client_ip, devices=len(removed))
 
 
 def _codec(auth: Auth) -> TokenCodec[DeviceClaims]:

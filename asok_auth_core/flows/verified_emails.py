@@ -1,4 +1,4 @@
-"""Which mail address has been proved to belong to which account."""
+"""Which email address was verified for which account."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ KIND = "email"
 
 
 def mark_email_verified(auth: Auth, user: User, address: str) -> None:
-    """Record that ``user`` has shown to receive mail at ``address``.
+    """Record that ``user`` verified the email ``address``.
 
-    An address is proved for one account at a time: whoever proved it last has it.
+    An email address is verified for one account at a time: the one that verified it last.
     """
     user_id = str(user.id)
     held = auth.credentials.find(KIND, address)
@@ -24,12 +24,12 @@ def mark_email_verified(auth: Auth, user: User, address: str) -> None:
     try:
         auth.credentials.add(user_id, KIND, address, {})
     except CredentialExists:
-        # Two logins of the same person at once; either row says the same.
+        # Two concurrent logins of the same user; both store the same row.
         if not is_email_verified(auth, user, address):
             raise
 
 
 def is_email_verified(auth: Auth, user: User, address: str) -> bool:
-    """True if ``user`` has shown to receive mail at ``address`` and nobody else has since."""
+    """True if ``user`` verified the email ``address`` and no other user has since."""
     held = auth.credentials.find(KIND, address)
     return held is not None and held.user_id == str(user.id)

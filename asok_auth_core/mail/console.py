@@ -1,4 +1,7 @@
-"""Prints mails instead of sending them. For development only: a mail holds a link that logs in."""
+"""Print emails instead of sending them.
+
+For development only: they hold login links.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ DEFAULT_SENDER = "auth@localhost"
 
 
 class ConsoleTransport(MailTransport):
-    """Writes the headers and the text to ``stream``, standard error by default."""
+    """Writes headers and text to ``stream``, by default standard error."""
 
     def __init__(
         self,
@@ -31,8 +34,8 @@ class ConsoleTransport(MailTransport):
     ) -> None:
         if not debug:
             raise SettingError(
-                'AUTH["MAIL_TRANSPORT"] is "console", which writes links that log in to the server\'s '
-                'output. It works only with DEBUG on; use "smtp".'
+                'AUTH["MAIL_TRANSPORT"] is "console", which writes login links to the server\'s output. '
+                'It works only with DEBUG on; set it to "smtp".'
             )
         self._sender = Sender.parse(settings.sender or DEFAULT_SENDER)
         self._stream = stream
@@ -50,4 +53,4 @@ class ConsoleTransport(MailTransport):
                 stream.write(page)
                 stream.flush()
         except (OSError, ValueError) as error:
-            raise MailTemporary(f"The mail could not be printed ({type(error).__name__}).") from None
+            raise MailTemporary(f"The email could not be printed ({type(error).__name__}).") from None

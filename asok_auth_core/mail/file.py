@@ -1,4 +1,4 @@
-"""Writes mails as ``.eml`` files into a folder, for tests and demonstrations."""
+"""Write emails as ``.eml`` files into a folder, for tests and demos."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DEFAULT_SENDER = "auth@localhost"
 
 
 class FileTransport(MailTransport):
-    """One file per mail, readable by the server's own user only; names sort by time.
+    """One file per email, readable by the server's system user only; names sort by time.
 
-    A file appears under its name with all its content at once or not at all.
+    A file appears with its whole content at once or not at all.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class FileTransport(MailTransport):
 
     @property
     def directory(self) -> Path:
-        """Where the files are."""
+        """The folder that holds the files."""
         return self._directory
 
     def send(self, mail: OutgoingMail) -> None:
@@ -48,9 +48,11 @@ class FileTransport(MailTransport):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(unfinished, finished, message.as_bytes())
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise MailPermanent(f"The mail folder cannot be written to ({type(error).__name__}).") from None
+            raise MailPermanent(
+                f'AUTH["MAIL"]["DIRECTORY"] cannot be written to ({type(error).__name__}).'
+            ) from None
         except OSError as error:
-            raise MailTemporary(f"The mail could not be written ({type(error).__name__}).") from None
+            raise MailTemporary(f"The email could not be written ({type(error).__name__}).") from None
 
     def _write(self, unfinished: Path, finished: Path, content: bytes) -> None:
         try:

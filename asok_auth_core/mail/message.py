@@ -1,7 +1,8 @@
-"""Turns an :class:`~asok_auth_core.types.OutgoingMail` into a message that is safe to hand to a server.
+"""Build a message that is safe to send from an :class:`~asok_auth_core.types.OutgoingMail`.
 
-Everything that becomes a header is checked here, whatever the caller did: the recipient is parsed
-as one address, the subject may hold no control character. Transports use nothing else.
+Everything that becomes a header is checked here, whatever the caller checked: the recipient is
+parsed as one email address, the subject must not contain control characters. Transports build
+messages only through :func:`build_message`.
 """
 
 from __future__ import annotations
@@ -20,55 +21,58 @@ from ..errors import EmailInvalid, MailPermanent, SettingError
 from ..types import Clock, OutgoingMail, Random
 
 POLICY = SMTP.clone(cte_type="7bit")
-"""CRLF line ends, and every part readable by servers that know only ASCII."""
+"""CRLF line endings, and every part encoded for servers that accept only ASCII."""
 ENCODED_WORD = "=?"
-"""How an encoded word begins (RFC 2047 section 2). ``email`` decodes those it finds in a value that
-is set and, before the repair of CVE-2024-6923, writes down the line break it may find there."""
+"""The start of an encoded word (RFC 2047 section 2). ``email`` decodes encoded words in a header
+value and, before the fix of CVE-2024-6923, wrote line breaks inside them unescaped."""
 MAX_SUBJECT = 255
-"""Characters of a subject; more is a mistake of the caller's."""
+"""Characters of a subject."""
 MAX_BODY = 1_000_000
 """Characters of each of the two bodies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who a mail is from. ``address`` is the envelope sender too (RFC 5321 section 4.1.1.2)."""
+    """The sender. ``email`` is the envelope sender too (RFC 5321 section 4.1.1.2)."""
 
-    address: str
+    email: str
     name: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Sender:
-        """From ``auth@app.example`` or ``App <auth@app.example>``. Raises SettingError."""
-        wanted = f'AUTH["MAIL"]["SENDER"] must be one address, as in "App <auth@app.example>", got {text!r}.'
+        """Parse ``auth@app.example`` or ``App <auth@app.example>``. Raises SettingError."""
+        wanted = (
+            'AUTH["MAIL"]["SENDER"] must be one email address, such as "App <auth@app.example>", '
+            f"got {text!r}."
+        )
         if _has_control(text) or ENCODED_WORD in text:
             raise SettingError(wanted)
         found = getaddresses([text])
         if len(found) != 1:
             raise SettingError(wanted)
-        ((name, address),) = found
+        ((name, email),) = found
         try:
-            return cls(parse_email(address, allow_localhost=True), name)
+            return cls(parse_email(email, allow_localhost=True), name)
         except EmailInvalid:
             raise SettingError(wanted) from None
 
     @property
     def domain(self) -> str:
-        """The domain of the address."""
-        return email_domain(self.address)
+        """The domain of the email address."""
+        return email_domain(self.email)
 
 
 def build_message(mail: OutgoingMail, sender: Sender, *, clock: Clock, random: Random) -> EmailMessage:
-    """The message: From, To, Subject, Date, Message-ID, and the text and HTML bodies.
+    """Build the message with its headers and its text and HTML bodies.
 
-    It says ``Auto-Submitted: auto-generated`` (RFC 3834 section 5), so that no vacation notice
-    answers it. Raises EmailInvalid if the recipient is not exactly one address, and MailPermanent
-    if the subject or a body cannot be sent.
+    ``Auto-Submitted: auto-generated`` (RFC 3834 section 5) keeps vacation responders from replying.
+    Raises EmailInvalid if the recipient is not exactly one email address, and MailPermanent if the
+    subject or a body cannot be sent.
     """
     recipient = parse_email(mail.to, allow_localhost=True)
     _check(mail)
     message = EmailMessage(policy=POLICY)
-    message["From"] = _header_address(sender.address, sender.name)
+    message["From"] = _header_address(sender.email, sender.name)
     message["To"] = _header_address(recipient)
     message["Subject"] = mail.subject
     message["Date"] = format_datetime(datetime.fromtimestamp(clock(), timezone.utc))
@@ -80,42 +84,42 @@ def build_message(mail: OutgoingMail, sender: Sender, *, clock: Clock, random: R
             message.add_alternative(mail.html, subtype="html")
         _verify_headers(message)
     except (MessageError, ValueError) as error:
-        raise MailPermanent(f"The mail could not be written down ({type(error).__name__}).") from None
+        raise MailPermanent(f"The email could not be encoded ({type(error).__name__}).") from None
     return message
 
 
 def recipient_of(message: EmailMessage) -> str:
-    """The one address a message made by :func:`build_message` goes to."""
+    """The recipient's email address in a message made by :func:`build_message`."""
     (recipient,) = message["To"].addresses
     return str(recipient.addr_spec)
 
 
-def _header_address(address: str, name: str = "") -> Address:
-    local, _, domain = address.rpartition("@")
+def _header_address(email: str, name: str = "") -> Address:
+    local, _, domain = email.rpartition("@")
     return Address(name, local, domain)
 
 
 def _check(mail: OutgoingMail) -> None:
     if _has_control(mail.subject) or ENCODED_WORD in mail.subject:
         raise MailPermanent(
-            "The subject of a mail may hold no line breaks, control characters or encoded words."
+            "An email's subject must not contain line breaks, control characters or encoded words."
         )
     if len(mail.subject) > MAX_SUBJECT:
-        raise MailPermanent(f"The subject of a mail may have at most {MAX_SUBJECT} characters.")
-    for what, body in (("text", mail.text), ("HTML", mail.html or "")):
+        raise MailPermanent(f"An email's subject must have at most {MAX_SUBJECT} characters.")
+    for part, body in (("text", mail.text), ("HTML", mail.html or "")):
         if len(body) > MAX_BODY:
-            raise MailPermanent(f"The {what} of a mail may have at most {MAX_BODY:,} characters.")
+            raise MailPermanent(f"An email's {part} must have at most {MAX_BODY:,} characters.")
         if _has_control(body, allowed="\n\r\t"):
-            raise MailPermanent(f"The {what} of a mail may hold no control characters.")
+            raise MailPermanent(f"An email's {part} must not contain control characters.")
 
 
 def _verify_headers(message: EmailMessage) -> None:
-    """What is written down must have exactly the header lines that were set: a second line of defence."""
+    """Check that the encoded message has exactly the headers that were set, as a second defense."""
     head, _, _ = message.as_bytes().partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     names = [line.partition(b":")[0].decode() for line in lines if not line.startswith((b" ", b"\t"))]
     if names != list(message.keys()) or any(b"\r" in line or b"\n" in line for line in lines):
-        raise MailPermanent("A header of the mail would have become more than one.")
+        raise MailPermanent("A header value of the email would have started another header.")
 
 
 def _has_control(text: str, allowed: str = "") -> bool:

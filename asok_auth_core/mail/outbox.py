@@ -1,11 +1,11 @@
-"""Hands mails to a transport in background threads, tries again what failed for now, and tells.
+"""Send emails in background threads, retry temporary failures, and report every attempt.
 
-The request that posts a mail waits briefly for the first attempt (:meth:`Delivery.wait`), so that
-its page can say "we cannot send mail right now" instead of claiming a mail is on its way. What comes
-after that happens off the request's path.
+The request that posts an email waits briefly for the first attempt (:meth:`Delivery.wait`), so that
+its page can say "we cannot send email right now" instead of claiming that one is on its way. Retries
+do not hold up the request.
 
-Mails wait in memory only: they hold links that log in, which belong on no disk. A process that is
-killed loses them, and the person asks again.
+Emails wait in memory only, because their login links must not be stored on disk. If the process is
+killed they are lost, and the user has to ask again.
 """
 
 from __future__ import annotations
@@ -26,26 +26,25 @@ from typing import Literal
 from ..contracts import MailTransport
 from ..engine.email_address import email_domain
 from ..errors import EmailInvalid, MailError, MailPermanent, MailTemporary
+from ..events import Events
 from ..types import Clock, OutgoingMail
 
 logger = logging.getLogger("asok_auth")
 
 DeliveryState = Literal["pending", "sent", "retrying", "failed"]
-OnResult = Callable[[OutgoingMail, MailError | None, bool], None]
-"""Told of each attempt: the mail, None or the error, and whether this was the last attempt."""
 
 CAPACITY = 1000
-"""Mails that may wait at once; more are refused, so that an outage does not fill the memory."""
+"""Emails that may wait at once; more are rejected, so that an outage does not fill the memory."""
 WORKERS = 4
 FIRST_RETRY = 1.0
 LONGEST_RETRY = 60.0
-"""Seconds between two attempts: the first pause, doubled each time, up to the longest."""
+"""Seconds between two attempts: ``FIRST_RETRY``, doubled each time up to ``LONGEST_RETRY``."""
 SHUTDOWN = 5.0
-"""Seconds that the end of the process waits for mails on their way."""
+"""Seconds that process exit waits for emails being sent."""
 
 
 class Delivery:
-    """What became of one mail so far."""
+    """The state of one email's delivery."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -63,7 +62,7 @@ class Delivery:
         return self._error
 
     def wait(self, seconds: float) -> DeliveryState:
-        """The state, as soon as the first attempt has ended, at the latest after ``seconds``."""
+        """Wait for the first attempt to end, for at most ``seconds``, and return the state."""
         with self._changed:
             self._changed.wait_for(lambda: self._state != "pending", seconds)
             return self._state
@@ -85,11 +84,10 @@ class _Job:
 
 
 class Outbox:
-    """Mails on their way out. One per app; its threads start with the first mail.
+    """The queue of outgoing emails. One per app; its threads start with the first email.
 
-    ``clock`` gives seconds that only ever grow; ``retry_for`` is how long, in seconds from posting, a
-    temporary failure is tried again. After a fork the child starts with an empty outbox: what the
-    parent has accepted, the parent sends.
+    ``clock`` is monotonic, in seconds. A temporary failure is retried for ``retry_for`` seconds after
+    posting. After a fork the child starts with an empty outbox: the parent sends what it accepted.
 
     Several threads call ``transport.send`` at the same time.
     """
@@ -97,8 +95,8 @@ class Outbox:
     def __init__(
         self,
         transport: MailTransport,
+        events: Events,
         *,
-        on_result: OnResult,
         clock: Clock = time.monotonic,
         retry_for: float = 600,
         first_retry: float = FIRST_RETRY,
@@ -108,7 +106,7 @@ class Outbox:
         jitter: Callable[[], float] = ordinary_random.random,
     ) -> None:
         self._transport = transport
-        self._on_result = on_result
+        self._events = events
         self._clock = clock
         self._retry_for = retry_for
         self._first_retry = first_retry
@@ -120,7 +118,7 @@ class Outbox:
         _outboxes.add(self)
 
     def _start_empty(self) -> None:
-        """The state of a process that has posted nothing; also that of a forked child."""
+        """Reset to an empty queue, also in a forked child."""
         self._wakeup = threading.Condition()
         self._jobs: list[_Job] = []
         self._posted = 0
@@ -134,24 +132,24 @@ class Outbox:
 
     @property
     def transport(self) -> MailTransport:
-        """What the mails leave through."""
+        """The transport that sends the emails."""
         return self._transport
 
     def __len__(self) -> int:
-        """Mails that are neither sent nor given up."""
+        """The number of emails that are neither sent nor given up."""
         return len(self._jobs) + self._in_hand
 
     def post(self, mail: OutgoingMail) -> Delivery:
         """Accept ``mail`` for delivery and return at once.
 
-        Raises MailTemporary if too many wait already, or after :meth:`close`.
+        Raises MailTemporary if too many are waiting, or after :meth:`close`.
         """
         delivery = Delivery()
         with self._wakeup:
             if self._closed:
-                raise MailTemporary("The server is shutting down; no mail is taken any more.")
+                raise MailTemporary("The server is shutting down and no longer accepts email.")
             if len(self) >= self._capacity:
-                raise MailTemporary("Too many mails are waiting to be sent. Please try again later.")
+                raise MailTemporary("Too many emails are waiting to be sent. Please try again later.")
             self._ensure_worker()
             now = self._clock()
             self._posted += 1
@@ -161,9 +159,9 @@ class Outbox:
         return delivery
 
     def flush(self, timeout: float) -> int:
-        """Attempt everything that waits now, retries included; how many are still not settled.
+        """Attempt everything that waits, retries included; return how many emails are left.
 
-        Returns when all are sent, given up or put off again, at the latest after ``timeout`` seconds.
+        Returns when each is sent, given up or due for a retry, at the latest after ``timeout`` seconds.
         """
         with self._wakeup:
             now = self._flushed_at = self._clock()
@@ -175,7 +173,7 @@ class Outbox:
             return len(self)
 
     def close(self, timeout: float = SHUTDOWN) -> None:
-        """Take no more mail, give each that waits one last attempt, report what is left as failed."""
+        """Reject new emails, attempt each waiting one a last time, and report the rest as failed."""
         with self._wakeup:
             if self._closed:
                 return
@@ -186,7 +184,7 @@ class Outbox:
             self._wakeup.notify_all()
         for job in left:
             self._settle(
-                job, MailTemporary("The server shut down before the mail could be sent."), final=True
+                job, MailTemporary("The server shut down before the email could be sent."), final=True
             )
         self._transport.close()
         _outboxes.discard(self)
@@ -194,7 +192,7 @@ class Outbox:
     # -- in the worker threads -------------------------------------------------------------------
 
     def _ensure_worker(self) -> None:
-        """Start one more thread if all are busy. Called with the lock held."""
+        """Start another thread if all are busy. Called with the lock held."""
         if self._workers >= min(self._most_workers, len(self) + 1):
             return
         worker = threading.Thread(target=self._work, name="asok-auth-mail", daemon=True)
@@ -202,7 +200,7 @@ class Outbox:
             worker.start()
         except RuntimeError:
             if not self._workers:
-                raise MailTemporary("No thread could be started to send the mail.") from None
+                raise MailTemporary("No thread could be started to send the email.") from None
         else:
             self._workers += 1
 
@@ -217,7 +215,7 @@ class Outbox:
                     wakeup.notify_all()
 
     def _next(self) -> _Job | None:
-        """Wait for a mail that is due; None when this thread is to end."""
+        """Wait for an email that is due; None when this thread should end."""
         with self._wakeup:
             while not self._is_due():
                 if self._closed and not self._jobs:
@@ -232,7 +230,7 @@ class Outbox:
 
     def _attempt(self, job: _Job) -> None:
         job.attempts += 1
-        began = self._clock()
+        started = self._clock()
         error = self._send(job.mail)
         pause = min(self._longest_retry, self._first_retry * 2 ** (job.attempts - 1))
         due = self._clock() + pause * (0.5 + self._jitter() / 2)
@@ -240,8 +238,8 @@ class Outbox:
         self._settle(job, error, final=not again)
         if again:
             with self._wakeup:
-                # Flushed in the meantime: what flush could not see is due at once all the same.
-                job.due = self._clock() if began <= self._flushed_at else due
+                # A flush during the attempt did not see this job, so it is due at once.
+                job.due = self._clock() if started <= self._flushed_at else due
                 heapq.heappush(self._jobs, job)
 
     def _send(self, mail: OutgoingMail) -> MailError | None:
@@ -252,26 +250,24 @@ class Outbox:
         except EmailInvalid as error:
             return MailPermanent(error.message)
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            # Neither its text nor its traceback is logged: a transport may have put the mail there.
+            # Its message and traceback are not logged: a transport may have put the email there.
             name = f"{type(self._transport).__name__} raised {type(error).__name__}"
             logger.error("The mail transport is broken: %s.", name)
             return MailPermanent(f"The mail transport is broken: {name}.")
         return None
 
     def _settle(self, job: _Job, error: MailError | None, *, final: bool) -> None:
-        """Tell the observer, then whoever waits: an event is there before a page is."""
+        """Report the outcome; emit the event first, before the page can show it."""
         domain = email_domain(job.mail.to)
         if error is None:
-            logger.info("mail to a person at %s sent, attempt %d", domain, job.attempts)
+            logger.info("email to a user at %s sent, attempt %d", domain, job.attempts)
         else:
-            outcome = "failed" if final else "is tried again later"
+            outcome = "failed" if final else "will be retried"
             logger.warning(
-                "mail to a person at %s %s, attempt %d: %s", domain, outcome, job.attempts, error.message
+                "email to a user at %s %s, attempt %d: %s", domain, outcome, job.attempts, error.message
             )
-        try:
-            self._on_result(job.mail, error, final)
-        except Exception as problem:  # noqa: BLE001 (an observer's code)
-            logger.error("The observer of sent mail raised %s.", type(problem).__name__)
+        name = "mail.sent" if error is None else "mail.failed" if final else "mail.retrying"
+        self._events.emit(name, domain=domain, error=error.code if error else None)
         job.delivery._set("sent" if error is None else "failed" if final else "retrying", error)
 
 
@@ -279,7 +275,7 @@ _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In a forked child, where no thread of the parent's lives on and its locks may be held."""
+    """Reset all outboxes in a forked child: it has no worker threads, and locks may be held."""
     for outbox in tuple(_outboxes):
         outbox._start_empty()
 

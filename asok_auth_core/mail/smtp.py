@@ -1,8 +1,8 @@
-"""SMTP: one connection per mail, encrypted with the certificate verified, and errors sorted in two.
+"""Send over SMTP: one connection per email, encrypted, with the certificate verified.
 
-What may go through later is :class:`~asok_auth_core.errors.MailTemporary`, what will not is
-:class:`~asok_auth_core.errors.MailPermanent`. The messages name the host and the reply code only:
-a server's reply text can repeat the recipient or more.
+Failures worth a retry are :class:`~asok_auth_core.errors.MailTemporary`, all others
+:class:`~asok_auth_core.errors.MailPermanent`. Messages name only the host and the reply code,
+because a server's reply text can repeat the recipient or more.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 SUBMISSIONS_PORT = 465
 """Implicit TLS (RFC 8314 section 7.3)."""
 WHOLE_CONVERSATION = 4
-"""A whole conversation may take this many times the time-out of one step."""
+"""A whole conversation may take this many times the timeout of one step."""
 
 
 class _Conversation(smtplib.SMTP):
-    """One that is cut off after a while: a time-out per step does not bound a server that drips."""
+    """A conversation with a deadline: a server that trickles bytes never hits a step's timeout."""
 
     _watchdog: threading.Timer
     _cable: socket.socket | None = None
-    """Our own handle of the connection: ``sock`` is not yet set, or no more valid, while TLS begins."""
+    """A duplicate of the socket, because ``sock`` is not usable during the TLS handshake."""
     _expired = False
 
     def connect(
@@ -61,7 +61,7 @@ class _Conversation(smtplib.SMTP):
         super().close()
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        """What smtplib connects with, before any TLS."""
+        """Connect, for smtplib, before any TLS."""
         connected: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
         self._cable = connected.dup()
         if self._expired:
@@ -69,7 +69,7 @@ class _Conversation(smtplib.SMTP):
         return connected
 
     def _hang_up(self) -> None:
-        """Make whoever reads see the end."""
+        """Shut the connection down, so that a blocked read returns."""
         self._expired = True
         if self._cable is not None:
             with suppress(OSError):
@@ -82,15 +82,15 @@ class _Conversation(smtplib.SMTP):
 
 
 class _TlsConversation(smtplib.SMTP_SSL, _Conversation):
-    """The same with implicit TLS."""
+    """A conversation with implicit TLS."""
 
 
 class SmtpTransport(MailTransport):
-    """Sends through the server that ``AUTH["MAIL"]`` names; safe to use from several threads.
+    """Sends through the server in ``AUTH["MAIL"]``; safe to use from several threads.
 
-    ``SECURITY`` unset means: implicit TLS on port 465, nothing to a server on this machine,
-    STARTTLS otherwise. ``context`` is for servers with a certificate of one's own authority; it must
-    verify certificates and host names.
+    If ``SECURITY`` is not set: implicit TLS on port 465, none to a server on this machine, STARTTLS
+    otherwise. ``context`` is for servers whose certificate comes from a private CA; it must verify
+    certificates and host names.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class SmtpTransport(MailTransport):
     ) -> None:
         if not settings.host:
             raise SettingError(
-                'AUTH["MAIL"]["HOST"] (or MAIL_HOST) is missing: the name of the server that takes our mail.'
+                'AUTH["MAIL"]["HOST"] (or MAIL_HOST) is missing: set it to the name of your mail server.'
             )
         context = context or ssl.create_default_context()
         if context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname:
@@ -120,8 +120,8 @@ class SmtpTransport(MailTransport):
         self._random = random
         if self._username and self._security == "none" and not is_loopback(settings.host):
             raise SettingError(
-                'AUTH["MAIL"]["SECURITY"] is "none": the password would cross the network in clear. '
-                'Use "starttls" or "tls", or leave out USERNAME.'
+                'AUTH["MAIL"]["SECURITY"] is "none": the password would cross the network in plaintext. '
+                'Use "starttls" or "tls", or remove USERNAME.'
             )
 
     def __repr__(self) -> str:
@@ -132,7 +132,7 @@ class SmtpTransport(MailTransport):
         with self._errors(), self._connection() as server:
             if self._username:
                 server.login(self._username, self._password)
-            server.sendmail(self._sender.address, [recipient_of(message)], message.as_bytes())
+            server.sendmail(self._sender.email, [recipient_of(message)], message.as_bytes())
 
     def check(self) -> None:
         with self._errors(), self._connection() as server:
@@ -166,7 +166,7 @@ class SmtpTransport(MailTransport):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what smtplib raises into one of our two kinds, without the text of the reply."""
+        """Convert smtplib's exceptions to a MailError, without the text of the server's reply."""
         try:
             yield
         except (smtplib.SMTPException, OSError, ValueError) as error:
@@ -176,27 +176,29 @@ class SmtpTransport(MailTransport):
 def _mail_error(error: Exception, server: str) -> MailError:
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         code = min(code for code, _ in error.recipients.values())
-        return _by_code(code, f"The mail server {server} refused the recipient ({code}).")
+        return _by_code(code, f"The mail server {server} rejected the recipient ({code}).")
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return _by_code(
             error.smtp_code,
-            f"The mail server {server} refused our user name and password ({error.smtp_code}).",
+            f"The mail server {server} rejected the configured username and password ({error.smtp_code}).",
         )
     if isinstance(error, smtplib.SMTPResponseException):
-        return _by_code(error.smtp_code, f"The mail server {server} refused the mail ({error.smtp_code}).")
+        return _by_code(error.smtp_code, f"The mail server {server} rejected the email ({error.smtp_code}).")
     if isinstance(error, UnicodeError):
         return MailPermanent('AUTH["MAIL"]: HOST, USERNAME and PASSWORD must be plain ASCII.')
     if isinstance(error, smtplib.SMTPNotSupportedError) or type(error) is smtplib.SMTPException:
         return MailPermanent(
-            f'The mail server {server} does not offer what AUTH["MAIL"] asks for: STARTTLS or a log-in.'
+            f'The mail server {server} does not support what AUTH["MAIL"] requires: STARTTLS or a login.'
         )
     if isinstance(error, ssl.SSLCertVerificationError):
         return MailPermanent(
             f"The certificate of the mail server {server} is not trusted: {error.verify_message}"
         )
     if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-        return MailPermanent(f"No TLS with the mail server {server}: {error.reason or type(error).__name__}.")
-    # smtplib turns a time-out into "disconnected"
+        return MailPermanent(
+            f"TLS with the mail server {server} failed: {error.reason or type(error).__name__}."
+        )
+    # smtplib reports a timeout as a disconnect
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return MailTemporary(f"The mail server {server} did not answer in time.")
     if isinstance(error, ConnectionRefusedError):
@@ -204,12 +206,12 @@ def _mail_error(error: Exception, server: str) -> MailError:
     if isinstance(error, socket.gaierror):
         return MailTemporary(f"The name of the mail server {server} was not found.")
     if isinstance(error, smtplib.SMTPServerDisconnected):
-        return MailTemporary(f"The mail server {server} hung up.")
+        return MailTemporary(f"The mail server {server} closed the connection.")
     return MailTemporary(f"The mail server {server} could not be reached ({type(error).__name__}).")
 
 
 def _by_code(code: int, message: str) -> MailError:
-    """RFC 5321 section 4.2.1: 5yz is final; anything else is worth another try."""
+    """Sort by reply code: 5yz is permanent, anything else temporary (RFC 5321 section 4.2.1)."""
     return MailPermanent(message) if 500 <= code <= 599 else MailTemporary(message)
 
 
@@ -218,7 +220,9 @@ def _sender(settings: MailSettings) -> Sender:
         return Sender.parse(settings.sender)
     if settings.username and "@" in settings.username:
         return Sender.parse(settings.username)
-    raise SettingError('AUTH["MAIL"]["SENDER"] (or MAIL_FROM) is missing: the address our mail comes from.')
+    raise SettingError(
+        'AUTH["MAIL"]["SENDER"] (or MAIL_FROM) is missing: set it to the email address your app sends from.'
+    )
 
 
 def _usual_security(host: str, port: int) -> str:
@@ -228,6 +232,6 @@ def _usual_security(host: str, port: int) -> str:
 
 
 def _say_goodbye(server: smtplib.SMTP) -> None:
-    """The mail is accepted by now: whatever happens to QUIT, sending it again would be wrong."""
+    """Send QUIT and ignore failures: the email is accepted and must not be sent again."""
     with suppress(smtplib.SMTPException, OSError):
         server.quit()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from markupsafe import Markup
@@ -30,7 +30,7 @@ class OAuthMethod(LoginMethod):
 
     def __init__(self, auth: Auth, send: Send | None = None) -> None:
         self._auth = auth
-        self.flow = OAuthFlow(auth, send or Transport(debug=auth.settings.debug))
+        self.flow = OAuthFlow(auth, send or Transport(debug=auth.settings.app.debug))
 
     @property
     def enabled(self) -> tuple[OAuth2Provider, ...]:
@@ -49,7 +49,7 @@ class OAuthMethod(LoginMethod):
         return self.buttons(request, safe_next(request.query.get("next")))
 
     def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
-        """A button for each provider, each a form of its own with method POST."""
+        """A button for each provider, each in its own POST form."""
         return fragment(
             self._auth, request, "auth/oauth_buttons.html", providers=self.enabled, next_url=next_url or ""
         )
@@ -71,9 +71,9 @@ class OAuthMethod(LoginMethod):
     def api(self) -> OAuthApi:
         return OAuthApi(self.flow)
 
-    @property
-    def origins(self) -> list[str]:
-        """Where a form of ours may end up: what the CSP's ``form-action`` must allow."""
+    def form_action_origins(self) -> Sequence[str]:
+        if not self.enabled:
+            return ()
         addresses = (
             self.flow.authorization_endpoint(provider) or provider.issuer
             for provider in self._auth.providers.values()
@@ -81,7 +81,7 @@ class OAuthMethod(LoginMethod):
         return sorted({origin(address) for address in addresses})
 
     def allows_redirect(self, url: str) -> bool:
-        """True if ``url`` is a registered provider's authorization endpoint, with any query."""
+        """See LoginMethod: a registered provider's authorization endpoint, with any query."""
         endpoints = (self.flow.authorization_endpoint(one) for one in self._auth.providers.values())
         return is_listed(url, [endpoint for endpoint in endpoints if endpoint])
 

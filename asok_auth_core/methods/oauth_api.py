@@ -29,7 +29,7 @@ class OAuthApi:
         ``state`` to a random one. Raises OAuthError.
         """
         provider = self._flow.provider(provider_name, client_id=client_id)
-        return self._flow.begin(
+        return self._flow.start(
             request,
             provider,
             redirect_uri=redirect_uri or request.base_url + provider_callback_path(provider.name),

@@ -7,13 +7,12 @@ from typing import cast
 
 from ..auth import Auth
 from ..engine.urls import origin, safe_next
-from ..errors import OAuthError
+from ..errors import OAuthDenied, OAuthError
 from ..flows.linking import account_for, link
 from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, prove, user_info
 from ..flows.oauth_state import invalid_state
 from ..flows.recent_login import require_recent_login
-from ..oauth_errors import OAuthDenied
 from ..pages.problems import error_text
 from ..pages.render import render
 from ..paths import ACCOUNT_PATH, provider_callback_path, provider_link_path, provider_login_path
@@ -78,12 +77,11 @@ class ProviderPages:
         self, request: WebRequest, *, next_url: str | None = None, link: User | None = None
     ) -> WebResponse:
         redirect_uri = request.base_url + provider_callback_path(self._provider.name)
-        url = self._flow.begin(
+        url = self._flow.start(
             request, self._provider, redirect_uri=redirect_uri, next_url=next_url, link=link
         )
-        # Browsers apply form-action to the redirect after a form too. At start-up they were told the
-        # issuer's origin, unless the endpoint was known. A page of ours may lead anywhere, so any other
-        # origin gets one.
+        # Browsers apply form-action to the redirect after a form too. It lists the endpoint's origin, or the
+        # issuer's if the endpoint was not known at startup. Any other origin needs a page with a link.
         if origin(url) == origin(self._provider.authorization_endpoint or self._provider.issuer):
             return WebResponse.see_other(url)
         return self._render(request, "auth/oauth_leave.html", url=url)
@@ -92,13 +90,13 @@ class ProviderPages:
         try:
             return account_for(self._auth, identity)
         except OAuthError as error:
-            self._auth.emit(
+            self._auth.events.emit(
                 "login.failed", method=identity.provider, client_ip=request.client_ip, error=error.code
             )
             raise
 
     def _denied(self, request: WebRequest, error: OAuthDenied) -> WebResponse:
-        """Not the problem page: the user chose this, nothing failed."""
+        """Show a page of its own, because canceling is not an error."""
         return self._render(
             request,
             "auth/oauth_denied.html",

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import LoginMethod
 from ..engine.bearer import bearer_token
-from ..errors import AuthError, PermissionDenied, TokenRevoked
+from ..errors import AuthError, PermissionDenied, TokenError
 from ..flows.api_tokens import ApiTokens
 from ..flows.recent_login import require_login
 from ..pages.render import fragment
@@ -43,9 +43,9 @@ class TokenMethod(LoginMethod):
             verified = self.tokens.verify(token)
             user = self._auth.users.by_id(verified.user_id)
             if user is None or not self._auth.users.is_active(user):
-                raise TokenRevoked("The token's user may not log in.")
+                raise TokenError("The token's user may not log in.", code="token_revoked")
         except AuthError as error:
-            self._auth.emit(
+            self._auth.events.emit(
                 "token.rejected", method=self.name, client_ip=request.client_ip, reason=error.code
             )
             raise

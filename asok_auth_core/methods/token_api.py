@@ -24,7 +24,7 @@ class TokenApi:
         scopes: Iterable[str] | None = None,
         name: str | None = None,
     ) -> str:
-        """A new token. Whoever has it acts as the user; show it once.
+        """Create a token. Anyone who has it can act as the user; show it once.
 
         ``expires_in`` is in seconds; None makes a permanent token. ``scopes`` are permission patterns;
         None means everything the user may do. Raises PermissionDenied if the request itself came with
@@ -41,7 +41,7 @@ class TokenApi:
     def verify(self, request: WebRequest, token: str | None) -> str | None:
         """The user id of a valid token, else None. Raises StoreUnavailable.
 
-        Does not ask whether that user may log in; ``request.user`` does.
+        Does not check whether that user may log in; ``request.user`` does.
         """
         try:
             return self._tokens.verify(token or "").user_id

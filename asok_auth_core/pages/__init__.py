@@ -1,1 +1,1 @@
-"""Our own pages: framework-neutral routes and Jinja2 templates."""
+"""The core's pages: framework-neutral routes and Jinja2 templates."""

@@ -103,8 +103,8 @@ class CorePages:
             request,
             "auth/account.html",
             blocks=blocks,
-            address=self._auth.users.email_of(user),
-            devices=request.session.other_sessions(),
+            email=self._auth.users.email_of(user),
+            other_sessions=request.session.other_sessions(),
         )
 
     def end_sessions(self, request: WebRequest) -> WebResponse:

@@ -1,4 +1,4 @@
-"""Texts in the person's language: the app's own words first, then ours and the plugins'."""
+"""Translate texts into the user's language: the app's own texts first, then ours and the plugins'."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .folders import package_folders
 logger = logging.getLogger("asok_auth")
 
 MAX_TAG = 35
-"""RFC 5646 section 4.4.1: what an implementation must be able to hold."""
+"""RFC 5646, section 4.4.1: the length an implementation must support."""
 TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
@@ -29,14 +29,14 @@ class Catalogs:
 
     @property
     def messages(self) -> frozenset[str]:
-        """Every text of ours that some language has."""
+        """Every text that is translated into any language."""
         return self._messages
 
     def choose(self, wanted: object, own: Mapping[str, Mapping[str, str]]) -> str:
-        """The language to answer in: ``wanted``, as ``fr`` or ``fr-CA``, if there are texts in it.
+        """The language to answer in: ``wanted``, such as ``fr-CA``, if it has translations, else English.
 
-        ``wanted`` comes from a cookie, a header or the address bar, so it may be anything; ``own``
-        are the app's own texts by language. Else English, which every text is written in.
+        ``wanted`` comes from a cookie, a header or the URL, so it may be anything; ``own`` are the
+        app's own texts by language.
         """
         if not isinstance(wanted, str) or len(wanted) > MAX_TAG or not TAG.fullmatch(wanted):
             return "en"
@@ -52,9 +52,9 @@ class Catalogs:
         values: Mapping[str, str | int],
         own: Mapping[str, str] | None = None,
     ) -> str:
-        """``message`` in ``language``, with ``{name}`` filled in; ``own`` are the app's texts.
+        """``message`` in ``language``, with its ``{name}`` placeholders filled in; ``own``: the app's texts.
 
-        A translation whose placeholders do not fit is passed over, never an error.
+        If a translation has other placeholders, a warning is logged and the English text is used.
         """
         text = (own or {}).get(message) or self._texts.get(language, {}).get(message) or message
         if not values:
@@ -62,5 +62,5 @@ class Catalogs:
         try:
             return text.format(**values)
         except (LookupError, ValueError, AttributeError):
-            logger.warning("The %r translation of %r has placeholders that do not fit.", language, message)
+            logger.warning("The %r translation of %r has other placeholders.", language, message)
             return message.format(**values)

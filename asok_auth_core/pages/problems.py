@@ -1,4 +1,4 @@
-"""An error as an answer: a page that says what to do, or JSON where a program asked."""
+"""Answer an error: with a page that says what to do, or with JSON if the client asked for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..auth import Auth
 from ..engine.bearer import bearer_challenge
 from ..errors import (
     AuthError,
+    LoginError,
     LoginRequired,
     MailError,
     PermissionDenied,
@@ -19,6 +20,24 @@ from ..errors import (
 from ..paths import ACCOUNT_PATH
 from ..web import WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
+
+HEADINGS = {
+    "credential_refused": "This link or code is no longer valid",
+    "form_expired": "This form has expired",
+    "login_expired": "This login is no longer valid",
+    "login_rejected": "You cannot log in",
+    "login_required": "Please log in",
+    "oauth_address_unproved": "Your email address is not verified",
+    "oauth_identity_taken": "This login belongs to another account",
+    "oauth_last_way_in": "This is your only login method",
+    "oauth_link_required": "You already have an account",
+    "oauth_not_configured": "This login method is not available",
+    "oauth_state": "This login is no longer valid",
+    "permission_denied": "Access denied",
+    "rate_limited": "Too many attempts",
+    "recent_login_required": "Please log in again",
+}
+"""The page's headline for each error code that has one of its own."""
 
 
 def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
@@ -35,13 +54,13 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     elif isinstance(error, PermissionDenied) and error.scope is not None:
         headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
     message = error_text(request, error)
-    if error.status >= 500 and not auth.settings.debug:
+    if error.status >= 500 and not auth.settings.app.debug:
         message = request.translate(
-            "No mail could be sent. Please try again in a few minutes, or log in another way."
+            "The email could not be sent. Please try again in a few minutes, or log in another way."
             if isinstance(error, MailError)
-            else "This is not possible just now. Please try again in a minute."
+            else "The service is temporarily unavailable. Please try again in a minute."
         )
-    explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.debug else ""
+    explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.app.debug else ""
     if wants_json(request):
         told = {"error": message, "code": error.code, "status": error.status}
         body = json.dumps({**told, "explanation": explanation} if explanation else told)
@@ -51,6 +70,7 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
         request,
         "auth/problem.html",
         status=error.status,
+        heading=_heading(request, error),
         message=message,
         explanation=explanation,
         code=error.code,
@@ -60,15 +80,25 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     return WebResponse(page.body, page.status, page.content_type, tuple(headers))
 
 
+def _heading(request: WebRequest, error: AuthError) -> str:
+    if error.code in HEADINGS:
+        return request.translate(HEADINGS[error.code])
+    if isinstance(error, MailError):
+        return request.translate("The email could not be sent")
+    if isinstance(error, LoginError):
+        return request.translate("Login failed")
+    return request.translate("Temporarily unavailable" if error.status == 503 else "Something went wrong")
+
+
 def _back(request: WebRequest, error: AuthError) -> str | None:
-    """Where to go on after logging in; a form has to be sent again by the person, from its page."""
+    """Where to go after logging in. A form is not sent again: the user starts from its page."""
     if request.method == "GET":
         return request.path
     return ACCOUNT_PATH if isinstance(error, RecentLoginRequired) else None
 
 
 def error_text(request: WebRequest, error: AuthError) -> str:
-    """What ``error`` says, in the person's language."""
+    """The message of ``error`` in the user's language."""
     return request.translate(error.text, **error.values)
 
 

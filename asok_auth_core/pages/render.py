@@ -1,4 +1,4 @@
-"""Templates to answers. Every page is rendered here, so every page has the same safe headers."""
+"""Render templates. Every page is rendered here, so every page has the same security headers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .stylesheet import Stylesheet
 
 PAGE_HEADERS = (
     ("Cache-Control", "no-store"),
-    # Not "no-referrer": with it a browser sends "Origin: null" with a form, which fails the
-    # framework's origin check; "same-origin" keeps a token in our address from leaving the site.
+    # Not "no-referrer": browsers would send "Origin: null" with a form, which fails the framework's
+    # origin check. "same-origin" keeps a token in one of our URLs from leaving the site.
     ("Referrer-Policy", "same-origin"),
 )
 
@@ -29,13 +29,12 @@ RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "ur", "yi"})
 def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
     """The Jinja2 environment of one app.
 
-    A template is looked for in the app's own ``overrides`` folder, then in the core, then in each
-    of ``packages`` that has a ``templates`` folder.
+    Templates are looked up in the app's ``overrides`` folder, then in the core, then in the
+    ``templates`` folders of ``packages``.
     """
     loaders: list[BaseLoader] = [FileSystemLoader(overrides), PackageLoader("asok_auth_core.pages")]
-    for package in dict.fromkeys(packages):
-        if package != "asok_auth_core":
-            loaders += map(FileSystemLoader, package_folders(package, "templates"))
+    for package in packages:
+        loaders += map(FileSystemLoader, package_folders(package, "templates"))
     made = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,
@@ -57,7 +56,7 @@ def _utc(seconds: float) -> datetime:
 def render(
     auth: Auth, request: WebRequest, template: str, *, status: int = 200, **context: object
 ) -> WebResponse:
-    """A whole page from ``template``, put into the app's layout if ``AUTH["LAYOUT"]`` names one."""
+    """A page from ``template``, in the app's layout if ``AUTH["LAYOUT"]`` names one."""
     layout = auth.settings.layout
     parts = None if layout is None else Parts()
     body = fragment(auth, request, template, parts=parts, **context)
@@ -68,19 +67,19 @@ def render(
 
 
 class Parts:
-    """What the base template hands over for the app's layout: ``auth_title``, ``auth_head``, …"""
+    """The parts that the base template passes to the app's layout: ``auth_title``, ``auth_head``, …"""
 
     def __init__(self) -> None:
         self.kept: dict[str, Markup] = {}
 
     def keep(self, name: str, part: Markup) -> str:
-        """Keep ``part`` as ``auth_<name>``; the base template shows the nothing it returns."""
+        """Keep ``part`` as ``auth_<name>``. Returns "", since a template prints what a call returns."""
         self.kept[f"auth_{name}"] = part
         return ""
 
 
 def fragment(auth: Auth, request: WebRequest, template: str, **context: object) -> Markup:
-    """A piece of a page from ``template``, safe to be put into another."""
+    """Part of a page from ``template``, as safe markup for another template."""
     language = request.locale.split("-")[0].lower()
     shared: dict[str, object] = {
         "request": request,
@@ -98,7 +97,7 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
 
 
 def _can(auth: Auth, request: WebRequest) -> Callable[..., bool]:
-    """``can("posts.edit")`` in a template; the plugins are asked when it is first used."""
+    """``can("posts.edit")`` for a template. Permissions are looked up at its first use."""
     held: list[Held] = []
 
     def can_here(permission: str, resource: object = None) -> bool:

@@ -1,18 +1,18 @@
-"""Which page answers which path."""
+"""Find the page for a path."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ..auth import Auth
-from ..errors import AuthError, PluginError
+from ..errors import AuthError, ConfigurationError
 from ..web import Route, WebRequest, WebResponse
 from .core import CorePages
 from .problems import problem
 
 
 class Router:
-    """Exact paths to routes, gathered once at start-up from the core and every plugin."""
+    """Exact paths and their routes, collected at startup from the core and every plugin."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -26,7 +26,7 @@ class Router:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Every path that is answered."""
+        """All paths that have a page."""
         return tuple(self._routes)
 
     def match(self, path: str) -> Route | None:
@@ -34,7 +34,7 @@ class Router:
         return self._routes.get(path if path == "/" else path.rstrip("/"))
 
     def respond(self, route: Route, request: WebRequest) -> WebResponse:
-        """Call the route's handler; an AuthError becomes its answer."""
+        """The answer of the route's handler, or of the AuthError it raises."""
         handler = route.post if request.method == "POST" else route.get
         if handler is None or request.method not in ("GET", "HEAD", "POST"):
             allowed = [name for name, h in (("GET, HEAD", route.get), ("POST", route.post)) if h]
@@ -49,9 +49,10 @@ class Router:
     def _add(self, owner: str, routes: Iterable[Route]) -> None:
         for route in routes:
             if route.path in self._routes:
-                raise PluginError(
-                    f"Two parts want the path {route.path}: {self._owners[route.path]} and {owner}. "
-                    "Uninstall or disable one."
+                raise ConfigurationError(
+                    f"The path {route.path} is used twice: {self._owners[route.path]} and {owner}. "
+                    "Uninstall or disable one.",
+                    code="plugin",
                 )
             self._routes[route.path] = route
             self._owners[route.path] = owner

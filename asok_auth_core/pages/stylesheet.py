@@ -1,4 +1,4 @@
-"""The one stylesheet: ours, then the app's own ``auth/theme.css``."""
+"""The stylesheet of all pages: ours, then the app's own ``auth/theme.css``."""
 
 from __future__ import annotations
 

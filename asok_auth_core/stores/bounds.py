@@ -1,4 +1,4 @@
-"""What every store accepts, checked in one place so that all stores refuse the same things."""
+"""The limits of every store, checked in one place so that all stores reject the same values."""
 
 from __future__ import annotations
 

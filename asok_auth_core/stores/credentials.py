@@ -1,7 +1,7 @@
 """Lasting credentials in the app's own database, through the engine of Asok's ORM.
 
-Every statement stands alone and says by its row count who won, so it is right on SQLite, PostgreSQL
-(READ COMMITTED) and MySQL/MariaDB (REPEATABLE READ) without a transaction.
+Each operation is one statement whose row count tells whether it won a race, so it is correct without
+a transaction on SQLite, PostgreSQL (READ COMMITTED) and MySQL/MariaDB (REPEATABLE READ).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .bounds import credential_problem
 TABLE = "auth_credentials"
 COLUMNS = "id, user_id, kind, identifier, data, version, created_at, last_used_at"
 ATTEMPTS = 6
-"""MySQL ends one of two inserts that wait for each other; that one is simply tried again."""
+"""MySQL aborts one of two inserts that deadlock; it is retried."""
 
 PAUSE = 0.01
 """Seconds before the second attempt, doubled before each further one."""
 
-# Bytes on MySQL: its text collations take "a" for "A" and for "a ", which would join two people.
+# Bytes on MySQL: its text collations take "a" for "A" and for "a ", which would merge two users.
 _SCHEMA_MYSQL = (
     f"CREATE TABLE IF NOT EXISTS {TABLE} ("
     "id VARBINARY(32) NOT NULL PRIMARY KEY, user_id VARBINARY(255) NOT NULL, kind VARBINARY(64) NOT NULL, "
@@ -45,7 +45,7 @@ _SCHEMA = (
 
 
 class SqlEngine(Protocol):
-    """What is used of ``asok.orm``'s engines."""
+    """The part of ``asok.orm``'s engines that is used here."""
 
     def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
         """Run one statement with ``?`` placeholders: rows, or for a change the number of rows."""
@@ -55,7 +55,7 @@ class SqlEngine(Protocol):
 
 
 class SqlCredentialStore(CredentialStore):
-    """The table ``auth_credentials``, made at the first use or by :meth:`create_schema`.
+    """The table ``auth_credentials``, created on first use or by :meth:`create_schema`.
 
     Raises StoreUnavailable if the database fails, StoreError for values that cannot be stored.
     """
@@ -67,12 +67,14 @@ class SqlCredentialStore(CredentialStore):
         self._schema_made = False
 
     def create_schema(self, attempts: int = ATTEMPTS) -> None:
-        """Make the table and its indexes if they are missing. Best done at start-up: on MySQL, making
-        a table ends the transaction that is open."""
+        """Create the table and its indexes if they are missing.
+
+        Best done at startup: on MySQL, creating a table commits the open transaction.
+        """
         mysql = self._engine.quote_identifier("x").startswith("`")
         for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:
-            # Of two that make it at once, PostgreSQL refuses the slower in spite of IF NOT EXISTS,
-            # and Asok's SQLite engine finds a file that is being made "locked".
+            # If two processes create it at once, PostgreSQL rejects the slower in spite of IF NOT EXISTS,
+            # and Asok's SQLite engine reports a file that is being created as "locked".
             self._execute(statement, (), attempts)
         self._schema_made = True
 
@@ -90,7 +92,7 @@ class SqlCredentialStore(CredentialStore):
         )
         self._ready()
         # WHERE NOT EXISTS, because after an INSERT that fails Asok's SQLite engine would hold the
-        # write lock until the end of the request. The unique key still decides a race elsewhere.
+        # write lock until the end of the request. The unique key still decides a race between processes.
         statement = (
             f"INSERT INTO {TABLE} (id, user_id, kind, identifier, data, version, created_at)"  # noqa: S608
             " SELECT ?, ?, ?, ?, ?, 1, ? FROM (SELECT 1 AS one) AS source"
@@ -171,12 +173,12 @@ class SqlCredentialStore(CredentialStore):
                 return self._engine.execute(statement, args)
             except Exception as error:
                 if not attempts:
-                    # An error that names the table may say that it is gone, because it was made in a
+                    # An error that names the table may mean that it is missing: it was created in a
                     # transaction that the app rolled back.
                     self._schema_made &= TABLE not in str(error)
                     # Not the driver's text: it may quote values.
                     raise StoreUnavailable(
-                        f"The app's database refused or did not answer ({type(error).__name__}) for {TABLE}."
+                        f"The app's database failed or did not answer ({type(error).__name__}) for {TABLE}."
                     ) from error
             time.sleep(pause)
             pause *= 2
@@ -201,5 +203,5 @@ def _text(value: object) -> str:
 
 
 def _dumps(data: JSON) -> str:
-    # ASCII only: right in every character set a MySQL column may have.
+    # ASCII only, which every character set of a MySQL column can store.
     return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""State in this process's memory: for development and tests, gone at the end of the process."""
+"""State in this process's memory, for development and tests; lost when it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .bounds import checked_ttl, checked_value, encoded_key
 class MemoryStateStore(StateStore):
     """``memory:``. Atomic across threads; every process has its own, so never for more than one.
 
-    ``clock`` gives seconds since the epoch.
+    ``clock`` returns seconds since the epoch.
     """
 
     def __init__(self, clock: Clock = time.time) -> None:

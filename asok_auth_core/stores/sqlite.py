@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
 
-from ..contracts import StateStore
+from ..contracts import RevocationMark, StateStore
 from ..errors import ConfigurationError
-from ..types import Clock
+from ..types import Clock, Random
 from .bounds import checked_ttl, checked_value, encoded_key
+from .mapped_mark import MappedMark
 from .sqlite_file import SQLiteFile
 
 SWEEP = 4
-"""Expired rows removed by each write that adds one: the file shrinks back to what is alive."""
+"""Expired rows removed by each write that adds one, so that the file does not keep growing."""
 
 SELECT = "SELECT value, expires FROM state WHERE key = ? AND expires > ?"
 UPSERT = (
@@ -28,9 +29,9 @@ UPSERT = (
 class SQLiteStateStore(StateStore):
     """``sqlite:///relative/file`` or ``sqlite:////absolute/file``, or a path.
 
-    A relative file lies below ``root``. ``clock`` gives seconds since the epoch; it must be the same
-    for all processes, as the machine's is. Raises ConfigurationError for a URL that names no file.
-    The file is opened at the first call, so a wrong place is StoreUnavailable there.
+    A relative file is below ``root``. ``clock`` returns seconds since the epoch; all processes must
+    share it, like the machine's clock. Raises ConfigurationError for a URL that names no file. The
+    file is opened at the first call, which raises StoreUnavailable if the path is wrong.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class SQLiteStateStore(StateStore):
 
     def take(self, key: str) -> bytes | None:
         raw = encoded_key(key)
-        # Whoever tries keys at random must not make the others wait for the write lock.
+        # Requests with random keys must not make others wait for the write lock.
         if self._file.read(SELECT, (raw, self._clock())) is None:
             return None
 
@@ -111,6 +112,9 @@ class SQLiteStateStore(StateStore):
         raw = encoded_key(key)
         self._file.write(lambda connection: connection.execute("DELETE FROM state WHERE key = ?", (raw,)))
 
+    def revocation_mark(self, random: Random) -> RevocationMark:
+        return MappedMark(self.path.with_name(self.path.name + "-revocation"), random)
+
     def close(self) -> None:
         self._file.close()
 
@@ -123,15 +127,25 @@ def _sweep(connection: sqlite3.Connection, now: float) -> None:
 
 
 def _path(url_or_path: str | os.PathLike[str]) -> str:
+    """The file that a URL or path names. Raises ConfigurationError if it names none."""
     text = os.fspath(url_or_path)
+    path = text
     if text.startswith("sqlite:"):
-        path = unquote(text[len("sqlite:///") :]) if text.startswith("sqlite:///") else ""
-        if not path or path == ":memory:" or "?" in text or "#" in text:
-            raise ConfigurationError(
-                f"The state store URL {text!r} names no file. Write sqlite:///file (below the app folder) or"
-                " sqlite:////absolute/file; for a store in memory, write memory:"
-            )
-        return path
-    if not text or text == ":memory:":
-        raise ConfigurationError("A SQLite state store needs a file; for a store in memory, write memory:")
-    return text
+        location = text.removeprefix("sqlite:")
+        for sign, escaped in (("?", "%3F"), ("#", "%23")):
+            _, found, after = location.partition(sign)
+            if found:
+                # Not the value: it may have been meant as a password.
+                raise ConfigurationError(
+                    f"The URL of the SQLite state store cannot have {sign}{after.partition('=')[0]}: "
+                    "it has no parameters and no fragment. "
+                    f"In the name of a file, write {sign} as {escaped}."
+                )
+        # "///": there is no host, as in a file: URL (RFC 8089).
+        path = unquote(location.removeprefix("///")) if location.startswith("///") else ""
+    if path in ("", ":memory:") or "\0" in path:
+        raise ConfigurationError(
+            "The URL of the SQLite state store names no file. Write sqlite:///file (below the app's folder) "
+            "or sqlite:////absolute/file; for a store in memory, write memory:"
+        )
+    return path

@@ -27,10 +27,10 @@ MIGRATIONS = (
         "CREATE INDEX state_expires ON state (expires)",
     ),
 )
-"""Statements that lead from schema version n to n + 1; ``PRAGMA user_version`` says where a file is."""
+"""Statements that upgrade schema version n to n + 1; ``PRAGMA user_version`` holds a file's version."""
 
 POLL = 0.001
-"""Seconds, at most, between two looks at a locked file."""
+"""Seconds, at most, between two attempts on a locked file."""
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ _inherited: list[object] = []
 
 
 class StoreConnection(sqlite3.Connection):
-    """A connection of ours: a ResourceWarning about one that was left open says whose it was."""
+    """A named subclass, so that a ResourceWarning about an open connection shows its owner."""
 
 
 class SQLiteFile:
@@ -76,7 +76,7 @@ class SQLiteFile:
                 _patiently(lambda c: c.execute("BEGIN IMMEDIATE"), connection, deadline)
                 result = work(connection)
                 connection.execute("COMMIT")
-                # If the file was removed meanwhile, another process may be granting the same in a new one.
+                # If the file was removed meanwhile, another process may grant the same in a new one.
                 self._check_identity(opened)
                 return result
         finally:
@@ -96,7 +96,7 @@ class SQLiteFile:
 
     @contextmanager
     def _opened(self, deadline: float) -> Iterator[_Opened]:
-        """A connection of this process that nobody else uses meanwhile."""
+        """A connection of this process for exclusive use."""
         pool = self._current_pool()
         opened = None
         try:
@@ -124,7 +124,7 @@ class SQLiteFile:
             pool.idle.append(opened)
 
     def _check_identity(self, opened: _Opened) -> None:
-        """Raises StoreUnavailable, once for all idle connections, if the path leads elsewhere now."""
+        """Raises StoreUnavailable, once for all idle connections, if the path names another file now."""
         if self._identity() != opened.identity:
             opened.stale = True
             self.close()
@@ -132,7 +132,7 @@ class SQLiteFile:
 
     def _open(self, deadline: float) -> _Opened:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite would make it readable for everybody; -wal and -shm take over the file's mode.
+        # SQLite would make it world-readable; -wal and -shm take over the file's mode.
         if not self.path.exists():
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         identity = self._identity()
@@ -188,7 +188,7 @@ class SQLiteFile:
         ).fetchone()
         if application != APPLICATION_ID and (version or objects):
             raise StoreUnavailable(
-                f"The file {self.path} is a database of something else, not a state store of asok-auth. "
+                f"The file {self.path} is a database of another program, not a state store of asok-auth. "
                 'Name another file in AUTH["STATE_STORE"].'
             )
         if version > len(MIGRATIONS):
@@ -207,7 +207,7 @@ class SQLiteFile:
         return found.st_dev, found.st_ino
 
     def _explain(self, text: str) -> str:
-        """What an error of SQLite or the system means for the person who runs the app."""
+        """The message to the app's operator about an error of SQLite or the system."""
         return f"The state file {self.path} " + next(
             (meaning for sign, meaning in _MEANINGS if sign in text.lower()), f"cannot be used: {text}."
         )
@@ -232,7 +232,7 @@ class _Pool:
 
 
 def _patiently(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection, deadline: float) -> T:
-    """``work(connection)``, again and again while the file is locked, until ``deadline``."""
+    """Call ``work(connection)``, repeatedly while the file is locked, until ``deadline``."""
     while True:
         try:
             return work(connection)
@@ -240,21 +240,21 @@ def _patiently(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Conn
             # sqlite_errorcode would tell, but only from Python 3.11 on.
             if "locked" not in str(error) or time.monotonic() + POLL > deadline:
                 raise
-        # The lock has no queue, so whoever looks rarely starves behind those who write all the time:
-        # all look equally often, at times that do not coincide. Chance need not be secret here.
+        # The lock has no queue, so a rare caller would starve behind constant writers: all poll equally
+        # often, at random times that do not coincide. The randomness need not be secret.
         time.sleep(random.uniform(0.2, 1.0) * POLL)  # noqa: S311
 
 
 _MEANINGS = (
     ("locked", f"is locked: another process has been writing for more than {DEADLINE:g} seconds."),
-    ("file is gone", "was deleted or replaced while in use. A new one is made at the next call."),
+    ("file is gone", "was deleted or replaced while in use. The next call creates a new one."),
     ("readonly", "cannot be written. Check the permissions of the file and its folder, and the mount."),
     ("read-only", "cannot be written. Check the permissions of the file and its folder, and the mount."),
     ("unable to open", "cannot be opened. Check that its folder exists and may be written."),
     ("permission denied", "cannot be opened. Check that its folder exists and may be written."),
-    ("full", "cannot grow: the disk is full. Make room; nothing else is needed."),
-    ("no space", "cannot be made: the disk is full. Make room; nothing else is needed."),
+    ("full", "cannot grow: the disk is full. Free some space."),
+    ("no space", "cannot be created: the disk is full. Free some space."),
     ("disk i/o", "cannot be read or written: disk error, quota or file size limit."),
-    ("not a database", "is not a SQLite database. Move it away; a new one is made."),
-    ("malformed", "is damaged. Move it away; a new one is made."),
+    ("not a database", "is not a SQLite database. Move it away; a new one is created."),
+    ("malformed", "is damaged. Move it away; a new one is created."),
 )

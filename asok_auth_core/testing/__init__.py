@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .permission_resolver import PermissionResolverContract as PermissionResolverContract
     from .providers import OAuth2ProviderContract as OAuth2ProviderContract
     from .providers import OpenIDProviderContract as OpenIDProviderContract
+    from .raises import raises_code as raises_code
     from .second_factor import SecondFactorContract as SecondFactorContract
     from .signer import SignerContract as SignerContract
     from .state_store import StateStoreContract as StateStoreContract
@@ -59,6 +60,7 @@ _HOMES = {
     "StateStoreContract": "state_store",
     "CredentialStoreContract": "credential_store",
     "build_auth": "parts",
+    "raises_code": "raises",
 }
 
 __all__ = sorted(_HOMES)

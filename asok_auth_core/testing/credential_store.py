@@ -27,25 +27,28 @@ from .races import add_credentials, exactly_once, in_threads, remove_each, repla
 OpenCredentialStore = Callable[[], CredentialStore]
 
 LOOK_ALIKES = ("a", "A", "a ", " a", "á", "a\u0301", "\uff41", "ß", "ss", "%", "_", "'; --", "\U0001f511")
-"""Text that a database may take for the same, and that must not join two people's accounts."""
+"""Strings that a database may treat as equal, which would merge two users' accounts."""
 
 
 class CredentialStoreContract:
-    """Inherit, and give the fixture ``open_store``: a picklable function or ``functools.partial``
-    that opens the store, on the same place each time."""
+    """Inherit, and define the fixture ``open_store``: a picklable function or ``functools.partial``
+    that opens the same store each time."""
 
     shared: ClassVar[bool] = True
-    """Stores opened by other processes see the same credentials. Only a fake in memory says False."""
+    """Stores opened by other processes see the same credentials. False only for a fake in memory."""
     processes: ClassVar[int] = 4
     secrets: ClassVar[int] = 40
     """How many credentials all processes compete for, in each operation."""
 
     @pytest.fixture
     def open_store(self) -> OpenCredentialStore:
-        raise NotImplementedError("give a fixture open_store that returns a function opening your store")
+        raise NotImplementedError("define a fixture open_store that returns a function opening your store")
 
     def close(self, store: CredentialStore) -> None:
-        """Give back what the calling thread has opened. For a store that needs it, override this."""
+        """Close what the calling thread has opened.
+
+        Override this if your store needs it.
+        """
 
     @pytest.fixture
     def store(self, open_store: OpenCredentialStore) -> Iterator[CredentialStore]:
@@ -55,7 +58,7 @@ class CredentialStoreContract:
 
     @pytest.fixture
     def user(self) -> str:
-        """The id of a user, and beginning of identifiers, that no other test has used."""
+        """A user id, also used as an identifier prefix, that no other test has used."""
         return secrets.token_hex(8)
 
     # -- one caller ------------------------------------------------------------------------------
@@ -72,8 +75,9 @@ class CredentialStoreContract:
         assert json.loads(replaced.data) == [data]
         assert store.find("kind", user) == replaced
 
+    @pytest.mark.requirement("SECURITY-14")
     def test_identifiers_are_compared_exactly(self, store: CredentialStore, user: str) -> None:
-        """SECURITY 14: (issuer, subject) is case-sensitive (OpenID Connect Core 1.0, section 2)."""
+        """(issuer, subject) is case-sensitive (OpenID Connect Core 1.0, section 2)."""
         identifiers = [f"{user}:{text}" for text in LOOK_ALIKES] + [user + "x" * 1000]
         made = [store.add(user, "identity", identifier, None) for identifier in identifiers]
         assert [store.find("identity", identifier) for identifier in identifiers] == made
@@ -93,11 +97,13 @@ class CredentialStoreContract:
         assert store.find("kind", user) == made
         assert list(store.list("other" + user)) == []
 
-    def test_what_is_not_there(self, store: CredentialStore, user: str) -> None:
+    def test_a_missing_credential_is_none(self, store: CredentialStore, user: str) -> None:
         assert store.find("kind", user) is None
         assert list(store.list(user)) == []
 
-    def test_list_gives_one_users_of_one_kind_or_all(self, store: CredentialStore, user: str) -> None:
+    def test_list_returns_one_users_credentials_of_one_kind_or_all(
+        self, store: CredentialStore, user: str
+    ) -> None:
         made = [store.add(user, kind, f"{user}{n}", n) for n, kind in enumerate("abaab")]
         store.add(user + "x", "a", user + "x", None)
         by_id = {credential.id: credential for credential in made}
@@ -107,8 +113,9 @@ class CredentialStoreContract:
         times = [credential.created_at for credential in store.list(user)]
         assert times == sorted(times)
 
+    @pytest.mark.requirement("SECURITY-1", "SECURITY-20")
     def test_replace_is_compare_and_swap(self, store: CredentialStore, user: str) -> None:
-        """SECURITY 1, 20: of two who read the same version, one succeeds."""
+        """Of two callers that read the same version, one succeeds."""
         made = store.add(user, "kind", user, 1)
         replaced = store.replace(made, 2)
         assert replaced is not None
@@ -129,8 +136,8 @@ class CredentialStoreContract:
         assert store.find("kind", user) is None
         assert store.replace(replaced, 3) is None
 
-    def test_one_made_anew_is_another(self, store: CredentialStore, user: str) -> None:
-        """Whoever still holds the old one can neither replace nor remove the new one."""
+    def test_a_recreated_credential_is_another_one(self, store: CredentialStore, user: str) -> None:
+        """A caller with the old one can neither replace nor remove the new one."""
         old = store.add(user, "kind", user, 1)
         assert store.remove(old)
         new = store.add(user, "kind", user, 2)
@@ -148,7 +155,7 @@ class CredentialStoreContract:
         assert store.replace(made, 2) is not None
 
     @pytest.mark.parametrize("identifier", ["", "a\0b", "\ud800", "x" * 1025])
-    def test_what_cannot_be_stored_is_refused_and_not_found(
+    def test_values_outside_their_limits_are_rejected_and_not_found(
         self, store: CredentialStore, user: str, identifier: str
     ) -> None:
         with pytest.raises(StoreError):
@@ -158,8 +165,8 @@ class CredentialStoreContract:
 
     # -- many callers ----------------------------------------------------------------------------
 
-    def test_of_many_threads_exactly_one_wins(self, store: CredentialStore, user: str) -> None:
-        """SECURITY 1."""
+    @pytest.mark.requirement("SECURITY-1")
+    def test_exactly_one_of_many_threads_wins(self, store: CredentialStore, user: str) -> None:
 
         def closing(work: Callable[[], Sequence[str]]) -> Callable[[], Sequence[str]]:
             def run() -> Sequence[str]:
@@ -179,10 +186,10 @@ class CredentialStoreContract:
         exactly_once(replaced, [credential.id for credential in made])
         exactly_once(removed, [credential.id for credential in made])
 
-    def test_of_many_processes_exactly_one_wins(
+    @pytest.mark.requirement("SECURITY-1")
+    def test_exactly_one_of_many_processes_wins(
         self, open_store: OpenCredentialStore, store: CredentialStore, user: str
     ) -> None:
-        """SECURITY 1."""
         names = [f"{user}{n}" for n in range(self.secrets)]
         with Workers(open_store, self.processes if self.shared else 1) as workers:
             added = workers.run(add_credentials, user, names)

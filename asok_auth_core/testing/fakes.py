@@ -1,4 +1,7 @@
-"""In-memory fakes of the framework, the app's users and the clock. Nothing here does I/O."""
+"""In-memory fakes of the framework, the app's users and the clock.
+
+Nothing here does I/O.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from ..web import Session, WebRequest
 
 
 class FrozenClock:
-    """A clock that moves only when told to; seconds since the epoch."""
+    """A clock that only :meth:`advance` moves; seconds since the epoch."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.LoginMethod`: one way in, and no way around."""
+"""The contract suite of a :class:`~asok_auth_core.contracts.LoginMethod`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GARBAGE = ("", " ", "\x00", "\r\nSet-Cookie: a=b", "😀" * 50, "' OR 1=1 --", H
 
 
 class RejectEverybody:
-    """A policy that refuses every login."""
+    """A policy that rejects every login."""
 
     @hookimpl
     def asok_auth_before_login(self, attempt: LoginAttempt) -> str:
@@ -31,7 +31,7 @@ class RejectEverybody:
 
 
 class EnrolledFactor(SecondFactor):
-    """A second factor that everybody has and nobody can give."""
+    """A second factor that every user has and none can prove."""
 
     name = "contract"
     label = "Contract"
@@ -47,7 +47,7 @@ class EnrolledFactor(SecondFactor):
 
 
 class FactorForEverybody:
-    """Gives :class:`EnrolledFactor`."""
+    """A plugin that registers :class:`EnrolledFactor`."""
 
     @hookimpl
     def asok_auth_second_factors(self, auth: Auth) -> Iterable[SecondFactor]:
@@ -62,7 +62,7 @@ class LoginMethodContract:
     single_use: ClassVar[bool] = True
     """False for a method whose proof lasts, such as a password."""
     without_csrf: ClassVar[frozenset[str]] = frozenset()
-    """Paths whose POST proves its caller in another way than by the browser's session."""
+    """Paths whose POST does not rely on the browser's session to authenticate the caller."""
 
     def plugin(self) -> object:
         """The plugin: a module or object with ``asok_auth_login_methods``."""
@@ -74,12 +74,12 @@ class LoginMethodContract:
         ``parts.mail.sent`` holds mails that were sent.
         """
         raise NotImplementedError(
-            "Write log_in(): the steps a person takes, with browser.get and browser.post."
+            "Write log_in(): the steps a user takes, with browser.get and browser.post."
         )
 
     @pytest.fixture
     def build(self, make_auth: Callable[..., Auth]) -> Callable[..., Auth]:
-        """Makes an app with the plugin under test and others."""
+        """Build an app with the plugin under test and others."""
 
         def build(*others: object) -> Auth:
             return make_auth(plugins=(self.plugin(), *others), settings=dict(self.settings))
@@ -91,11 +91,12 @@ class LoginMethodContract:
         own = [method for name, method in auth.login_methods.items() if name not in core]
         return own or list(auth.login_methods.values())
 
-    def test_its_name_fits_paths_and_python(self, build: Callable[..., Auth]) -> None:
+    def test_its_name_fits_into_paths_and_python(self, build: Callable[..., Auth]) -> None:
         for method in self._own(build()):
             assert re.fullmatch(r"[a-z][a-z0-9_]{1,30}", method.name), method.name
 
-    def test_a_right_login_renews_the_session_and_is_an_event(
+    @pytest.mark.requirement("SECURITY-18", "SECURITY-31")
+    def test_a_valid_login_renews_the_session_and_emits_an_event(
         self, build: Callable[..., Auth], auth_parts: TestParts
     ) -> None:
         auth = build()
@@ -107,7 +108,8 @@ class LoginMethodContract:
         names = [event.name for event in auth_parts.events]
         assert names.count("login.succeeded") == 1
 
-    def test_a_proof_is_good_once(
+    @pytest.mark.requirement("SECURITY-1")
+    def test_a_proof_works_once(
         self, build: Callable[..., Auth], auth_parts: TestParts, fake_users: MemoryUsers
     ) -> None:
         if not self.single_use:
@@ -126,7 +128,8 @@ class LoginMethodContract:
             browser.get(f"{last.path}?{query}")
         assert browser.request.user is None, "the same request logged in twice"
 
-    def test_a_disabled_account_stays_out(
+    @pytest.mark.requirement("SECURITY-23")
+    def test_a_disabled_account_is_rejected(
         self, build: Callable[..., Auth], auth_parts: TestParts, fake_users: MemoryUsers
     ) -> None:
         ada = fake_users.by_id("1")
@@ -137,26 +140,28 @@ class LoginMethodContract:
         self.log_in(auth, auth_parts, browser)
         assert browser.request.user is None
 
-    def test_a_policy_that_says_no_is_obeyed(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
+    def test_a_policy_can_reject_the_login(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
         auth = build(RejectEverybody())
         browser = Browser(auth)
         self.log_in(auth, auth_parts, browser)
         assert browser.request.user is None
         assert "login.rejected" in [event.name for event in auth_parts.events]
 
-    def test_the_second_factor_is_not_walked_around(
+    @pytest.mark.requirement("SECURITY-19")
+    def test_the_second_factor_is_not_bypassed(
         self, build: Callable[..., Auth], auth_parts: TestParts
     ) -> None:
         auth = build(FactorForEverybody())
         browser = Browser(auth)
         self.log_in(auth, auth_parts, browser)
-        assert browser.request.user is None, "half a login has no authority"
+        assert browser.request.user is None, "a login without its second factor has no authority"
         assert "login.second_factor_required" in [event.name for event in auth_parts.events]
         browser.post(SECOND_FACTOR_PATH, {"factor": EnrolledFactor.name})
         assert browser.request.user is None, "a second factor that was not given counted"
         assert "second_factor.failed" in [event.name for event in auth_parts.events]
 
-    def test_opening_a_page_logs_nobody_in(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
+    @pytest.mark.requirement("SECURITY-26")
+    def test_opening_a_page_logs_no_one_in(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
         auth = build()
         for path in Browser(auth).paths:
             for method in ("GET", "HEAD"):
@@ -168,7 +173,7 @@ class LoginMethodContract:
                     location = dict(answer.headers).get("Location", "/")
                     assert not location.startswith(("//", "/\\", "http://evil", "https://evil")), path
 
-    def test_garbage_logs_nobody_in_and_breaks_nothing(self, build: Callable[..., Auth]) -> None:
+    def test_garbage_logs_no_one_in_and_breaks_nothing(self, build: Callable[..., Auth]) -> None:
         auth = build()
         names = ("email", "code", "token", "password", "username", "next", "state")
         for method in self._own(auth):
@@ -182,12 +187,13 @@ class LoginMethodContract:
                     assert answer.status < 500, f"POST {route.path} with {value[:20]!r}: {answer.status}"
                     assert "<script>alert(1)" not in answer.body, f"{route.path} repeats input unescaped"
 
-    def test_every_form_carries_the_csrf_field(self, build: Callable[..., Auth]) -> None:
+    def test_every_form_has_the_csrf_field(self, build: Callable[..., Auth]) -> None:
         auth = build()
         for method in self._own(auth):
             exempt = {route.path for route in method.routes() if route.post and not route.csrf}
             assert exempt <= self.without_csrf, f"CSRF is off for {sorted(exempt - self.without_csrf)}"
-            bodies = [str(method.login_block(FakeRequest(LOGIN_PATH)) or "")]
+            request = FakeRequest(LOGIN_PATH)
+            bodies = [str(method.login_block(request) or ""), str(method.buttons(request))]
             bodies += [Browser(auth).get(route.path).body for route in method.routes() if route.get]
             for body in bodies:
                 for form in re.findall(r"<form\b.*?</form>", body, re.DOTALL | re.IGNORECASE):
@@ -196,13 +202,29 @@ class LoginMethodContract:
 
     def test_its_block_is_safe_on_the_login_page(self, build: Callable[..., Auth]) -> None:
         for method in self._own(build()):
-            block = method.login_block(FakeRequest(LOGIN_PATH, query={"next": f"/{HOSTILE}"}))
-            if block is None:
-                continue
-            assert isinstance(block, Markup), "return Markup, so that the page need not trust a str"
-            assert "<script>alert(1)" not in block
-            assert not re.search(r"\son\w+\s*=|javascript:", str(block), re.IGNORECASE), "inline script"
+            request = FakeRequest(LOGIN_PATH, query={"next": f"/{HOSTILE}"})
+            for block in (method.login_block(request), method.buttons(request, f"/{HOSTILE}")):
+                if block is None:
+                    continue
+                assert isinstance(block, Markup), "return Markup, so that the page need not trust a str"
+                assert "<script>alert(1)" not in block
+                assert not re.search(r"\son\w+\s*=|javascript:", str(block), re.IGNORECASE), "inline script"
 
+    def test_it_opens_no_way_to_any_site(self, build: Callable[..., Auth]) -> None:
+        for method in self._own(build()):
+            origins = method.form_action_origins()
+            for origin in origins:
+                assert re.fullmatch(r"https?://[\w.\-\[\]:]+", origin), f"{origin!r} is not one origin"
+            elsewhere = [
+                f"{origin}{tail}" for origin in origins for tail in ("@evil.example/", ".evil.example/")
+            ]
+            for url in ("https://evil.example/", "//evil.example/", "javascript:alert(1)", "", *elsewhere):
+                assert not method.allows_redirect(url), f"a redirect to {url!r} is an open redirect"
+
+    @pytest.mark.requirement("SECURITY-30")
+    @pytest.mark.requirement("SECURITY-30")
+    @pytest.mark.requirement("SECURITY-30")
+    @pytest.mark.requirement("SECURITY-30")
     def test_no_proof_is_in_events_or_logs(
         self, build: Callable[..., Auth], auth_parts: TestParts, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -1,4 +1,4 @@
-"""What every mail transport must hold to, as a class of tests to inherit.
+"""The contract suite of a mail transport, as a class of tests to inherit.
 
     class TestMyTransport(MailTransportContract):
         @pytest.fixture
@@ -7,7 +7,7 @@
             yield TransportUnderTest(MyTransport(service.url), service.received, MyTransport("http://127.0.0.1:9"))
             service.stop()
 
-Needs pytest. The tests are about safety first: a mail that logs somebody in reaches one person.
+Needs pytest. The tests focus on security: a login link must reach exactly one recipient.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .waiting import Stopwatch
 
 CANARY = "canary-7Hc2"
 ANSWER_WITHIN = 30.0
-"""Seconds within which a transport must say that its service is gone."""
+"""Seconds within which a transport must fail if its service is not available."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMail:
-    """A mail as the other side saw it: to whom it was handed out, and what was in it."""
+    """An email as the receiving side got it: the recipients and the message."""
 
     recipients: tuple[str, ...]
     message: EmailMessage
@@ -39,8 +39,8 @@ class ReceivedMail:
 
 @dataclass(frozen=True, slots=True)
 class TransportUnderTest:
-    """``received`` gives every mail that has arrived so far; ``broken`` is a transport of the same
-    kind whose service is gone: a port nobody listens on, a closed stream, a folder that is a file."""
+    """``received`` returns every mail that has arrived so far; ``broken`` is a transport of the same
+    kind whose service is down: a port without a listener, a closed stream, a folder that is a file."""
 
     transport: MailTransport
     received: Callable[[], Sequence[ReceivedMail]]
@@ -52,7 +52,7 @@ class MailTransportContract:
 
     @pytest.fixture
     def under_test(self) -> TransportUnderTest:
-        """A fresh transport that nothing was sent through yet."""
+        """A new transport that has not sent anything."""
         raise NotImplementedError("Fill in the fixture under_test.")
 
     def test_recipient_subject_text_and_html_arrive(self, under_test: TransportUnderTest) -> None:
@@ -97,13 +97,15 @@ class MailTransportContract:
             "",
         ],
     )
-    def test_whatever_is_not_one_address_is_refused(self, under_test: TransportUnderTest, to: str) -> None:
+    def test_anything_but_one_email_address_is_rejected(
+        self, under_test: TransportUnderTest, to: str
+    ) -> None:
         with pytest.raises((EmailInvalid, MailPermanent)):
             under_test.transport.send(OutgoingMail(to, "Hello", "text"))
         assert list(under_test.received()) == []
 
     @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "=?utf-8?q?=0D=0ABcc:_eve=40evil.example?="])
-    def test_a_subject_that_would_begin_another_header_is_refused(
+    def test_a_subject_that_would_start_another_header_is_rejected(
         self, under_test: TransportUnderTest, end: str
     ) -> None:
         with pytest.raises((EmailInvalid, MailPermanent)):
@@ -113,7 +115,7 @@ class MailTransportContract:
         assert list(under_test.received()) == []
 
     @pytest.mark.parametrize("end", ["\r\n.\r\n", "\n.\n", "\r\n.\n", "\n.\r\n", "\r.\r"])
-    def test_a_body_cannot_begin_another_mail(self, under_test: TransportUnderTest, end: str) -> None:
+    def test_a_body_cannot_start_another_mail(self, under_test: TransportUnderTest, end: str) -> None:
         smuggled = f"one{end}MAIL FROM:<eve@evil.example>\r\nRCPT TO:<eve@evil.example>\r\nDATA\r\ntwo"
         under_test.transport.send(OutgoingMail("ann@app.example", "Hello", smuggled))
         received = _only(under_test)
@@ -156,7 +158,7 @@ class MailTransportContract:
         names = [f"p{number}x{index}" for number in range(threads) for index in range(each)]
         assert seen == sorted(((f"{name}@app.example",), f"for {name}", f"link {name}") for name in names)
 
-    def test_a_service_that_is_gone_is_a_mail_error_that_tells_nothing_secret(
+    def test_an_unreachable_service_is_a_mail_error_without_secrets(
         self, under_test: TransportUnderTest
     ) -> None:
         mail = OutgoingMail(f"{CANARY}@app.example", CANARY, CANARY, CANARY)
@@ -167,7 +169,7 @@ class MailTransportContract:
         assert CANARY not in caught.value.message
         assert caught.value.__cause__ is None or CANARY not in str(caught.value.__cause__)
 
-    def test_a_failure_does_not_spoil_the_next_mail(self, under_test: TransportUnderTest) -> None:
+    def test_a_failure_does_not_affect_the_next_mail(self, under_test: TransportUnderTest) -> None:
         with pytest.raises((EmailInvalid, MailPermanent)):
             under_test.transport.send(OutgoingMail("nobody", "Hello", "text"))
         under_test.transport.send(OutgoingMail("ann@app.example", "Hello", "text"))
@@ -186,7 +188,7 @@ def _only(under_test: TransportUnderTest) -> ReceivedMail:
 
 
 def _body(received: ReceivedMail, kind: str) -> str:
-    """The text of one body, with Python's line ends and without white space around it."""
+    """The text of one body, with Unix line endings and stripped."""
     part = received.message.get_body((kind,))
     assert part is not None, f"the mail has no text/{kind} part"
     return "\n".join(str(part.get_content()).splitlines()).strip()

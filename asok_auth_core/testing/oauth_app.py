@@ -70,7 +70,7 @@ class OAuthApp:
             clock=self.clock,
         )
         self.auth.state = same_as.auth.state if same_as else MemoryStateStore(clock=self.clock)
-        self.auth.limits = type(self.auth.limits)(self.auth.state, self.clock)
+        self.auth.limits = type(self.auth.limits)(self.auth.state, self.auth.events, self.clock)
         self.provider = self.auth.providers[provider.name]
         self.fake: FakeProvider = (
             same_as.fake if same_as else FakeProvider(self.provider, profile=profile, clock=self.clock)
@@ -80,13 +80,16 @@ class OAuthApp:
         self.router = Router(self.auth)
 
     def send(self, request: FakeRequest) -> WebResponse:
-        """Return the response to ``request``. Raises LookupError for a path without a page."""
+        """Return the response to ``request``.
+
+        Raises LookupError for a path without a page.
+        """
         route = self.router.match(request.path)
         if route is None:
             raise LookupError(request.path)
         return self.router.respond(route, request)
 
-    def begin(
+    def start(
         self, browser: FakeRequest, *, next_url: str = "", action: str = "login"
     ) -> tuple[FakeRequest, str]:
         """Press the provider's button; return the browser's request and the URL it is sent to."""
@@ -109,9 +112,9 @@ class OAuthApp:
         request.session.set(LOGIN_KEY, record)
         return request
 
-    def log_in(self, browser: FakeRequest | None = None, **begin: str) -> tuple[FakeRequest, WebResponse]:
+    def log_in(self, browser: FakeRequest | None = None, **start: str) -> tuple[FakeRequest, WebResponse]:
         """Run a whole login: button, consent at the provider, callback."""
-        request, url = self.begin(browser or FakeRequest(), **begin)
+        request, url = self.start(browser or FakeRequest(), **start)
         return self.finish(request, self.fake.authorize(url))
 
 
@@ -125,7 +128,7 @@ def location(response: WebResponse) -> str:
 
 def error_code(response: WebResponse) -> str:
     """The error code on a problem page. Raises AssertionError if there is none."""
-    marker = '<p class="asok-auth-code">Code: '
+    marker = '<p class="asok-auth-code">Error code: '
     assert marker in response.body, (response.status, response.body)
     return response.body.split(marker)[1].split("<")[0]
 

@@ -63,7 +63,7 @@ def build_auth(
 ) -> Auth:
     """Start an Auth with ``plugins`` only, no installed ones; ``settings`` is ``AUTH``.
 
-    A broken plugin raises PluginError. Close ``auth.outbox`` and ``auth.state`` when done.
+    A broken plugin raises ConfigurationError. Close ``auth.outbox`` and ``auth.state`` when done.
     """
     clock = clock or FrozenClock()
     parts = parts or TestParts(clock)

@@ -1,4 +1,4 @@
-"""The contract of a plugin that grants permissions, as tests to inherit.
+"""The contract suite of a plugin that grants permissions, as tests to inherit.
 
 ::
 
@@ -22,16 +22,19 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from ..engine.permissions import PermissionSet, union
 from ..plugins import Plugins
+from ..registry import PluginRegistry
 from ..types import User
 from .fakes import FakeUser
 from .waiting import PATIENCE, Stopwatch
 
 BUDGET = 0.05
-"""Seconds that asking once may cost; every request of a logged-in person pays it."""
+"""Seconds that one call may take; every request of a logged-in user waits for it."""
 GIVE_UP = 2.0
-"""Seconds after which a resolver whose store is gone must have said so."""
+"""Seconds within which a resolver must fail if its store is not available."""
 
 
 class PermissionResolverContract:
@@ -42,37 +45,37 @@ class PermissionResolverContract:
         raise NotImplementedError("Write resolver(): return your plugin.")
 
     def granted(self) -> tuple[User, str]:
-        """A user, and a permission such as ``"posts.edit"`` that the resolver grants this user and
-        not everybody. Called once for each test; each time the grant must be there."""
+        """A user, and a permission such as ``"posts.edit"`` that the resolver grants this user but not
+        all users. Called once per test, and the grant must exist each time."""
         raise NotImplementedError("Write granted(): return a user and a permission of theirs.")
 
     def take_away(self, user: User, permission: str) -> None:
-        """Take ``permission`` away from ``user`` where your resolver looks it up."""
-        raise NotImplementedError("Write take_away(): remove what granted() gave.")
+        """Remove ``permission`` from ``user`` where your resolver looks it up."""
+        raise NotImplementedError("Write take_away(): remove the grant of granted().")
 
     def unavailable(self) -> object | None:
-        """The plugin while what it reads from (a database, a service) is gone; None if it reads from
-        nothing that can be gone."""
-        raise NotImplementedError("Write unavailable(): your plugin with its store gone, or None.")
+        """The plugin while its data source (a database, a service) is down; None if it has none."""
+        raise NotImplementedError("Write unavailable(): your plugin with its store down, or None.")
 
     def test_it_is_a_plugin_with_the_permissions_hook(self) -> None:
-        plugins = Plugins(strict=True)
-        plugins.register(self.resolver(), "resolver")
-        [info] = plugins.infos
+        registry = PluginRegistry(strict=True)
+        registry.register(self.resolver(), "resolver")
+        [info] = registry.infos
         assert info.state == "loaded"
         assert "asok_auth_permissions" in info.hooks
 
-    def test_it_grants_what_it_should(self) -> None:
+    def test_it_grants_the_expected_permissions(self) -> None:
         user, permission = self.granted()
         assert _asked(self.resolver(), user).allows(permission)
 
     def test_every_grant_is_well_formed(self) -> None:
-        """What is not well formed grants nothing, so its author meant something else."""
+        """A malformed grant has no effect, so it is a mistake."""
         user, _ = self.granted()
         assert _asked(self.resolver(), user).malformed == ()
 
-    def test_row28_others_are_not_granted_it(self) -> None:
-        """Nor users whose id only resembles, or is a pattern or a piece of SQL."""
+    @pytest.mark.requirement("SECURITY-28")
+    def test_other_users_are_not_granted_them(self) -> None:
+        """No grant for a user whose id is only similar, or is a pattern or a piece of SQL."""
         user, permission = self.granted()
         resolver = self.resolver()
         for other in _look_alikes(str(user.id)):
@@ -80,12 +83,13 @@ class PermissionResolverContract:
         nobody = FakeUser(None)  # type: ignore[arg-type]
         assert not _asked(resolver, nobody).allows(permission), "granted to a user without an id"
 
-    def test_row23_what_was_taken_away_is_gone_at_once(self) -> None:
+    @pytest.mark.requirement("SECURITY-23")
+    def test_a_withdrawn_grant_ends_at_once(self) -> None:
         user, permission = self.granted()
         resolver = self.resolver()
         assert _asked(resolver, user).allows(permission)
         self.take_away(user, permission)
-        assert not _asked(resolver, user).allows(permission), "it was remembered from one request to the next"
+        assert not _asked(resolver, user).allows(permission), "a revoked grant was cached across requests"
 
     def test_users_do_not_get_each_others_grants(self) -> None:
         user, permission = self.granted()
@@ -97,7 +101,7 @@ class PermissionResolverContract:
             for _ in range(25):
                 try:
                     if _asked(resolver, mine).allows(permission) is not expected:
-                        wrong.append(f"user {mine.id} was answered as somebody else")
+                        wrong.append(f"user {mine.id} got another user's grants")
                 except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails the test
                     wrong.append(repr(error))
 
@@ -111,19 +115,20 @@ class PermissionResolverContract:
             thread.join(PATIENCE)
         assert wrong == []
 
-    def test_row32_it_grants_nothing_while_its_store_is_gone(self) -> None:
+    @pytest.mark.requirement("SECURITY-32")
+    def test_it_grants_nothing_while_its_store_is_unavailable(self) -> None:
         user, permission = self.granted()
         resolver = self.unavailable()
         if resolver is None:
             return
-        plugins = Plugins(strict=True)
-        plugins.register(resolver, "resolver")
+        registry = PluginRegistry(strict=True)
+        registry.register(resolver, "resolver")
         with Stopwatch() as watch:
-            held = union(part for _, part in plugins.permissions(user, lambda plugin, error: None))
+            held = union(part for _, part in Plugins(registry).permissions(user, lambda plugin, error: None))
         assert not held.allows(permission)
         assert watch.seconds < GIVE_UP, f"it took longer than {GIVE_UP} s to give up"
 
-    def test_a_request_does_not_wait_for_it(self) -> None:
+    def test_it_does_not_delay_a_request(self) -> None:
         user, _ = self.granted()
         resolver = self.resolver()
         costs = []
@@ -132,18 +137,21 @@ class PermissionResolverContract:
             _asked(resolver, user)
             costs.append(time.perf_counter() - start)
         # The fastest: other processes on the machine can only add to what the resolver costs.
-        assert min(costs) < BUDGET, f"asking once costs {min(costs):.3f} s"
+        assert min(costs) < BUDGET, f"one call took {min(costs):.3f} s"
 
 
 def _asked(resolver: object, user: User) -> PermissionSet:
-    """What ``resolver`` grants ``user``. An answer that is no list of grants, or an error, is raised."""
-    plugins = Plugins(strict=True)
-    plugins.register(resolver, "resolver")
+    """The grants of ``resolver`` for ``user``.
+
+    Errors and malformed answers are raised.
+    """
+    registry = PluginRegistry(strict=True)
+    registry.register(resolver, "resolver")
 
     def on_error(plugin: str, error: Exception) -> None:
         raise error
 
-    return union(part for _, part in plugins.permissions(user, on_error))
+    return union(part for _, part in Plugins(registry).permissions(user, on_error))
 
 
 def _look_alikes(user_id: str) -> list[str]:

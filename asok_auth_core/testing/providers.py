@@ -1,4 +1,4 @@
-"""What every provider must hold to, as classes of tests to inherit.
+"""The contract suites of providers, as classes of tests to inherit.
 
     class TestGitLab(OpenIDProviderContract):
         provider = GitLab()
@@ -10,9 +10,8 @@
         subject = "7"
         email = "ada@example.com"
 
-Needs pytest. ``profile`` is a reply of the provider's user endpoint as it really comes, ``replies``
-those of further calls; ``subject`` and ``email`` are what must come of them, ``email`` being an
-address the provider verified.
+Needs pytest. ``profile`` is a real reply of the provider's user endpoint, ``replies`` those of further calls.
+``subject`` and ``email`` are the expected identity; the provider must have verified ``email``.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ import pytest
 from ..engine.message import Claims, Reply
 from ..errors import OAuthError
 from ..flows.linking import KIND, identity_key
-from ..oauth_errors import OAuthSubjectInvalid
 from ..providers import OAuth2Provider, OpenIDProvider
 from ..types import JSON, Identity
 from .fake_provider import SUBJECT
 from .oauth_app import CREDENTIALS, OAuthApp, location
+from .raises import raises_code
 
 ODD: tuple[JSON, ...] = (None, "", "text", 7, -1, True, [], [None], {}, {"a": []})
-"""What stands in for each part of a reply in turn."""
+"""Values that replace each part of a reply in turn."""
 
 
 class OAuth2ProviderContract:
@@ -52,7 +51,7 @@ class OAuth2ProviderContract:
         assert made.client().id == CREDENTIALS["client_id"]
         assert made.endpoints
 
-    def test_a_person_logs_in(self, tmp_path: Path) -> None:
+    def test_a_user_logs_in(self, tmp_path: Path) -> None:
         app = self._app(tmp_path)
         browser, response = app.log_in(next_url="/welcome")
         assert location(response) == "/welcome"
@@ -65,25 +64,28 @@ class OAuth2ProviderContract:
         identity = self._identity(self.profile, self.replies)
         assert (identity.subject, identity.email, identity.email_verified) == (self.subject, self.email, True)
 
-    def test_14_a_person_who_changes_every_name_and_address_stays_the_same(self) -> None:
+    @pytest.mark.requirement("SECURITY-14")
+    def test_a_user_who_changes_name_and_email_stays_the_same(self) -> None:
         changed = {
             name: "changed" if isinstance(value, str) and name != self.subject_claim else value
             for name, value in self.profile.items()
         }
         assert self._identity(changed, self.replies).subject == self.subject
 
+    @pytest.mark.requirement("SECURITY-14")
     @pytest.mark.parametrize("value", [None, "", " ", True, [], {}, 1.5])
-    def test_14_a_reply_without_a_subject_is_refused(self, value: JSON) -> None:
-        with pytest.raises(OAuthSubjectInvalid):
+    def test_a_reply_without_a_subject_is_rejected(self, value: JSON) -> None:
+        with raises_code("oauth_subject"):
             self._identity({**self.profile, self.subject_claim: value}, self.replies)
 
+    @pytest.mark.requirement("SECURITY-15")
     @pytest.mark.parametrize("value", [False, None, "true", 1, [True]])
-    def test_15_only_the_boolean_true_verifies_an_address(self, value: JSON) -> None:
+    def test_only_the_boolean_true_verifies_an_email(self, value: JSON) -> None:
         profile = cast("dict[str, JSON]", _instead_of_true(dict(self.profile), value))
         replies = cast("dict[str, JSON]", _instead_of_true(dict(self.replies), value))
         assert self._identity(profile, replies).email_verified is not True
 
-    def test_an_odd_reply_is_read_or_refused(self) -> None:
+    def test_a_malformed_reply_is_read_or_rejected(self) -> None:
         for profile in _oddities(dict(self.profile)):
             if isinstance(profile, dict):
                 self._read_or_reject(profile, self.replies)
@@ -113,7 +115,7 @@ class OAuth2ProviderContract:
 
 
 class OpenIDProviderContract(OAuth2ProviderContract):
-    """As above; ``provider`` is enough for one that sends the standard claims."""
+    """Inherit and set ``provider``; that is enough if it sends the standard claims."""
 
     profile: ClassVar[Mapping[str, JSON]] = {
         "sub": SUBJECT,
@@ -129,7 +131,8 @@ class OpenIDProviderContract(OAuth2ProviderContract):
     def test_it_is_an_openid_provider(self) -> None:
         assert isinstance(self.provider, OpenIDProvider)
 
-    def test_9_an_id_token_of_another_login_is_refused(self, tmp_path: Path) -> None:
+    @pytest.mark.requirement("SECURITY-9")
+    def test_an_id_token_of_another_login_is_rejected(self, tmp_path: Path) -> None:
         app = self._app(tmp_path)
         app.fake.claims["nonce"] = "another"
         browser, response = app.log_in()
@@ -146,7 +149,7 @@ def _instead_of_true(value: JSON, other: JSON) -> JSON:
 
 
 def _oddities(value: JSON) -> Iterator[JSON]:
-    """``value`` with one part of it replaced or taken away, in every way."""
+    """All variants of ``value`` with one part replaced or removed."""
     yield from ODD
     if isinstance(value, dict):
         for name, item in value.items():

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.SecondFactor`: each proof once, its owner's only."""
+"""The contract suite of a :class:`~asok_auth_core.contracts.SecondFactor`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SecondFactorContract:
     settings: ClassVar[Mapping[str, object]] = {}
     """``AUTH``, if the factor needs settings."""
     name: ClassVar[str] = ""
-    """Which factor is tested, if the plugin gives several."""
+    """The name of the factor to test, if the plugin registers several."""
     threads: ClassVar[int] = 8
 
     def plugin(self) -> object:
@@ -37,17 +37,17 @@ class SecondFactorContract:
         raise NotImplementedError("Write plugin(): return your plugin.")
 
     def enrol(self, auth: Auth, parts: TestParts, user: User) -> None:
-        """Set the factor up for ``user``, as if that had been some time ago."""
+        """Set the factor up for ``user``, as if it had been done some time ago."""
         raise NotImplementedError("Write enrol(): after it, is_enrolled(user) is True.")
 
     def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
-        """The fields of a form that proves the factor now; called after the challenge was shown.
+        """Return the form fields that prove the factor now; called after the challenge was shown.
 
         ``parts.mail.sent`` holds mails that were sent. May advance ``parts.clock``.
         """
-        raise NotImplementedError("Write proof(): the form a person who has the factor would send.")
+        raise NotImplementedError("Write proof(): the form a user with the factor would send.")
 
-    # -- what the tests stand on -------------------------------------------------------------------
+    # -- fixtures ----------------------------------------------------------------------------------
 
     @pytest.fixture
     def auth(self, make_auth: Callable[..., Auth]) -> Auth:
@@ -66,38 +66,41 @@ class SecondFactorContract:
 
     @pytest.fixture
     def challenged(self, factor: SecondFactor, ada: User) -> FakeRequest:
-        """A browser in which Ada was asked for the factor."""
+        """A browser in which Ada has passed the first factor and must give the second."""
         return _challenged(factor, ada)
 
     # -- shape -------------------------------------------------------------------------------------
 
-    def test_its_name_fits_paths_and_its_label_is_read(self, factor: SecondFactor) -> None:
+    def test_its_name_fits_into_paths_and_it_has_a_label(self, factor: SecondFactor) -> None:
         assert re.fullmatch(r"[a-z][a-z0-9_]{1,30}", factor.name), factor.name
-        assert factor.label.strip(), "people choose between factors by the label"
+        assert factor.label.strip(), "users choose between factors by the label"
 
-    def test_its_pages_are_its_own(self, factor: SecondFactor) -> None:
+    def test_its_pages_are_below_its_own_path(self, factor: SecondFactor) -> None:
         paths = [route.path for route in factor.routes()]
         assert all(f"{path}/".startswith(f"/auth/{factor.name}/") for path in paths), paths
         if factor.enrol_path is not None:
             pages = [route.path for route in factor.routes() if route.get is not None]
-            assert factor.enrol_path in pages, "who must enrol is sent to enrol_path with GET"
+            assert factor.enrol_path in pages, "users who must enroll are sent to enrol_path with GET"
 
-    def test_the_challenge_is_fields_without_form_or_button(
+    def test_the_challenge_has_fields_but_no_form_or_button(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest
     ) -> None:
         shown = factor.challenge(challenged.follow(SECOND_FACTOR_PATH, form={"code": HOSTILE}), ada)
-        assert isinstance(shown, Markup), "challenge() gives markupsafe.Markup"
+        assert isinstance(shown, Markup), "challenge() must return markupsafe.Markup"
         assert "<form" not in shown
         assert "<button" not in shown
         assert HOSTILE not in shown, "input is repeated unescaped"
 
-    # -- who has it ----------------------------------------------------------------------------------
+    # -- enrollment ----------------------------------------------------------------------------------
 
-    def test_only_who_enrolled_has_it(self, factor: SecondFactor, ada: User, fake_users: MemoryUsers) -> None:
-        assert factor.is_enrolled(ada), "enrol() did not enrol Ada"
-        assert not factor.is_enrolled(fake_users.create("bob@example.com")), "everybody is enrolled"
+    def test_only_enrolled_users_have_it(
+        self, factor: SecondFactor, ada: User, fake_users: MemoryUsers
+    ) -> None:
+        assert factor.is_enrolled(ada), "enrol() did not enroll Ada"
+        assert not factor.is_enrolled(fake_users.create("bob@example.com")), "every user is enrolled"
 
-    def test_who_has_none_proves_nothing(
+    @pytest.mark.requirement("SECURITY-19")
+    def test_users_without_it_cannot_prove_it(
         self, factor: SecondFactor, ada: User, fake_users: MemoryUsers, auth: Auth, auth_parts: TestParts
     ) -> None:
         bob = fake_users.create("bob@example.com")
@@ -107,7 +110,8 @@ class SecondFactorContract:
             "Ada's proof passed for Bob"
         )
 
-    def test_anothers_proof_is_refused(
+    @pytest.mark.requirement("SECURITY-19")
+    def test_another_users_proof_is_rejected(
         self, factor: SecondFactor, ada: User, fake_users: MemoryUsers, auth: Auth, auth_parts: TestParts
     ) -> None:
         bob = fake_users.create("bob@example.com")
@@ -121,12 +125,16 @@ class SecondFactorContract:
 
     # -- proofs --------------------------------------------------------------------------------------
 
-    def test_a_right_proof_is_accepted(
+    def test_a_valid_proof_is_accepted(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
         form = self.proof(auth, auth_parts, ada)
         assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
 
+    @pytest.mark.requirement("SECURITY-1")
+    @pytest.mark.requirement("SECURITY-1")
+    @pytest.mark.requirement("SECURITY-1")
+    @pytest.mark.requirement("SECURITY-1")
     def test_a_proof_is_accepted_once(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
@@ -138,7 +146,8 @@ class SecondFactorContract:
                 "replay: a proof passed twice"
             )
 
-    def test_of_many_who_send_one_proof_at_once_one_passes(
+    @pytest.mark.requirement("SECURITY-1")
+    def test_one_of_many_simultaneous_uses_of_a_proof_passes(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
         form = self.proof(auth, auth_parts, ada)
@@ -149,6 +158,10 @@ class SecondFactorContract:
         passed = [outcome for part in in_threads(attempt, self.threads) for outcome in part]
         assert passed.count(True) == 1, f"{passed.count(True)} of {self.threads} passed with one proof"
 
+    @pytest.mark.requirement("SECURITY-1")
+    @pytest.mark.requirement("SECURITY-1")
+    @pytest.mark.requirement("SECURITY-1")
+    @pytest.mark.requirement("SECURITY-1")
     def test_a_used_proof_stays_used_and_a_new_one_passes(
         self, factor: SecondFactor, ada: User, auth: Auth, auth_parts: TestParts
     ) -> None:
@@ -156,7 +169,7 @@ class SecondFactorContract:
         for _ in range(3):
             browser = _challenged(factor, ada)
             form = self.proof(auth, auth_parts, ada)
-            assert form not in used, "proof() gave the same one again"
+            assert form not in used, "proof() returned the same proof twice"
             assert _proves(factor, browser.follow(SECOND_FACTOR_PATH, form=form), ada)
             used.append(form)
             for old in used:
@@ -165,7 +178,7 @@ class SecondFactorContract:
                     "an old proof passed again"
                 )
 
-    def test_garbage_is_refused_and_breaks_nothing(
+    def test_garbage_is_rejected_and_breaks_nothing(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
         fields = list(self.proof(auth, auth_parts, ada))
@@ -176,10 +189,10 @@ class SecondFactorContract:
             request = challenged.follow(SECOND_FACTOR_PATH, form=dict.fromkeys(fields, value))
             assert not _proves(factor, request, ada), f"{value[:20]!r} passed"
 
-    def test_a_proof_in_the_address_does_not_count(
+    def test_a_proof_in_the_url_does_not_count(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
-        """Addresses end up in logs and histories."""
+        """URLs end up in logs and browser histories."""
         form = self.proof(auth, auth_parts, ada)
         query = "&".join(f"{name}={value}" for name, value in form.items())
         request = challenged.follow(f"{SECOND_FACTOR_PATH}?{query}", method="POST", form={})
@@ -187,7 +200,8 @@ class SecondFactorContract:
 
     # -- in the pipeline -----------------------------------------------------------------------------
 
-    def test_it_completes_a_login_and_nothing_less_does(
+    @pytest.mark.requirement("SECURITY-19")
+    def test_only_a_valid_proof_completes_a_login(
         self, factor: SecondFactor, ada: User, auth: Auth, auth_parts: TestParts
     ) -> None:
         browser = Browser(auth)
@@ -205,7 +219,8 @@ class SecondFactorContract:
         assert names.count("second_factor.succeeded") == 1
         assert names.count("second_factor.failed") == 1
 
-    def test_lasting_credentials_hold_no_proof_in_clear(
+    @pytest.mark.requirement("SECURITY-30")
+    def test_stored_credentials_hold_no_plaintext_proof(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
         form = self.proof(auth, auth_parts, ada)

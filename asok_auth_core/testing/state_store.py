@@ -35,13 +35,13 @@ OpenStore = Callable[..., StateStore]
 
 
 class StateStoreContract:
-    """Inherit, and give the fixture ``open_store``: a picklable function or ``functools.partial``
-    that opens the store, on the same place each time."""
+    """Inherit, and define the fixture ``open_store``: a picklable function or ``functools.partial``
+    that opens the same store each time."""
 
     takes_clock: ClassVar[bool] = True
-    """``open_store(clock=…)`` is possible. If not, tests of time really wait, a few seconds in all."""
+    """Whether ``open_store`` accepts ``clock=…``. If not, tests of expiry wait for a few seconds."""
     shared: ClassVar[bool] = True
-    """Stores opened by other processes see the same state. Only a store in memory says False."""
+    """Stores opened by other processes see the same state. False only for a store in memory."""
     processes: ClassVar[int] = 4
     secrets: ClassVar[int] = 50
     """How many secrets all processes compete for, of each kind."""
@@ -52,7 +52,7 @@ class StateStoreContract:
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        raise NotImplementedError("give a fixture open_store that returns a function opening your store")
+        raise NotImplementedError("define a fixture open_store that returns a function opening your store")
 
     @pytest.fixture
     def clock(self) -> FrozenClock:
@@ -66,7 +66,7 @@ class StateStoreContract:
 
     @pytest.fixture
     def unique(self) -> str:
-        """A beginning for keys that no other test has used."""
+        """A key prefix that no other test has used."""
         return f"{secrets.token_hex(8)}:"
 
     def _open(self, open_store: OpenStore, clock: FrozenClock) -> StateStore:
@@ -88,25 +88,9 @@ class StateStoreContract:
         assert store.take(unique + "put") == store.take(unique + "add") == value
 
     def test_keys_are_any_text(self, store: StateStore, unique: str) -> None:
-        """Each is a key of its own: no case folding, trimming, normalising, patterns or separators."""
-        keys = [
-            "k",
-            "K",
-            "k ",
-            " k",
-            "k\0",
-            "k\n",
-            "*",
-            "?",
-            "%",
-            "_",
-            "{k}",
-            "k/../k",
-            "'; --",
-            "é",
-            "e\u0301",
-        ]
-        keys = [unique + key for key in keys]
+        """Different keys: no case folding, trimming, normalization, patterns or separators."""
+        odd = ["k ", " k", "k\0", "k\n", "{k}", "k/../k", "'; --", "é", "e\u0301"]
+        keys = [unique + key for key in ["k", "K", "*", "?", "%", "_", *odd]]
         keys.append(unique + "x" * (1024 - len(unique)))
         keys.append(unique + "x" * (1023 - len(unique)))
         for number, key in enumerate(keys):
@@ -114,7 +98,7 @@ class StateStoreContract:
         assert [store.take(key) for key in keys] == [b"%d" % number for number in range(len(keys))]
 
     @pytest.mark.parametrize("key", ["", "x" * 1025, "\ud800"])
-    def test_keys_outside_their_bounds_are_refused(self, store: StateStore, key: str) -> None:
+    def test_keys_outside_their_limits_are_rejected(self, store: StateStore, key: str) -> None:
         calls: list[Callable[[], object]] = [
             lambda: store.put(key, b"v", 60),
             lambda: store.get(key),
@@ -127,7 +111,9 @@ class StateStoreContract:
             with pytest.raises(StoreError):
                 call()
 
-    def test_values_and_times_outside_their_bounds_are_refused(self, store: StateStore, unique: str) -> None:
+    def test_values_and_lifetimes_outside_their_limits_are_rejected(
+        self, store: StateStore, unique: str
+    ) -> None:
         calls: list[Callable[[], object]] = [
             lambda: store.put(unique, b"x" * 65_537, 60),
             lambda: store.add(unique, b"x" * 65_537, 60),
@@ -142,7 +128,7 @@ class StateStoreContract:
 
     # -- one caller ------------------------------------------------------------------------------
 
-    def test_what_is_not_there(self, store: StateStore, unique: str) -> None:
+    def test_a_missing_key_is_none(self, store: StateStore, unique: str) -> None:
         assert store.get(unique) is None
         assert store.take(unique) is None
         store.delete(unique)
@@ -174,8 +160,8 @@ class StateStoreContract:
 
     # -- time ------------------------------------------------------------------------------------
 
-    def test_time(self, store: StateStore, clock: FrozenClock, unique: str) -> None:
-        """What is over does not exist, for any operation; what lives longer stays."""
+    def test_expired_entries_do_not_exist(self, store: StateStore, clock: FrozenClock, unique: str) -> None:
+        """Expired entries do not exist for any operation; others remain."""
         for name in ("get", "take", "add"):
             store.put(unique + name, b"v", 1)
         store.put(unique + "put again", b"v", 1)
@@ -187,9 +173,9 @@ class StateStoreContract:
         assert store.incr(unique + "long counter", 60) == 1
         assert store.incr(unique + "long counter", 1) == 2
         self._pass(clock, 0.5)
-        # Not prolonged by counting on.
+        # Counting on does not extend the lifetime.
         assert store.incr(unique + "counter", 60) == 2
-        # Not prolonged by an add that is refused, nor by reading.
+        # Neither a rejected add nor reading extends the lifetime.
         assert store.add(unique + "added", b"w", 60) is False
         assert store.get(unique + "get") == b"v"
         self._pass(clock, 0.6)
@@ -222,8 +208,8 @@ class StateStoreContract:
             ),
         )
 
-    def test_of_many_threads_exactly_one_wins(self, store: StateStore, unique: str) -> None:
-        """SECURITY 1."""
+    @pytest.mark.requirement("SECURITY-1")
+    def test_exactly_one_of_many_threads_wins(self, store: StateStore, unique: str) -> None:
         keys = [f"{unique}{i}" for i in range(self.secrets)]
         added = in_threads(lambda: add_each(store, keys, 600), 8)
         taken = in_threads(lambda: take_each(store, keys), 8)
@@ -232,8 +218,9 @@ class StateStoreContract:
         exactly_once(taken, keys)
         assert sorted(n for part in numbers for n in part) == list(range(1, 81))
 
-    def test_of_many_processes_exactly_one_wins(self, open_store: OpenStore, unique: str) -> None:
-        """SECURITY 1. Each process opens the store itself; they start each race together."""
+    @pytest.mark.requirement("SECURITY-1")
+    def test_exactly_one_of_many_processes_wins(self, open_store: OpenStore, unique: str) -> None:
+        """Each process opens the store itself; they start each race together."""
         if not self.shared:
             self._check_not_shared(open_store, unique)
             return
@@ -247,10 +234,13 @@ class StateStoreContract:
         exactly_once(taken, keys)
         assert sorted(n for part in numbers for n in part) == list(range(1, self.processes * times + 1))
 
-    def test_what_a_killed_process_won_stays_won(
+    @pytest.mark.requirement("SECURITY-1")
+    def test_what_a_killed_process_took_stays_taken(
         self, open_store: OpenStore, unique: str, tmp_path: Path
     ) -> None:
-        """SECURITY 1: ``kill -9`` at any point. Nothing is usable twice, and everything else works."""
+        """``kill -9`` at any point.
+
+        Nothing is usable twice, and everything else works."""
         store = open_store()
         try:
             for kill in range(self.kills if self.shared else 0):
@@ -266,13 +256,34 @@ class StateStoreContract:
             store.close()
 
     def _check_not_shared(self, open_store: OpenStore, unique: str) -> None:
-        """A store that says it is not shared must not be: half shared would be worst."""
+        """A store with ``shared = False`` must not share anything."""
         with Workers(open_store, 2) as workers:
             assert workers.run(add_each, [unique], 600) == [[unique], [unique]]
 
+    # -- the revocation mark ---------------------------------------------------------------------
+
+    @pytest.mark.requirement("SECURITY-23")
+    def test_all_workers_see_each_revocation(
+        self, store: StateStore, open_store: OpenStore, clock: FrozenClock
+    ) -> None:
+        """Every open store has the same mark, and each advance changes it for all."""
+        other = self._open(open_store, clock)
+        try:
+            marks = [store.revocation_mark(secrets.token_bytes)]
+            marks.append((other if self.shared else store).revocation_mark(secrets.token_bytes))
+            seen = {marks[0].current()}
+            for number in range(10):
+                assert marks[0].current() == marks[1].current()
+                marks[number % 2].advance()
+                seen.add(marks[number % 2].current())
+            assert marks[0].current() == marks[1].current()
+            assert len(seen) == 11
+        finally:
+            other.close()
+
     # -- life ------------------------------------------------------------------------------------
 
-    def test_close_and_go_on(self, store: StateStore, unique: str) -> None:
+    def test_a_closed_store_can_be_used_again(self, store: StateStore, unique: str) -> None:
         store.put(unique, b"v", 60)
         store.close()
         store.close()

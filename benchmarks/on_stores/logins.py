@@ -1,4 +1,4 @@
-"""Whole logins by link: an Asok app on one core, asked for the form, the mail, the link and the button."""
+"""Measure whole logins by link in an Asok app on one core: form, email, link and button."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LINK = re.compile(APP_URL + r"\S+")
 
 
 class Kept(MailTransport):
-    """Keeps the last mail: what a real server costs is not the question here."""
+    """Keeps the last email, because the cost of a mail server is not measured here."""
 
     text = ""
 
@@ -37,7 +37,7 @@ class Kept(MailTransport):
 
 
 class KeptMail:
-    """The plugin that offers it."""
+    """The plugin that registers the transport."""
 
     __name__ = "kept-mail"
 
@@ -49,29 +49,32 @@ class KeptMail:
         return {"kept": lambda: self.transport}
 
 
-def login(app: Asok, outbox: Outbox, mail: Kept, address: str) -> int:
-    """As a person does it; the number of requests. Raises AssertionError if nobody is logged in then."""
+def login(app: Asok, outbox: Outbox, mail: Kept, email: str) -> int:
+    """Log in like a user; return the number of requests.
+
+    Raises AssertionError if the login fails.
+    """
     browser = TestClient(app)
     form = dict(HIDDEN.findall(browser.get("/auth/login").text))
-    browser.post("/auth/magic/send", data={**form, "email": address})
+    browser.post("/auth/magic/send", data={**form, "email": email})
     outbox.flush(5)
     link = urlsplit(LINK.search(mail.text)[0])
     path = f"{link.path}?{link.query}"
     form = dict(HIDDEN.findall(browser.get(path).text))
     browser.post(link.path, data=form)
-    if not browser.get("/").text.startswith(address):
-        raise AssertionError("nobody is logged in")
+    if not browser.get("/").text.startswith(email):
+        raise AssertionError("the login failed")
     return 5
 
 
 def measure(place: Place, folder: Path, logins: int, table: Table, progress: Callable[[str], None]) -> None:
-    """One row: ``logins`` logins one after the other, by as many people, in one process on one core."""
+    """Add one row for ``logins`` sequential logins of different users in one process on one core."""
     progress(f"{place.name}: {logins:,} logins by link")
     mail = KeptMail()
     limits = {"SENDS_PER_CLIENT": 10**9, "SENDS_PER_EMAIL": 10**9}
     auth = {"STATE_STORE": place.url, "MAIL_TRANSPORT": "kept", "MAGIC_LINK": limits}
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})  # a server runs on what is left
+    os.sched_setaffinity(0, {min(cores)})  # the store's server uses the others
     logging.disable(logging.WARNING)
     try:
         with asok_app(
@@ -82,9 +85,9 @@ def measure(place: Place, folder: Path, logins: int, table: Table, progress: Cal
                 login(app, outbox, mail.transport, f"warm{number}@example.org")
             seconds, cpu = [], time.process_time()
             for number in range(logins):
-                begin = time.perf_counter()
-                requests = login(app, outbox, mail.transport, f"person{number}@example.org")
-                seconds.append(time.perf_counter() - begin)
+                start = time.perf_counter()
+                requests = login(app, outbox, mail.transport, f"user{number}@example.org")
+                seconds.append(time.perf_counter() - start)
             cpu = (time.process_time() - cpu) / logins
     finally:
         logging.disable(logging.NOTSET)

@@ -1,7 +1,7 @@
-"""The stores to measure, each with a server from a wheel where it needs one, and a quick way to fill it.
+"""The stores to measure, with their servers and a fast way to fill each store.
 
 Every change is on disk before it is acknowledged: SQLite with synchronous FULL, Valkey with
-appendfsync always, PostgreSQL with fsync, as is its default.
+appendfsync always, PostgreSQL with fsync, its default.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ import psycopg
 import redis
 from asok_auth_postgres import PostgresStateStore
 from asok_auth_redis import RedisStateStore
+from asok_auth_tests.postgres_server import PostgresServer
+from asok_auth_tests.valkey_server import ValkeyServer
 
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.postgres_server import PostgresServer
-from asok_auth_core.testing.valkey_server import ValkeyServer
 
 VALUE = bytes(range(200))
-"""About what a login link or an OAuth flow keeps."""
+"""About the size of the state of a login link or an OAuth login."""
 
 LIFE = 86_400
 SPREAD = 2**256 // 10**9
 BATCH = 50_000
-"""Entries filled in at a time."""
+"""Entries added at a time."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A store to measure; ``fill(first, last)`` adds live entries, ``settle()`` waits until the server
-    has no work left from that, ``size()`` is in bytes.
+    """A store to measure.
+
+    ``fill(first, last)`` adds live entries, ``settle()`` waits until the server has finished its
+    background work, ``size()`` is in bytes.
     """
 
     name: str
@@ -47,11 +49,11 @@ class Place:
     settle: Callable[[], None]
     size: Callable[[], int]
     aim: float
-    """The p99 of `take` to stay below, in milliseconds."""
+    """Target for the p99 of ``take``, in milliseconds."""
 
 
 def resident(number: int) -> bytes:
-    """The key of an entry that stays: like a digest, evenly spread, and in order quick to fill in."""
+    """The key of a resident entry: evenly spread like digests, but in order, which fills faster."""
     return b"magic:grant:%064x" % (number * SPREAD)
 
 
@@ -96,7 +98,7 @@ def on_valkey(folder: Path) -> Iterator[Place]:
     try:
 
         def fill(first: int, last: int) -> None:
-            # The log is written once at the end, and answers are counted rather than parsed.
+            # For speed, the log is written once at the end, and replies are counted, not parsed.
             client.config_set("appendonly", "no")
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(path))
@@ -114,7 +116,7 @@ def on_valkey(folder: Path) -> Iterator[Place]:
             client.config_set("appendonly", "yes")
             while (client.info("persistence"))["aof_rewrite_in_progress"]:
                 time.sleep(0.2)
-            # A rewrite of gigabytes forks under our feet; an operator would plan it.
+            # A rewrite of gigabytes would distort the measurement; an operator would schedule it.
             client.config_set("auto-aof-rewrite-percentage", 0)
 
         def size() -> int:

@@ -1,4 +1,4 @@
-"""`take` under 8 processes, with ever more live entries in the store."""
+"""Measure ``take`` from 8 processes with a growing number of live entries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def own(worker: int, operations: int, salt: int) -> list[str]:
-    """The keys that one worker puts and takes: digests, so anywhere among the resident ones."""
+    """The keys that one worker puts and takes; digests, so they are spread among the resident keys."""
     names = (f"{salt}.{worker}.{number}".encode() for number in range(operations))
     return [f"magic:grant:{hashlib.sha256(name).hexdigest()}" for name in names]
 
@@ -51,24 +51,24 @@ def take_all(store: StateStore, worker: int, operations: int, salt: int) -> list
         taken = store.take(key)
         seconds.append(time.perf_counter() - begin)
         if taken != VALUE:
-            raise AssertionError("an entry was not there")
+            raise AssertionError("an entry is missing")
     return seconds
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:
-    """In milliseconds."""
+    """The ``share`` quantile of ``seconds``, in milliseconds."""
     return sorted(seconds)[min(len(seconds) - 1, int(len(seconds) * share))] * 1000
 
 
 def measure(
     place: Place, sizes: Sequence[int], operations: int, table: Table, progress: Callable[[str], None]
 ) -> None:
-    """One row for each number of live entries in ``sizes``, which ascend."""
+    """Add one row for each number of live entries in ``sizes``, in ascending order."""
     filled, empty = 0, place.size()
     share = operations // PROCESSES
     for salt, wanted in enumerate(sizes):
         while filled < wanted:
-            progress(f"{place.name}: {filled:,} of {wanted:,} entries filled in")
+            progress(f"{place.name}: {filled:,} of {wanted:,} entries added")
             until = min(filled + BATCH, wanted)
             place.fill(filled, until)
             filled = until
@@ -78,7 +78,7 @@ def measure(
         progress(f"{place.name}: {wanted:,} entries, measuring")
         with Workers(place.open_store, PROCESSES) as workers:
             for task in (put_all, take_all):
-                # Once a little, so that every process has its connection and its caches.
+                # A short warm-up, so that every process has a connection and warm caches.
                 workers.start_each(task, lambda worker, salt=salt: (worker, 20, -1 - salt))
                 workers.results()
             workers.start_each(put_all, lambda worker, salt=salt: (worker, share, salt))

@@ -1,4 +1,4 @@
-"""Starts the demo: ``python serve.py [--port 8000] [--fresh]``. No keys, no internet."""
+"""Start the demo, without keys or internet: ``python serve.py [--port 8000] [--fresh]``."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ WELCOME = """
   The demo of asok-auth-core is at {url}
 
   Try:
-    1. {url}/auth/login          ask for a link; any address will do
-    2. {url}/auth/dev/mailbox    read the mail and open its link, or type its code
-    3. {url}/auth/login          continue with Google or GitHub, both on this machine
-    4. {url}/auth/account        set up a second factor, make an API token
-    5. {url}/editors             a page that asks for the permission posts.edit
+    1. {url}/auth/login          request a link, with any email address
+    2. {url}/auth/dev/mailbox    read the email and open its link, or enter its code
+    3. {url}/auth/login          continue with a local Google or GitHub
+    4. {url}/auth/account        set up a second factor, create an API token
+    5. {url}/editors             a page that requires the permission posts.edit
 
-  Everything lies in {data}. Ctrl-C stops the demo, --fresh begins anew.
+  All data is stored in {data}. Ctrl-C stops the demo, --fresh deletes the data first.
 """
 
 
 def main() -> None:
     """Serve the app of wsgi.py on loopback until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any free port")
-    parser.add_argument("--fresh", action="store_true", help="forget users, sessions and mails first")
+    parser.add_argument("--port", type=int, default=8000, help="the port; 0 picks a free one")
+    parser.add_argument("--fresh", action="store_true", help="delete users and sessions first")
     options = parser.parse_args()
     if options.fresh:
         shutil.rmtree(DATA, ignore_errors=True)
@@ -60,20 +60,20 @@ def main() -> None:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on 127.0.0.1: the port that was asked for, or any free one if it is taken."""
+    """Listen on 127.0.0.1 at ``port``, or at any free port if it is taken."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
     except OSError:
         listener.bind(("127.0.0.1", 0))
-        print(f"Port {port} is taken; the demo takes {listener.getsockname()[1]} instead.")
-    listener.listen(128)  # from here on a browser waits instead of being refused
+        print(f"Port {port} is taken; the demo uses {listener.getsockname()[1]} instead.")
+    listener.listen(128)  # from here on, a browser that connects early waits
     return listener
 
 
 def secret_key() -> str:
-    """The key of this demo, made at its first start."""
+    """The demo's secret key, created at its first start."""
     file = DATA / "secret-key"
     if not file.exists():
         file.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""The demo app. What an app of your own needs is the last five lines."""
+"""The demo app. Your own app needs only the registration in the last line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from asok_auth_core import AuthExtension
 
 app = Asok(os.path.dirname(os.path.abspath(__file__)))
 app.config["TOOLBAR"] = False
-app.config["RATE_LIMIT"] = False  # of 100 requests a minute; ours are counted where they matter
+app.config["RATE_LIMIT"] = False  # Asok's 100 requests a minute; our own limits stay on
 
-# Only a demo has its Google, its GitHub and its mail server on the same machine.
+# For the demo only: a local Google and GitHub, and a local mail server.
 local = DevProvider(os.environ["APP_URL"], debug=app.config["DEBUG"]).start()
 
 app.config["AUTH"] = {

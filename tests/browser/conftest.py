@@ -34,7 +34,7 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# The demo as it is, and besides: a provider that nobody here wrote, and the strictest style policy.
+# The demo, with a third-party provider and the strictest style policy added.
 ANCHOR = "app.register_extension(AuthExtension())"
 BESIDES = """
 from asok_auth_dev.oauth_server import Client
@@ -84,7 +84,7 @@ def post(request):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running demo."""
+    """The URL of a running demo."""
     folder = tmp_path_factory.mktemp("demo")
     shutil.copytree(DEMO, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".asok", "__pycache__"))
     wsgi = (folder / "wsgi.py").read_text()
@@ -147,7 +147,7 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.complaints.append(f"error in a script: {error}"))
         self.page.on("request", self._on_request)
 
-    # -- what a person does ------------------------------------------------------------------------
+    # -- what a user does --------------------------------------------------------------------------
 
     def goto(self, path: str) -> None:
         self.page.goto(path if path.startswith("http") else self.demo + path)
@@ -164,7 +164,7 @@ class Visitor:
         self.page.wait_for_load_state()
 
     def fill(self, label: str, text: str) -> None:
-        """The field labelled ``label``; a keyboard pastes, as out of a password manager."""
+        """The field labeled ``label``; a keyboard pastes, as out of a password manager."""
         if self.mode == "keyboard":
             self._tab_to(label)
             self.page.keyboard.press("Control+A")
@@ -173,7 +173,7 @@ class Visitor:
             self.page.get_by_label(label).fill(text)
 
     def log_in_by_link(self, email: str) -> None:
-        """The whole way with a link, up to the page behind it."""
+        """Log in with a link, up to the page after it."""
         self.goto("/auth/login")
         self.fill("Email address", email)
         self.press("Send me a link and a code")
@@ -200,7 +200,7 @@ class Visitor:
     def heading(self) -> str:
         return self.page.locator("h1").inner_text()
 
-    # -- what is looked at -------------------------------------------------------------------------
+    # -- checks -------------------------------------------------------------------------------------
 
     def look(self, name: str) -> None:
         """Hold the page to the accessibility rules, light and dark, at three widths, and to its width."""
@@ -228,8 +228,8 @@ class Visitor:
 
     def close(self) -> None:
         self.context.close()
-        strangers = {request for request in self.requests if urlsplit(request).hostname != "127.0.0.1"}
-        assert strangers == set(), "requests off this machine"
+        other_hosts = {request for request in self.requests if urlsplit(request).hostname != "127.0.0.1"}
+        assert other_hosts == set(), "requests off this machine"
         assert self.complaints == []
         assert {name: found for name, found in self.violations.items() if found} == {}
 
@@ -255,7 +255,7 @@ class Visitor:
             self._refused.add(response.url)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # A browser complains of every answer that is an error; those that are pages are looked at.
+        # Browsers log every error response; error pages are expected.
         url = message.location.get("url", "")
         if (
             message.type in ("error", "warning")
@@ -287,7 +287,7 @@ NewVisitor = Callable[..., Visitor]
 
 @pytest.fixture
 def another(chromium: Browser, demo: str) -> Iterator[NewVisitor]:
-    """Makes visitors; each is looked at again when the test is over."""
+    """Create visitors; each is checked again when the test ends."""
     visitors: list[Visitor] = []
 
     def make(mode: str = "mouse", language: str = "en") -> Visitor:
@@ -301,7 +301,7 @@ def another(chromium: Browser, demo: str) -> Iterator[NewVisitor]:
 
 @pytest.fixture(params=["mouse", "keyboard", "no-javascript"])
 def visitor(request: pytest.FixtureRequest, another: NewVisitor) -> Visitor:
-    """Somebody with a mouse, with a keyboard alone, and without JavaScript."""
+    """A visitor with a mouse, with a keyboard alone, and without JavaScript."""
     return another(request.param)
 
 

@@ -19,7 +19,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture
 def address() -> str:
-    return f"person-{next(numbers)}@example.org"
+    return f"user-{next(numbers)}@example.org"
 
 
 def test_link(visitor, address):
@@ -36,18 +36,18 @@ def test_code_in_another_browser(visitor, another, address):
     other.fill("Email address", address)
     other.press("Send me a link and a code")
     visitor.goto("/auth/login")
-    visitor.press("I have a code")
+    visitor.press("I already have a code")
     visitor.look("code without a mail")
     visitor.fill("Email address", address)
-    visitor.fill("Code from the mail", "2222-2222")
+    visitor.fill("Code from the email", "2222-2222")
     visitor.press("Log in")
     visitor.look("wrong code")
-    field = visitor.page.get_by_label("Code from the mail")
+    field = visitor.page.get_by_label("Code from the email")
     assert field.get_attribute("aria-invalid") == "true"
     described = field.get_attribute("aria-describedby").split()
-    assert "used already" in visitor.page.locator(f"#{described[0]}").inner_text()
+    assert "already used" in visitor.page.locator(f"#{described[0]}").inner_text()
     visitor.fill("Email address", address)
-    visitor.fill("Code from the mail", visitor.mail(address)[1].lower().replace("-", " "))
+    visitor.fill("Code from the email", visitor.mail(address)[1].lower().replace("-", " "))
     visitor.press("Log in")
     assert address in visitor.page.inner_text("body")
 
@@ -80,9 +80,9 @@ def test_provider_cancelled(visitor):
     visitor.goto("/auth/login")
     visitor.press("Continue with Google")
     visitor.press("Cancel")
-    assert visitor.heading == "You did not log in"
+    assert visitor.heading == "Login canceled"
     visitor.look("cancelled")
-    visitor.press("Back to log in")
+    visitor.press("Back to login")
     assert visitor.page.url.startswith(f"{visitor.demo}/auth/login")
 
 
@@ -92,13 +92,13 @@ def test_second_factor(visitor, another, address, totp):
     visitor.look("account")
     visitor.press(re.compile("Set up.*Two-factor authentication", re.DOTALL))
     visitor.look("second factor off")
-    visitor.press("Set up")
+    visitor.press("Set up an authenticator app")
     visitor.look("enrol")
     secret = visitor.page.locator(".asok-auth-secret").text_content()
-    visitor.fill("Code that the app shows", "000000")
+    visitor.fill("Code shown in the app", "000000")
     visitor.press("Turn on")
     visitor.look("wrong enrolment code")
-    visitor.fill("Code that the app shows", totp(secret, -1))
+    visitor.fill("Code shown in the app", totp(secret, -1))
     visitor.press("Turn on")
     visitor.look("recovery codes")
     assert visitor.heading == "Your recovery codes"
@@ -110,36 +110,36 @@ def test_second_factor(visitor, another, address, totp):
     with visitor.page.expect_download() as download:
         visitor.page.get_by_role("link", name="Download").click()
     assert all(code in download.value.path().read_text() for code in codes)
-    visitor.press("I have kept them, continue")
+    visitor.press("I have saved the codes, continue")
     visitor.goto("/auth/totp")
     visitor.look("second factor on")
 
     again = another(visitor.mode)
     again.log_in_by_link(address)
     again.look("second factor")
-    assert again.heading == "One more step"
+    assert again.heading == "Two-factor authentication"
     again.goto("/auth/account")
-    assert again.heading == "That did not work"
+    assert again.heading == "Please log in"
     again.look("log in first")
     again.goto("/auth/second-factor")
     again.fill("Code from your authenticator app", "123456")
-    again.press("Continue")
+    again.press("Log in")
     again.look("second factor wrong")
     field = again.page.get_by_label("Code from your authenticator app")
-    assert "asok-auth-refusal" in field.get_attribute("aria-describedby")
+    assert "asok-auth-rejection" in field.get_attribute("aria-describedby")
     again.fill("Code from your authenticator app", totp(secret))
-    again.press("Continue")
+    again.press("Log in")
     assert address in again.page.inner_text("body")
 
     third = another(visitor.mode)
     third.log_in_by_link(address)
-    third.press("Use another way: Recovery code")
+    third.press("Use another method: Recovery code")
     third.look("recovery code")
     third.fill("One of your recovery codes", codes[3])
-    third.press("Continue")
+    third.press("Log in")
     assert address in third.page.inner_text("body")
     third.goto("/auth/account")
-    assert "9 recovery codes left" in third.page.inner_text("main")
+    assert "Recovery codes left: 9." in third.page.inner_text("main")
     third.look("account with second factor")
 
 
@@ -178,18 +178,19 @@ def test_link_and_unlink(visitor, address):
     assert "Unlink GitHub" not in visitor.page.inner_text("main")
 
 
+@pytest.mark.requirement("SECURITY-23")
 def test_log_out_everywhere_else(visitor, another, address):
-    """A7.4.1: effective on the next request."""
+    """Effective on the next request."""
     other = another()
     other.log_in_by_link(address)
     visitor.log_in_by_link(address)
     visitor.goto("/auth/account")
-    assert visitor.page.locator("text=Last seen").count() == 1
+    assert visitor.page.locator("text=Last active").count() == 1
     visitor.look("account with another device")
-    visitor.press("Log out everywhere else")
-    assert visitor.page.locator("text=Last seen").count() == 0
+    visitor.press("Log out of all other sessions")
+    assert visitor.page.locator("text=Last active").count() == 0
     other.goto("/")
-    assert "Nobody is logged in" in other.page.inner_text("body")
+    assert "You are not logged in" in other.page.inner_text("body")
     visitor.goto("/")
     assert address in visitor.page.inner_text("body")
 
@@ -200,12 +201,12 @@ def test_log_out(visitor, address):
     visitor.look("log out")
     visitor.press("Log out")
     visitor.goto("/")
-    assert "Nobody is logged in" in visitor.page.inner_text("body")
+    assert "You are not logged in" in visitor.page.inner_text("body")
 
 
 def test_error_pages(visitor, address):
     visitor.goto("/editors")
-    assert visitor.heading == "That did not work"
+    assert visitor.heading == "Please log in"
     visitor.look("log in to see this")
     visitor.log_in_by_link(address)
     visitor.goto("/editors")
@@ -213,10 +214,10 @@ def test_error_pages(visitor, address):
     link = visitor.mail(address)[0]
     visitor.goto(link)
     visitor.look("used link")
-    assert "used already" in visitor.page.inner_text("main")
+    assert "already used" in visitor.page.inner_text("main")
     visitor.goto("/auth/google/callback?state=x&code=y")
     visitor.look("stale answer of a provider")
-    assert visitor.heading == "That did not work"
+    assert visitor.heading == "This login is no longer valid"
     visitor.goto("/auth/login")
     visitor.look("login while logged in")
     visitor.goto("/auth/google/login")
@@ -231,8 +232,8 @@ def test_form_of_another_session(another, address):
     visitor.context.clear_cookies()
     visitor.fill("Email address", address)
     visitor.press("Send me a link and a code")
-    assert "too old" in visitor.page.inner_text("main")
-    visitor.look("form too old")
+    assert "has expired" in visitor.page.inner_text("main")
+    visitor.look("expired form")
 
 
 def test_right_to_left_and_first_paint(another, record_property: Callable[[str, object], None]):

@@ -30,7 +30,7 @@ SOUND = {
 
 
 class SmtpServer(threading.Thread):
-    """Speaks enough SMTP for a log-in, and remembers the commands."""
+    """Speaks enough SMTP for a login, and records the commands."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -105,7 +105,7 @@ def sound(smtp: SmtpServer) -> dict[str, object]:
     return {**SOUND, "MAIL_HOST": "127.0.0.1", "MAIL_PORT": smtp.port}
 
 
-def test_a_sound_app_gets_no_finding_and_no_mail_is_sent(
+def test_a_sound_app_has_no_findings_and_sends_no_mail(
     tmp_path: Path, sound: dict[str, object], smtp: SmtpServer
 ) -> None:
     assert examine(build(tmp_path, sound)) == []
@@ -116,7 +116,7 @@ def test_a_sound_app_gets_no_finding_and_no_mail_is_sent(
 @pytest.mark.parametrize(
     "secret", ["change-me-change-me-change-me-change-me", "a" * 64, "correct-password-of-our-app-2024"]
 )
-def test_a_guessable_secret(tmp_path: Path, sound: dict[str, object], secret: str) -> None:
+def test_a_guessable_secret_key_is_found(tmp_path: Path, sound: dict[str, object], secret: str) -> None:
     found = only(examine(build(tmp_path, {**sound, "SECRET_KEY": secret})), "secrets")
     assert found.severity == "error"
     assert "SECRET_KEY" in found.message
@@ -126,9 +126,9 @@ def test_a_guessable_secret(tmp_path: Path, sound: dict[str, object], secret: st
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [(None, "not set"), ("http://app.example", "in clear"), ("app.example", "no web address")],
+    [(None, "not set"), ("http://app.example", "in plaintext"), ("app.example", "not an http")],
 )
-def test_an_app_url_that_endangers_links(
+def test_an_unsafe_app_url_is_found(
     tmp_path: Path, sound: dict[str, object], url: str | None, said: str
 ) -> None:
     found = only(examine(build(tmp_path, {**sound, "APP_URL": url})), "transport")
@@ -137,12 +137,12 @@ def test_an_app_url_that_endangers_links(
     assert "https://" in found.remedy
 
 
-def test_debug_before_the_world(tmp_path: Path, sound: dict[str, object]) -> None:
+def test_debug_with_a_public_url_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     found = only(examine(build(tmp_path, {**sound, "DEBUG": True})), "transport")
     assert "DEBUG is on" in found.message
 
 
-def test_a_store_in_memory_with_several_workers(
+def test_an_in_memory_store_with_several_workers_is_found(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
@@ -152,7 +152,7 @@ def test_a_store_in_memory_with_several_workers(
     assert "asok-auth-redis" in found.remedy
 
 
-def test_a_store_in_memory_is_right_for_one_worker_in_development(
+def test_an_in_memory_store_is_fine_for_one_worker_in_development(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
@@ -162,7 +162,7 @@ def test_a_store_in_memory_is_right_for_one_worker_in_development(
     assert only(found, "store").severity == "warning"
     assert "several workers" in only(found, "store").message
     assert only(found, "transport").severity == "warning"
-    assert "which only this machine reaches" in only(found, "transport").message
+    assert "which only this machine can reach" in only(found, "transport").message
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.2", "[::1]", "[::ffff:127.0.0.1]"])
@@ -170,11 +170,11 @@ def test_an_app_url_on_loopback_is_a_warning_in_production(
     tmp_path: Path, sound: dict[str, object], host: str
 ) -> None:
     found = only(examine(build(tmp_path, {**sound, "APP_URL": f"http://{host}:8000"})), "transport")
-    assert (found.severity, "only this machine reaches" in found.message) == ("warning", True)
+    assert (found.severity, "only this machine can reach" in found.message) == ("warning", True)
 
 
 @pytest.mark.parametrize("taken", [None, b"something else"], ids=str)
-def test_a_store_that_loses_or_changes_what_it_is_given(
+def test_a_store_that_loses_or_changes_values_is_found(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch, taken: bytes | None
 ) -> None:
     auth = build(tmp_path, sound)
@@ -182,7 +182,7 @@ def test_a_store_that_loses_or_changes_what_it_is_given(
     assert_worthless(examine(auth))
 
 
-def test_a_store_that_gives_twice(
+def test_a_store_that_returns_a_value_twice_is_found(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auth = build(tmp_path, sound)
@@ -197,7 +197,7 @@ def assert_worthless(findings: list[Finding]) -> None:
     assert "Do not use this store" in found.remedy
 
 
-def test_a_store_that_does_not_answer(
+def test_an_unavailable_store_is_found(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auth = build(tmp_path, sound)
@@ -211,16 +211,16 @@ def test_a_store_that_does_not_answer(
     assert "The disk is full." in found.message
 
 
-def test_a_mail_server_that_refuses(tmp_path: Path, sound: dict[str, object]) -> None:
+def test_an_unreachable_mail_server_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     found = only(examine(build(tmp_path, {**sound, "MAIL_PORT": 9})), "mail")
     assert found.severity == "error"
     assert "127.0.0.1:9" in found.message
     assert "MAIL_HOST" in found.remedy
 
 
-def test_mail_that_goes_to_the_console_only(tmp_path: Path, sound: dict[str, object]) -> None:
+def test_mail_that_is_only_printed_or_saved_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     found = only(examine(build(tmp_path, {**sound, "AUTH": {"MAIL_TRANSPORT": "file"}})), "mail")
-    assert "no mail reaches anybody" in found.message
+    assert "delivers no email" in found.message
 
 
 class Somewhere(OpenIDProvider):
@@ -242,7 +242,7 @@ def provider_plugin(issuer: str) -> ModuleType:
     return module
 
 
-def test_a_provider_without_credentials_and_one_that_does_not_answer(
+def test_a_provider_without_credentials_or_unreachable_is_found(
     tmp_path: Path, sound: dict[str, object]
 ) -> None:
     plugin = provider_plugin("https://127.0.0.1:9")
@@ -269,7 +269,7 @@ class Plain(OAuth2Provider):
         raise NotImplementedError
 
 
-def test_an_oauth2_provider_with_credentials_is_not_asked(tmp_path: Path, sound: dict[str, object]) -> None:
+def test_an_oauth2_provider_with_credentials_is_not_called(tmp_path: Path, sound: dict[str, object]) -> None:
     plugin = ModuleType("plain")
     plugin.asok_auth_providers = hookimpl(  # type: ignore[attr-defined]
         specname="asok_auth_providers"
@@ -279,7 +279,7 @@ def test_an_oauth2_provider_with_credentials_is_not_asked(tmp_path: Path, sound:
     assert "PLAIN_CLIENT_ID" in only(examine(build(tmp_path, sound, plugins=(plugin,))), "providers").remedy
 
 
-def test_a_plugin_in_quarantine(tmp_path: Path, sound: dict[str, object]) -> None:
+def test_a_quarantined_plugin_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     broken = ModuleType("broken")
 
     @hookimpl
@@ -288,7 +288,7 @@ def test_a_plugin_in_quarantine(tmp_path: Path, sound: dict[str, object]) -> Non
 
     broken.asok_auth_provider = asok_auth_provider  # type: ignore[attr-defined]
     found = only(examine(build(tmp_path, sound, plugins=(broken,))), "plugins")
-    assert "did you mean 'asok_auth_providers'" in found.message
+    assert "Did you mean 'asok_auth_providers'" in found.message
     assert "'broken'" in found.message
 
 
@@ -297,14 +297,14 @@ class UsersWithRoles(MemoryUsers):
         return [Grant("posts.edit", "role 'editor'"), Grant("*.edit", "role 'editor'")]
 
 
-def test_a_grant_that_is_not_well_formed(tmp_path: Path, sound: dict[str, object]) -> None:
+def test_a_malformed_grant_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     found = only(examine(build(tmp_path, sound, users=UsersWithRoles())), "grants")
     assert "'*.edit' of role 'editor'" in found.message
     assert "posts.*" in found.remedy
 
 
 class LateProvider(BaseHTTPRequestHandler):
-    """A provider whose clock is as many seconds ahead of ours as the server's ``ahead`` says."""
+    """A provider whose clock is ``ahead`` seconds ahead of ours."""
 
     def do_GET(self) -> None:
         port = self.server.server_address[1]
@@ -325,7 +325,7 @@ class LateProvider(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(("ahead", "said"), [(600, "seconds behind"), (-600, "seconds ahead of"), (0, "")])
-def test_a_clock_that_differs_from_a_providers(
+def test_a_clock_that_differs_from_a_providers_is_found(
     tmp_path: Path, sound: dict[str, object], ahead: int, said: str
 ) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), LateProvider) as server:
@@ -348,13 +348,13 @@ def test_a_clock_that_differs_from_a_providers(
         assert "set-ntp" in finding.remedy
 
 
-def test_a_clock_of_another_decade(tmp_path: Path, sound: dict[str, object]) -> None:
+def test_a_clock_in_another_decade_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     auth = build(tmp_path, sound)
     auth.clock = lambda: 0.0
     assert "years behind" in only(examine(auth), "clock").message
 
 
-def test_a_check_that_fails_itself_is_a_finding(
+def test_a_check_that_raises_is_a_finding(
     tmp_path: Path, sound: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def odd(auth: Auth) -> Iterator[Finding]:

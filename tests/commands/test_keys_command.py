@@ -1,4 +1,4 @@
-"""``asok-auth keys``: a rotation that logs nobody out until the old key is retired."""
+"""``asok-auth keys``: a rotation logs no user out until the old key is retired."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def values(env: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in env.read_text().splitlines() if "=" in line)
 
 
-def test_the_steps(env: Path) -> None:
+def test_generate_rotate_and_retire_a_key(env: Path) -> None:
     first = "the first key; thirty-two bytes long"
     assert run(env, "list") == f"{key_id(first)}  signs\n"
     run(env, "generate")
@@ -60,28 +60,28 @@ def test_the_steps(env: Path) -> None:
     assert "# a comment" in env.read_text()
 
 
-def test_rotate_without_a_key_makes_one(env: Path) -> None:
+def test_rotate_without_a_key_generates_one(env: Path) -> None:
     run(env, "rotate")
     assert values(env)["SECRET_KEY_FALLBACKS"] == "the first key; thirty-two bytes long"
     run(env, "rotate")
     assert len(values(env)["SECRET_KEY_FALLBACKS"].split(",")[0]) == 64
 
 
-def test_generate_makes_the_first(tmp_path: Path) -> None:
+def test_generate_creates_the_first_key(tmp_path: Path) -> None:
     env = tmp_path / "new.env"
     run(env, "generate")
     assert len(values(env)["SECRET_KEY"]) == 64
     assert env.stat().st_mode & 0o077 == 0
 
 
-def test_the_file_keeps_its_mode(env: Path) -> None:
+def test_the_file_keeps_its_permissions(env: Path) -> None:
     env.chmod(0o640)
     run(env, "rotate")
     assert env.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in env.parent.iterdir()] == [".env"]
 
 
-def test_what_is_shown_holds_no_key(env: Path) -> None:
+def test_output_contains_no_key(env: Path) -> None:
     shown = run(env, "generate") + run(env, "rotate") + run(env, "list")
     for key in (values(env)["SECRET_KEY"], *values(env)["SECRET_KEY_FALLBACKS"].split(",")):
         assert key not in shown
@@ -93,7 +93,7 @@ def test_what_is_shown_holds_no_key(env: Path) -> None:
         (["retire", "00000000"], "no key"),
         (["rotate", "00000000"], "no key"),
         (["retire", key_id("the first key; thirty-two bytes long")], "signs"),
-        (["rotate", key_id("the first key; thirty-two bytes long")], "signs already"),
+        (["rotate", key_id("the first key; thirty-two bytes long")], "already signs"),
     ],
 )
 def test_mistakes_change_nothing(env: Path, arguments: list[str], message: str) -> None:
@@ -103,37 +103,35 @@ def test_mistakes_change_nothing(env: Path, arguments: list[str], message: str) 
     assert env.read_text() == before
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     for command in (["list"], ["rotate"], ["retire", "x"]):
         with pytest.raises(ConfigurationError, match="--env-file"):
             run(tmp_path / "none", *command)
 
 
-def test_a_key_that_older_ones_are_separated_by_cannot_be_among_them(env: Path) -> None:
+def test_a_key_containing_the_separator_cannot_become_a_fallback(env: Path) -> None:
     before = 'SECRET_KEY="a, b; a key of thirty-two bytes or more"\n'
     env.write_text(before)
-    with pytest.raises(ConfigurationError, match="holds a comma"):
+    with pytest.raises(ConfigurationError, match="contains a comma"):
         run(env, "rotate")
     assert env.read_text() == before
 
 
 @pytest.mark.parametrize("command", ["list", "rotate"])
-def test_a_file_without_a_key(env: Path, command: str) -> None:
+def test_a_file_without_a_key_is_an_error(env: Path, command: str) -> None:
     env.write_text("DEBUG=true\nSECRET_KEY=\n")
-    with pytest.raises(ConfigurationError, match=r"has no SECRET_KEY\. Make one: asok-auth keys generate"):
+    with pytest.raises(ConfigurationError, match=r"has no SECRET_KEY\. Create one: asok-auth keys generate"):
         run(env, command)
     run(env, "generate")
     assert len(values(env)["SECRET_KEY"]) == 64
 
 
-def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_a_read_only_location_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be written: No such file or directory"):
         run(tmp_path / "none" / ".env", "generate")
 
 
-def test_keys_that_cannot_be_put_in_place_are_left_nowhere(
-    env: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keys_that_cannot_be_saved_are_left_nowhere(env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, target: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -145,12 +143,13 @@ def test_keys_that_cannot_be_put_in_place_are_left_nowhere(
     assert [path.name for path in env.parent.iterdir()] == [".env"]
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         run(tmp_path, "rotate")
 
 
-def test_29_a_rotation_logs_nobody_out_until_the_old_key_is_retired(tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-29")
+def test_a_rotation_keeps_sessions_until_the_old_key_is_retired(tmp_path: Path) -> None:
     """A browser's session and an API token, through all steps, with a start of the app after each."""
     env = tmp_path / "keys.env"
     env.write_text("SECRET_KEY=" + "o" * 40 + "\n")

@@ -14,13 +14,13 @@ import pytest
 from asok_auth_core import cli
 from asok_auth_core.commands.new_plugin import Kind, Plan, plain_name, templates, write
 from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 
 ROOT = Path(__file__).parents[2]
 KINDS = sorted(kind.value for kind in Kind)
 
 
-def test_there_are_templates_for_every_kind() -> None:
+def test_every_kind_has_templates() -> None:
     assert sorted(templates()) == KINDS
 
 
@@ -68,9 +68,9 @@ def test_a_new_plugin_loads_in_strict_mode(
 ) -> None:
     monkeypatch.syspath_prepend(str(written[kind]))
     name = written[kind].name.replace("-", "_")
-    plugins = Plugins(strict=True)
-    plugins.register(__import__(name), name)
-    assert [info.state for info in plugins.infos] == ["loaded"]
+    registry = PluginRegistry(strict=True)
+    registry.register(__import__(name), name)
+    assert [info.state for info in registry.infos] == ["loaded"]
     monkeypatch.delitem(sys.modules, name)
 
 
@@ -81,7 +81,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(ended.value.code or 0), captured.out, captured.err
 
 
-def test_the_command_writes_and_says_the_next_step(
+def test_the_command_writes_files_and_prints_the_next_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("gitlab", "--kind", "oidc", "--label", "GitLab", "--issuer", "https://gitlab.com")
@@ -96,11 +96,11 @@ def test_the_command_writes_and_says_the_next_step(
     assert len(code_lines) <= 12, "an OpenID provider costs at most twelve lines of code"
     code, _, err = run(capsys, *arguments, "--into", str(tmp_path))
     assert code == 1
-    assert "exists already" in err
+    assert "already exists" in err
 
 
 @pytest.mark.parametrize("kind", ["provider", "oidc"])
-def test_a_new_provider_is_told_that_it_needs_credentials(
+def test_a_new_providers_output_asks_for_credentials(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     """Without them its button does not appear, and nothing else would say why."""
@@ -111,10 +111,10 @@ def test_a_new_provider_is_told_that_it_needs_credentials(
     assert "`MY_LAB_CLIENT_ID`" in readme
 
 
-def test_at_a_terminal_it_asks_for_what_is_missing(
+def test_at_a_terminal_it_prompts_for_missing_arguments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kind that is none is asked for again; a question answered with Enter has a default."""
+    """An unknown kind is prompted for again; Enter accepts a default."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -123,14 +123,14 @@ def test_at_a_terminal_it_asks_for_what_is_missing(
     monkeypatch.setattr(sys, "stdin", Terminal("oidk\noidc\nMy Lab Inc\n\n"))
     code, out, _ = run(capsys, "my-lab", "--into", str(tmp_path))
     assert code == 0
-    assert out.count("What does it plug in? provider, oidc, ") == 2
+    assert out.count("Kind of plugin: provider, oidc, ") == 2
     assert "oidk" in out
     source = (tmp_path / "asok-oauth-my-lab" / "asok_oauth_my_lab" / "__init__.py").read_text()
     assert 'label = "My Lab Inc"' in source
     assert 'issuer = "https://my-lab.example"' in source
 
 
-def test_every_kind_is_told_how_it_is_put_to_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_kind_prints_how_to_use_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "my", "--kind", "signer", "--into", str(tmp_path))
     assert 'To use it in an app: Set AUTH["SIGNER"]' in out
 
@@ -144,12 +144,12 @@ def test_an_oauth2_provider_and_its_package_stay_small(written: dict[str, Path])
 
 
 @pytest.mark.parametrize("name", ["../up", "1st", "class", "", "a" * 40, "a b", "naïve"])
-def test_names_that_cannot_be(name: str) -> None:
+def test_invalid_names_are_rejected(name: str) -> None:
     with pytest.raises(ConfigurationError):
         plain_name(name)
 
 
-def test_usual_prefixes_are_not_doubled() -> None:
+def test_usual_prefixes_are_not_repeated() -> None:
     assert plain_name("asok-oauth-GitLab") == "gitlab"
     assert plain_name("asok-auth-my-store") == "my_store"
 
@@ -163,7 +163,7 @@ def test_usual_prefixes_are_not_doubled() -> None:
         ("x",),
     ],
 )
-def test_what_would_not_be_python_is_refused(
+def test_names_that_are_not_python_identifiers_are_rejected(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -17,6 +17,7 @@ from asok_auth_core.commands import CommandLine
 from asok_auth_core.commands.permissions import app as commands
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.types import User
 
@@ -52,7 +53,7 @@ def run(line: CommandLine, *arguments: str) -> Any:
     return CliRunner().invoke(commands, arguments, obj=line)
 
 
-def test_explain_says_why_and_ends_with_the_verdict(line: CommandLine) -> None:
+def test_explain_prints_the_reasons_and_the_verdict(line: CommandLine) -> None:
     allowed = run(line, "explain", "ada@example.org", "posts.edit")
     assert allowed.exit_code == 0
     assert allowed.stdout.splitlines() == [
@@ -63,23 +64,23 @@ def test_explain_says_why_and_ends_with_the_verdict(line: CommandLine) -> None:
     ]
     refused = run(line, "explain", "1", "posts.publish")
     assert refused.exit_code == 3
-    assert "Refused by plugin Friday: not on a Friday" in refused.stdout
+    assert "Denied by plugin Friday: not on a Friday" in refused.stdout
     malformed = run(line, "explain", "1", "posts.**")
     assert malformed.exit_code == 3
     assert "This is not a permission" in malformed.stdout
 
 
-def test_explain_for_programs(line: CommandLine) -> None:
+def test_explain_prints_json(line: CommandLine) -> None:
     denied = run(line, "explain", "1", "users.edit", "--json")
     assert denied.exit_code == 3
     found = json.loads(denied.stdout)
     assert (found["allowed"], found["missing"]) == (False, ["users.edit", "users.*", "*"])
 
 
-def test_list(line: CommandLine) -> None:
+def test_list_prints_grants_and_their_sources(line: CommandLine) -> None:
     assert run(line, "list", "1").stdout.splitlines() == [
         "posts.*  the user's own permissions  (plugin roles)",
-        "'posts.'  the user's own permissions  is not well formed and grants nothing",
+        "'posts.'  the user's own permissions  is malformed and grants nothing",
         "Plugin Broken raised an error and granted nothing; see the log.",
     ]
 
@@ -91,7 +92,7 @@ def test_an_unknown_user_is_an_error(line: CommandLine, user: str) -> None:
     assert f"There is no user {user!r}" in result.exception.message
 
 
-def test_it_is_mounted(line: CommandLine) -> None:
-    shown = CliRunner().invoke(build(Plugins()), ["permissions", "--help"])
+def test_it_is_a_subcommand_of_asok_auth(line: CommandLine) -> None:
+    shown = CliRunner().invoke(build(Plugins(PluginRegistry())), ["permissions", "--help"])
     assert "explain" in shown.stdout
     assert "list" in shown.stdout

@@ -1,4 +1,4 @@
-"""The app of docs/quick-start.md, from its text and with the commands it names: somebody logs in by mail."""
+"""The app of docs/quick-start.md, built from its text and commands: a user logs in by email."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run(folder: Path, *command: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def test_five_minutes(tmp_path: Path) -> None:
+def test_the_quick_start_works_as_written(tmp_path: Path) -> None:
     assert set(FILES) == {"wsgi.py", "src/models/user.py", "src/pages/page.py", ".env"}
     for name, text in FILES.items():
         path = tmp_path / name

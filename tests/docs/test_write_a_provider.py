@@ -14,6 +14,7 @@ import pytest
 
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.providers import OAuth2Provider
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import read
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import OAuthApp
@@ -41,13 +42,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def provider(name: str) -> OAuth2Provider:
     """As the plugin manager gets it from the package's entry point."""
-    plugins = Plugins(strict=True)
-    plugins.discover([EntryPoint(name, f"asok_oauth_{name}", "asok_auth")])
-    return plugins.providers(read({}, {}))[name]
+    registry = PluginRegistry(strict=True)
+    registry.discover([EntryPoint(name, f"asok_oauth_{name}", "asok_auth")])
+    return Plugins(registry).providers(read({}, {}))[name]
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_its_button_appears_and_logs_in(folder: Path, name: str) -> None:
+def test_the_providers_button_appears_and_logs_in(folder: Path, name: str) -> None:
     given = provider(name)
     profile = {"id": "1", "sub": "1", "email": "ada@example.com", "verified": True, "email_verified": True}
     app = OAuthApp(given, folder, profile=profile)
@@ -56,7 +57,7 @@ def test_its_button_appears_and_logs_in(folder: Path, name: str) -> None:
     assert browser.session.user is not None
 
 
-def test_their_contract_suites_pass(folder: Path) -> None:
+def test_the_documented_providers_pass_their_suites(folder: Path) -> None:
     run = subprocess.run(
         [
             sys.executable,
@@ -78,7 +79,7 @@ def test_their_contract_suites_pass(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_it_is_as_short_as_promised(name: str) -> None:
+def test_the_provider_is_as_short_as_promised(name: str) -> None:
     assert code_lines(f"asok_oauth_{name}/__init__.py") <= LIMITS[name]
 
 
@@ -91,7 +92,7 @@ def test_the_whole_package_is_as_short_as_promised() -> None:
     )
 
 
-def test_every_name_of_the_page_is_there() -> None:
+def test_every_name_on_the_page_exists() -> None:
     for module, name in re.findall(r"from (asok_auth_core[\w.]*) import ([\w, ]+)", PAGE.read_text("utf-8")):
         for one in name.split(", "):
             assert hasattr(importlib.import_module(module), one), one

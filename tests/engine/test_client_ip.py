@@ -1,4 +1,4 @@
-"""The client's address through trusted proxies only (SECURITY 33)."""
+"""The client IP, through trusted proxies only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asok_auth_core.engine.client_ip import client_ip, client_network
+
+pytestmark = pytest.mark.requirement("SECURITY-33")
 
 PROXY = "10.0.0.1"
 
@@ -30,16 +32,18 @@ PROXY = "10.0.0.1"
         (PROXY, "198.51.100.9", ["not a network", PROXY], "198.51.100.9"),
     ],
 )
-def test_client_address(remote: str, forwarded: str | None, trusted: list[str] | None, client: str) -> None:
+def test_the_client_ip_comes_from_trusted_proxies_only(
+    remote: str, forwarded: str | None, trusted: list[str] | None, client: str
+) -> None:
     assert client_ip(remote, forwarded, trusted) == client
 
 
 @given(forged=st.text(max_size=60).filter(lambda text: "\0" not in text))
-def test_what_a_client_writes_there_itself_gains_nothing(forged: str) -> None:
+def test_a_forged_forwarded_header_gains_nothing(forged: str) -> None:
     assert client_ip(PROXY, f"{forged}, 198.51.100.9", [PROXY]) == "198.51.100.9"
 
 
-def test_ipv6_is_counted_by_its_64() -> None:
+def test_ipv6_is_counted_per_64_prefix() -> None:
     assert client_network("2001:db8:1:2::1") == client_network("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
     assert client_network("2001:db8:1:3::1") != client_network("2001:db8:1:2::1")
     assert client_network("::ffff:192.0.2.1") == "192.0.2.1"

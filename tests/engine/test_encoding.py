@@ -1,4 +1,4 @@
-"""8: strict base64url, one spelling per value."""
+"""Strict base64url: one spelling per value."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from asok_auth_core.engine.encoding import ALPHABET, b64url_decode, b64url_encode
 
+pytestmark = pytest.mark.requirement("SECURITY-8")
+
 
 @given(st.binary(max_size=200))
-def test_round_trip_and_the_spelling_of_the_standard_library(data: bytes) -> None:
+def test_encoding_round_trips_and_matches_the_standard_library(data: bytes) -> None:
     text = b64url_encode(data)
     assert text == base64.urlsafe_b64encode(data).rstrip(b"=")
     assert b64url_decode(text) == data
 
 
-def test_every_short_text_decodes_only_if_encoding_gives_it_back() -> None:
+def test_short_texts_decode_only_in_canonical_form() -> None:
     characters = sorted({*ALPHABET, *b"+/= \n\t\x00.,\x7f\x80\xff"})
     texts = [bytes([a]) for a in characters]
     texts += [bytes([a, b]) for a in characters for b in characters]
@@ -36,7 +38,7 @@ def test_every_short_text_decodes_only_if_encoding_gives_it_back() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_bytes_that_decode_are_those_that_encode(text: bytes) -> None:
+def test_bytes_decode_exactly_when_their_encoding_matches(text: bytes) -> None:
     try:
         data = b64url_decode(text)
     except ValueError:
@@ -48,6 +50,6 @@ def test_bytes_that_decode_are_those_that_encode(text: bytes) -> None:
     "text",
     [b"A", b"AAAAA", b"AA=", b"AA==", b"A A=", b"AA\n", b" AA", b"A+", b"A/", b"AB", b"AAB", b"\xff\xfe"],
 )
-def test_no_second_spelling(text: bytes) -> None:
+def test_a_second_spelling_is_rejected(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"base64url|base64"):
         b64url_decode(text)

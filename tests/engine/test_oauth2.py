@@ -21,29 +21,32 @@ from asok_auth_core.engine.oauth2 import (
     token_request,
 )
 from asok_auth_core.errors import OAuthError
-from asok_auth_core.oauth_errors import OAuthSubjectInvalid
+from asok_auth_core.testing.raises import raises_code
 
 APPENDIX_B = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
 
-def test_12_the_challenge_is_that_of_rfc_7636_appendix_b() -> None:
+@pytest.mark.requirement("SECURITY-12")
+def test_the_pkce_challenge_matches_rfc_7636_appendix_b() -> None:
     assert code_challenge(APPENDIX_B) == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
+@pytest.mark.requirement("SECURITY-12")
 @pytest.mark.parametrize("verifier", ["", "a" * 42, "a" * 129, "a" * 42 + "=", "a" * 42 + "\u00e9"])
-def test_12_a_verifier_has_43_to_128_allowed_characters(verifier: str) -> None:
+def test_a_verifier_has_43_to_128_allowed_characters(verifier: str) -> None:
     with pytest.raises(ValueError, match="43 to 128"):
         code_challenge(verifier)
 
 
+@pytest.mark.requirement("SECURITY-12")
 @given(st.text(min_size=1, max_size=80))
-def test_12_derived_verifiers_and_nonces_are_allowed_and_differ(secret: str) -> None:
+def test_derived_verifiers_and_nonces_are_valid_and_differ(secret: str) -> None:
     verifier, nonce = derive(secret, "verifier"), derive(secret, "nonce")
     assert VERIFIER.fullmatch(verifier)
     assert verifier != nonce
 
 
-def test_own_parameters_replace_nothing() -> None:
+def test_extra_parameters_replace_no_standard_ones() -> None:
     extra = {
         "prompt": "login",
         "state": "x",
@@ -77,6 +80,7 @@ def test_credentials_with_odd_characters_survive_basic_authentication() -> None:
     assert "client_secret" not in call.form
 
 
+@pytest.mark.requirement("SECURITY-12")
 @pytest.mark.parametrize(
     ("auth", "sent"),
     [
@@ -85,7 +89,7 @@ def test_credentials_with_odd_characters_survive_basic_authentication() -> None:
         ("client_secret_basic", {}),
     ],
 )
-def test_12_the_secret_is_sent_by_its_method_only(auth: TokenAuth, sent: dict[str, str]) -> None:
+def test_the_client_secret_is_sent_by_the_chosen_method_only(auth: TokenAuth, sent: dict[str, str]) -> None:
     """RFC 6749 section 2.3: one method; without a secret, PKCE alone proves who began."""
     call = token_request(
         "https://login.example/token", Client("id", "s", auth), code="c", redirect_uri="r", verifier="v"
@@ -96,7 +100,8 @@ def test_12_the_secret_is_sent_by_its_method_only(auth: TokenAuth, sent: dict[st
     assert ("Authorization" in call.headers) is (auth == "client_secret_basic")
 
 
-def test_30_calls_and_replies_do_not_show_secrets() -> None:
+@pytest.mark.requirement("SECURITY-30")
+def test_calls_and_replies_do_not_show_secrets() -> None:
     client = Client("id", "canary")
     call = token_request(
         "https://login.example/token", client, code="canary", redirect_uri="r", verifier="canary"
@@ -106,23 +111,26 @@ def test_30_calls_and_replies_do_not_show_secrets() -> None:
         assert "canary" not in repr(value)
 
 
+@pytest.mark.requirement("SECURITY-8")
 @given(st.binary(max_size=200))
-def test_8_any_reply_is_read_or_refused(body: bytes) -> None:
-    # Random bytes hold no access token, so there is always a refusal, and no other exception.
+def test_any_reply_is_read_or_rejected(body: bytes) -> None:
+    # Random bytes contain no access token, so they are always rejected, with no other exception.
     with pytest.raises(OAuthError):
         read_token_response(Reply(200, body))
 
 
+@pytest.mark.requirement("SECURITY-8")
 @pytest.mark.parametrize("text", [b"NaN", b'{"a": Infinity}', b'{"a": 1, "a": 2}', b"\xff", b"", b"{" * 9999])
-def test_8_json_is_read_strictly(text: bytes) -> None:
+def test_json_is_read_strictly(text: bytes) -> None:
     with pytest.raises(OAuthError):
         read_json(text)
 
 
+@pytest.mark.requirement("SECURITY-14")
 @pytest.mark.parametrize("value", [None, "", "  ", True, 1.5, [], {}, "x" * 256])
-def test_14_a_subject_is_text_or_a_whole_number(value: object) -> None:
+def test_a_subject_is_text_or_a_whole_number(value: object) -> None:
     """The framework makes the subject "None" of a reply without one."""
-    with pytest.raises(OAuthSubjectInvalid):
+    with raises_code("oauth_subject"):
         Claims({"id": value}).subject("id")  # type: ignore[dict-item]
     assert Claims({"id": 583231}).subject("id") == "583231"
     assert Claims({"id": "a"}).subject("id") == "a"

@@ -1,4 +1,4 @@
-"""Compiled sets are shared, bounded, and never outlive what they were made from (A8.3.2, row 28)."""
+"""Compiled sets are shared, bounded, and never outlive what they were made from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asok_auth_core.engine.permissions import compile_grants, compile_text
 PATTERN = st.sampled_from(["a.b", "a.*", "*", "b.c", "c", " d", "e\nf", "b.*", ""])
 
 
-def test_the_same_words_give_the_same_set_and_other_words_another() -> None:
+def test_equal_grants_share_a_set_and_other_grants_do_not() -> None:
     cache = PermissionCache()
     first = cache.text("a.b,c.d", "role editor")
     assert cache.text("".join(["a.b", ",c.d"]), "role editor") is first
@@ -26,7 +26,8 @@ def test_the_same_words_give_the_same_set_and_other_words_another() -> None:
     assert not cache.patterns(["a.b,c.d"], "role editor").allows("a.b")
 
 
-def test_row28_a_changed_role_is_another_set_at_once() -> None:
+@pytest.mark.requirement("SECURITY-28")
+def test_a_changed_role_is_another_set_at_once() -> None:
     cache = PermissionCache()
     assert cache.text("posts.edit", "role").allows("posts.edit")
     assert not cache.text("posts.view", "role").allows("posts.edit")
@@ -47,7 +48,7 @@ def test_the_cache_never_changes_a_verdict(steps: list[tuple[bool, list[str]]], 
         assert cache.grants <= 6
 
 
-def test_bounds_hold_and_the_set_used_last_stays() -> None:
+def test_the_cache_is_bounded_and_keeps_the_most_recently_used_set() -> None:
     cache = PermissionCache(max_sets=2, max_grants=100)
     kept = cache.text("a.a")
     cache.text("b.b")
@@ -57,7 +58,7 @@ def test_bounds_hold_and_the_set_used_last_stays() -> None:
     assert len(cache) == 2
 
 
-def test_a_set_over_the_bound_is_made_but_not_kept() -> None:
+def test_a_set_over_the_bound_is_compiled_but_not_cached() -> None:
     cache = PermissionCache(max_sets=5, max_grants=10)
     large = cache.text(",".join(f"a.x{i}" for i in range(11)))
     assert large.allows("a.x10")
@@ -69,7 +70,7 @@ def test_a_set_over_the_bound_is_made_but_not_kept() -> None:
 
 
 @pytest.mark.parametrize("patterns", [["a.b", 5], ["a.b", None, "c.d"], [b"*", "a.b"]])
-def test_lists_with_something_else_in_them_are_compiled_and_not_kept(patterns: list[str]) -> None:
+def test_lists_with_non_strings_are_compiled_but_not_cached(patterns: list[str]) -> None:
     cache = PermissionCache()
     made = cache.patterns(patterns)
     assert made.allows("a.b")
@@ -77,12 +78,12 @@ def test_lists_with_something_else_in_them_are_compiled_and_not_kept(patterns: l
     assert len(cache) == 0
 
 
-def test_a_bare_string_is_no_list() -> None:
+def test_a_bare_string_is_rejected() -> None:
     with pytest.raises(TypeError, match="list of patterns"):
         PermissionCache().patterns("posts.*")
 
 
-def test_threads_share_without_losing_count() -> None:
+def test_threads_share_the_cache_without_losing_count() -> None:
     cache = PermissionCache(max_sets=4, max_grants=40)
     wrong: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Permission sets against Asok's own matcher, and against what must never be allowed (A8.2.1, row 28)."""
+"""Permission sets against Asok's own matcher, and against what must never be allowed."""
 
 from __future__ import annotations
 
@@ -78,13 +78,14 @@ def asok_allows(grants: list[str], permission: str) -> bool:
     return any(_match_perm_pattern(grant, permission) for grant in grants)
 
 
+@pytest.mark.requirement("SECURITY-28")
 @given(GRANTS, PATTERNS)
 @example(["a.*"], "a")
 @example(["a.*"], "a.b.c")
 @example(["a"], "a.*")
 @example(["a.*"], "a.*")
 @example(["a.b.*"], "a.*")
-def test_row28_same_verdict_as_asok_on_well_formed_input(grants: list[str], permission: str) -> None:
+def test_same_verdict_as_asok_on_well_formed_input(grants: list[str], permission: str) -> None:
     held = compile_grants(grants)
     assert held.allows(permission) is asok_allows(grants, permission)
     assert held.allows(permission) is asok_allows(grants, permission), "asked again"
@@ -102,8 +103,9 @@ def test_candidates_are_exactly_the_patterns_that_match(permission: str) -> None
     assert set(found) == {p for p in possible if _match_perm_pattern(p, permission)}
 
 
+@pytest.mark.requirement("SECURITY-28")
 @pytest.mark.parametrize("asked", BAD, ids=range(len(BAD)))
-def test_row28_bad_permissions_are_denied_without_an_exception(asked: object) -> None:
+def test_malformed_permissions_are_denied_without_an_exception(asked: object) -> None:
     for held in (
         compile_grants(["*"]),
         union([compile_grants(["*"]), compile_grants(["a.*"])]),
@@ -113,8 +115,9 @@ def test_row28_bad_permissions_are_denied_without_an_exception(asked: object) ->
         assert held.grant_for(asked) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.requirement("SECURITY-28")
 @pytest.mark.parametrize("pattern", BAD, ids=range(len(BAD)))
-def test_row28_malformed_grants_grant_nothing_and_are_listed(pattern: object) -> None:
+def test_malformed_grants_grant_nothing_and_are_listed(pattern: object) -> None:
     held = compile_grants([pattern, "good.one"], "role x")  # type: ignore[list-item]
     assert [grant.pattern for grant in held] == ["good.one"]
     assert [grant.source for grant in held.malformed] == ["role x"]
@@ -126,7 +129,7 @@ def test_row28_malformed_grants_grant_nothing_and_are_listed(pattern: object) ->
 
 
 @given(st.lists(ANY_TEXT, max_size=6), ANY_TEXT)
-def test_any_text_is_either_well_formed_or_without_effect(grants: list[str], asked: str) -> None:
+def test_any_text_is_well_formed_or_has_no_effect(grants: list[str], asked: str) -> None:
     good = [pattern for pattern in grants if is_well_formed(pattern)]
     held = compile_grants(grants)
     assert {grant.pattern for grant in held} == set(good)
@@ -134,8 +137,9 @@ def test_any_text_is_either_well_formed_or_without_effect(grants: list[str], ask
     assert held.allows(asked) is (is_well_formed(asked) and asok_allows(good, asked))
 
 
+@pytest.mark.requirement("SECURITY-28")
 @given(GRANTS, PATTERNS, PATTERNS)
-def test_row28_adding_a_grant_never_takes_away(grants: list[str], more: str, asked: str) -> None:
+def test_adding_a_grant_never_removes_a_permission(grants: list[str], more: str, asked: str) -> None:
     if compile_grants(grants).allows(asked):
         assert compile_grants([*grants, more]).allows(asked)
         assert union([compile_grants(grants), compile_grants([more])]).allows(asked)
@@ -186,13 +190,13 @@ def test_covers_any_by_example(grants: list[str], pattern: str, expected: bool) 
 
 
 @pytest.mark.parametrize("pattern", ["", "admin.**", "admin*", " admin.*", None])
-def test_a_misspelt_policy_is_an_error_and_not_a_policy_for_nobody(pattern: object) -> None:
+def test_a_misspelled_policy_is_an_error(pattern: object) -> None:
     with pytest.raises(ValueError, match="not a permission pattern"):
         compile_grants(["*"]).covers_any(pattern)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("grants", ["posts.*", b"posts.*", "*"])
-def test_one_bare_string_is_refused_because_its_characters_could_grant_everything(grants: object) -> None:
+def test_a_bare_string_is_rejected_as_its_characters_could_grant_everything(grants: object) -> None:
     with pytest.raises(TypeError, match="list of patterns"):
         compile_grants(grants)  # type: ignore[arg-type]
 
@@ -225,7 +229,7 @@ def test_the_length_limit_is_the_same_for_grants_and_questions() -> None:
     assert [grant.pattern for grant in held.malformed] == [longest + "a"]
 
 
-def test_answers_are_remembered_within_bounds_and_never_for_bad_questions() -> None:
+def test_verdicts_are_cached_within_bounds_and_never_for_malformed_permissions() -> None:
     held = compile_grants(["a.*"])
     for i in range(3 * MAX_VERDICTS):
         assert held.allows(f"a.x{i}")
@@ -242,7 +246,7 @@ def test_every_visible_ascii_character_has_one_meaning() -> None:
         assert is_well_formed(f"a{character}b") is ((bool(legal) and character != "*") or character == ".")
 
 
-def test_the_closest_grant_is_named_and_the_first_source_counts() -> None:
+def test_the_most_specific_grant_and_its_first_source_are_named() -> None:
     held = compile_grants(
         [Grant("*", "root"), Grant("a.*", "role a"), Grant("a.b", "one"), Grant("a.b", "two")]
     )
@@ -253,7 +257,7 @@ def test_the_closest_grant_is_named_and_the_first_source_counts() -> None:
     assert set(mixed) == {Grant("a.b", "ours"), Grant("c.d", "theirs")}
 
 
-def test_nothing_allows_nothing() -> None:
+def test_an_empty_set_allows_nothing() -> None:
     assert not NOTHING.allows("a")
     assert union([]) is NOTHING
     assert union([NOTHING, NOTHING]) is NOTHING
@@ -262,7 +266,7 @@ def test_nothing_allows_nothing() -> None:
 
 @settings(max_examples=50)
 @given(st.lists(GRANTS, min_size=1, max_size=4), PATTERNS)
-def test_order_never_matters(several: list[list[str]], asked: str) -> None:
+def test_the_order_of_grants_never_matters(several: list[list[str]], asked: str) -> None:
     sets: list[PermissionSet] = [compile_grants(grants) for grants in several]
     turned = list(reversed(sets))
     assert union(sets).allows(asked) is union(turned).allows(asked)
@@ -280,5 +284,5 @@ def test_a_set_cannot_be_given_new_attributes() -> None:
     assert not held.allows("c")
 
 
-def test_a_set_in_a_log_says_how_much_it_holds() -> None:
+def test_a_sets_repr_shows_its_size() -> None:
     assert repr(compile_grants(["posts.edit", "posts.*", "not fine"])) == "<CompiledGrants of 2 pattern(s)>"

@@ -16,7 +16,7 @@ from joserfc.jwk import OctKey, import_key
 from asok_auth_core.engine.encoding import b64url_decode
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.signers import SIGNERS
-from asok_auth_core.engine.tokens import Claims, TokenCodec
+from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
 from asok_auth_core.errors import TokenError
 from asok_auth_core.testing.fakes import FrozenClock
 
@@ -26,7 +26,7 @@ RING = KeyRing((SECRET,))
 KEY = RING.key("token/peer/HS256")
 
 
-class Peer(Claims, frozen=True, kw_only=True):
+class Peer(TokenClaims, frozen=True, kw_only=True):
     sub: str
     scope: str | None = None
 
@@ -50,7 +50,7 @@ claims = st.builds(
 
 @given(said=claims)
 @settings(max_examples=60, deadline=None)
-def test_ours_verify_there(said: Peer) -> None:
+def test_other_libraries_verify_our_tokens(said: Peer) -> None:
     token = codec().sign(said)
     expected = json.loads(b64url_decode(token.split(".")[1].encode()))
     options = {"verify_exp": False, "verify_sub": False}
@@ -61,7 +61,7 @@ def test_ours_verify_there(said: Peer) -> None:
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated via RFC 9864")
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
-def test_ours_verify_there_with_the_public_key_of_the_jwks(algorithm: str) -> None:
+def test_other_libraries_verify_our_tokens_with_the_published_jwks(algorithm: str) -> None:
     token = codec(algorithm).sign(Peer(iat=NOW, sub="7"))
     (document,) = codec(algorithm).public_jwks()
     assert document["kid"] == header_of(token)["kid"]
@@ -74,7 +74,7 @@ def test_ours_verify_there_with_the_public_key_of_the_jwks(algorithm: str) -> No
 
 @given(said=claims, order=st.permutations(["typ", "alg", "kid"]))
 @settings(max_examples=60, deadline=None)
-def test_theirs_verify_here_only_with_our_header_byte_for_byte(said: Peer, order: list[str]) -> None:
+def test_tokens_of_other_libraries_pass_only_with_our_exact_header(said: Peer, order: list[str]) -> None:
     ours = codec().sign(said)
     header = header_of(ours)
     payload = b64url_decode(ours.split(".")[1].encode())
@@ -92,7 +92,7 @@ def test_theirs_verify_here_only_with_our_header_byte_for_byte(said: Peer, order
                 codec().verify(token)
 
 
-def test_joserfc_can_write_our_very_header() -> None:
+def test_joserfc_can_write_our_exact_header() -> None:
     """So the test above has both branches."""
     ours = codec().sign(Peer(iat=NOW, sub="7"))
     token = jws.serialize_compact(header_of(ours), b'{"iat":1700000000,"sub":"7"}', OctKey.import_key(KEY))
@@ -151,14 +151,16 @@ def survivors(count: int) -> tuple[int, int]:
     return tried, accepted
 
 
-def test_8_mutants_are_refused() -> None:
+@pytest.mark.requirement("SECURITY-8")
+def test_mutated_tokens_are_rejected() -> None:
     tried, accepted = survivors(20_000)
     assert tried > 18_000
     assert accepted == 0
 
 
+@pytest.mark.requirement("SECURITY-8")
 @pytest.mark.slow
-def test_8_a_million_mutants_are_refused() -> None:
+def test_a_million_mutated_tokens_are_rejected() -> None:
     """MUTANTS scales it."""
     count = int(os.environ.get("MUTANTS", "1000000"))
     tried, accepted = survivors(count)

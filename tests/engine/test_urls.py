@@ -1,4 +1,4 @@
-"""Where browsers may be sent (SECURITY 16) and which addresses we call (SECURITY 13)."""
+"""Where browsers may be redirected, and which URLs the server may call."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from asok_auth_core.engine.urls import is_listed, is_loopback, is_loopback_ip, i
 HERE = "https://app.example/auth/login"
 
 
+@pytest.mark.requirement("SECURITY-16")
 @pytest.mark.parametrize(
     "place", ["/", "/a", "/a/b?c=d&e=/f", "/a?next=https://b.example//x", "/a#b", "/caf%C3%A9"]
 )
-def test_16_paths_of_this_app_are_kept(place: str) -> None:
+def test_paths_of_this_app_are_kept(place: str) -> None:
     assert safe_next(place) == place
 
 
+@pytest.mark.requirement("SECURITY-16")
 @pytest.mark.parametrize(
     "place",
     [
@@ -60,18 +62,19 @@ def test_16_paths_of_this_app_are_kept(place: str) -> None:
         "/" + "a" * 3000,
     ],
 )
-def test_16_everything_else_is_dropped(place: str | None) -> None:
+def test_every_other_redirect_target_is_dropped(place: str | None) -> None:
     assert safe_next(place) is None
 
 
 URLISH = st.text(alphabet="/\\:@?#%2fF5cC.ae\t\n\r xhtps09", max_size=40)
 
 
+@pytest.mark.requirement("SECURITY-16")
 @settings(max_examples=600)
 @given(URLISH)
 @example("/\\/evil.example")
 @example("/%5c%5cevil")
-def test_16_what_is_kept_stays_on_this_host_as_a_browser_reads_it(place: str) -> None:
+def test_a_kept_target_stays_on_this_host_as_a_browser_reads_it(place: str) -> None:
     kept = safe_next(place)
     if kept is None:
         return
@@ -81,6 +84,7 @@ def test_16_what_is_kept_stays_on_this_host_as_a_browser_reads_it(place: str) ->
     assert not any(char in kept for char in "\r\n")
 
 
+@pytest.mark.requirement("SECURITY-13")
 @pytest.mark.parametrize(
     ("url", "in_debug", "in_production"),
     [
@@ -104,7 +108,7 @@ def test_16_what_is_kept_stays_on_this_host_as_a_browser_reads_it(place: str) ->
         ("", False, False),
     ],
 )
-def test_13_https_or_loopback_in_debug(url: str, in_debug: bool, in_production: bool) -> None:
+def test_only_https_or_loopback_in_debug_is_secure(url: str, in_debug: bool, in_production: bool) -> None:
     assert is_secure(url, debug=True) is in_debug
     assert is_secure(url, debug=False) is in_production
 
@@ -148,7 +152,8 @@ def test_other_hosts_are_not_loopback(host: str) -> None:
     assert not is_loopback_ip(host)
 
 
-def test_16_an_address_is_listed_character_for_character() -> None:
+@pytest.mark.requirement("SECURITY-16")
+def test_a_listed_redirect_url_matches_character_for_character() -> None:
     listed = ["https://login.example/authorize?fixed=1"]
     assert is_listed("https://login.example/authorize?a=b", listed)
     for other in (

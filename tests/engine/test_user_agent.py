@@ -26,12 +26,12 @@ SAFARI = (
         ("", ""),
     ],
 )
-def test_known(header: str, shown: str) -> None:
+def test_known_browsers_are_named(header: str, shown: str) -> None:
     assert browser(header) == shown
 
 
 @given(st.text(max_size=200))
-def test_only_our_own_words(header: str) -> None:
+def test_the_result_contains_only_our_own_words(header: str) -> None:
     words = set(browser(header).replace(" · ", "|").split("|")) - {""}
     assert words <= {
         "Edge",

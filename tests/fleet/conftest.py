@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-
-from asok_auth_core.testing.postgres_server import PostgresServer
-from asok_auth_core.testing.valkey_server import ValkeyServer
+from asok_auth_tests.postgres_server import PostgresServer
+from asok_auth_tests.valkey_server import ValkeyServer
 
 
 @pytest.fixture(scope="module")

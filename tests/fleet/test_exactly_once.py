@@ -1,4 +1,4 @@
-"""Eight processes of one app are given each secret at once: exactly one of them logs in (SECURITY 1, 20).
+"""Eight processes of one app are given each secret at once: exactly one of them logs in.
 
 Everything goes through the app's pages, as browsers send it: the button of a login link, the form of
 a mailed code, the provider's redirect, the form of the second factor. Only what comes before is
@@ -25,7 +25,7 @@ import pytest
 import requests
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient, TestResponse
-from asok_auth_dev.people import Person
+from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
 from asok_magic_link.grants import Grants
 from asok_totp.totp import Parameters, code_at
@@ -45,7 +45,7 @@ SECRETS = int(os.environ.get("ASOK_AUTH_SECRETS", "24"))
 ROUND = 200
 """Secrets that are made, and then tried, at a time: the local provider's codes live for a minute."""
 RUN = secrets.token_hex(4)
-"""Tells the people of the local provider from those of an earlier run on the same servers."""
+"""Distinguishes this run's users from those of an earlier run on the same servers."""
 
 APP_URL = "http://localhost"
 TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -108,7 +108,7 @@ class Browser(TestClient):
     address = "127.0.0.1"
 
     def fresh(self, cookies: Mapping[str, str] | None = None) -> None:
-        """Somebody else's browser, elsewhere."""
+        """Another user's browser on another machine."""
         self.cookies = dict(cookies or {})
         self.address = f"2001:db8:{secrets.token_hex(2)}:{secrets.token_hex(2)}::1"
 
@@ -165,7 +165,7 @@ def _mailed(member: Member, owners: list[str]) -> list[tuple[str, str, str]]:
 
 
 def make_states(member: Member, owners: list[str]) -> list[Secret]:
-    """Logins begun here, and gone through at the provider; what is left is its redirect."""
+    """Logins that have passed the provider; only its redirect back is missing."""
     made = []
     with requests.Session() as provider:
         provider.trust_env = False
@@ -174,7 +174,7 @@ def make_states(member: Member, owners: list[str]) -> list[Secret]:
             assert begun.status_code == 303, begun.text
             person = owner.partition("@")[0].rpartition("-")[2]
             answer = provider.post(
-                begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=PATIENCE
+                begun.headers["Location"], data={"account": person}, allow_redirects=False, timeout=PATIENCE
             )
             path = answer.headers["Location"].removeprefix(APP_URL)
             made.append(Secret(owner, path, dict(member.browser.cookies)))
@@ -207,7 +207,7 @@ def first_factor(member: Member, tried: list[Secret]) -> None:
 
 
 def own_cookies(member: Member, tried: list[Secret]) -> None:
-    """Whoever has the secret has the cookies that go with it."""
+    """Each caller with the secret also has the cookies that belong to it."""
     member.cookies = [secret.cookies for secret in tried]
 
 
@@ -247,7 +247,7 @@ KINDS = {
 
 
 def try_each(member: Member, kind: str, tried: list[Secret]) -> list[str]:
-    """The owners whose login this process was given; every other attempt must be refused with 400."""
+    """The owners this process logged in; every other attempt must be rejected with 400."""
     won: list[str] = []
     before = member.watching.logins
     for secret, cookies in zip(tried, member.cookies, strict=True):
@@ -257,7 +257,7 @@ def try_each(member: Member, kind: str, tried: list[Secret]) -> list[str]:
             who = member.browser.get("/").text.split()[0].partition("<")[0]
             assert who == secret.owner, f"{secret.owner} was logged in as {who}"
             won.append(secret.owner)
-    assert member.watching.logins - before == len(won), "a refusal logged somebody in"
+    assert member.watching.logins - before == len(won), "a rejected attempt logged a user in"
     return won
 
 
@@ -284,12 +284,12 @@ def people(run: str) -> list[str]:
 def opened(
     workers: Workers[Member], root: Path, state: str, database: str | None, run: str
 ) -> Iterator[Workers[Member]]:
-    """The workers as processes of one app, with a provider that knows the people of ``run``."""
+    """The workers as processes of one app, with a provider that knows the users of ``run``."""
     known = [
-        Person(number, f"p{number}", f"Person {number}", address)
+        Account(number, f"p{number}", f"Person {number}", address)
         for number, address in enumerate(people(run))
     ]
-    with DevProvider(APP_URL, debug=True, people=known) as local:
+    with DevProvider(APP_URL, debug=True, accounts=known) as local:
         place = Place(root, state, database, local.settings())
         with asok_app(root, auth={"STATE_STORE": state.replace("racy:", "sqlite:")}, database=database):
             pass  # the first process of an app makes its tables
@@ -321,14 +321,15 @@ def fleet(
         yield workers
 
 
+@pytest.mark.requirement("SECURITY-1", "SECURITY-20")
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_secret_is_won_exactly_once(fleet: Workers[Member], kind: str) -> None:
-    """SECURITY 1, 20"""
     owners = people(RUN if kind == "oauth state" else secrets.token_hex(4))
     exactly_once(everybody_tries(fleet, kind, owners), owners)
 
 
-def test_a_racy_store_is_found(workers: Workers[Member], tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_a_store_with_a_race_is_detected(workers: Workers[Member], tmp_path: Path) -> None:
     """The race is one: with a store that looks before it takes, links log in more than once."""
     owners = people(secrets.token_hex(4))
     with opened(workers, tmp_path, f"racy:///{tmp_path / 'state.sqlite3'}", None, RUN):

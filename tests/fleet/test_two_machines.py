@@ -28,12 +28,12 @@ from pathlib import Path
 
 import pytest
 import requests
-from asok_auth_dev.people import Person
+from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
+from asok_auth_tests.postgres_server import PostgresServer
+from asok_auth_tests.valkey_server import ValkeyServer, free_port
 from asok_totp.totp import Parameters, code_at
 
-from asok_auth_core.testing.postgres_server import PostgresServer
-from asok_auth_core.testing.valkey_server import ValkeyServer, free_port
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
@@ -299,8 +299,8 @@ def machines(
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[DevProvider]:
-    known = [Person(number, f"p{number}", f"Person {number}", new_address()) for number in range(1, 9)]
-    with DevProvider(APP_URL, debug=True, people=known) as local:
+    known = [Account(number, f"p{number}", f"Person {number}", new_address()) for number in range(1, 9)]
+    with DevProvider(APP_URL, debug=True, accounts=known) as local:
         yield local
 
 
@@ -324,15 +324,15 @@ def code_of(mail: str) -> str:
 
 
 def log_in(machine: Machine, other: Machine, address: str) -> Visitor:
-    """Somebody who asked for a link at one and pressed the button at the other."""
+    """A user who requested a link on one machine and pressed the button on the other."""
     visitor = Visitor()
     token = token_of(ask(visitor, machine, address))
     assert visitor.post(other, "/auth/magic/callback", token=token).status_code == 303
     return visitor
 
 
-def test_a_link_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 1"""
+@pytest.mark.requirement("SECURITY-1")
+def test_a_link_from_one_machine_works_once_on_the_other(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     visitor, address = Visitor(), new_address()
     token = token_of(ask(visitor, one, address))
@@ -347,8 +347,8 @@ def test_a_link_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine
         assert late.user(machine) == "nobody"
 
 
-def test_a_code_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 1"""
+@pytest.mark.requirement("SECURITY-1")
+def test_a_code_from_one_machine_works_once_on_the_other(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     visitor, address = Visitor(), new_address()
     code = code_of(ask(visitor, one, address))
@@ -360,8 +360,8 @@ def test_a_code_of_one_machine_is_used_on_the_other_once(machines: tuple[Machine
     assert late.user(one) == "nobody"
 
 
-def test_wrong_codes_are_counted_together(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 21"""
+@pytest.mark.requirement("SECURITY-21")
+def test_wrong_codes_are_counted_across_machines(machines: tuple[Machine, Machine]) -> None:
     visitor, address = Visitor(), new_address()
     code = code_of(ask(visitor, machines[0], address))
     for number in range(10):
@@ -372,29 +372,29 @@ def test_wrong_codes_are_counted_together(machines: tuple[Machine, Machine]) -> 
         assert visitor.user(machine) == "nobody"
 
 
-def test_a_provider_login_begun_on_one_is_finished_on_the_other_once(
+@pytest.mark.requirement("SECURITY-1")
+def test_a_provider_login_started_on_one_machine_finishes_once_on_the_other(
     machines: tuple[Machine, Machine], provider: DevProvider, request: pytest.FixtureRequest
 ) -> None:
-    """SECURITY 1"""
     one, two = machines
     visitor = Visitor()
     visitor.get(one, "/auth/login")
     begun = visitor.post(one, "/auth/google/login")
     person = "1" if "valkey" in request.node.name else "2"
     answer = requests.post(
-        begun.headers["Location"], data={"person": person}, allow_redirects=False, timeout=PATIENCE
+        begun.headers["Location"], data={"account": person}, allow_redirects=False, timeout=PATIENCE
     )
     path = answer.headers["Location"].removeprefix(APP_URL)
     late = Visitor()
     late.cookies = dict(visitor.cookies)
     assert visitor.get(two, path).status_code == 303
-    assert visitor.user(one) == provider.people[person].email
+    assert visitor.user(one) == provider.accounts[person].email
     assert late.get(one, path).status_code == 400
     assert late.user(one) == "nobody"
 
 
-def test_a_totp_step_used_on_one_is_refused_on_the_other(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 20"""
+@pytest.mark.requirement("SECURITY-20")
+def test_a_totp_step_used_on_one_machine_is_rejected_on_the_other(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     address = new_address()
     Visitor().get(one, f"/enrol?who={address}")
@@ -410,8 +410,11 @@ def test_a_totp_step_used_on_one_is_refused_on_the_other(machines: tuple[Machine
     assert second.user(two) == "nobody"
 
 
-def test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines: tuple[Machine, Machine]) -> None:
-    """SECURITY 23: from the next request on, wherever it arrives."""
+@pytest.mark.requirement("SECURITY-23")
+def test_a_token_revoked_on_one_machine_is_rejected_on_the_other_at_once(
+    machines: tuple[Machine, Machine],
+) -> None:
+    """From the next request on, wherever it arrives."""
     one, two = machines
     address = new_address()
     token = first_line(log_in(one, two, address).get(one, "/token"))
@@ -423,7 +426,7 @@ def test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines: tuple[
         assert "nobody" in Visitor().get(machine, "/", **bearer).text
 
 
-def test_logging_out_everywhere_reaches_both(machines: tuple[Machine, Machine]) -> None:
+def test_logging_out_other_sessions_reaches_both_machines(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     address = new_address()
     here, there = log_in(one, two, address), log_in(two, one, address)
@@ -434,7 +437,7 @@ def test_logging_out_everywhere_reaches_both(machines: tuple[Machine, Machine]) 
         assert there.user(machine) == "nobody"
 
 
-def test_when_one_is_killed_the_other_goes_on(machines: tuple[Machine, Machine]) -> None:
+def test_one_machine_goes_on_when_the_other_is_killed(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
     visitor, address = Visitor(), new_address()
     waiting = token_of(ask(visitor, one, address))
@@ -453,7 +456,7 @@ def test_when_one_is_killed_the_other_goes_on(machines: tuple[Machine, Machine])
     assert late.post(one, "/auth/magic/callback", token=waiting).status_code == 400
 
 
-def test_in_network_namespaces(
+def test_two_machines_in_separate_network_namespaces(
     namespaces: list[tuple[str, str, str]],
     provider: DevProvider,
     tmp_path: Path,
@@ -482,10 +485,10 @@ def test_in_network_namespaces(
             machine.start()
             made.append(machine)
         machines = made[0], made[1]
-        test_a_link_of_one_machine_is_used_on_the_other_once(machines)
-        test_a_code_of_one_machine_is_used_on_the_other_once(machines)
-        test_wrong_codes_are_counted_together(machines)
-        test_a_totp_step_used_on_one_is_refused_on_the_other(machines)
-        test_a_token_revoked_on_one_is_refused_on_the_other_at_once(machines)
-        test_logging_out_everywhere_reaches_both(machines)
-        test_when_one_is_killed_the_other_goes_on(machines)
+        test_a_link_from_one_machine_works_once_on_the_other(machines)
+        test_a_code_from_one_machine_works_once_on_the_other(machines)
+        test_wrong_codes_are_counted_across_machines(machines)
+        test_a_totp_step_used_on_one_machine_is_rejected_on_the_other(machines)
+        test_a_token_revoked_on_one_machine_is_rejected_on_the_other_at_once(machines)
+        test_logging_out_other_sessions_reaches_both_machines(machines)
+        test_one_machine_goes_on_when_the_other_is_killed(machines)

@@ -1,4 +1,4 @@
-"""The one way in: hooks, second factor, session rotation, events, in this order and on every path."""
+"""The login pipeline: hooks, second factor, session rotation, events, in this order on every path."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Word(SecondFactor):
 
 
 class Plugin:
-    """Watches events, refuses whom it is told to, and may bring a factor."""
+    """Records events, rejects the given users, and may register a factor."""
 
     def __init__(self, factor: SecondFactor | None = None) -> None:
         self.factor = factor
@@ -124,21 +124,20 @@ def make(tmp_path: Path, clock: FrozenClock) -> Make:
             clock=clock,
         )
         auth.state = MemoryStateStore(clock=clock)
-        auth.limits = type(auth.limits)(
-            auth.state, clock, lambda name: auth.emit("attempt.limited", what=name)
-        )
+        auth.limits = type(auth.limits)(auth.state, auth.events, clock)
         return auth, plugin
 
     return make
 
 
-def test_a_login_without_second_factor(make: Make, clock: FrozenClock) -> None:
+@pytest.mark.requirement("SECURITY-18", "SECURITY-31")
+def test_a_login_without_a_second_factor_completes_at_once(make: Make, clock: FrozenClock) -> None:
     auth, plugin = make()
     request = FakeRequest()
     before = request.session.id
     assert complete_login(auth, request, ADA, method="magic", next_url="/inbox") == "/inbox"
     assert request.user is ADA
-    assert request.session.id != before, "A7.2.4: a new session id at login"
+    assert request.session.id != before, "a new session id at login"
     assert logged_in_at(request) == clock.now
     assert plugin.names == ["login.succeeded"]
     [event] = plugin.events
@@ -147,12 +146,13 @@ def test_a_login_without_second_factor(make: Make, clock: FrozenClock) -> None:
     assert (attempt.user, attempt.method, attempt.client_ip) == (ADA, "magic", "192.0.2.1")
 
 
-def test_where_a_login_leads_without_next(make: Make) -> None:
+def test_a_login_without_next_leads_to_login_redirect(make: Make) -> None:
     auth, _ = make(settings={"LOGIN_REDIRECT": "/home"})
     assert complete_login(auth, FakeRequest(), ADA, method="magic") == "/home"
 
 
-def test_a_disabled_account_is_refused(make: Make) -> None:
+@pytest.mark.requirement("SECURITY-23")
+def test_a_disabled_account_is_rejected(make: Make) -> None:
     auth, plugin = make()
     request = FakeRequest()
     off = auth.users.by_id("2")
@@ -163,9 +163,10 @@ def test_a_disabled_account_is_refused(make: Make) -> None:
     assert plugin.names == ["login.rejected"]
 
 
+@pytest.mark.requirement("SECURITY-32")
 @pytest.mark.parametrize("refusal", ["Not on Sundays.", RuntimeError("database is down")])
-def test_a_hook_refuses_or_raises(make: Make, refusal: str | Exception) -> None:
-    """A16.5.2: an error in a hook denies."""
+def test_a_hook_that_rejects_or_raises_rejects_the_login(make: Make, refusal: str | Exception) -> None:
+    """An error in a hook denies."""
     auth, plugin = make()
     plugin.refusal = refusal
     request = FakeRequest()
@@ -186,8 +187,11 @@ class TestSecondFactor:
         assert raised.value.location == "/auth/second-factor"
         return auth, plugin, request
 
+    @pytest.mark.requirement("SECURITY-19")
+    @pytest.mark.requirement("SECURITY-19")
+    @pytest.mark.requirement("SECURITY-19")
+    @pytest.mark.requirement("SECURITY-19")
     def test_half_a_login_has_no_authority(self, make: Make) -> None:
-        """A2.3.1"""
         auth, plugin, request = self.begin(make)
         assert request.user is None
         assert request.session.values == {}
@@ -195,19 +199,21 @@ class TestSecondFactor:
         pending, user = pending_login(auth, request.follow("/auth/second-factor"))
         assert (pending.user_id, user) == ("1", ADA)
 
-    def test_the_right_word_finishes_it(self, make: Make) -> None:
+    @pytest.mark.requirement("SECURITY-18")
+    def test_the_right_proof_completes_the_login(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         before = request.session.id
         answer = request.follow("/auth/second-factor", form={"word": "swordfish"})
         assert complete_second_factor(auth, answer, "word") == "/inbox"
         assert answer.user is ADA
         assert answer.session.remembered
-        assert answer.session.id != before, "A7.2.4: a new session id when the second factor completes"
+        assert answer.session.id != before, "a new session id when the second factor completes"
         assert plugin.names[-2:] == ["second_factor.succeeded", "login.succeeded"]
         assert plugin.events[-1].method == "magic"
         assert plugin.events[-1].detail["factor"] == "word"
 
-    def test_once(self, make: Make) -> None:
+    @pytest.mark.requirement("SECURITY-1")
+    def test_a_login_completes_once(self, make: Make) -> None:
         auth, _, request = self.begin(make)
         complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
         stolen = FakeRequest("/x", form={"word": "swordfish"}, cookies=request.follow("/").cookies)
@@ -215,7 +221,7 @@ class TestSecondFactor:
             complete_second_factor(auth, stolen, "word")
         assert stolen.user is None
 
-    def test_a_wrong_word(self, make: Make) -> None:
+    def test_a_wrong_proof_is_rejected(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         answer = request.follow("/x", form={"word": "trout"})
         with pytest.raises(CredentialRejected):
@@ -223,22 +229,26 @@ class TestSecondFactor:
         assert answer.user is None
         assert plugin.names[-1] == "second_factor.failed"
 
-    def test_a_factor_that_is_not_the_users(self, make: Make) -> None:
+    def test_a_factor_the_user_has_not_enrolled_is_rejected(self, make: Make) -> None:
         auth, _, request = self.begin(make)
         with pytest.raises(CredentialRejected):
             complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "other")
 
-    def test_another_browser_has_no_part_in_it(self, make: Make) -> None:
+    def test_another_browser_cannot_complete_it(self, make: Make) -> None:
         auth, _, _ = self.begin(make)
         with pytest.raises(LoginExpired):
             complete_second_factor(auth, FakeRequest("/x", form={"word": "swordfish"}), "word")
 
-    def test_it_expires(self, make: Make, clock: FrozenClock) -> None:
+    def test_a_pending_login_expires(self, make: Make, clock: FrozenClock) -> None:
         auth, _, request = self.begin(make)
         clock.advance(601)
         with pytest.raises(LoginExpired):
             complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
 
+    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
+    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
+    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
+    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
     def test_guesses_are_limited_and_a_success_clears_nothing(self, make: Make, clock: FrozenClock) -> None:
         """RFC 4226 section 7.3; a success must not clear the failures."""
         auth, plugin, request = self.begin(make)
@@ -253,11 +263,11 @@ class TestSecondFactor:
         assert all(isinstance(outcome, RateLimited) for outcome in outcomes[limit:])
         assert isinstance(outcomes[-1], RateLimited)
         assert 0 < outcomes[-1].retry_after <= 900
-        assert plugin.names.count("attempt.limited") == 100 - limit, "A16.3.1"
+        assert plugin.names.count("attempt.limited") == 100 - limit
         with pytest.raises(RateLimited):
             complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
 
-    def test_a_hook_that_refuses_meanwhile(self, make: Make) -> None:
+    def test_a_hook_can_reject_between_the_two_factors(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         plugin.refusal = "Closed now."
         answer = request.follow("/x", form={"word": "swordfish"})
@@ -265,7 +275,8 @@ class TestSecondFactor:
             complete_second_factor(auth, answer, "word")
         assert answer.user is None
 
-    def test_a_factor_that_fails_denies(self, make: Make) -> None:
+    @pytest.mark.requirement("SECURITY-32")
+    def test_a_factor_that_raises_rejects_the_login(self, make: Make) -> None:
         class Failing(Word):
             def is_enrolled(self, user: User) -> bool:
                 raise StoreUnavailable("The database does not answer.")
@@ -276,7 +287,7 @@ class TestSecondFactor:
             complete_login(auth, request, ADA, method="magic")
         assert request.user is None
 
-    def test_a_user_who_is_gone(self, make: Make) -> None:
+    def test_a_deleted_user_cannot_complete_a_login(self, make: Make) -> None:
         auth, _, request = self.begin(make)
         auth.users = MemoryUsers()
         with pytest.raises(LoginExpired):
@@ -292,19 +303,19 @@ class TestFinishing:
             complete_login(auth, request, ADA, method="magic", next_url="/inbox")
         return request.follow("/auth/second-factor")
 
-    def test_two_proofs_at_once_are_one_login(self, make: Make) -> None:
+    def test_two_simultaneous_proofs_are_one_login(self, make: Make) -> None:
         """Both were right before either had finished."""
         auth, plugin = make(Word())
         browser = self.begin(auth)
         tabs = [FakeRequest("/auth/second-factor", cookies=browser.cookies) for _ in range(2)]
         [(pending, user), _] = [pending_login(auth, tab) for tab in tabs]
         assert finish_login(auth, tabs[0], pending, user, "word") == "/inbox"
-        with pytest.raises(LoginExpired, match="finished already"):
+        with pytest.raises(LoginExpired, match="already completed"):
             finish_login(auth, tabs[1], pending, user, "word")
         assert [tab.user for tab in tabs] == [ADA, None]
         assert plugin.names.count("login.succeeded") == 1
 
-    def test_a_factor_finishes_the_login_of_its_owner_only(self, make: Make) -> None:
+    def test_a_factor_completes_the_login_of_its_owner_only(self, make: Make) -> None:
         auth, plugin = make(Word())
         browser = self.begin(auth)
         bob = FakeUser("2", "off@example.org")
@@ -314,8 +325,8 @@ class TestFinishing:
         assert "login.succeeded" not in plugin.names
         assert complete_enrolment(auth, browser.follow("/x"), ADA, "word") == "/inbox", "hers still waits"
 
-    def test_a_new_factor_is_no_login_for_a_session_that_had_none(self, make: Make) -> None:
-        """A plugin's api may be called in a request that a token proved."""
+    def test_enrolling_a_factor_logs_no_session_in(self, make: Make) -> None:
+        """A plugin's API may be called in a request that a token authenticated."""
         auth, plugin = make(Word())
         request = FakeRequest(user=ADA)
         assert complete_enrolment(auth, request, ADA, "word") == "/auth/account"
@@ -323,7 +334,7 @@ class TestFinishing:
         assert logged_in_at(request) is None
         assert plugin.names == ["second_factor.enrolled"]
 
-    def test_a_new_factor_counts_for_the_session_it_was_set_up_in(self, make: Make) -> None:
+    def test_an_enrolled_factor_counts_for_the_session_it_was_enrolled_in(self, make: Make) -> None:
         auth, _ = make()
         request = FakeRequest()
         complete_login(auth, request, ADA, method="magic")
@@ -334,7 +345,7 @@ class TestFinishing:
         assert (record["factor"], record["method"], logged_in_at(request)) == ("word", "magic", at)
 
 
-def test_logging_out(make: Make) -> None:
+def test_logging_out_ends_the_session_with_an_event(make: Make) -> None:
     auth, plugin = make()
     request = FakeRequest()
     complete_login(auth, request, ADA, method="magic")
@@ -347,7 +358,7 @@ def test_logging_out(make: Make) -> None:
     assert plugin.events[-1].user_id == "1"
 
 
-def test_an_address_is_proved_for_one_account_at_a_time(make: Make) -> None:
+def test_an_email_is_verified_for_one_account_at_a_time(make: Make) -> None:
     auth, _ = make()
     bob = FakeUser("3", "ada@example.org")
     assert not is_email_verified(auth, ADA, "ada@example.org")
@@ -359,7 +370,7 @@ def test_an_address_is_proved_for_one_account_at_a_time(make: Make) -> None:
     assert not is_email_verified(auth, ADA, "ada@example.org")
 
 
-def test_a_login_records_the_address_this_request_proved(make: Make) -> None:
+def test_a_login_records_the_email_verified_by_this_request(make: Make) -> None:
     auth, _ = make()
     request = FakeRequest()
     request.verified_email = "other@example.org"
@@ -371,8 +382,12 @@ def test_a_login_records_the_address_this_request_proved(make: Make) -> None:
     assert is_email_verified(auth, ADA, "ada@example.org")
 
 
+@pytest.mark.requirement("SECURITY-30")
+@pytest.mark.requirement("SECURITY-30")
+@pytest.mark.requirement("SECURITY-30")
+@pytest.mark.requirement("SECURITY-30")
 def test_events_hold_no_secret(make: Make) -> None:
-    """A16.2.5: no cookie value or handle in any event."""
+    """No cookie value or handle in any event."""
     auth, plugin = make(Word())
     request = FakeRequest()
     with pytest.raises(SecondFactorRequired):

@@ -1,4 +1,4 @@
-"""Deciding and explaining: grants merged over plugins, refusals first, errors deny (rows 28, 31, 32)."""
+"""Deciding and explaining: grants are merged over plugins, denials win, errors deny."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
 from asok_auth_core.errors import LoginRequired, PermissionDenied
+from asok_auth_core.events import Events
 from asok_auth_core.flows.permissions import Explanation, can, explain, permissions_of, require
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.types import Event, Grant, User
 
@@ -74,15 +76,16 @@ def refusing(*permissions: str) -> Refuser:
 
 
 def auth_with(*plugins: object, **named: object) -> Auth:
-    manager = Plugins()
+    registry = PluginRegistry()
     for number, plugin in enumerate(plugins):
-        manager.register(plugin, f"plugin{number}")
+        registry.register(plugin, f"plugin{number}")
     for name, plugin in named.items():
-        manager.register(plugin, name)
+        registry.register(plugin, name)
     unused = cast("Any", None)
     return Auth(
         Settings(),
-        manager,
+        plugins := Plugins(registry),
+        Events(plugins, lambda: 5.0),
         KeyRing([b"k" * 32]),
         unused,
         unused,
@@ -104,9 +107,10 @@ def replay(explanation: Explanation) -> bool:
 GRANT_LISTS = st.lists(st.lists(PATTERN, max_size=3), min_size=1, max_size=3)
 
 
+@pytest.mark.requirement("SECURITY-28")
 @settings(deadline=None)
 @given(GRANT_LISTS, st.lists(ASKED, max_size=2), st.none() | st.lists(PATTERN, max_size=2), ASKED)
-def test_row28_explain_replays_to_the_verdict_of_can(
+def test_explain_agrees_with_can(
     grants: list[list[str]], refused: list[str], scopes: list[str] | None, asked: str
 ) -> None:
     auth = auth_with(*(Resolver(*patterns) for patterns in grants), refusing(*refused))
@@ -124,9 +128,10 @@ def test_row28_explain_replays_to_the_verdict_of_can(
             assert can(wider, PERSON, asked), "what is called missing would have been enough"
 
 
+@pytest.mark.requirement("SECURITY-28")
 @settings(deadline=None, max_examples=60)
 @given(GRANT_LISTS, st.lists(ASKED, max_size=2), PATTERN, ASKED, ASKED)
-def test_row28_a_grant_never_takes_away_and_a_refusal_never_gives(
+def test_a_grant_never_removes_and_a_denial_never_adds_a_permission(
     grants: list[list[str]], refused: list[str], more: str, less: str, asked: str
 ) -> None:
     resolvers = [Resolver(*patterns) for patterns in grants]
@@ -140,9 +145,10 @@ def test_row28_a_grant_never_takes_away_and_a_refusal_never_gives(
     )
 
 
+@pytest.mark.requirement("SECURITY-28")
 @settings(deadline=None, max_examples=40)
 @given(GRANT_LISTS, st.lists(ASKED, max_size=2), ASKED)
-def test_row28_plugin_order_never_matters(grants: list[list[str]], refused: list[str], asked: str) -> None:
+def test_the_order_of_plugins_never_matters(grants: list[list[str]], refused: list[str], asked: str) -> None:
     plugins = {f"p{i}": Resolver(*patterns) for i, patterns in enumerate(grants)}
     named: dict[str, object] = {
         **plugins,
@@ -157,6 +163,7 @@ def test_row28_plugin_order_never_matters(grants: list[list[str]], refused: list
     assert len(reasons) == 1
 
 
+@pytest.mark.requirement("SECURITY-32")
 @pytest.mark.parametrize(
     "broken",
     [
@@ -165,7 +172,7 @@ def test_row28_plugin_order_never_matters(grants: list[list[str]], refused: list
         HalfWay(),
     ],
 )
-def test_row32_a_resolver_that_raises_grants_nothing_and_the_others_go_on(
+def test_a_resolver_that_raises_grants_nothing_and_the_others_still_count(
     broken: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = Observer()
@@ -185,8 +192,9 @@ def test_row32_a_resolver_that_raises_grants_nothing_and_the_others_go_on(
     )
 
 
+@pytest.mark.requirement("SECURITY-32")
 @pytest.mark.parametrize("answer", ["posts.*", "*", b"*", 5, True, object()])
-def test_row32_an_answer_that_is_no_list_of_grants_grants_nothing(answer: object) -> None:
+def test_an_answer_that_is_not_a_list_of_grants_grants_nothing(answer: object) -> None:
     class Wrong:
         @hookimpl
         def asok_auth_permissions(self, user: User) -> object:
@@ -198,7 +206,8 @@ def test_row32_an_answer_that_is_no_list_of_grants_grants_nothing(answer: object
     assert explain(auth, PERSON, "posts.edit").failed == ("wrong",)
 
 
-def test_row32_a_refusal_wins_and_an_exception_refuses() -> None:
+@pytest.mark.requirement("SECURITY-32")
+def test_a_denial_wins_and_an_exception_denies() -> None:
     def broken(permission: str, resource: object) -> str | None:
         raise ValueError("secret-canary")
 
@@ -207,9 +216,9 @@ def test_row32_a_refusal_wins_and_an_exception_refuses() -> None:
     assert not can(auth, PERSON, "posts.edit")
     assert can(auth, PERSON, "posts.view")
     reason = explain(auth, PERSON, "posts.edit")
-    assert (reason.allowed, reason.rejected_by, reason.refusal) == (False, "hours", "not now")
+    assert (reason.allowed, reason.rejected_by, reason.denial) == (False, "hours", "not now")
     assert reason.grant == Grant("*")
-    assert "Refused by plugin hours: not now" in str(reason)
+    assert "Denied by plugin hours: not now" in str(reason)
 
     auth = auth_with(all=Resolver("*"), broken=Refuser(broken), seen=seen)
     assert not can(auth, PERSON, "posts.view")
@@ -218,7 +227,7 @@ def test_row32_a_refusal_wins_and_an_exception_refuses() -> None:
     assert "secret-canary" not in repr(seen.events)
 
 
-def test_a_refusal_sees_the_resource_and_is_asked_only_for_what_is_granted() -> None:
+def test_denies_gets_the_resource_and_is_called_only_for_granted_permissions() -> None:
     asked: list[tuple[str, object]] = []
 
     def foreign(permission: str, resource: object) -> str | None:
@@ -228,24 +237,26 @@ def test_a_refusal_sees_the_resource_and_is_asked_only_for_what_is_granted() -> 
     auth = auth_with(some=Resolver("posts.*"), owner=Refuser(foreign))
     assert can(auth, PERSON, "posts.edit", "mine")
     assert not can(auth, PERSON, "posts.edit", "theirs")
-    assert explain(auth, PERSON, "posts.edit", "theirs").refusal == "not yours"
+    assert explain(auth, PERSON, "posts.edit", "theirs").denial == "not yours"
     assert not can(auth, PERSON, "users.edit", "mine")
     assert asked == [("posts.edit", "mine"), ("posts.edit", "theirs"), ("posts.edit", "theirs")]
 
 
-def test_row28_nobody_may_do_anything() -> None:
+@pytest.mark.requirement("SECURITY-28")
+def test_an_anonymous_user_has_no_permissions() -> None:
     auth = auth_with(all=Resolver("*"))
     assert not can(auth, None, "posts.edit")
     assert explain(auth, None, "posts.edit").allowed is False
-    assert "Nobody is logged in" in str(explain(auth, None, "posts.edit"))
+    assert "No user is logged in" in str(explain(auth, None, "posts.edit"))
     with pytest.raises(LoginRequired):
         require(auth, None, "posts.edit")
 
 
+@pytest.mark.requirement("SECURITY-28")
 @pytest.mark.parametrize(
     "asked", ["", ".", "a.", ".a", "**", " ", "x" * 10_240, "p\u043ests.edit", None, 5, [], {}]
 )
-def test_row28_bad_permissions_are_denied_with_a_reason(asked: Any) -> None:
+def test_malformed_permissions_are_denied_with_a_reason(asked: Any) -> None:
     seen = Observer()
     auth = auth_with(all=Resolver("*"), seen=seen)
     assert can(auth, PERSON, asked) is False
@@ -258,7 +269,8 @@ def test_row28_bad_permissions_are_denied_with_a_reason(asked: Any) -> None:
     assert len(str(seen.events[0].detail["permission"])) < 100
 
 
-def test_row31_require_lets_through_or_raises_with_an_event_and_an_explanation() -> None:
+@pytest.mark.requirement("SECURITY-31")
+def test_require_passes_or_raises_with_an_event_and_an_explanation() -> None:
     seen = Observer()
     auth = auth_with(some=Resolver(Grant("posts.view", "role author"), "bad grant"), seen=seen)
     require(auth, PERSON, "posts.view")
@@ -268,7 +280,7 @@ def test_row31_require_lets_through_or_raises_with_an_event_and_an_explanation()
     assert raised.value.status == 403
     assert "'posts.edit', 'posts.*', '*'" in raised.value.explanation
     assert "'bad grant' is not well formed" in raised.value.explanation
-    assert "posts" not in raised.value.message, "people are not told what exists"
+    assert "posts" not in raised.value.message, "users must not learn what exists"
     [event] = seen.events
     assert (event.name, event.user_id, event.detail["permission"]) == (
         "permission.denied",
@@ -277,7 +289,7 @@ def test_row31_require_lets_through_or_raises_with_an_event_and_an_explanation()
     )
 
 
-def test_scopes_limit_even_those_who_may_do_everything() -> None:
+def test_scopes_limit_even_superusers() -> None:
     auth = auth_with(all=Resolver("*"))
     held = permissions_of(auth, PERSON, scopes=["posts.view", "files.*", "oops "])
     assert can(auth, PERSON, "posts.view", held=held)
@@ -291,7 +303,7 @@ def test_scopes_limit_even_those_who_may_do_everything() -> None:
     assert not can(auth, PERSON, "posts.view", held=nothing)
 
 
-def test_only_a_denial_by_the_tokens_scopes_alone_names_the_scope_to_ask_for() -> None:
+def test_only_a_denial_by_token_scopes_names_the_missing_scope() -> None:
     """RFC 6750 section 3.1: insufficient_scope, so that a client knows a wider token would do."""
     auth = auth_with(some=Resolver("posts.*"))
     held = permissions_of(auth, PERSON, scopes=["posts.view"])
@@ -301,7 +313,7 @@ def test_only_a_denial_by_the_tokens_scopes_alone_names_the_scope_to_ask_for() -
         assert raised.value.scope == scope
 
 
-def test_a_compiled_set_is_used_as_it_is() -> None:
+def test_a_compiled_set_is_used_unchanged() -> None:
     compiled = compile_grants([f"m{i}.view" for i in range(1000)], "role all")
 
     class Large:

@@ -1,4 +1,4 @@
-"""A provider's keys: rotation followed, fetches bounded, outages survived (SECURITY 13)."""
+"""A provider's keys: rotation followed, fetches bounded, outages survived."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from asok_auth_core.engine.message import Call, Reply
+from asok_auth_core.errors import OAuthError
 from asok_auth_core.flows.provider_documents import FRESH, KEPT, Document, ProviderDocuments
-from asok_auth_core.oauth_errors import OAuthError, OAuthUnavailable
 from asok_auth_core.testing.fake_provider import rsa_key
 from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.testing.waiting import PATIENCE
 
 JWKS = "https://login.example/keys"
@@ -29,7 +30,7 @@ class Keys:
     def __call__(self, call: Call) -> Reply:
         self.fetches += 1
         if self.down:
-            raise OAuthUnavailable("down")
+            raise OAuthError("down", code="oauth_unavailable")
         keys = [rsa_key(kid).as_dict(private=False) for kid in self.published]
         return Reply(200, json.dumps({"keys": keys}).encode())
 
@@ -53,7 +54,8 @@ def kids(documents: ProviderDocuments, kid: str) -> list[str | None]:
     return [key.kid for key in documents.keys(JWKS, kid)]
 
 
-def test_13_ten_thousand_random_key_ids_cause_two_fetches_a_minute(
+@pytest.mark.requirement("SECURITY-13")
+def test_ten_thousand_random_key_ids_cause_two_fetches_a_minute(
     documents: ProviderDocuments, owner: Keys, clock: FrozenClock
 ) -> None:
     """PyJWT CVE-2026-48524."""
@@ -67,23 +69,24 @@ def test_13_ten_thousand_random_key_ids_cause_two_fetches_a_minute(
     assert owner.fetches <= 2 + 2 * 10
 
 
-def test_13_a_new_key_is_found_at_once(documents: ProviderDocuments, owner: Keys) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_a_new_key_is_found_at_once(documents: ProviderDocuments, owner: Keys) -> None:
     assert kids(documents, "first") == ["first"]
     owner.published = ["second", "first"]
     assert kids(documents, "second") == ["second", "first"]
     assert owner.fetches == 2
 
 
-def test_13_known_keys_do_without_fetches(
-    documents: ProviderDocuments, owner: Keys, clock: FrozenClock
-) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_known_keys_need_no_fetch(documents: ProviderDocuments, owner: Keys, clock: FrozenClock) -> None:
     for _ in range(100):
         kids(documents, "first")
         clock.advance(30)
     assert owner.fetches == 1
 
 
-def test_13_a_withdrawn_key_is_forgotten_after_an_hour(
+@pytest.mark.requirement("SECURITY-13")
+def test_a_withdrawn_key_is_forgotten_after_an_hour(
     documents: ProviderDocuments, owner: Keys, clock: FrozenClock
 ) -> None:
     kids(documents, "first")
@@ -92,32 +95,35 @@ def test_13_a_withdrawn_key_is_forgotten_after_an_hour(
     assert kids(documents, "second") == ["second"]
 
 
-def test_13_an_outage_keeps_known_keys(documents: ProviderDocuments, owner: Keys, clock: FrozenClock) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_an_outage_keeps_known_keys(documents: ProviderDocuments, owner: Keys, clock: FrozenClock) -> None:
     kids(documents, "first")
     owner.down = True
     for _ in range(20):
         clock.advance(FRESH)
         assert kids(documents, "first") == ["first"]
     clock.advance(KEPT)
-    with pytest.raises(OAuthUnavailable):
+    with raises_code("oauth_unavailable"):
         kids(documents, "first")
     owner.down = False
     clock.advance(60)
     assert kids(documents, "first") == ["first"]
 
 
-def test_13_an_outage_from_the_start_is_bounded_too(
+@pytest.mark.requirement("SECURITY-13")
+def test_fetches_are_limited_in_an_outage_from_the_start(
     documents: ProviderDocuments, owner: Keys, clock: FrozenClock
 ) -> None:
     owner.down = True
     for _ in range(1000):
-        with pytest.raises(OAuthUnavailable):
+        with raises_code("oauth_unavailable"):
             kids(documents, "first")
         clock.advance(0.01)
     assert owner.fetches == 2
 
 
-def test_13_many_threads_cause_one_fetch(documents: ProviderDocuments, owner: Keys) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_many_threads_cause_one_fetch(documents: ProviderDocuments, owner: Keys) -> None:
     barrier = threading.Barrier(16)
 
     def ask() -> None:
@@ -133,7 +139,7 @@ def test_13_many_threads_cause_one_fetch(documents: ProviderDocuments, owner: Ke
 
 
 class Noticed:
-    """A document's lock that says when somebody wants it."""
+    """A document's lock that reports when a thread waits for it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -147,7 +153,8 @@ class Noticed:
         self.lock.release()
 
 
-def test_13_who_waits_for_a_fetch_makes_none(clock: FrozenClock) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_a_thread_that_waits_for_a_fetch_makes_none(clock: FrozenClock) -> None:
     fetched: list[str] = []
     lock = Noticed()
 
@@ -165,7 +172,8 @@ def test_13_who_waits_for_a_fetch_makes_none(clock: FrozenClock) -> None:
     assert fetched == ["call"]
 
 
-def test_13_while_one_thread_fetches_again_the_others_go_on(clock: FrozenClock) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_other_threads_go_on_while_one_refreshes(clock: FrozenClock) -> None:
     begun, done = threading.Event(), threading.Event()
     answers = iter(["old", "new"])
 
@@ -188,7 +196,8 @@ def test_13_while_one_thread_fetches_again_the_others_go_on(clock: FrozenClock) 
     assert document.get() == "new"
 
 
-def test_13_who_missed_a_key_takes_what_another_fetched_meanwhile(clock: FrozenClock) -> None:
+@pytest.mark.requirement("SECURITY-13")
+def test_a_thread_that_missed_a_key_uses_another_threads_fetch(clock: FrozenClock) -> None:
     answers = iter([["first"], ["second"], ["never asked for"]])
     document = Document(lambda: next(answers), clock)
     old = document.get()
@@ -196,6 +205,7 @@ def test_13_who_missed_a_key_takes_what_another_fetched_meanwhile(clock: FrozenC
     assert document.newer(old) == ["second"]
 
 
+@pytest.mark.requirement("SECURITY-13")
 @pytest.mark.parametrize(
     "body",
     [
@@ -208,13 +218,14 @@ def test_13_who_missed_a_key_takes_what_another_fetched_meanwhile(clock: FrozenC
         b'{"keys": 1}',
     ],
 )
-def test_13_what_is_no_key_set_is_refused(clock: FrozenClock, body: bytes) -> None:
+def test_anything_but_a_key_set_is_rejected(clock: FrozenClock, body: bytes) -> None:
     documents = ProviderDocuments(lambda call: Reply(200, body), clock, debug=False)
     with pytest.raises(OAuthError):
         documents.keys(JWKS, None)
 
 
-def test_4_only_public_signature_keys_are_taken(clock: FrozenClock) -> None:
+@pytest.mark.requirement("SECURITY-4")
+def test_only_public_signature_keys_are_used(clock: FrozenClock) -> None:
     """Symmetric and encryption keys, keys of odd shape and private parts are passed over."""
     good = rsa_key("good")
     entries = [

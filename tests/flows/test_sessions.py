@@ -1,4 +1,4 @@
-"""Log out everywhere else: on the next request, in every worker, for requests that run (A7.4.1, A7.5.2)."""
+"""Log out of all other sessions: from the next request on, in every worker (ASVS 7.4.1, 7.5.2)."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ def logged_in(auth: Auth, user: FakeUser = ADA) -> FakeRequest:
 
 
 class TestEnding:
-    def test_the_others_end_and_this_one_stays(self, auth: Auth) -> None:
+    @pytest.mark.requirement("SECURITY-23")
+    def test_other_sessions_end_and_this_one_stays(self, auth: Auth) -> None:
         here, there, bob = logged_in(auth), logged_in(auth), logged_in(auth, BOB)
         assert [is_ended(auth, one.session) for one in (here, there, bob)] == [False, False, False]
         end_other_sessions(auth, here)
         assert [is_ended(auth, one.session) for one in (here, there, bob)] == [False, True, False]
 
-    def test_again_and_again(self, auth: Auth) -> None:
+    def test_other_sessions_can_be_ended_repeatedly(self, auth: Auth) -> None:
         here = logged_in(auth)
         for _ in range(3):
             there = logged_in(auth)
@@ -60,21 +61,22 @@ class TestEnding:
         assert is_ended(auth, here.session)
         assert not is_ended(auth, later.session)
 
-    def test_a_running_request_that_saves_its_session_again_stays_ended(self, auth: Auth) -> None:
+    def test_a_running_request_cannot_revive_an_ended_session(self, auth: Auth) -> None:
         here, there = logged_in(auth), logged_in(auth)
         loaded = dict(there.session.values)
         end_other_sessions(auth, here)
         there.session.values = loaded
         assert is_ended(auth, there.session)
 
-    def test_two_at_once_leave_one_at_most(self, auth: Auth) -> None:
+    def test_simultaneous_calls_leave_at_most_one_session(self, auth: Auth) -> None:
         requests = [logged_in(auth) for _ in range(4)]
         with ThreadPoolExecutor(4) as pool:
             for done in [pool.submit(end_other_sessions, auth, one) for one in requests]:
                 done.result()
         assert [is_ended(auth, one.session) for one in requests].count(False) == 1
 
-    def test_it_is_an_event(self, make_auth: Callable[..., Auth]) -> None:
+    @pytest.mark.requirement("SECURITY-31")
+    def test_ending_other_sessions_emits_an_event(self, make_auth: Callable[..., Auth]) -> None:
         watcher = Watcher()
         auth = make_auth(plugins=(watcher,))
         end_other_sessions(auth, logged_in(auth))
@@ -82,7 +84,7 @@ class TestEnding:
 
 
 class TestRefusal:
-    def test_a_session_that_no_login_of_ours_began(self, auth: Auth) -> None:
+    def test_a_session_without_a_login_record_is_ended(self, auth: Auth) -> None:
         """Its user could never end it."""
         session = FakeRequest("/").session
         assert is_ended(auth, session)
@@ -90,11 +92,12 @@ class TestRefusal:
             session.set("asok_auth.login", odd)
             assert is_ended(auth, session), odd
 
-    def test_nobody(self, auth: Auth) -> None:
+    def test_an_anonymous_request_must_log_in(self, auth: Auth) -> None:
         with pytest.raises(LoginRequired):
             end_other_sessions(auth, FakeRequest("/"))
 
-    def test_a_login_that_is_long_ago(self, auth: Auth) -> None:
+    @pytest.mark.requirement("SECURITY-24")
+    def test_an_old_login_must_be_renewed_first(self, auth: Auth) -> None:
         here, there = logged_in(auth), logged_in(auth)
         assert isinstance(auth.clock, FrozenClock)
         auth.clock.advance(auth.settings.recent_login + 1)
@@ -102,7 +105,8 @@ class TestRefusal:
             end_other_sessions(auth, here)
         assert not is_ended(auth, there.session)
 
-    def test_a_store_that_does_not_answer_lets_nobody_in(
+    @pytest.mark.requirement("SECURITY-32")
+    def test_an_unavailable_store_lets_no_session_in(
         self, auth: Auth, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         here = logged_in(auth)
@@ -114,7 +118,7 @@ class TestRefusal:
         with pytest.raises(StoreUnavailable):
             is_ended(auth, here.session)
 
-    def test_what_a_session_says_instead_of_a_number(self, auth: Auth) -> None:
+    def test_a_session_with_a_malformed_generation_is_ended(self, auth: Auth) -> None:
         here, there = logged_in(auth), logged_in(auth)
         end_other_sessions(auth, here)
         for odd in (None, "1", True, 1.5, -1, 2, [1]):
@@ -149,6 +153,9 @@ class TestAccountPage:
         page = client.get("/auth/account").text
         return {"csrf_token": re.search(r'name="csrf_token" value="([^"]+)"', page)[1]}
 
+    @pytest.mark.requirement("SECURITY-23")
+    @pytest.mark.requirement("SECURITY-23")
+    @pytest.mark.requirement("SECURITY-23")
     def test_other_devices_are_listed_and_ended(self, app: object) -> None:
         firefox = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
         here, there = TestClient(app), TestClient(app)
@@ -156,23 +163,25 @@ class TestAccountPage:
         there.get("/enter", headers=firefox)
         page = here.get("/auth/account").text
         assert "Firefox · Linux" in page
-        assert "Last seen" in page
+        assert "Last active" in page
         assert here.post("/auth/sessions/end", data=self.form(here)).status_code == 303
         assert who(there) == "nobody"
         assert who(here) == "ada@example.org"
-        assert "Last seen" not in here.get("/auth/account").text
+        assert "Last active" not in here.get("/auth/account").text
 
-    def test_without_the_session_store_too(self, app: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_sessions_unknown_to_this_worker_are_ended_too(
+        self, app: object, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Another worker's memory cannot be reached; its sessions are void all the same."""
         here, there = TestClient(app), TestClient(app)
         here.get("/enter")
         there.get("/enter")
         monkeypatch.setattr(app._session_store, "get_user_sessions", lambda user_id: [])
-        assert "Other devices may be missing from this list" in here.get("/auth/account").text
+        assert "Some sessions may not be listed" in here.get("/auth/account").text
         here.post("/auth/sessions/end", data=self.form(here))
         assert who(there) == "nobody"
 
-    def test_after_a_long_time_the_way_back_leads_here(self, app: object) -> None:
+    def test_an_old_login_is_sent_to_log_in_and_back_here(self, app: object) -> None:
         here = TestClient(app)
         here.get("/enter")
         form = self.form(here)
@@ -181,14 +190,14 @@ class TestAccountPage:
         assert answer.status_code == 403
         assert 'href="/auth/login?next=/auth/account"' in answer.text
 
-    def test_get_ends_nothing(self, app: object) -> None:
+    def test_get_ends_no_session(self, app: object) -> None:
         here, there = TestClient(app), TestClient(app)
         here.get("/enter")
         there.get("/enter")
         assert here.get("/auth/sessions/end").status_code == 303
         assert who(there) == "ada@example.org"
 
-    def test_not_without_the_form_s_token(self, app: object) -> None:
+    def test_ending_sessions_needs_the_csrf_token(self, app: object) -> None:
         here, there = TestClient(app), TestClient(app)
         here.get("/enter")
         there.get("/enter")

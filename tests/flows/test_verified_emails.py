@@ -1,4 +1,4 @@
-"""Which account an address was proved for, also when two logins prove it at once."""
+"""Which account an email address was verified for, also when two logins verify it at once."""
 
 from __future__ import annotations
 
@@ -26,33 +26,38 @@ def overtaken_by(auth: Auth, user: FakeUser, kind: str, key: str, monkeypatch: p
     monkeypatch.setattr(auth.credentials, "add", late)
 
 
-def test_the_same_person_twice_at_once(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_user_verifying_twice_at_once_succeeds(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     overtaken_by(auth, ADA, KIND, "ada@example.org", monkeypatch)
     mark_email_verified(auth, ADA, "ada@example.org")
     assert is_email_verified(auth, ADA, "ada@example.org")
 
 
-def test_somebody_else_in_between_is_no_proof(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SECURITY 15"""
+@pytest.mark.requirement("SECURITY-15")
+def test_an_email_another_account_verified_meanwhile_is_not_verified(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
     overtaken_by(auth, BOB, KIND, "ada@example.org", monkeypatch)
     with pytest.raises(CredentialExists):
         mark_email_verified(auth, ADA, "ada@example.org")
     assert not is_email_verified(auth, ADA, "ada@example.org")
 
 
-def test_sessions_ended_by_two_at_once_are_ended_twice(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SECURITY 23: the one that comes second raises the number of the first."""
+@pytest.mark.requirement("SECURITY-23")
+def test_two_simultaneous_calls_raise_the_generation_twice(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that comes second raises the number of the first."""
     overtaken_by(auth, ADA, GENERATION_KIND, "1", monkeypatch)
     assert raise_generation(auth, "1") == 2
     assert generation(auth, "1") == 2
 
 
-def test_sessions_that_cannot_be_ended_are_said_to_be_open(
+@pytest.mark.requirement("SECURITY-32")
+def test_a_generation_that_cannot_be_raised_is_a_store_error(
     auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SECURITY 32"""
     raise_generation(auth, "1")
     monkeypatch.setattr(auth.credentials, "replace", lambda row, data: None)
-    with pytest.raises(StoreUnavailable, match="being ended by others"):
+    with pytest.raises(StoreUnavailable, match="being ended by other requests"):
         raise_generation(auth, "1")
     assert generation(auth, "1") == 1

@@ -27,13 +27,13 @@ def test_without_a_stream_it_goes_to_standard_error(capsys: pytest.CaptureFixtur
     assert "body" in capsys.readouterr().err
 
 
-def test_it_refuses_to_work_outside_debug() -> None:
+def test_it_is_rejected_outside_debug() -> None:
     """30: links that log in do not belong in a server's output."""
     with pytest.raises(SettingError, match="MAIL_TRANSPORT"):
         ConsoleTransport(MailSettings(), debug=False)
 
 
-def test_what_would_inject_is_refused() -> None:
+def test_injections_are_rejected() -> None:
     stream = io.StringIO()
     with pytest.raises(EmailInvalid):
         ConsoleTransport(MailSettings(), debug=True, stream=stream).send(

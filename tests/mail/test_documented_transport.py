@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,10 @@ import pytest
 
 from asok_auth_core.contracts import MailTransport
 from asok_auth_core.errors import MailError, MailPermanent, MailTemporary
+from asok_auth_core.events import Events
 from asok_auth_core.mail.outbox import Outbox
+from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.mail_transport import MailTransportContract, ReceivedMail, TransportUnderTest
 from asok_auth_core.testing.waiting import PATIENCE
 from asok_auth_core.types import OutgoingMail
@@ -91,11 +95,11 @@ class TestDocumentedTransport(MailTransportContract):
         (422, MailPermanent, "failed"),
     ],
 )
-def test_its_answers_become_what_the_page_says(
+def test_its_answers_become_the_documented_errors(
     service: Service, status: int, kind: type[MailError], state: str
 ) -> None:
     service.status = status
-    outbox = Outbox(documented(service.url), on_result=lambda *result: None, first_retry=60)
+    outbox = Outbox(documented(service.url), Events(Plugins(PluginRegistry()), time.time), first_retry=60)
     delivery = outbox.post(OutgoingMail("ann@app.example", "Hello", "text"))
     assert delivery.wait(PATIENCE) == state
     assert isinstance(delivery.error, kind)

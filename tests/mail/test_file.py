@@ -17,7 +17,7 @@ from asok_auth_core.types import OutgoingMail
 MAIL = OutgoingMail("ann@app.example", "Your link", "text\n", "<p>html</p>\n")
 
 
-def test_each_mail_is_a_file_in_the_order_of_time(tmp_path: Path) -> None:
+def test_each_mail_is_a_file_in_chronological_order(tmp_path: Path) -> None:
     ticks = iter([1.0, 1.0, 2.0, 2.0])
     transport = FileTransport(MailSettings(directory="mail/out"), root=tmp_path, clock=lambda: next(ticks))
     transport.send(MAIL)
@@ -30,7 +30,7 @@ def test_each_mail_is_a_file_in_the_order_of_time(tmp_path: Path) -> None:
     assert [part.get_content_type() for part in mails[0].iter_parts()] == ["text/plain", "text/html"]
 
 
-def test_folder_and_files_are_the_owners_only(tmp_path: Path) -> None:
+def test_folder_and_files_are_readable_by_the_owner_only(tmp_path: Path) -> None:
     transport = FileTransport(MailSettings(directory="mail"), root=tmp_path)
     transport.send(MAIL)
     (file,) = transport.directory.iterdir()
@@ -38,20 +38,20 @@ def test_folder_and_files_are_the_owners_only(tmp_path: Path) -> None:
     assert transport.directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_would_inject_writes_nothing(tmp_path: Path) -> None:
+def test_injections_write_nothing(tmp_path: Path) -> None:
     transport = FileTransport(MailSettings(directory="mail"), root=tmp_path)
     with pytest.raises(EmailInvalid):
         transport.send(OutgoingMail("../../ann\n@app.example", "s", "t"))
     assert not transport.directory.exists()
 
 
-def test_a_folder_that_is_a_file_is_final(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_a_permanent_error(tmp_path: Path) -> None:
     (tmp_path / "mail").write_text("")
-    with pytest.raises(MailPermanent, match="folder"):
+    with pytest.raises(MailPermanent, match="DIRECTORY"):
         FileTransport(MailSettings(directory="mail"), root=tmp_path).send(MAIL)
 
 
-def test_a_full_disk_is_temporary_and_leaves_no_half_mail(
+def test_a_full_disk_is_a_temporary_error_and_leaves_no_partial_mail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(unfinished: Path, finished: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_mail_without_html_has_one_part() -> None:
     assert _lines(sent) == "text\n"
 
 
-def test_what_is_sent_is_ascii_with_short_lines_and_crlf() -> None:
+def test_the_message_is_ascii_with_short_lines_and_crlf() -> None:
     link = "https://app.example/auth/magic/confirm?token=" + "a" * 2000
     mail = OutgoingMail("ann@app.example", "Grüße " * 30, f"ü {link}\n", f"<a href='{link}'>ü</a>")
     raw = build_message(mail, SENDER, clock=lambda: 0.0, random=bytes).as_bytes()
@@ -77,7 +77,7 @@ def test_what_is_sent_is_ascii_with_short_lines_and_crlf() -> None:
         "=?utf-8?q?=0D=0ABcc:_x?=",
     ],
 )
-def test_a_subject_with_a_control_character_is_refused(bad: str) -> None:
+def test_a_subject_with_a_control_character_is_rejected(bad: str) -> None:
     with pytest.raises(MailPermanent, match="subject"):
         build(OutgoingMail("ann@app.example", f"Your link{bad}", "text"))
 
@@ -91,20 +91,20 @@ def test_a_subject_with_a_control_character_is_refused(bad: str) -> None:
         "Ann <a@b.example>",
     ],
 )
-def test_a_recipient_that_is_not_one_address_is_refused(to: str) -> None:
+def test_a_recipient_that_is_not_one_email_is_rejected(to: str) -> None:
     with pytest.raises(EmailInvalid):
         build(OutgoingMail(to, "Your link", "text"))
 
 
 @pytest.mark.parametrize("bad", ["\x00", "\x1b[2J", "\ud800"])
-def test_a_body_with_a_control_character_is_refused(bad: str) -> None:
+def test_a_body_with_a_control_character_is_rejected(bad: str) -> None:
     with pytest.raises(MailPermanent, match="text"):
         build(OutgoingMail("ann@app.example", "s", bad))
     with pytest.raises(MailPermanent, match="HTML"):
         build(OutgoingMail("ann@app.example", "s", "text", bad))
 
 
-def test_an_oversized_mail_is_refused() -> None:
+def test_an_oversized_mail_is_rejected() -> None:
     with pytest.raises(MailPermanent, match="at most 255"):
         build(OutgoingMail("ann@app.example", "s" * 256, "text"))
     with pytest.raises(MailPermanent, match="at most 1,000,000"):
@@ -112,7 +112,7 @@ def test_an_oversized_mail_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "address", "name"),
+    ("text", "email", "name"),
     [
         ("auth@app.example", "auth@app.example", ""),
         ("App <auth@app.example>", "auth@app.example", "App"),
@@ -121,12 +121,12 @@ def test_an_oversized_mail_is_refused() -> None:
         ("auth@localhost", "auth@localhost", ""),
     ],
 )
-def test_a_sender_is_an_address_with_or_without_a_name(text: str, address: str, name: str) -> None:
+def test_a_sender_is_an_email_address_with_or_without_a_name(text: str, email: str, name: str) -> None:
     sender = Sender.parse(text)
-    assert (sender.address, sender.name) == (address, name)
+    assert (sender.email, sender.name) == (email, name)
     sent = build(OutgoingMail("ann@app.example", "s", "t"), sender)
     (shown,) = sent["From"].addresses
-    assert (shown.addr_spec, shown.display_name) == (address, name)
+    assert (shown.addr_spec, shown.display_name) == (email, name)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_a_sender_is_an_address_with_or_without_a_name(text: str, address: str, 
         "auth@app",
     ],
 )
-def test_a_wrong_sender_is_an_error_that_names_the_setting(text: str) -> None:
+def test_an_invalid_sender_is_an_error_naming_the_setting(text: str) -> None:
     with pytest.raises(SettingError, match=r'AUTH\["MAIL"\]\["SENDER"\]'):
         Sender.parse(text)
 
 
-def test_the_bodies_are_not_in_the_repr_of_a_mail() -> None:
+def test_a_mails_repr_holds_no_body() -> None:
     """30: a log line with a mail in it must hold no link."""
     shown = repr(OutgoingMail("ann@app.example", "Your link", "CANARY-TEXT", "CANARY-HTML"))
     assert "CANARY" not in shown
@@ -172,7 +172,7 @@ _field = st.lists(st.one_of(st.text(max_size=60), _injections), max_size=4).map(
     text=_field,
     html=st.none() | _field,
 )
-def test_whatever_the_fields_hold_only_our_own_headers_and_one_recipient_come_out(
+def test_any_input_gives_only_our_headers_and_one_recipient(
     to: str, subject: str, text: str, html: str | None
 ) -> None:
     try:
@@ -192,15 +192,15 @@ def test_whatever_the_fields_hold_only_our_own_headers_and_one_recipient_come_ou
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=255))
-def test_a_subject_arrives_as_it_was_given(subject: str) -> None:
+def test_a_subject_arrives_unchanged(subject: str) -> None:
     assume("=?" not in subject)
     assert build(OutgoingMail("ann@app.example", subject, "t"))["Subject"].split() == subject.split()
 
 
-def test_no_second_header_comes_out_even_if_the_check_of_the_subject_had_a_gap(
+def test_no_second_header_is_written_even_without_the_subject_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A Python before the repair of CVE-2024-6923 would write it: then the mail is refused."""
+    """Python before the fix of CVE-2024-6923 would write it; then the mail is rejected."""
     monkeypatch.setattr("asok_auth_core.mail.message.ENCODED_WORD", "never")
     headers: set[str] = set()
     with suppress(MailPermanent):
@@ -211,7 +211,7 @@ def test_no_second_header_comes_out_even_if_the_check_of_the_subject_had_a_gap(
     assert headers - MIME_HEADERS in (set(), HEADERS)
 
 
-def test_what_python_itself_refuses_to_write_is_a_mail_that_cannot_be_sent(
+def test_a_message_python_cannot_write_is_a_permanent_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A Python since the repair of CVE-2024-6923 raises where an older one would write two headers."""
@@ -220,5 +220,5 @@ def test_what_python_itself_refuses_to_write_is_a_mail_that_cannot_be_sent(
         raise HeaderParseError("Header value appears to contain an embedded header")
 
     monkeypatch.setattr(EmailMessage, "as_bytes", refuse)
-    with pytest.raises(MailPermanent, match=r"could not be written down \(HeaderParseError\)"):
+    with pytest.raises(MailPermanent, match=r"could not be encoded \(HeaderParseError\)"):
         build(OutgoingMail("ann@app.example", "s", "t"))

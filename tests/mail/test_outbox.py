@@ -16,16 +16,20 @@ from types import SimpleNamespace
 
 import pytest
 
+from asok_auth_core import hookimpl
 from asok_auth_core.contracts import MailTransport
-from asok_auth_core.errors import EmailInvalid, MailError, MailPermanent, MailTemporary
+from asok_auth_core.errors import EmailInvalid, MailPermanent, MailTemporary
+from asok_auth_core.events import Events, Observers
 from asok_auth_core.mail.outbox import Delivery, Outbox
 from asok_auth_core.mail.smtp import SmtpTransport
+from asok_auth_core.plugins import Plugins
+from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.waiting import PATIENCE, Stopwatch, wait_until
-from asok_auth_core.types import OutgoingMail
+from asok_auth_core.types import Event, OutgoingMail
 
 MAIL = OutgoingMail("ann@app.example", "Your link", "CANARY-LINK")
 BUSY = MailTemporary("The mail server is busy.")
-NO_SUCH_USER = MailPermanent("The mail server refused the recipient (550).")
+NO_SUCH_USER = MailPermanent("The mail server rejected the recipient (550).")
 
 
 class Scripted(MailTransport):
@@ -63,21 +67,38 @@ class Scripted(MailTransport):
         self.closed = True
 
 
-Result = tuple[OutgoingMail, MailError | None, bool]
+class Seen:
+    """Keeps what happened to the mails, as ``(event, error code)``."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+
+    def event(self, event: Event) -> None:
+        error = event.detail["error"]
+        assert event.detail == {"domain": "app.example", "error": error}
+        self.results.append((event.name, error))
+
+
+Result = tuple[str, object]
 
 
 @pytest.fixture
-def results() -> list[Result]:
-    return []
+def seen() -> Seen:
+    return Seen()
 
 
 @pytest.fixture
-def make_outbox(results: list[Result]) -> Iterator[Callable[..., Outbox]]:
+def results(seen: Seen) -> list[Result]:
+    return seen.results
+
+
+@pytest.fixture
+def make_outbox(seen: Seen) -> Iterator[Callable[..., Outbox]]:
     made: list[Outbox] = []
 
-    def make(transport: MailTransport, **options: object) -> Outbox:
-        given = {"retry_for": 600.0, "first_retry": 0.02, "on_result": lambda *result: results.append(result)}
-        made.append(Outbox(transport, **{**given, **options}))  # type: ignore[arg-type]
+    def make(transport: MailTransport, observers: Observers = seen, **options: object) -> Outbox:
+        given = {"retry_for": 600.0, "first_retry": 0.02, **options}
+        made.append(Outbox(transport, Events(observers, time.time), **given))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
@@ -91,7 +112,7 @@ def _settled(delivery: Delivery) -> str:
     return delivery.state
 
 
-def test_a_mail_that_goes_through_is_sent_and_reported_once(
+def test_a_successful_mail_is_sent_and_reported_once(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted()
@@ -99,10 +120,10 @@ def test_a_mail_that_goes_through_is_sent_and_reported_once(
     assert delivery.wait(PATIENCE) == "sent"
     assert delivery.error is None
     assert transport.sent == [MAIL]
-    assert results == [(MAIL, None, True)]
+    assert results == [("mail.sent", None)]
 
 
-def test_a_temporary_failure_is_known_at_once_and_made_good_later(
+def test_a_temporary_failure_is_reported_at_once_and_retried(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(BUSY, BUSY)
@@ -114,10 +135,10 @@ def test_a_temporary_failure_is_known_at_once_and_made_good_later(
     assert outbox.flush(PATIENCE) == 0
     assert delivery.state == "sent"
     assert delivery.error is None
-    assert results == [(MAIL, BUSY, False), (MAIL, BUSY, False), (MAIL, None, True)]
+    assert results == [("mail.retrying", BUSY.code), ("mail.retrying", BUSY.code), ("mail.sent", None)]
 
 
-def test_a_final_failure_is_not_tried_again(
+def test_a_permanent_failure_is_not_retried(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(NO_SUCH_USER)
@@ -126,17 +147,17 @@ def test_a_final_failure_is_not_tried_again(
     assert delivery.error is NO_SUCH_USER
     time.sleep(0.1)
     assert transport.attempts == 1
-    assert results == [(MAIL, NO_SUCH_USER, True)]
+    assert results == [("mail.failed", NO_SUCH_USER.code)]
 
 
-def test_it_gives_up_when_the_time_for_retries_is_over(
+def test_it_gives_up_after_the_retry_period(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(*[BUSY] * 1000)
     delivery = make_outbox(transport, retry_for=0.2).post(MAIL)
     assert _settled(delivery) == "failed"
     assert transport.attempts <= 10
-    assert [final for _, _, final in results] == [False] * (len(results) - 1) + [True]
+    assert [name for name, _ in results] == ["mail.retrying"] * (len(results) - 1) + ["mail.failed"]
 
 
 class Timed(Scripted):
@@ -155,14 +176,14 @@ class Timed(Scripted):
         return [later - earlier for earlier, later in pairwise(self.started)]
 
 
-def test_pauses_double(make_outbox: Callable[..., Outbox]) -> None:
+def test_retry_delays_double(make_outbox: Callable[..., Outbox]) -> None:
     transport = Timed(4)
     assert _settled(make_outbox(transport, first_retry=0.04, jitter=lambda: 1.0).post(MAIL)) == "sent"
     for pause, at_least in zip(transport.pauses, [0.04, 0.08, 0.16, 0.32], strict=True):
         assert pause >= at_least
 
 
-def test_no_pause_is_longer_than_the_longest(make_outbox: Callable[..., Outbox]) -> None:
+def test_retry_delays_are_capped(make_outbox: Callable[..., Outbox]) -> None:
     transport = Timed(9)
     outbox = make_outbox(transport, first_retry=0.03, longest_retry=0.03, retry_for=60, jitter=lambda: 1.0)
     with Stopwatch() as watch:
@@ -170,7 +191,7 @@ def test_no_pause_is_longer_than_the_longest(make_outbox: Callable[..., Outbox])
     assert watch.seconds < 0.03 * 2**8
 
 
-def test_pauses_vary_so_that_mails_do_not_come_back_all_at_once(make_outbox: Callable[..., Outbox]) -> None:
+def test_retry_delays_have_jitter(make_outbox: Callable[..., Outbox]) -> None:
     transport = Timed(1)
     with Stopwatch() as watch:
         assert _settled(make_outbox(transport, first_retry=1, jitter=lambda: 0.0).post(MAIL)) == "sent"
@@ -178,7 +199,7 @@ def test_pauses_vary_so_that_mails_do_not_come_back_all_at_once(make_outbox: Cal
     assert watch.seconds < 1
 
 
-def test_the_page_waits_only_as_long_as_it_said(make_outbox: Callable[..., Outbox]) -> None:
+def test_a_caller_waits_no_longer_than_its_timeout(make_outbox: Callable[..., Outbox]) -> None:
     gate = threading.Event()
     delivery = make_outbox(Scripted(gate=gate)).post(MAIL)
     with Stopwatch() as watch:
@@ -198,7 +219,7 @@ def test_posting_does_not_wait_for_the_server(make_outbox: Callable[..., Outbox]
     assert [delivery.wait(PATIENCE) for delivery in deliveries] == ["sent"] * 50
 
 
-def test_one_slow_mail_does_not_hold_up_the_others_and_threads_are_bounded(
+def test_one_slow_mail_does_not_delay_the_others_and_threads_are_bounded(
     make_outbox: Callable[..., Outbox],
 ) -> None:
     gate = threading.Event()
@@ -211,7 +232,7 @@ def test_one_slow_mail_does_not_hold_up_the_others_and_threads_are_bounded(
     assert transport.most_at_once == 3
 
 
-def test_a_full_outbox_says_so_and_loses_nothing(make_outbox: Callable[..., Outbox]) -> None:
+def test_a_full_outbox_is_an_error_and_loses_nothing(make_outbox: Callable[..., Outbox]) -> None:
     gate = threading.Event()
     transport = Scripted(gate=gate)
     outbox = make_outbox(transport, capacity=5)
@@ -224,7 +245,7 @@ def test_a_full_outbox_says_so_and_loses_nothing(make_outbox: Callable[..., Outb
     assert outbox.post(MAIL).wait(PATIENCE) == "sent"
 
 
-def test_mails_that_wait_for_a_retry_count_as_waiting(make_outbox: Callable[..., Outbox]) -> None:
+def test_mails_awaiting_a_retry_count_as_waiting(make_outbox: Callable[..., Outbox]) -> None:
     outbox = make_outbox(Scripted(BUSY, BUSY), capacity=2, first_retry=60, retry_for=600)
     assert {outbox.post(MAIL).wait(PATIENCE), outbox.post(MAIL).wait(PATIENCE)} == {"retrying"}
     assert len(outbox) == 2
@@ -233,7 +254,7 @@ def test_mails_that_wait_for_a_retry_count_as_waiting(make_outbox: Callable[...,
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CANARY-LINK"), KeyError("CANARY-LINK"), TypeError()])
-def test_a_transport_that_is_broken_fails_the_mail_and_not_the_outbox(
+def test_a_broken_transport_fails_the_mail_not_the_outbox(
     make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     """30, 32"""
@@ -246,35 +267,40 @@ def test_a_transport_that_is_broken_fails_the_mail_and_not_the_outbox(
     assert "CANARY" not in caplog.text + delivery.error.message
 
 
-def test_a_refused_address_is_a_final_failure(make_outbox: Callable[..., Outbox]) -> None:
+def test_a_rejected_email_is_a_permanent_failure(make_outbox: Callable[..., Outbox]) -> None:
     delivery = make_outbox(Scripted(EmailInvalid("Please enter one mail address."))).post(MAIL)
     assert delivery.wait(PATIENCE) == "failed"
     assert isinstance(delivery.error, MailPermanent)
 
 
 def test_an_observer_that_raises_changes_nothing(make_outbox: Callable[..., Outbox]) -> None:
-    def raises(*result: object) -> None:
-        raise RuntimeError("CANARY")
+    class Raises:
+        @hookimpl
+        def asok_auth_event(self, event: Event) -> None:
+            raise RuntimeError(event.name)
 
-    outbox = make_outbox(Scripted(BUSY), on_result=raises)
+    registry = PluginRegistry()
+    registry.register(Raises())
+    outbox = make_outbox(Scripted(BUSY), observers=Plugins(registry))
     delivery = outbox.post(MAIL)
     assert _settled(delivery) == "sent"
     assert outbox.post(MAIL).wait(PATIENCE) == "sent"
 
 
-def test_the_observer_is_told_before_the_page_is(make_outbox: Callable[..., Outbox]) -> None:
+def test_the_observer_is_called_before_the_caller_gets_the_result(make_outbox: Callable[..., Outbox]) -> None:
     """31: an event is there by the time somebody is told of the outcome."""
     told: list[bool] = []
 
-    def slow(*result: object) -> None:
-        time.sleep(0.1)
-        told.append(True)
+    class Slow:
+        def event(self, event: Event) -> None:
+            time.sleep(0.1)
+            told.append(True)
 
-    assert make_outbox(Scripted(), on_result=slow).post(MAIL).wait(PATIENCE) == "sent"
+    assert make_outbox(Scripted(), observers=Slow()).post(MAIL).wait(PATIENCE) == "sent"
     assert told == [True]
 
 
-def test_the_log_holds_neither_address_nor_subject_nor_link(
+def test_the_log_holds_no_email_subject_or_link(
     make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
 ) -> None:
     """30"""
@@ -288,7 +314,7 @@ def test_the_log_holds_neither_address_nor_subject_nor_link(
     assert "canary" not in repr(outbox).lower()
 
 
-def test_flush_waits_for_what_is_on_its_way(make_outbox: Callable[..., Outbox]) -> None:
+def test_flush_waits_for_mails_being_sent(make_outbox: Callable[..., Outbox]) -> None:
     gate = threading.Event()
     outbox = make_outbox(Scripted(gate=gate))
     for _ in range(10):
@@ -298,7 +324,7 @@ def test_flush_waits_for_what_is_on_its_way(make_outbox: Callable[..., Outbox]) 
     assert outbox.flush(PATIENCE) == 0
 
 
-def test_flush_tries_what_waits_for_a_retry_right_away(make_outbox: Callable[..., Outbox]) -> None:
+def test_flush_retries_waiting_mails_at_once(make_outbox: Callable[..., Outbox]) -> None:
     transport = Scripted(BUSY)
     outbox = make_outbox(transport, first_retry=60, retry_for=600)
     delivery = outbox.post(MAIL)
@@ -307,7 +333,7 @@ def test_flush_tries_what_waits_for_a_retry_right_away(make_outbox: Callable[...
     assert delivery.state == "sent"
 
 
-def test_close_gives_one_last_attempt_and_reports_what_is_left(
+def test_close_makes_one_last_attempt_and_reports_the_rest(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(BUSY, BUSY, BUSY)
@@ -316,14 +342,15 @@ def test_close_gives_one_last_attempt_and_reports_what_is_left(
     assert {first.wait(PATIENCE), second.wait(PATIENCE)} == {"retrying"}
     outbox.close(PATIENCE)
     assert sorted([first.state, second.state]) == ["failed", "sent"]
-    assert [final for _, _, final in results] == [False, False, True, True]
+    names = [name for name, _ in results]
+    assert (names[:2], sorted(names[2:])) == (["mail.retrying"] * 2, ["mail.failed", "mail.sent"])
     assert transport.closed
     with pytest.raises(MailTemporary, match="shutting down"):
         outbox.post(MAIL)
     outbox.close(PATIENCE)
 
 
-def test_a_mail_whose_attempt_ends_during_the_flush_gets_its_turn_too(
+def test_a_mail_whose_attempt_fails_during_the_flush_is_retried(
     make_outbox: Callable[..., Outbox],
 ) -> None:
     gate = threading.Event()
@@ -337,9 +364,7 @@ def test_a_mail_whose_attempt_ends_during_the_flush_gets_its_turn_too(
     assert transport.attempts == 2
 
 
-def test_close_does_not_wait_longer_than_it_may(
-    make_outbox: Callable[..., Outbox], results: list[Result]
-) -> None:
+def test_close_does_not_exceed_its_timeout(make_outbox: Callable[..., Outbox], results: list[Result]) -> None:
     gate = threading.Event()
     transport = Scripted(gate=gate)
     outbox = make_outbox(transport, workers=1)
@@ -354,7 +379,7 @@ def test_close_does_not_wait_longer_than_it_may(
     assert deliveries[0].wait(PATIENCE) == "sent"
 
 
-def test_no_thread_runs_before_the_first_mail_and_none_after_closing(
+def test_no_thread_runs_before_the_first_mail_or_after_closing(
     make_outbox: Callable[..., Outbox],
 ) -> None:
     def mail_threads() -> int:
@@ -369,7 +394,7 @@ def test_no_thread_runs_before_the_first_mail_and_none_after_closing(
     wait_until(lambda: mail_threads() == before, "the threads to end")
 
 
-def test_many_threads_post_at_once_and_every_mail_goes_out_exactly_once(
+def test_mails_posted_by_many_threads_are_each_sent_once(
     make_outbox: Callable[..., Outbox], results: list[Result]
 ) -> None:
     transport = Scripted(*[BUSY] * 20)
@@ -391,7 +416,7 @@ def test_many_threads_post_at_once_and_every_mail_goes_out_exactly_once(
     assert sorted(mail.subject for mail in transport.sent) == sorted(
         f"{n}/{i}" for n in range(8) for i in range(25)
     )
-    assert sum(error is None for _, error, _ in results) == 200
+    assert sum(error is None for _, error in results) == 200
 
 
 def test_a_4xx_then_ok_through_real_smtp(make_outbox: Callable[..., Outbox], server: SimpleNamespace) -> None:
@@ -404,7 +429,7 @@ def test_a_4xx_then_ok_through_real_smtp(make_outbox: Callable[..., Outbox], ser
     assert len(server.inbox.envelopes) == 1
 
 
-def test_a_slow_server_leaves_the_page_free(
+def test_a_slow_server_does_not_block_the_caller(
     make_outbox: Callable[..., Outbox], server: SimpleNamespace
 ) -> None:
     server.inbox.gate.clear()
@@ -433,8 +458,11 @@ def test_a_server_that_comes_back_gets_the_mail(
 def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     preamble = """
     import os, sys, threading, time
+    from asok_auth_core.events import Events
     from asok_auth_core.mail.file import FileTransport
     from asok_auth_core.mail.outbox import Outbox
+    from asok_auth_core.plugins import Plugins
+    from asok_auth_core.registry import PluginRegistry
     from asok_auth_core.settings import MailSettings
     from asok_auth_core.types import OutgoingMail
 
@@ -444,7 +472,7 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
             super().send(mail)
 
     mail = OutgoingMail("ann@app.example", "Your link", "text")
-    outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), on_result=lambda *result: None)
+    outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), Events(Plugins(PluginRegistry()), time.time))
     """
     script = textwrap.dedent(preamble) + textwrap.dedent(code)
     arguments = [sys.executable, "-W", "error", "-c", script, str(folder)]
@@ -452,14 +480,14 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("ending", ["", "sys.exit(3)", "raise RuntimeError"])
-def test_mails_on_their_way_go_out_before_the_process_ends(tmp_path: Path, ending: str) -> None:
+def test_mails_being_sent_are_finished_before_the_process_ends(tmp_path: Path, ending: str) -> None:
     shown = _run(f"for _ in range(12): outbox.post(mail)\n{ending}", tmp_path)
     assert shown.returncode == {"": 0, "sys.exit(3)": 3}.get(ending, 1), shown.stderr
     assert len(list(tmp_path.glob("*.eml"))) == 12
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_sends_its_own_mails_and_not_the_parents_again(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_resend_the_parents_mails(tmp_path: Path) -> None:
     code = """
     for _ in range(12): outbox.post(mail)
     child = os.fork()
@@ -496,7 +524,7 @@ def test_a_fork_while_the_outbox_is_locked_does_not_hang_the_child(tmp_path: Pat
     assert len(list(tmp_path.glob("*.eml"))) == 1
 
 
-def test_a_process_that_may_start_no_thread_says_so_and_takes_no_mail(
+def test_a_process_that_cannot_start_threads_rejects_mails(
     make_outbox: Callable[..., Outbox], results: list[Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()

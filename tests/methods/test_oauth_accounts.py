@@ -156,7 +156,7 @@ class BrokenMapping(OAuth2Provider):
         ("number", "oauth_subject"),
     ],
 )
-def test_a_broken_profile_mapping_logs_nobody_in(
+def test_a_broken_profile_mapping_logs_no_user_in(
     make_app: MakeApp, how: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The plugin's author finds the error in the log; the user reads a plain sentence."""
@@ -172,7 +172,7 @@ def test_a_broken_profile_mapping_logs_nobody_in(
 
 
 @pytest.mark.requirement("SECURITY-9")
-def test_a_profile_that_is_not_an_object_logs_nobody_in(make_app: MakeApp) -> None:
+def test_a_profile_that_is_not_an_object_logs_no_user_in(make_app: MakeApp) -> None:
     app = make_app(BrokenMapping())
     app.fake.replies[f"{ISSUER}/me"] = Reply(200, b'["ada@example.com"]')
     browser, response = app.log_in()

@@ -10,16 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from asok_auth_core.methods.oauth_api import OAuthApi
-from asok_auth_core.oauth_errors import (
-    OAuthEmailUnverified,
-    OAuthNotConfigured,
-    OAuthStateInvalid,
-    OAuthURLInsecure,
-)
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import JSON
 
 ISSUER = "https://login.example"
@@ -79,7 +74,7 @@ def test_the_callers_own_state_is_checked(app: OAuthApp, passed: dict[str, str],
     if works:
         assert api.callback(request, "example", "own-id", "own-secret", **passed)["email"]
     else:
-        with pytest.raises(OAuthStateInvalid):
+        with raises_code("oauth_state"):
             api.callback(request, "example", "own-id", "own-secret", **passed)
 
 
@@ -88,7 +83,7 @@ def test_documented_pages_never_get_an_unverified_email(app: OAuthApp) -> None:
     app.fake.claims["email_verified"] = False
     request, url = documented(app)
     request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthEmailUnverified):
+    with raises_code("oauth_address_unproved"):
         OAuthApi(app.oauth.flow).callback(request, "example", "own-id", "own-secret")
     assert request.verified_email is None
 
@@ -107,13 +102,13 @@ def test_missing_credentials_are_reported(make_app: MakeApp) -> None:
     app = make_app()
     app.auth.providers["example"] = OpenIDProvider.named("example", label="Example", issuer=ISSUER)
     api = OAuthApi(app.oauth.flow)
-    with pytest.raises(OAuthNotConfigured, match="client id is missing"):
+    with raises_code("oauth_not_configured", match="client id is missing"):
         api.get_auth_url(FakeRequest(), "example")
-    with pytest.raises(OAuthNotConfigured):
+    with raises_code("oauth_not_configured"):
         api.get_auth_url(FakeRequest(), "nobody", "id")
     request, url = documented(app)
     request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthNotConfigured, match="client secret is missing"):
+    with raises_code("oauth_not_configured", match="client secret is missing"):
         api.callback(request, "example", "own-id")
     assert app.fake.count(app.fake.token_endpoint) == 0
 
@@ -122,7 +117,7 @@ def test_missing_credentials_are_reported(make_app: MakeApp) -> None:
 @pytest.mark.parametrize("uri", ["http://app.example/own", "/own", "https://", "javascript:alert(1)"])
 def test_redirect_uris_must_be_https(app: OAuthApp, uri: str) -> None:
     request = FakeRequest("/start")
-    with pytest.raises(OAuthURLInsecure, match="must be https"):
+    with raises_code("oauth_insecure_address", match="must be https"):
         OAuthApi(app.oauth.flow).get_auth_url(request, "example", "own-id", redirect_uri=uri)
     assert not request.sent_cookies
     assert app.fake.calls == []
@@ -151,7 +146,7 @@ def test_on_login_is_called_as_asok_auth_providers_did(make_app: MakeApp) -> Non
 
 
 def test_on_login_gets_the_wanted_url(make_app: MakeApp) -> None:
-    """For ``request.login(user)`` in it: the URL must survive a second factor asked for there."""
+    """For ``request.login(user)`` in it: the URL must survive a second factor required there."""
     seen: list[FakeRequest] = []
     app = make_app(config={"ON_LOGIN": lambda native, info: None})
     seen.append(app.log_in(next_url="/after")[0])

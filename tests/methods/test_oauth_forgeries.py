@@ -312,11 +312,11 @@ def test_an_honest_provider_logs_in(app: OAuthApp) -> None:
     "SECURITY-3", "SECURITY-4", "SECURITY-5", "SECURITY-7", "SECURITY-9", "SECURITY-11", "SECURITY-13"
 )
 @pytest.mark.parametrize("forgery", FORGERIES, ids=str)
-def test_a_forgery_has_its_error_code_and_logs_nobody_in(app: OAuthApp, forgery: Forgery) -> None:
+def test_a_forgery_has_its_error_code_and_logs_no_user_in(app: OAuthApp, forgery: Forgery) -> None:
     browser = FakeRequest()
     before = browser.session.id
     forgery.forge(app.fake)
-    browser, url = app.begin(browser)
+    browser, url = app.start(browser)
     browser, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == forgery.code
     assert 400 <= response.status < 600
@@ -345,8 +345,8 @@ def test_error_codes_tell_forgeries_apart() -> None:
 @pytest.mark.requirement("SECURITY-12")
 def test_the_verifier_of_another_login_is_rejected(app: OAuthApp) -> None:
     """Code injection: a provider that enforces PKCE rejects the code of another login."""
-    _, first_url = app.begin(FakeRequest())
-    second, second_url = app.begin(FakeRequest())
+    _, first_url = app.start(FakeRequest())
+    second, second_url = app.start(FakeRequest())
     stolen = app.fake.authorize(first_url).split("code=")[1].split("&")[0]
     state = second_url.split("state=")[1].split("&")[0]
     browser, response = app.finish(second, f"/auth/example/callback?code={stolen}&state={state}")
@@ -356,7 +356,7 @@ def test_the_verifier_of_another_login_is_rejected(app: OAuthApp) -> None:
 
 @pytest.mark.requirement("SECURITY-12")
 def test_only_s256_is_sent(app: OAuthApp) -> None:
-    _, url = app.begin(FakeRequest())
+    _, url = app.start(FakeRequest())
     assert "code_challenge_method=S256" in url
     challenge = url.split("code_challenge=")[1].split("&")[0]
     assert len(challenge) == len(b64(hashlib.sha256(b"").digest()))

@@ -8,9 +8,9 @@ import pytest
 
 from asok_auth_core.flows.linking import KIND, identity_key, linked
 from asok_auth_core.methods.oauth_api import OAuthApi
-from asok_auth_core.oauth_errors import OAuthStateInvalid
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import JSON, Credential, User
 from asok_auth_core.web import WebResponse
 
@@ -22,7 +22,7 @@ def test_linking_adds_an_identity_to_the_current_user(make_app: MakeApp) -> None
     user = FakeUser("9", "nine@example.com")
     app = make_app(users=MemoryUsers(user))
     app.fake.claims["email_verified"] = False  # linking does not depend on the email address
-    browser, url = app.begin(app.logged_in(user), action="link")
+    browser, url = app.start(app.logged_in(user), action="link")
     browser, response = app.finish(browser, app.fake.authorize(url))
     assert location(response) == "/auth/account"
     assert [identity.provider for identity in linked(app.auth, user)] == ["example"]
@@ -35,7 +35,7 @@ def test_linking_adds_an_identity_to_the_current_user(make_app: MakeApp) -> None
 def test_linking_fails_if_another_user_logs_in_meanwhile(make_app: MakeApp) -> None:
     user, other = FakeUser("9", "nine@example.com"), FakeUser("8", "eight@example.com")
     app = make_app(users=MemoryUsers(user, other))
-    browser, url = app.begin(app.logged_in(user), action="link")
+    browser, url = app.start(app.logged_in(user), action="link")
     browser.session.user = other
     _, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == "oauth_state"
@@ -46,7 +46,7 @@ def test_linking_fails_if_another_user_logs_in_meanwhile(make_app: MakeApp) -> N
 def test_an_identity_is_not_taken_from_another_account(app: OAuthApp) -> None:
     app.log_in()
     other = app.users.create("other@example.com")
-    browser, url = app.begin(app.logged_in(other), action="link")
+    browser, url = app.start(app.logged_in(other), action="link")
     _, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == "oauth_identity_taken"
 
@@ -56,7 +56,7 @@ def test_linking_twice_changes_nothing(app: OAuthApp) -> None:
     user = browser.session.user
     assert user is not None
     before = app.credentials.list(str(user.id), KIND)
-    browser, url = app.begin(app.logged_in(user), action="link")
+    browser, url = app.start(app.logged_in(user), action="link")
     _, response = app.finish(browser, app.fake.authorize(url))
     assert location(response) == "/auth/account"
     assert [row.id for row in app.credentials.list(str(user.id), KIND)] == [row.id for row in before]
@@ -73,7 +73,7 @@ def test_an_identity_linked_to_another_account_meanwhile_stays_there(make_app: M
         add("8", kind, identifier, data)  # another worker, after this one's lookup
         return add(user_id, kind, identifier, data)
 
-    browser, url = app.begin(app.logged_in(user), action="link")
+    browser, url = app.start(app.logged_in(user), action="link")
     app.credentials.add = late  # type: ignore[method-assign]
     _, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == "oauth_identity_taken"
@@ -96,9 +96,9 @@ def test_linking_and_unlinking_need_a_recent_login(app: OAuthApp) -> None:
 def test_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> None:
     """A logged-in user started it to add a login method; it must not log any user in."""
     app.log_in()
-    browser, url = app.begin(app.logged_in(app.users.create("other@example.com")), action="link")
+    browser, url = app.start(app.logged_in(app.users.create("other@example.com")), action="link")
     request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with pytest.raises(OAuthStateInvalid):
+    with raises_code("oauth_state"):
         OAuthApi(app.oauth.flow).callback(request, "example")
     assert request.verified_email is None
 

@@ -62,7 +62,7 @@ def test_next_never_leads_out_of_the_app(app: OAuthApp, place: str) -> None:
 
 @pytest.mark.requirement("SECURITY-16")
 def test_redirects_go_to_the_authorization_endpoint_only(app: OAuthApp) -> None:
-    _, url = app.begin(FakeRequest())
+    _, url = app.start(FakeRequest())
     assert app.oauth.allows_redirect(url)
     endpoint = f"{ISSUER}/authorization_endpoint"
     for other in (
@@ -85,15 +85,15 @@ def test_a_page_leads_to_an_endpoint_of_another_origin(app: OAuthApp) -> None:
     response = app.send(FakeRequest("/auth/example/login", form={}))
     assert response.status == 200
     assert '<meta http-equiv="refresh" content="0; url=https://elsewhere.example/authorize?' in response.body
-    assert app.oauth.origins == ["https://elsewhere.example"]
+    assert app.oauth.form_action_origins() == ["https://elsewhere.example"]
 
 
 def test_a_canceled_login_is_no_error_page(app: OAuthApp) -> None:
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     app.fake.answer.update(code=None, error="access_denied")
     browser, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == "oauth_denied"
-    assert "You chose not to log in with Example" in response.body
+    assert "You canceled the login with Example" in response.body
     assert "/auth/login" in response.body
     assert browser.session.user is None
 

@@ -20,7 +20,7 @@ MakeApp = Callable[..., OAuthApp]
 @pytest.mark.requirement("SECURITY-2")
 def test_code_and_state_are_useless_in_another_browser(app: OAuthApp) -> None:
     """Authlib CVE-2025-68158, 2026-41425: state was not bound to the browser."""
-    victim, url = app.begin(FakeRequest())
+    victim, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
     attacker, response = app.finish(FakeRequest(), callback)
     assert error_code(response) == "oauth_state"
@@ -35,9 +35,9 @@ def test_code_and_state_are_useless_in_another_browser(app: OAuthApp) -> None:
 @pytest.mark.requirement("SECURITY-2")
 def test_the_cookie_of_another_login_is_rejected(app: OAuthApp) -> None:
     """An attacker who started a login too renames their cookie to that of the victim's login."""
-    victim, url = app.begin(FakeRequest())
+    victim, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
-    attacker, _ = app.begin(FakeRequest())
+    attacker, _ = app.start(FakeRequest())
     (own,) = [value for value, _, _ in attacker.sent_cookies.values()]
     (stolen,) = victim.sent_cookies
     _, response = app.finish(FakeRequest(cookies={stolen: own}), callback)
@@ -47,7 +47,7 @@ def test_the_cookie_of_another_login_is_rejected(app: OAuthApp) -> None:
 
 @pytest.mark.requirement("SECURITY-1")
 def test_the_same_callback_twice_is_one_login(app: OAuthApp) -> None:
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
     _, first = app.finish(browser, callback)
     _, second = app.finish(browser, callback)  # the tab that still has its cookie
@@ -59,7 +59,7 @@ def test_the_same_callback_twice_is_one_login(app: OAuthApp) -> None:
 
 @pytest.mark.requirement("SECURITY-1")
 def test_the_same_callback_from_eight_threads_is_one_login(app: OAuthApp) -> None:
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
     barrier, answers = threading.Barrier(8), []
 
@@ -80,7 +80,7 @@ def test_the_same_callback_from_eight_threads_is_one_login(app: OAuthApp) -> Non
 def test_three_interleaved_logins_in_one_browser_all_finish(app: OAuthApp) -> None:
     browser, urls = FakeRequest(), []
     for page in ("/one", "/two", "/three"):
-        browser, url = app.begin(browser, next_url=page)
+        browser, url = app.start(browser, next_url=page)
         urls.append(url)
     places = []
     for url in (urls[1], urls[2], urls[0]):
@@ -94,7 +94,7 @@ def test_three_interleaved_logins_in_one_browser_all_finish(app: OAuthApp) -> No
 @pytest.mark.requirement("SECURITY-2")
 def test_a_login_started_on_one_worker_finishes_on_another(app: OAuthApp, make_app: MakeApp) -> None:
     other = make_app(same_as=app)
-    browser, url = app.begin(FakeRequest(), next_url="/welcome")
+    browser, url = app.start(FakeRequest(), next_url="/welcome")
     browser, response = other.finish(browser, app.fake.authorize(url))
     assert location(response) == "/welcome"
     assert browser.session.user is not None
@@ -102,7 +102,7 @@ def test_a_login_started_on_one_worker_finishes_on_another(app: OAuthApp, make_a
 
 @pytest.mark.requirement("SECURITY-2")
 def test_an_expired_login_is_rejected(app: OAuthApp) -> None:
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     app.clock.advance(LIFETIME + 1)
     _, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == "oauth_state"
@@ -110,10 +110,10 @@ def test_an_expired_login_is_rejected(app: OAuthApp) -> None:
 
 @pytest.mark.requirement("SECURITY-2")
 def test_the_number_of_login_cookies_is_limited(app: OAuthApp) -> None:
-    browser, first = app.begin(FakeRequest())
+    browser, first = app.start(FakeRequest())
     for _ in range(MAX_FLOWS + 3):
         app.clock.advance(1)
-        browser, last = app.begin(browser)
+        browser, last = app.start(browser)
     assert sum("oauth" in name for name in browser.follow("/").cookies) == MAX_FLOWS
     _, response = app.finish(browser, app.fake.authorize(first))
     assert error_code(response) == "oauth_state"
@@ -128,7 +128,7 @@ def test_the_answer_of_another_provider_is_rejected(make_app: MakeApp) -> None:
     second = OpenIDProvider.named("second", label="Second", issuer="https://second.example")
     app.auth.providers["second"] = second.configured({"client_id": "a", "client_secret": "b"})
     app.router = type(app.router)(app.auth)
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     callback = app.fake.authorize(url).replace("/auth/example/", "/auth/second/")
     _, response = app.finish(browser, callback)
     assert error_code(response) == "oauth_state"
@@ -137,7 +137,7 @@ def test_the_answer_of_another_provider_is_rejected(make_app: MakeApp) -> None:
 
 @pytest.mark.requirement("SECURITY-26")
 def test_a_head_request_to_the_callback_consumes_nothing(app: OAuthApp) -> None:
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
     head = browser.follow(callback.removeprefix("https://app.example"), method="HEAD")
     assert app.send(head).status == 200
@@ -150,7 +150,7 @@ def test_no_secret_is_in_the_state_store_or_the_log(app: OAuthApp, caplog: pytes
     kept: list[bytes] = []
     put = app.auth.state.put
     app.auth.state.put = lambda key, value, ttl: (kept.extend((key.encode(), value)), put(key, value, ttl))[1]  # type: ignore[method-assign]
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
     browser, response = app.finish(browser, callback)
     asked = parse_qs(urlsplit(url).query)
@@ -167,7 +167,7 @@ def test_no_secret_is_in_the_state_store_or_the_log(app: OAuthApp, caplog: pytes
 
 @pytest.mark.requirement("SECURITY-32")
 def test_no_user_logs_in_while_the_store_is_down(app: OAuthApp) -> None:
-    browser, url = app.begin(FakeRequest())
+    browser, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
 
     def fail(*_: object) -> None:

@@ -25,7 +25,9 @@ class Plugin:
         return "locked" if resource == "locked" else None
 
 
-def test_can(make_auth: Callable[..., Auth], tmp_path: Path) -> None:
+def test_can_in_a_template_asks_the_current_users_permissions(
+    make_auth: Callable[..., Auth], tmp_path: Path
+) -> None:
     template = tmp_path / "src" / "partials" / "auth" / "probe.html"
     template.parent.mkdir(parents=True)
     template.write_text('{{ can("posts.edit") }} {{ can("posts.edit", "locked") }} {{ can("users.edit") }}')

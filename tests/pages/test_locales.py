@@ -1,4 +1,4 @@
-"""Texts in the person's language: complete, well-formed, and harmless whatever language is asked for."""
+"""Translations are complete and well-formed, and any requested language is harmless."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from jinja2.ext import extract_from_ast
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.errors import AuthError, TokenError
 from asok_auth_core.pages.locales import Catalogs
+from asok_auth_core.pages.problems import HEADINGS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
@@ -28,8 +29,8 @@ PACKAGES = [
 ]
 # For developers, on their own machine or in a terminal.
 ENGLISH_ONLY = ("__main__.py", "commands", "testing", "checks", "scaffold", "asok_auth_dev")
-# What a hook or a policy says is handed to LoginRejected in a variable.
-IN_VARIABLES = {"This account is disabled."}
+# Not constants of a call: the reason that a policy gives LoginRejected, and the headlines.
+IN_VARIABLES = {"This account is disabled.", *HEADINGS.values()}
 
 
 def files(package: Path, *kinds: str) -> Iterator[Path]:
@@ -52,13 +53,13 @@ def in_templates(package: Path) -> set[str]:
 
 
 def in_code(package: Path) -> set[str]:
-    """What ``translate`` is called with, what errors for people say, and what factors are called."""
+    """The arguments of ``translate``, the messages of errors that users read, and the factors' labels."""
     found = set()
     for path in files(package, "*.py"):
         name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
         module = importlib.import_module(name)
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args and is_for_people(node.func, module):
+            if isinstance(node, ast.Call) and node.args and is_for_users(node, module):
                 found |= constants(node.args[0], module, path)
         for made in vars(module).values():
             if is_class(made) and issubclass(made, SecondFactor) and made.__module__ == name:
@@ -71,7 +72,8 @@ def is_class(thing: object) -> bool:
     return isinstance(thing, type) and get_origin(thing) is None
 
 
-def is_for_people(function: ast.expr, module: object) -> bool:
+def is_for_users(call: ast.Call, module: object) -> bool:
+    function = call.func
     if isinstance(function, ast.Attribute):
         return (
             function.attr == "translate"
@@ -81,6 +83,10 @@ def is_for_people(function: ast.expr, module: object) -> bool:
     error = getattr(module, function.id, None) if isinstance(function, ast.Name) else None
     if not is_class(error) or not issubclass(error, AuthError) or issubclass(error, TokenError):
         return False
+    codes = [word.value for word in call.keywords if word.arg == "code"]
+    if codes:
+        assert isinstance(codes[0], ast.Constant), f"line {call.lineno}: write the code as a literal"
+        return error("", code=codes[0].value).status < 500
     return error.status < 500 and error.code != "credential_exists"
 
 
@@ -93,7 +99,7 @@ def constants(node: ast.expr, module: object, path: Path) -> set[str]:
         known = getattr(module, node.id, None)
         return {known} if isinstance(known, str) else set()
     assert not isinstance(node, (ast.JoinedStr, ast.BinOp)), (
-        f"{path}:{node.lineno}: a text that is put together cannot be translated; use {{name}} and values."
+        f"{path}:{node.lineno}: a concatenated text cannot be translated; use {{name}} and values."
     )
     return set()
 
@@ -121,7 +127,7 @@ def test_french_is_complete():
     assert sorted(texts - set(french())) == []
 
 
-def test_nothing_is_translated_that_nobody_says():
+def test_no_translation_is_unused():
     assert sorted(set(french()) - wanted()) == []
 
 
@@ -130,7 +136,7 @@ def test_french_has_the_same_placeholders():
     assert wrong == {}
 
 
-def test_french_looks_french():
+def test_french_uses_french_typography():
     """U+2019 for the apostrophe, a narrow no-break space before ? ! ; and a no-break space before a colon."""
     wrong = [
         told
@@ -151,7 +157,7 @@ def catalogs() -> Catalogs:
 
 class TestChoice:
     @pytest.mark.parametrize("wanted", ["fr", "FR", "fr-CA", "fr-be"])
-    def test_what_there_is(self, catalogs: Catalogs, wanted: str) -> None:
+    def test_a_known_language_is_chosen(self, catalogs: Catalogs, wanted: str) -> None:
         assert catalogs.choose(wanted, {}) == "fr"
 
     @pytest.mark.parametrize(
@@ -174,16 +180,16 @@ class TestChoice:
             "__class__",
         ],
     )
-    def test_anything_else_is_english(self, catalogs: Catalogs, wanted: object) -> None:
+    def test_anything_else_falls_back_to_english(self, catalogs: Catalogs, wanted: object) -> None:
         assert catalogs.choose(wanted, {}) == "en"
 
-    def test_language_of_the_app(self, catalogs: Catalogs) -> None:
-        """An app that translates our texts adds a language; one that translates only its own does not."""
+    def test_a_language_the_app_translates_is_chosen(self, catalogs: Catalogs) -> None:
+        """An app that translates our texts adds a language; one that translates only its own adds none."""
         assert catalogs.choose("de", {"de": {"Log in": "Anmelden"}}) == "de"
         assert catalogs.choose("de", {"de": {"Our products": "Unsere Produkte"}}) == "en"
 
     @given(st.text(max_size=60))
-    def test_never_an_error_and_never_markup(self, wanted: str) -> None:
+    def test_any_text_gives_a_known_language(self, wanted: str) -> None:
         assert CATALOGS.choose(wanted, {"it": {"Log in": "Accedi"}}) in (
             "en",
             "fr",
@@ -192,22 +198,22 @@ class TestChoice:
 
 
 class TestTranslation:
-    def test_ours(self, catalogs: Catalogs) -> None:
+    def test_our_own_text_is_translated(self, catalogs: Catalogs) -> None:
         assert catalogs.translate("Log in", "fr", {}) == "Se connecter"
 
-    def test_the_app_wins(self, catalogs: Catalogs) -> None:
+    def test_the_apps_translation_wins(self, catalogs: Catalogs) -> None:
         assert catalogs.translate("Log in", "fr", {}, {"Log in": "Entrer"}) == "Entrer"
 
-    def test_placeholders(self, catalogs: Catalogs) -> None:
+    def test_placeholders_are_filled_in(self, catalogs: Catalogs) -> None:
         text = catalogs.translate("Log in to {app}", "fr", {"app": "{danger}"})
         assert text.endswith("{danger}")
 
     @pytest.mark.parametrize("bad", ["{nobody}", "{", "{0}", "{app.x}", "{app!z}"])
-    def test_bad_placeholders_of_the_app_fall_back(self, catalogs: Catalogs, bad: str) -> None:
+    def test_invalid_placeholders_of_the_app_fall_back(self, catalogs: Catalogs, bad: str) -> None:
         assert (
             catalogs.translate("Log in to {app}", "fr", {"app": "X"}, {"Log in to {app}": bad})
             == "Log in to X"
         )
 
-    def test_english_for_everything_unknown(self, catalogs: Catalogs) -> None:
+    def test_unknown_text_is_returned_unchanged(self, catalogs: Catalogs) -> None:
         assert catalogs.translate("No such text {0}", "fr", {}) == "No such text {0}"

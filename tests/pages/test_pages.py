@@ -1,4 +1,4 @@
-"""Our pages in a real app: weight, the app's theme, templates, layout and language, what Asok adds."""
+"""Our pages in a real app: size, the app's theme, templates, layout and language, what Asok adds."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def stylesheet(client: TestClient, page: str) -> str:
 
 
 class TestLoginPage:
-    def test_weight(self, client: TestClient) -> None:
+    def test_the_login_page_is_light(self, client: TestClient) -> None:
         """At most 20 kB with every byte of style, one request for it, and no image."""
         page = client.get("/auth/login").text
         css = stylesheet(client, page)
@@ -61,50 +61,50 @@ class TestLoginPage:
         assert len(page.encode()) + len(css.encode()) <= 20_000
         assert not re.findall(r"<img|url\(|@import|<script", page + css)
 
-    def test_nothing_comes_from_elsewhere(self, client: TestClient) -> None:
+    def test_nothing_comes_from_other_origins(self, client: TestClient) -> None:
         page = client.get("/auth/login").text
-        addresses = re.findall(r'(?:href|src|action)="([^"]+)"', page)
-        assert addresses
-        assert [one for one in addresses if not one.startswith("/") or one.startswith("//")] == []
+        urls = re.findall(r'(?:href|src|action)="([^"]+)"', page)
+        assert urls
+        assert [one for one in urls if not one.startswith("/") or one.startswith("//")] == []
 
-    def test_asok_adds_no_script_and_no_path(self, client: TestClient) -> None:
+    def test_asok_adds_no_script_or_path(self, client: TestClient) -> None:
         """The app's name has "ws-" and "Asok." in it, which Asok takes for its own components."""
         page = client.get("/auth/login").text
         assert "News-Desk of Asok." in page
         assert "<script" not in page
         assert "page-id" not in page
 
-    def test_no_inline_style(self, client: TestClient) -> None:
+    def test_the_page_has_no_inline_style(self, client: TestClient) -> None:
         """CSP_STRICT_STYLES."""
         answer = client.get("/auth/login")
         assert "'unsafe-inline'" not in answer.headers["Content-Security-Policy"]
         assert " style=" not in answer.text
         assert "<style" not in answer.text
 
-    def test_next_is_kept_by_every_way_to_log_in(self, client: TestClient) -> None:
+    def test_every_login_method_keeps_next(self, client: TestClient) -> None:
         page = client.get("/auth/login?next=/orders").text
         assert page.count('name="next" value="/orders"') == 3
 
 
 class TestLanguage:
-    def test_french(self, client: TestClient) -> None:
+    def test_the_login_page_is_in_french(self, client: TestClient) -> None:
         page = login_page(client, "fr")
         assert '<html lang="fr" dir="ltr">' in page
         assert "Continuer avec Google" in page
 
-    def test_errors_too(self, client: TestClient) -> None:
+    def test_error_pages_are_translated(self, client: TestClient) -> None:
         page = client.get("/auth/account", headers={"Accept-Language": "fr-CA,fr;q=0.9"}).text
         assert "Connectez-vous d\u2019abord." in page
 
     @pytest.mark.parametrize(
         "lang", ["../..", pytest.param("x" * 10_000, id="10 kB"), "%00", "<script>", "{0.__class__}", "xx"]
     )
-    def test_what_there_is_not_is_english(self, client: TestClient, lang: str) -> None:
+    def test_an_unknown_language_is_english(self, client: TestClient, lang: str) -> None:
         page = login_page(client, lang)
         assert '<html lang="en" dir="ltr">' in page
         assert len(page) < 6_000
 
-    def test_the_app_s_own_words_win(self, tmp_path: Path) -> None:
+    def test_the_apps_own_translations_win(self, tmp_path: Path) -> None:
         locales = tmp_path / "src" / "locales"
         locales.mkdir(parents=True)
         (locales / "fr.json").write_text('{"Email address": "Votre courriel"}', "utf-8")
@@ -118,7 +118,7 @@ class TestLanguage:
 
 
 class TestOwnTemplates:
-    def test_theme(self, tmp_path: Path) -> None:
+    def test_the_apps_theme_is_added_to_the_stylesheet(self, tmp_path: Path) -> None:
         write(tmp_path, "auth/theme.css", ":root { --asok-auth-accent: #00695c; }")
         with asok_app(tmp_path) as app:
             client = TestClient(app)
@@ -126,7 +126,7 @@ class TestOwnTemplates:
             assert css.endswith(":root { --asok-auth-accent: #00695c; }")
             assert css.index("--asok-auth-accent: #1d4ed8") < css.index("#00695c")
 
-    def test_a_template_of_the_core_and_of_a_plugin(self, tmp_path: Path) -> None:
+    def test_templates_of_the_core_and_of_plugins_can_be_replaced(self, tmp_path: Path) -> None:
         write(tmp_path, "auth/brand.html", "<a href='/'>The Shop</a>")
         write(tmp_path, "auth/magic/form.html", "<p>{{ _('Email address') }}: ours</p>")
         with asok_app(tmp_path) as app:
@@ -135,13 +135,13 @@ class TestOwnTemplates:
             assert "Email address: ours" in page
             assert "asok-auth-monogram" not in page
 
-    def test_what_a_person_gives_is_escaped_in_them(self, tmp_path: Path) -> None:
+    def test_user_input_is_escaped_in_them(self, tmp_path: Path) -> None:
         write(tmp_path, "auth/problem.html", "{{ request.query.get('x') }} {{ message }}")
         with asok_app(tmp_path) as app:
             page = TestClient(app).get("/auth/account?x=<script>alert(1)</script>").text
             assert "&lt;script&gt;alert(1)" in page
 
-    def test_layout(self, tmp_path: Path) -> None:
+    def test_the_apps_layout_surrounds_our_pages(self, tmp_path: Path) -> None:
         write(tmp_path, "html/auth.html", LAYOUT)
         with asok_app(tmp_path, auth={"LAYOUT": "html/auth.html"}) as app:
             client = TestClient(app)
@@ -158,7 +158,7 @@ class TestOwnTemplates:
             assert refused.status_code == 401
             assert "The shop's own menu" in refused.text
 
-    def test_a_layout_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_a_missing_layout_stops_the_start(self, tmp_path: Path) -> None:
         with (
             pytest.raises(SettingError, match="LAYOUT"),
             asok_app(tmp_path, auth={"LAYOUT": "html/none.html"}),

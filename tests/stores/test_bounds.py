@@ -1,4 +1,4 @@
-"""What every store refuses before it does anything."""
+"""Values that every store rejects before it does anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def store() -> StateStore:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "\u00e9" * 513, "\ud800"])
-def test_a_key_outside_its_bounds(store: StateStore, key: str) -> None:
+def test_a_key_outside_its_limits_is_an_error(store: StateStore, key: str) -> None:
     for call in (
         lambda: store.put(key, b"", 1),
         lambda: store.get(key),
@@ -29,7 +29,7 @@ def test_a_key_outside_its_bounds(store: StateStore, key: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", None, bytearray(b"x"), b"x" * 65_537])
-def test_a_value_outside_its_bounds(store: StateStore, value: bytes) -> None:
+def test_a_value_outside_its_limits_is_an_error(store: StateStore, value: bytes) -> None:
     with pytest.raises(StoreError, match="state value"):
         store.put("k", value, 1)
     with pytest.raises(StoreError, match="state value"):
@@ -38,7 +38,7 @@ def test_a_value_outside_its_bounds(store: StateStore, value: bytes) -> None:
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 1.5, True, None, "60", 2**31])
-def test_a_time_to_live_outside_its_bounds(store: StateStore, ttl: int) -> None:
+def test_a_lifetime_outside_its_limits_is_an_error(store: StateStore, ttl: int) -> None:
     for call in (
         lambda: store.put("k", b"", ttl),
         lambda: store.add("k", b"", ttl),

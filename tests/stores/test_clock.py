@@ -28,8 +28,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock) ->
     store.close()
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
-def test_1_what_was_taken_stays_taken(store: StateStore, clock: FrozenClock, step: int) -> None:
+def test_a_taken_value_stays_taken_across_clock_steps(
+    store: StateStore, clock: FrozenClock, step: int
+) -> None:
     store.put("link", b"v", 600)
     assert store.take("link") == b"v"
     clock.advance(step)
@@ -38,13 +41,13 @@ def test_1_what_was_taken_stays_taken(store: StateStore, clock: FrozenClock, ste
     assert store.take("link") is None
 
 
-def test_a_step_forward_ends_early(store: StateStore, clock: FrozenClock) -> None:
+def test_a_clock_step_forward_expires_values_early(store: StateStore, clock: FrozenClock) -> None:
     store.put("link", b"v", 600)
     clock.advance(HOURS)
     assert store.take("link") is None
 
 
-def test_a_step_back_lets_live_longer_by_as_much(store: StateStore, clock: FrozenClock) -> None:
+def test_a_clock_step_back_prolongs_values_by_the_step(store: StateStore, clock: FrozenClock) -> None:
     store.put("link", b"v", 600)
     assert store.add("used", b"", 600)
     clock.advance(-HOURS)
@@ -55,7 +58,7 @@ def test_a_step_back_lets_live_longer_by_as_much(store: StateStore, clock: Froze
     assert store.take("link") is None
 
 
-def test_a_counter_after_a_step_back(store: StateStore, clock: FrozenClock) -> None:
+def test_a_counter_goes_on_after_a_clock_step_back(store: StateStore, clock: FrozenClock) -> None:
     """Neither endless attempts nor shut out for ever: counting goes on, the window ends later by the step."""
     assert [store.incr("attempts", 60) for _ in range(5)] == [1, 2, 3, 4, 5]
     clock.advance(-HOURS)
@@ -66,15 +69,16 @@ def test_a_counter_after_a_step_back(store: StateStore, clock: FrozenClock) -> N
     assert store.incr("attempts", 60) == 1
 
 
-def test_a_counter_after_a_step_forward(store: StateStore, clock: FrozenClock) -> None:
+def test_a_counter_restarts_once_after_a_clock_step_forward(store: StateStore, clock: FrozenClock) -> None:
     """One step gives one new window, not one for every attempt."""
     assert [store.incr("attempts", 60) for _ in range(5)] == [1, 2, 3, 4, 5]
     clock.advance(HOURS)
     assert [store.incr("attempts", 60) for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
-def test_1_one_of_two_processes_has_another_clock(tmp_path: Path, step: int) -> None:
+def test_two_processes_with_different_clocks_take_nothing_twice(tmp_path: Path, step: int) -> None:
     right, wrong = FrozenClock(), FrozenClock()
     wrong.advance(step)
     one = SQLiteStateStore(tmp_path / "state.sqlite3", right)
@@ -91,7 +95,7 @@ def test_1_one_of_two_processes_has_another_clock(tmp_path: Path, step: int) -> 
         ]
         keys = [key for _, key in won]
         assert len(keys) == len(set(keys)), "taken twice"
-        # Whoever is ahead may find the other's entries over, and remove them; its own are all there.
+        # The process ahead may find the other's entries expired, and remove them; its own all exist.
         ahead = "other" if step > 0 else "one"
         assert [key for key in keys if key.startswith(ahead)] == [f"{ahead}{number}" for number in range(8)]
     finally:

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
+from asok_auth_core.contracts import RevocationMark, StoredMark
 from asok_auth_core.stores import sqlite_file
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 from asok_auth_core.testing.waiting import PATIENCE
-from asok_auth_core.types import Clock
+from asok_auth_core.types import Clock, Random
 
 
 class TestMemory(StateStoreContract):
@@ -79,8 +80,9 @@ class RacyStateStore(SQLiteStateStore):
         return number
 
 
+@pytest.mark.requirement("SECURITY-1")
 class TestRacyStore:
-    """SECURITY 1: the suite is worth something."""
+    """A store with a race fails the suite."""
 
     @pytest.fixture
     def suite(self) -> StateStoreContract:
@@ -92,17 +94,36 @@ class TestRacyStore:
     def open_store(self, tmp_path: Path) -> OpenStore:
         return partial(RacyStateStore, tmp_path / "state.sqlite3")
 
-    def test_fails_with_processes(self, suite: StateStoreContract, open_store: OpenStore) -> None:
+    def test_the_suite_fails_with_processes(self, suite: StateStoreContract, open_store: OpenStore) -> None:
         with pytest.raises(AssertionError, match="won by more than one caller"):
-            suite.test_of_many_processes_exactly_one_wins(open_store, "race:")
+            suite.test_exactly_one_of_many_processes_wins(open_store, "race:")
 
-    def test_fails_with_threads(self, suite: StateStoreContract, open_store: OpenStore) -> None:
+    def test_the_suite_fails_with_threads(self, suite: StateStoreContract, open_store: OpenStore) -> None:
         store = open_store()
         try:
             with pytest.raises(AssertionError, match="won by more than one caller"):
-                suite.test_of_many_threads_exactly_one_wins(store, "race:")
+                suite.test_exactly_one_of_many_threads_wins(store, "race:")
         finally:
             store.close()
+
+
+class LocalMarkStore(SQLiteStateStore):
+    """Keeps the revocation mark in its own memory, where no other worker sees it."""
+
+    def revocation_mark(self, random: Random) -> RevocationMark:
+        return StoredMark(MemoryStateStore(), random)
+
+
+@pytest.mark.requirement("SECURITY-23")
+def test_a_mark_that_is_not_shared_is_found(tmp_path: Path) -> None:
+    open_store = partial(LocalMarkStore, tmp_path / "state.sqlite3")
+    clock = FrozenClock()
+    store = open_store(clock=clock)
+    try:
+        with pytest.raises(AssertionError):
+            StateStoreContract().test_all_workers_see_each_revocation(store, open_store, clock)
+    finally:
+        store.close()
 
 
 class ProlongingStore(MemoryStateStore):
@@ -143,20 +164,20 @@ class TestWrongForOneCaller:
     suite = StateStoreContract()
 
     @pytest.mark.parametrize("kind", [ProlongingStore, UndyingStore])
-    def test_time(self, kind: type[MemoryStateStore]) -> None:
+    def test_the_suite_fails_on_expiry(self, kind: type[MemoryStateStore]) -> None:
         clock = FrozenClock()
         with pytest.raises(AssertionError):
-            self.suite.test_time(kind(clock), clock, "u:")
+            self.suite.test_expired_entries_do_not_exist(kind(clock), clock, "u:")
 
-    def test_add(self) -> None:
+    def test_the_suite_fails_on_add(self) -> None:
         with pytest.raises(AssertionError):
             self.suite.test_add_keeps_the_first(OverwritingStore(), "u:")
 
-    def test_keys(self) -> None:
+    def test_the_suite_fails_on_keys(self) -> None:
         with pytest.raises(AssertionError):
             self.suite.test_keys_are_any_text(CaseFoldingStore(), "u:")
 
-    def test_values(self) -> None:
+    def test_the_suite_fails_on_values(self) -> None:
         with pytest.raises(AssertionError):
             self.suite.test_values_are_any_bytes(TextStore(), "u:", bytes(range(256)))
 
@@ -169,7 +190,7 @@ class TestWrongForOneCaller:
         settings.load_profile("repository")
 
     @pytest.mark.usefixtures("no_shrinking")
-    def test_random_histories(self) -> None:
+    def test_the_suite_fails_on_random_histories(self) -> None:
         clock = FrozenClock()
         with pytest.raises(AssertionError):
             self.suite.test_any_history_agrees_with_a_model(OverwritingStore(clock), clock)

@@ -69,18 +69,18 @@ class TestMemory(CredentialStoreContract):
 
 
 class TestRacyStore:
-    def test_fails_with_processes(self, tmp_path: Path) -> None:
+    def test_the_suite_fails_with_processes(self, tmp_path: Path) -> None:
         suite = OnSQLite()
         suite.processes = 2  # type: ignore[misc]  # enough to fail
         open_store = partial(RacyCredentialStore, tmp_path / "app.sqlite3")
         store = open_store()
         try:
             with pytest.raises(AssertionError, match="won by more than one caller"):
-                suite.test_of_many_processes_exactly_one_wins(open_store, store, "7")
+                suite.test_exactly_one_of_many_processes_wins(open_store, store, "7")
         finally:
             store.engine.close_connections()
 
-    def test_fails_for_one_caller(self) -> None:
+    def test_the_suite_fails_for_one_caller(self) -> None:
         class Overwriting(MemoryCredentialStore):
             def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
                 try:

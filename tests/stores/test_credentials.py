@@ -25,7 +25,7 @@ def store(engine: SQLiteEngine) -> SqlCredentialStore:
     return SqlCredentialStore(engine, lambda: 1000.5)
 
 
-def test_round_trip(store: SqlCredentialStore) -> None:
+def test_a_credential_round_trips_through_the_database(store: SqlCredentialStore) -> None:
     made = store.add("7", "totp", "main", {"é": [1, None]})
     assert store.find("totp", "main") == made
     assert made.data == '{"\\u00e9":[1,null]}'
@@ -39,7 +39,7 @@ def test_a_clash_keeps_the_first(store: SqlCredentialStore) -> None:
     assert store.find("identity", "a") == made
 
 
-def test_a_clash_does_not_keep_the_database_locked(
+def test_a_clash_leaves_the_database_unlocked(
     store: SqlCredentialStore, engine: SQLiteEngine, tmp_path: Path
 ) -> None:
     store.add("7", "identity", "a", 1)
@@ -63,16 +63,16 @@ def test_it_works_after_the_connections_of_a_request_are_closed(
 
 
 @pytest.mark.parametrize("identifier", ["", "x" * 1025, "a\0b", "\ud800"])
-def test_an_identifier_that_cannot_be_stored(store: SqlCredentialStore, identifier: str) -> None:
+def test_an_identifier_that_cannot_be_stored_is_a_store_error(
+    store: SqlCredentialStore, identifier: str
+) -> None:
     with pytest.raises(StoreError, match="identifier of a credential"):
         store.add("7", "identity", identifier, 1)
     assert store.find("identity", identifier) is None
 
 
-def test_a_failing_database_is_named_without_its_values(
-    store: SqlCredentialStore, engine: SQLiteEngine
-) -> None:
-    """SECURITY 30, 32."""
+@pytest.mark.requirement("SECURITY-30", "SECURITY-32")
+def test_a_database_error_names_no_values(store: SqlCredentialStore, engine: SQLiteEngine) -> None:
     for call in (
         lambda: store.find("canary", "canary"),
         lambda: store.add("canary", "canary", "canary", "canary"),
@@ -85,7 +85,7 @@ def test_a_failing_database_is_named_without_its_values(
         assert "canary" not in str(caught.value)
 
 
-def test_a_table_that_was_rolled_back_is_made_again(store: SqlCredentialStore, engine: SQLiteEngine) -> None:
+def test_a_rolled_back_table_is_created_again(store: SqlCredentialStore, engine: SQLiteEngine) -> None:
     """Its first use may lie in a transaction of the app that comes to nothing."""
     store.add("7", "totp", "main", 1)
     engine.execute("DROP TABLE auth_credentials", ())
@@ -96,14 +96,12 @@ def test_a_table_that_was_rolled_back_is_made_again(store: SqlCredentialStore, e
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 256, "a\0b"])
-def test_nobody_has_credentials_under_an_id_that_cannot_be_stored(
-    store: SqlCredentialStore, user_id: str
-) -> None:
+def test_a_user_id_that_cannot_be_stored_has_no_credentials(store: SqlCredentialStore, user_id: str) -> None:
     assert store.list(user_id) == ()
 
 
 class Interfered(SQLiteEngine):
-    """Loses each answer to an INSERT, before which somebody else may have been quicker."""
+    """Loses each reply to an INSERT, which another process may have preceded."""
 
     def __init__(self, path: str, quicker: SqlCredentialStore | None) -> None:
         super().__init__(path)
@@ -118,10 +116,11 @@ class Interfered(SQLiteEngine):
         raise ConnectionResetError("deadlock")
 
 
-def test_who_loses_a_race_in_the_database_is_told_so(
+@pytest.mark.requirement("SECURITY-1")
+def test_the_loser_of_a_database_race_gets_credential_exists(
     store: SqlCredentialStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SECURITY 1: MySQL ends one of two inserts; that the other one won is found out, not guessed."""
+    """MySQL ends one of two inserts; that the other one won is found out, not guessed."""
     monkeypatch.setattr("asok_auth_core.stores.credentials.PAUSE", 0)
     path = str(tmp_path / "app.sqlite3")
     for quicker, answer in ((store, CredentialExists), (None, StoreUnavailable)):
@@ -148,8 +147,9 @@ class Odd(SQLiteEngine):
         return self.answers[0] if sql.startswith("SELECT") else self.answers[1]
 
 
-def test_answers_of_a_driver_that_mean_nothing_grant_nothing(tmp_path: Path) -> None:
-    """SECURITY 32: -1 is what DB-API 2.0 drivers say when they do not know how many rows changed."""
+@pytest.mark.requirement("SECURITY-32")
+def test_an_unknown_row_count_grants_nothing(tmp_path: Path) -> None:
+    """-1 is what DB-API 2.0 drivers say when they do not know how many rows changed."""
     engine = Odd(str(tmp_path / "app.sqlite3"))
     store = SqlCredentialStore(engine)
     try:

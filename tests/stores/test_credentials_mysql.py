@@ -84,7 +84,7 @@ class TestMySQL(CredentialStoreContract):
         assert isinstance(store, EngineStore)
         store.engine.close_connections()
 
-    def test_a_clash_inside_the_apps_transaction(self, store: CredentialStore, user: str) -> None:
+    def test_a_clash_keeps_the_apps_transaction(self, store: CredentialStore, user: str) -> None:
         assert isinstance(store, EngineStore)
         store.add(user, "kind", user, 1)
         with store.engine.transaction():

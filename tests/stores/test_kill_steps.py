@@ -1,4 +1,4 @@
-"""SECURITY 1: kill -9 before every n-th instruction of SQLite in take, add and incr, not only at random."""
+"""kill -9 before every n-th instruction of SQLite in take, add and incr."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.requirement("SECURITY-1")
 
 # One process without threads forks the victims, which is a hundred times faster than starting each.
 CODE = """
@@ -68,10 +70,10 @@ def kills(path: Path, stride: int) -> int:
     return int(done.stdout)
 
 
-def test_at_every_eleventh_instruction(tmp_path: Path) -> None:
+def test_killed_at_every_eleventh_instruction(tmp_path: Path) -> None:
     assert kills(tmp_path / "state.sqlite3", 11) > 10
 
 
 @pytest.mark.slow
-def test_at_every_instruction(tmp_path: Path) -> None:
+def test_killed_at_every_instruction(tmp_path: Path) -> None:
     assert kills(tmp_path / "state.sqlite3", 1) > 100

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from asok_auth_core.builtin import asok_auth_state_stores
 from asok_auth_core.errors import ConfigurationError, StoreUnavailable
+from asok_auth_core.settings import AppConfig, Settings
 from asok_auth_core.stores import sqlite_file
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.stores.sqlite_file import APPLICATION_ID, MIGRATIONS
@@ -40,7 +42,7 @@ def query(path: Path, statement: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def test_a_connection_left_open_is_told_from_the_framework_s(store: SQLiteStateStore) -> None:
+def test_our_unclosed_connection_is_distinguishable_from_asoks(store: SQLiteStateStore) -> None:
     """pyproject.toml ignores warnings about unclosed ``sqlite3.Connection``s: those are Asok's."""
     kinds = set()
 
@@ -53,6 +55,14 @@ def test_a_connection_left_open_is_told_from_the_framework_s(store: SQLiteStateS
     assert kind.__module__ == "asok_auth_core.stores.sqlite_file"
 
 
+def built_in(url: str, root: Path) -> SQLiteStateStore:
+    """The store that ``AUTH["STATE_STORE"] = url`` gives an app in ``root``."""
+    settings = Settings(state_store=url, app=AppConfig(root=root))
+    store = asok_auth_state_stores(settings)["sqlite"](url)
+    assert isinstance(store, SQLiteStateStore)
+    return store
+
+
 class TestPlace:
     @pytest.mark.parametrize(
         ("url", "file"),
@@ -62,13 +72,13 @@ class TestPlace:
             ("plain.sqlite3", "plain.sqlite3"),
         ],
     )
-    def test_a_relative_file_lies_below_root(self, tmp_path: Path, url: str, file: str) -> None:
+    def test_a_relative_path_is_below_root(self, tmp_path: Path, url: str, file: str) -> None:
         assert SQLiteStateStore(url, root=tmp_path).path == tmp_path / file
 
-    def test_an_absolute_file_stays_where_it_is(self, tmp_path: Path) -> None:
+    def test_an_absolute_path_is_kept(self, tmp_path: Path) -> None:
         assert SQLiteStateStore("sqlite:////var/lib/x.db", root=tmp_path).path == Path("/var/lib/x.db")
 
-    def test_a_relative_file_does_not_move_with_the_working_directory(
+    def test_a_relative_path_does_not_follow_the_working_directory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -78,13 +88,61 @@ class TestPlace:
 
     @pytest.mark.parametrize(
         "url",
-        ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///x?mode=ro", "sqlite:x", "", ":memory:"],
+        [
+            "sqlite://",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "sqlite:///%3Amemory:",
+            "sqlite:x",
+            "sqlite://host/x",
+            "sqlite:///a%00b",
+            "",
+            ":memory:",
+        ],
     )
-    def test_a_url_without_a_file_is_refused(self, url: str) -> None:
-        with pytest.raises(ConfigurationError, match="memory:"):
+    def test_a_url_without_a_file_is_rejected(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"names no file.*sqlite:///file.*memory:"):
             SQLiteStateStore(url)
 
-    def test_file_and_side_files_are_for_the_owner_only(self, store: SQLiteStateStore, path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("url", "message"),
+        [
+            ("sqlite:///x?mode=ro", r"cannot have \?mode: .* write \? as %3F"),
+            ("sqlite:///x?password=CANARY", r"cannot have \?password: "),
+            ("sqlite:///x#1", r"cannot have #1: .* write # as %23"),
+        ],
+    )
+    def test_a_url_with_parameters_is_rejected(self, url: str, message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message) as raised:
+            SQLiteStateStore(url)
+        assert "CANARY" not in str(raised.value)
+
+    def test_the_escaped_signs_are_part_of_the_name(self, tmp_path: Path) -> None:
+        assert SQLiteStateStore("sqlite:///a%3Fb%23c%25", root=tmp_path).path == tmp_path / "a?b#c%"
+
+    @pytest.mark.parametrize(
+        ("url", "file"),
+        [
+            ("sqlite:///a%20b/state.db", "a b/state.db"),
+            ("sqlite:///x.db", "x.db"),
+            ("sqlite:////abs.db", "/abs.db"),
+        ],
+    )
+    def test_the_built_in_store_reads_the_setting_the_same_way(
+        self, tmp_path: Path, url: str, file: str
+    ) -> None:
+        store = built_in(url, tmp_path)
+        assert store.path == tmp_path / file
+
+    @pytest.mark.parametrize("url", ["sqlite:///:memory:", "sqlite:///x?mode=ro", "sqlite:x.db"])
+    def test_the_built_in_store_rejects_the_same_settings(self, tmp_path: Path, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="The URL of the SQLite state store"):
+            built_in(url, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_file_and_side_files_are_readable_by_the_owner_only(
+        self, store: SQLiteStateStore, path: Path
+    ) -> None:
         umask = os.umask(0)
         try:
             store.put("k", b"v", 60)
@@ -96,7 +154,9 @@ class TestPlace:
 
 
 class TestSchema:
-    def test_the_file_says_what_and_which_version_it_is(self, store: SQLiteStateStore, path: Path) -> None:
+    def test_the_file_carries_its_application_id_and_version(
+        self, store: SQLiteStateStore, path: Path
+    ) -> None:
         store.put("k", b"v", 60)
         assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
         assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
@@ -118,20 +178,20 @@ class TestSchema:
             store.put("k", b"v", 60)
         assert query(path, "SELECT name FROM sqlite_master") == [("state",)]
 
-    def test_an_empty_file_is_set_up(self, store: SQLiteStateStore, path: Path) -> None:
+    def test_an_empty_file_is_initialized(self, store: SQLiteStateStore, path: Path) -> None:
         path.parent.mkdir()
         path.touch()
         store.put("k", b"v", 60)
         assert store.take("k") == b"v"
 
-    def test_a_file_that_is_no_database_is_left_alone(self, store: SQLiteStateStore, path: Path) -> None:
+    def test_a_file_that_is_not_a_database_is_left_alone(self, store: SQLiteStateStore, path: Path) -> None:
         path.parent.mkdir()
         path.write_bytes(b"dear diary " * 1000)
         with pytest.raises(StoreUnavailable, match="not a SQLite database"):
             store.put("k", b"v", 60)
         assert path.read_bytes() == b"dear diary " * 1000
 
-    def test_a_migration_that_fails_is_undone(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failed_migration_is_rolled_back(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = ((*MIGRATIONS[0], "CREATE TABLE half (x)", "CREATE TABLE half (x)"),)
         with monkeypatch.context() as version:
             version.setattr(sqlite_file, "MIGRATIONS", broken)
@@ -142,19 +202,18 @@ class TestSchema:
         assert store.add("k", b"v", 60)
         store.close()
 
-    def test_a_file_whose_journal_was_changed_is_changed_back(
-        self, store: SQLiteStateStore, path: Path
-    ) -> None:
+    def test_a_changed_journal_mode_is_restored(self, store: SQLiteStateStore, path: Path) -> None:
         store.put("k", b"v", 60)
         store.close()
         assert query(path, "PRAGMA journal_mode = DELETE") == [("delete",)]
         assert store.take("k") == b"v"
         assert query(path, "PRAGMA journal_mode") == [("wal",)]
 
-    def test_a_file_system_without_shared_memory_is_refused(
+    @pytest.mark.requirement("SECURITY-1")
+    def test_a_file_system_without_shared_memory_is_rejected(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """SECURITY 1: there SQLite keeps the old journal, and processes would not see each other's locks."""
+        """There SQLite keeps the old journal, and processes would not see each other's locks."""
 
         class OnANetworkShare(sqlite_file.StoreConnection):
             def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
@@ -166,10 +225,11 @@ class TestSchema:
 
 
 class TestFaults:
-    def test_locked_by_another_process_is_refused_within_two_seconds(
+    @pytest.mark.requirement("SECURITY-32")
+    def test_a_lock_of_another_process_fails_within_two_seconds(
         self, store: SQLiteStateStore, path: Path
     ) -> None:
-        """SECURITY 32: the limit is for the whole call, waiting for other threads included."""
+        """The limit is for the whole call, waiting for other threads included."""
         store.put("k", b"v", 60)
         took: list[float] = []
 
@@ -194,7 +254,7 @@ class TestFaults:
         assert max(took) < 2.5
         assert store.take("k") == b"v"
 
-    def test_a_deleted_file_is_said_once_and_then_made_anew(
+    def test_a_deleted_file_is_an_error_once_and_then_recreated(
         self, store: SQLiteStateStore, path: Path
     ) -> None:
         store.put("k", b"v", 60)
@@ -206,8 +266,9 @@ class TestFaults:
         assert store.add("k", b"w", 60)
         assert query(path, "SELECT count(*) FROM state") == [(1,)]
 
+    @pytest.mark.requirement("SECURITY-1")
     def test_two_stores_never_both_win_across_a_deleted_file(self, path: Path) -> None:
-        """SECURITY 1: one still on the removed file, one on the new one."""
+        """One still on the removed file, one on the new one."""
         old, new = SQLiteStateStore(path), SQLiteStateStore(path)
         try:
             old.get("k")
@@ -221,8 +282,8 @@ class TestFaults:
             old.close()
             new.close()
 
-    def test_disk_full(self, path: Path) -> None:
-        """As far as SQLite can tell: the system refuses to let the file grow, and later does."""
+    def test_a_full_disk_is_an_error_and_recovery_is_automatic(self, path: Path) -> None:
+        """To SQLite this is a full disk: the system limits the file size, and later lifts the limit."""
         code = """
 import resource, sys
 from asok_auth_core.errors import StoreUnavailable
@@ -249,8 +310,8 @@ store.close()
         assert "disk" in printed[0]
         assert printed[1:] == ["refused", "None b'v' True"]
 
-    def test_read_only(self, tmp_path: Path) -> None:
-        """In a process that is not root, whom nothing stops."""
+    def test_a_read_only_file_is_an_error(self, tmp_path: Path) -> None:
+        """In a process that is not root, because root can write anywhere."""
         path = tmp_path / "state.sqlite3"
         store = SQLiteStateStore(path)
         store.put("k", b"v", 60)
@@ -279,10 +340,10 @@ store.close()
         assert store.take("k") == b"v"
         store.close()
 
-    def test_a_thread_that_writes_too_long_keeps_the_others_no_longer_than_two_seconds(
+    @pytest.mark.requirement("SECURITY-32")
+    def test_a_slow_writer_blocks_other_threads_for_at_most_two_seconds(
         self, store: SQLiteStateStore
     ) -> None:
-        """SECURITY 32."""
         entered, gate = threading.Event(), threading.Event()
 
         def work(connection: sqlite3.Connection) -> None:
@@ -300,7 +361,7 @@ store.close()
             writer.join()
         assert store.add("k", b"v", 60)
 
-    def test_work_that_fails_leaves_nothing_behind(self, store: SQLiteStateStore, path: Path) -> None:
+    def test_failed_work_leaves_nothing_behind(self, store: SQLiteStateStore, path: Path) -> None:
         """Not even if the connection is lost with it."""
 
         def work(connection: sqlite3.Connection) -> None:
@@ -315,7 +376,7 @@ store.close()
             assert store.add(f"k{lose_connection}", b"v", 60)
         assert query(path, "SELECT count(*) FROM state WHERE key = 'half'") == [(0,)]
 
-    def test_a_forked_child_opens_connections_of_its_own(self, path: Path) -> None:
+    def test_a_forked_child_opens_its_own_connections(self, path: Path) -> None:
         code = """
 import os, sys
 from asok_auth_core.stores.sqlite import SQLiteStateStore
@@ -339,14 +400,14 @@ store.close()
         )
         return done.stdout.splitlines()
 
-    def test_a_folder_that_is_a_file(self, tmp_path: Path) -> None:
+    def test_a_file_in_place_of_the_folder_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "x").write_text("")
         with pytest.raises(StoreUnavailable, match="cannot be used"):
             SQLiteStateStore(tmp_path / "x" / "y").get("k")
 
 
 class TestGrowth:
-    def test_expired_rows_are_removed_as_new_ones_come(self, path: Path) -> None:
+    def test_expired_rows_are_removed_as_new_ones_are_added(self, path: Path) -> None:
         now = [1000.0]
         store = SQLiteStateStore(path, lambda: now[0])
         try:

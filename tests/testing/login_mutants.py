@@ -132,7 +132,7 @@ class TestOwnPipeline(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:
             request.session.begin(user)
-            self.auth.emit("login.succeeded", user=user, method=self.name)
+            self.auth.events.emit("login.succeeded", user=user, method=self.name)
             return "/"
 
 
@@ -140,7 +140,7 @@ class TestFixation(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:
             request.session.user = user  # type: ignore[attr-defined]
-            self.auth.emit("login.succeeded", user=user, method=self.name)
+            self.auth.events.emit("login.succeeded", user=user, method=self.name)
             return "/"
 
 
@@ -163,6 +163,33 @@ class TestUnescaped(Suite):
     class method(Pin):
         def login_block(self, request: WebRequest) -> Markup:
             return Markup(f"<a href='/auth/pin?next={request.query.get('next')}'>Number</a>")
+
+
+class TestUnescapedButtons(Suite):
+    class method(Pin):
+        def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
+            return Markup(f"<a href='/auth/pin?next={next_url}'>Number</a>")
+
+
+class TestRedirectsAnywhere(Suite):
+    class method(Pin):
+        def allows_redirect(self, url: str) -> bool:
+            return url.startswith("https://")
+
+
+class TestRedirectsByPrefix(Suite):
+    class method(Pin):
+        def form_action_origins(self) -> list[str]:
+            return ["https://login.example"]
+
+        def allows_redirect(self, url: str) -> bool:
+            return url.startswith("https://login.example")
+
+
+class TestEveryOrigin(Suite):
+    class method(Pin):
+        def form_action_origins(self) -> list[str]:
+            return ["https:"]
 
 
 class TestWithoutCsrf(Suite):
@@ -190,5 +217,5 @@ class TestBreaks(Suite):
 class TestTalkative(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:
-            self.auth.emit("pin.used", user=user, pin=pin)
+            self.auth.events.emit("pin.used", user=user, pin=pin)
             return super().admit(request, user, pin)

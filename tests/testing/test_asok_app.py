@@ -11,7 +11,7 @@ import pytest
 from asok_auth_core.testing.asok_app import HOME_PAGE, asok_app
 
 
-def test_a_file_that_somebody_reads_is_never_cut_short(tmp_path: Path) -> None:
+def test_files_are_written_atomically(tmp_path: Path) -> None:
     with asok_app(tmp_path):
         pass
     with (tmp_path / "src" / "pages" / "page.py").open() as reader:
@@ -21,7 +21,7 @@ def test_a_file_that_somebody_reads_is_never_cut_short(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_what_scales_the_tests_is_no_setting_of_their_apps(
+def test_environment_variables_of_the_test_run_are_not_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASOK_AUTH_KILLS", "200")
@@ -32,7 +32,7 @@ def test_what_scales_the_tests_is_no_setting_of_their_apps(
     assert os.environ["ASOK_AUTH_KILLS"] == "200"
 
 
-def test_an_app_that_cannot_be_made_leaves_everything_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_start_restores_everything(tmp_path: Path) -> None:
     before = dict(os.environ), list(sys.path)
     with (
         pytest.raises(RuntimeError, match="SECRET_KEY"),

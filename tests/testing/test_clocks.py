@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from asok_auth_tests import clocks
+from asok_auth_tests.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
 
 from asok_auth_core.stores.memory import MemoryStateStore
-from asok_auth_core.testing import clocks
-from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
 from asok_auth_core.testing.waiting import wait_until
 
 TRUE_TIME = time.time
@@ -43,11 +43,11 @@ class Undying(MemoryStateStore):
 
 
 class TestTheAppsClock:
-    def test_a_store_with_a_server_does_not_mind(self) -> None:
+    def test_a_store_with_a_servers_clock_passes(self) -> None:
         check_apps_clock(MemoryStateStore(clock=ServersClock()), HOURS)
         assert abs(time.time() - TRUE_TIME()) < 60
 
-    def test_a_store_that_asks_the_app_for_the_time_is_found(self) -> None:
+    def test_a_store_that_uses_the_apps_clock_fails(self) -> None:
         with pytest.raises(AssertionError):
             check_apps_clock(MemoryStateStore(clock=lambda: time.time()), HOURS)
         assert abs(time.time() - TRUE_TIME()) < 60
@@ -59,23 +59,24 @@ class TestTheServersClock:
         monkeypatch.setattr(clocks, "NOTICE", 0)
 
     @pytest.mark.parametrize("seconds", [HOURS, -HOURS])
-    def test_a_sound_store(self, seconds: int) -> None:
+    def test_a_sound_store_passes(self, seconds: int) -> None:
         clock = ServersClock()
         check_servers_clock(MemoryStateStore(clock), clock.step, seconds, clock)
         assert clock.offset == 0
 
-    def test_1_a_store_that_gives_again_what_was_taken_is_found(self) -> None:
+    @pytest.mark.requirement("SECURITY-1")
+    def test_a_store_that_returns_a_taken_value_fails(self) -> None:
         clock = ServersClock()
         with pytest.raises(AssertionError):
             check_servers_clock(Undying(clock), clock.step, -HOURS, clock)
 
-    def test_a_server_that_is_not_reached_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_clock_that_cannot_be_stepped_skips(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(clocks, "wait_until", partial(wait_until, seconds=0.05))
         clock = ServersClock(reached=False)
         with pytest.raises(pytest.skip.Exception, match="does not reach this build"):
             check_servers_clock(MemoryStateStore(clock), clock.step, HOURS, clock)
 
-    def test_only_what_is_started_has_the_clock_to_step(
+    def test_only_the_started_process_gets_the_stepped_clock(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = dict(os.environ)
@@ -90,7 +91,7 @@ class TestTheServersClock:
             assert file.read_text() == "-18000\n"
         assert not file.parent.exists()
 
-    def test_a_machine_without_libfaketime_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_libfaketime_the_test_is_skipped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(clocks, "FAKETIME", None)
         with (
             pytest.raises(pytest.skip.Exception, match="libfaketime"),

@@ -1,4 +1,4 @@
-"""The fakes keep the contracts they stand in for."""
+"""The fakes fulfill the contracts of what they replace."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_logging_in_and_out_changes_the_session_id_and_the_csrf_token() -> None:
     assert len(ids | {request.session.id}) == len(tokens | {str(request.csrf_field)}) == 3
 
 
-def test_users_are_found_by_id_and_address() -> None:
+def test_users_are_found_by_id_and_email() -> None:
     users = MemoryUsers(FakeUser("7", "ada@example.com"))
     ada = users.by_id("7")
     assert ada is not None
@@ -94,13 +94,13 @@ def test_credentials_are_unique_replaced_once_and_removed_once() -> None:
     assert store.find("totp", "main") is None
 
 
-def test_a_request_without_a_framework_says_that_it_has_no_layout() -> None:
+def test_a_request_without_a_framework_has_no_layout() -> None:
     with pytest.raises(NotImplementedError, match="has no layouts"):
         FakeRequest().in_layout("html/auth.html", {})
 
 
 def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
-    """In a browser as for a person; an OAuthApp, where only a mistake in the test leads there, says which."""
+    """A browser gets a 404 page, like a user; an OAuthApp raises, because only a wrong test leads there."""
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
     with pytest.raises(LookupError, match="/auth/exmaple/login"):
@@ -108,7 +108,7 @@ def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
     assert Browser(app.auth).get("/auth/exmaple/login").status == 404
 
 
-def test_the_providers_other_addresses_are_not_found(tmp_path: Path) -> None:
+def test_the_providers_other_urls_are_not_found(tmp_path: Path) -> None:
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
     reply = app.fake(Call("https://login.example/elsewhere"))
@@ -116,9 +116,7 @@ def test_the_providers_other_addresses_are_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("altered", ["code", "redirect_uri", "code_verifier"])
-def test_the_fake_provider_gives_nothing_for_a_code_that_is_not_the_apps(
-    tmp_path: Path, altered: str
-) -> None:
+def test_the_fake_provider_rejects_an_unknown_code(tmp_path: Path, altered: str) -> None:
     """RFC 6749 section 4.1.3, RFC 7636 section 4.6: so that a flow which sends a wrong one is found."""
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
@@ -133,4 +131,4 @@ def test_the_fake_provider_gives_nothing_for_a_code_that_is_not_the_apps(
     app.router = Router(app.auth)
     browser, response = app.log_in()
     assert browser.user is None
-    assert "Code: oauth_" in response.body
+    assert "Error code: oauth_" in response.body

@@ -28,7 +28,7 @@ from asok_auth_core.testing import (
         (SignerContract, "signer", 1),
     ],
 )
-def test_a_method(contract: type, method: str, arguments: int) -> None:
+def test_a_missing_method_is_named(contract: type, method: str, arguments: int) -> None:
     with pytest.raises(NotImplementedError, match=rf"Write {method}\(\)"):
         getattr(contract(), method)(*[None] * arguments)
 
@@ -36,19 +36,19 @@ def test_a_method(contract: type, method: str, arguments: int) -> None:
 class TestStateStore:
     open_store = StateStoreContract.open_store
 
-    def test_the_fixture(self, request: pytest.FixtureRequest) -> None:
-        with pytest.raises(NotImplementedError, match="give a fixture open_store"):
+    def test_a_missing_fixture_is_named(self, request: pytest.FixtureRequest) -> None:
+        with pytest.raises(NotImplementedError, match="define a fixture open_store"):
             request.getfixturevalue("open_store")
 
 
 class TestCredentialStore:
     open_store = CredentialStoreContract.open_store
 
-    def test_the_fixture(self, request: pytest.FixtureRequest) -> None:
-        with pytest.raises(NotImplementedError, match="give a fixture open_store"):
+    def test_a_missing_fixture_is_named(self, request: pytest.FixtureRequest) -> None:
+        with pytest.raises(NotImplementedError, match="define a fixture open_store"):
             request.getfixturevalue("open_store")
 
 
-def test_a_misspelt_name_is_no_contract() -> None:
+def test_a_misspelled_contract_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'LoginContract'"):
         _ = asok_auth_core.testing.LoginContract

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from asok_auth_tests.linearizability import Operation, read, record_together, unexplained
 
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.linearizability import Operation, read, record_together, unexplained
 
 
 class RacyStateStore(SQLiteStateStore):
@@ -23,7 +23,7 @@ class RacyStateStore(SQLiteStateStore):
 
 
 class RefusingStateStore(SQLiteStateStore):
-    """Refuses each third take, and each second one of these has happened all the same."""
+    """Raises at every third take; every second of these has happened all the same."""
 
     calls = 0
 
@@ -52,14 +52,14 @@ INF = float("inf")
         [op("put", 0, 1), op("take", 2, 3, "v"), op("take", 4, 5, None)],
         # Overlapping, so either order is right.
         [op("put", 0, 1), op("take", 2, 5, None), op("take", 3, 6, "v")],
-        # A put that was refused may have happened, later too.
+        # A put that raised may have happened, also later.
         [op("put", 0, INF), op("get", 2, 3, None), op("take", 4, 5, "v")],
         [op("put", 0, INF), op("get", 2, 3, None)],
         [op("incr", 0, 3, 2), op("incr", 1, 2, 1), op("incr", 4, 5, 3)],
         [op("add", 0, 3, True), op("add", 1, 4, False), op("delete", 5, 6), op("add", 7, 8, True)],
     ],
 )
-def test_explained(history: list[Operation]) -> None:
+def test_linearizable_histories_pass(history: list[Operation]) -> None:
     assert unexplained(history) == []
 
 
@@ -77,23 +77,24 @@ def test_explained(history: list[Operation]) -> None:
         [op("get", 0, 1, "v"), op("put", 2, 3)],
     ],
 )
-def test_unexplained(history: list[Operation]) -> None:
+def test_other_histories_fail(history: list[Operation]) -> None:
     assert unexplained(history) == ["k"]
 
 
-def test_a_racy_store_is_found(tmp_path: Path) -> None:
+def test_a_store_with_a_race_fails(tmp_path: Path) -> None:
     store = partial(RacyStateStore, tmp_path / "state.sqlite3")
     assert unexplained(record_together(store, tmp_path / "log", 240, keys=3, processes=3))
 
 
-def test_sqlite(tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_sqlite_is_linearizable(tmp_path: Path) -> None:
     store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
     history = record_together(store, tmp_path / "log", 480, keys=30, processes=4)
     assert len(history) == 480
     assert unexplained(history) == []
 
 
-def test_a_refusal_may_or_may_not_have_happened(tmp_path: Path) -> None:
+def test_a_failed_operation_may_or_may_not_have_happened(tmp_path: Path) -> None:
     store = partial(RefusingStateStore, tmp_path / "state.sqlite3")
     during: list[bool] = []
 
@@ -107,7 +108,8 @@ def test_a_refusal_may_or_may_not_have_happened(tmp_path: Path) -> None:
     assert unexplained(history) == []
 
 
-def test_killed_in_the_middle_others_go_on(tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_killed_processes_leave_a_linearizable_history(tmp_path: Path) -> None:
     store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
     many = 1_000_000
     history = record_together(store, tmp_path / "killed", many, keys=30, processes=2, kill_after=0.1)
@@ -116,7 +118,7 @@ def test_killed_in_the_middle_others_go_on(tmp_path: Path) -> None:
     assert unexplained(history) == []
 
 
-def test_a_line_that_a_kill_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_line_cut_off_by_a_kill_is_an_unfinished_operation(tmp_path: Path) -> None:
     """What began and was not said to end may have happened; what was not said to begin did not."""
     begun, cut = tmp_path / "begun", tmp_path / "cut"
     begun.write_text('["take", "k", "1.0", 1.5]\n[2.5, "v"]\n["add", "k", "1.1", 3.5]\n[4.')
@@ -128,8 +130,9 @@ def test_a_line_that_a_kill_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
-def test_sqlite_at_length(tmp_path: Path) -> None:
+def test_sqlite_is_linearizable_over_many_operations(tmp_path: Path) -> None:
     """10,000 operations, and before them all processes killed ten times in the middle of others."""
     store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
     history = []

@@ -13,12 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.stores.memory import MemoryStateStore
-from asok_auth_core.testing import outages
-from asok_auth_core.testing.linearizability import Answer
-from asok_auth_core.testing.outages import (
+from asok_auth_tests import outages
+from asok_auth_tests.linearizability import Answer
+from asok_auth_tests.outages import (
     Address,
     CuttingProxy,
     fill,
@@ -28,13 +25,16 @@ from asok_auth_core.testing.outages import (
     store_failure,
     wait_until_writable,
 )
+
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.processes import WorkerFailed
 from asok_auth_core.testing.races import check_after_kill, work_until_killed
 from asok_auth_core.testing.waiting import wait_until
 
 
 class Remote(MemoryStateStore):
-    """Takes and counts at a server, a line for each question and answer; somebody else adds everything."""
+    """Takes and counts at a server, one line per request and reply; another client adds everything."""
 
     def __init__(self, port: int) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ def echoed(connection: socket.socket, message: bytes) -> bytes:
 
 class TestCuttingProxy:
     @pytest.mark.parametrize("at", [1, 2, 3, 4])
-    def test_before_the_message_chosen_both_are_cut_off(self, echo: Address, at: int) -> None:
+    def test_both_sides_are_cut_off_before_the_chosen_message(self, echo: Address, at: int) -> None:
         cut: list[str] = []
         with (
             CuttingProxy(echo, at, lambda: cut.append("cut")) as proxy,
@@ -131,7 +131,7 @@ class TestCuttingProxy:
         assert came == [b"one" if at > 2 else b"", b""]
         assert cut == ["cut"]
 
-    def test_the_other_connections_are_cut_off_as_well(self, echo: Address) -> None:
+    def test_other_connections_are_cut_off_too(self, echo: Address) -> None:
         with (
             CuttingProxy(echo, 3) as proxy,
             socket.create_connection(("127.0.0.1", proxy.port)) as first,
@@ -141,7 +141,7 @@ class TestCuttingProxy:
             assert echoed(second, b"two") == b""
             assert first.recv(100) == b""
 
-    def test_who_hangs_up_or_comes_late_cuts_nothing(self, echo: Address) -> None:
+    def test_a_slow_or_closed_client_cuts_nothing(self, echo: Address) -> None:
         with CuttingProxy(echo, 9) as proxy:
             socket.create_connection(("127.0.0.1", proxy.port)).close()
             with socket.create_connection(("127.0.0.1", proxy.port)) as client:
@@ -152,8 +152,9 @@ class TestCuttingProxy:
 
 
 class TestKillAtEveryMessage:
-    def test_a_sound_store_survives_it(self, tmp_path: Path) -> None:
-        """SECURITY 1: a question and an answer for each of two calls, and once it is not killed."""
+    @pytest.mark.requirement("SECURITY-1")
+    def test_a_sound_store_passes(self, tmp_path: Path) -> None:
+        """A question and an answer for each of two calls, and once it is not killed."""
         store = MemoryStateStore()
         handler = type("Handler", (Answering,), {"store": store})
         server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler)
@@ -165,13 +166,13 @@ class TestKillAtEveryMessage:
     def opener(port: int) -> Callable[[], Remote]:
         return partial(Remote, port)
 
-    def test_a_store_that_fails_by_itself_is_told_from_a_killed_one(self, tmp_path: Path) -> None:
+    def test_a_store_that_fails_by_itself_is_reported(self, tmp_path: Path) -> None:
         with pytest.raises(WorkerFailed, match="out of order"):
             kill_at_every_message(MemoryStateStore(), "unused", lambda port: Broken, tmp_path)
 
 
 class TestCheckAfterKill:
-    def test_what_was_done_to_the_end_is_in_order(self, tmp_path: Path) -> None:
+    def test_completed_work_passes(self, tmp_path: Path) -> None:
         store = MemoryStateStore()
         store.put("p:take0", b"v", 600)
         store.add("p:add1", b"somebody else's", 600)
@@ -180,26 +181,28 @@ class TestCheckAfterKill:
         assert log.read_text().splitlines() == ["take 0", "add 0", "incr 1", "incr 2"]
 
     @pytest.mark.parametrize(("log", "says"), [("take 0", "taken twice"), ("add 0", "added twice")])
-    def test_what_can_be_won_again_is_found(self, log: str, says: str) -> None:
+    def test_a_value_that_can_be_taken_again_fails(self, log: str, says: str) -> None:
         store = MemoryStateStore()
         store.put("p:take0", b"v", 600)
         with pytest.raises(AssertionError, match=says):
             check_after_kill(store, "p:", 1, log)
 
 
-def test_a_disk_that_cannot_be_mounted_is_said() -> None:
-    """For root because of its size, for anybody else in any case."""
+def test_a_disk_that_cannot_be_mounted_skips() -> None:
+    """For root because of its size, for other users in any case."""
     with pytest.raises(pytest.skip.Exception, match="mount"), small_disk(-1):
         pass
 
 
-def test_a_machine_without_mount_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_mount_command_the_test_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(pytest.skip.Exception, match="mount"), small_disk(1):
         pass
 
 
-def test_a_disk_is_filled_until_nothing_can_be_written(tmp_path: Path) -> None:
+def test_fill_leaves_no_room_on_the_disk(tmp_path: Path) -> None:
     (tmp_path / "ballast").symlink_to("/dev/full")
     fill(tmp_path)
     make_room(tmp_path)
@@ -221,23 +224,23 @@ class Recovering(MemoryStateStore):
 
 
 class TestRefusals:
-    def test_what_they_say(self) -> None:
+    def test_refusal_returns_the_errors_message(self) -> None:
         store = Recovering(1)
         assert store_failure(lambda: store.put("a", b"v", 60)) == "out of order"
         assert store_failure(lambda: store.put("a", b"v", 60)) is None
 
-    def test_one_that_comes_too_late_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """SECURITY 32"""
+    @pytest.mark.requirement("SECURITY-32")
+    def test_a_late_error_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outages, "DEADLINE", 0)
         with pytest.raises(AssertionError, match="failed only after"):
             store_failure(lambda: Recovering(1).put("a", b"v", 60))
 
-    def test_a_store_that_recovers_is_waited_for(self) -> None:
+    def test_back_waits_for_a_store_to_recover(self) -> None:
         store = Recovering(2)
         wait_until_writable(store)
         assert store.get("after") == b"v"
 
-    def test_a_store_that_does_not_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_store_that_does_not_recover_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(outages, "wait_until", partial(wait_until, seconds=0.05))
         with pytest.raises(TimeoutError, match="the store to recover"):
             wait_until_writable(Recovering(9999))

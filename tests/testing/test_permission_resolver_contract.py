@@ -17,7 +17,7 @@ from asok_auth_core.types import Grant, User
 
 
 class Table:
-    """A resolver that reads a table, as a stranger would write it."""
+    """A resolver that reads a table, as a third-party plugin would."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -145,20 +145,20 @@ class IsSlow(Table):
 
 
 FAULTS = [
-    (Concatenates, "test_row28_others_are_not_granted_it"),
-    (MatchesLoosely, "test_row28_others_are_not_granted_it"),
-    (Remembers, "test_row23_what_was_taken_away_is_gone_at_once"),
+    (Concatenates, "test_other_users_are_not_granted_them"),
+    (MatchesLoosely, "test_other_users_are_not_granted_them"),
+    (Remembers, "test_a_withdrawn_grant_ends_at_once"),
     (TakesTheLastUser, "test_users_do_not_get_each_others_grants"),
     (BreaksInThreads, "test_users_do_not_get_each_others_grants"),
-    (GrantsWhenInDoubt, "test_row32_it_grants_nothing_while_its_store_is_gone"),
-    (WritesOneString, "test_it_grants_what_it_should"),
+    (GrantsWhenInDoubt, "test_it_grants_nothing_while_its_store_is_unavailable"),
+    (WritesOneString, "test_it_grants_the_expected_permissions"),
     (WritesItWrong, "test_every_grant_is_well_formed"),
-    (IsSlow, "test_a_request_does_not_wait_for_it"),
+    (IsSlow, "test_it_does_not_delay_a_request"),
 ]
 
 
 @pytest.mark.parametrize(("fault", "test"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
-def test_each_fault_is_found(fault: type[Table], test: str, tmp_path: Path) -> None:
+def test_each_fault_fails_the_suite(fault: type[Table], test: str, tmp_path: Path) -> None:
     suite = TableContract()
     path = tmp_path / "grants.sqlite3"
     connection = sqlite3.connect(path)
@@ -171,7 +171,7 @@ def test_each_fault_is_found(fault: type[Table], test: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("method", ["resolver", "granted", "take_away", "unavailable"])
-def test_what_is_left_out_is_said(method: str) -> None:
+def test_a_missing_method_is_named(method: str) -> None:
     arguments = (FakeUser("7"), "posts.edit") if method == "take_away" else ()
     with pytest.raises(NotImplementedError, match=f"Write {method}"):
         getattr(PermissionResolverContract(), method)(*arguments)

@@ -26,7 +26,7 @@ def nothing() -> int:
     return 0
 
 
-def test_answers_of_a_failed_task_are_not_taken_for_the_next() -> None:
+def test_a_failed_tasks_answers_are_not_mixed_up_with_the_next() -> None:
     with Workers(nothing, 2) as workers:
         with pytest.raises(WorkerFailed, match="this one fails"):
             workers.run(own_pid, workers.pids[0])
@@ -50,12 +50,12 @@ def never_ends() -> int:
     return 0
 
 
-def test_a_context_that_fails_is_told() -> None:
+def test_a_context_that_fails_is_reported() -> None:
     with pytest.raises(WorkerFailed, match="cannot be opened"):
         Workers(broken, 1)
 
 
-def test_killed_workers_are_told() -> None:
+def test_killed_workers_are_reported() -> None:
     with Workers(nothing, 1) as workers:
         workers.start(sleep, 600)
         workers.kill()
@@ -73,7 +73,7 @@ def test_a_worker_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -
         os.kill(pid, 0)
 
 
-def test_a_script_gives_its_own_functions_as_tasks(tmp_path: Path) -> None:
+def test_functions_of_a_script_can_be_tasks(tmp_path: Path) -> None:
     """Its main part is not run again in the workers."""
     script = tmp_path / "script.py"
     script.write_text("""
@@ -97,7 +97,7 @@ if __name__ == "__main__":
     ("file", "says"),
     [(None, "No module named 'made_up'"), ("made_up.txt", "Cannot import .*made_up.txt")],
 )
-def test_a_function_that_cannot_be_imported_is_told(
+def test_a_function_that_cannot_be_imported_is_reported(
     monkeypatch: pytest.MonkeyPatch, file: str | None, says: str
 ) -> None:
     module = ModuleType("made_up")

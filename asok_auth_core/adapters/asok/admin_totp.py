@@ -1,4 +1,4 @@
-"""The second factors that Asok's Admin keeps in the user table, read for a move away from there."""
+"""Read the second factors that Asok's Admin keeps in the user table, to import them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from asok.admin.utils import _decrypt_totp_secret
+from asok.admin import utils as asok_admin_utils
 
 from ...auth import Auth
 from ...errors import ConfigurationError
@@ -23,7 +23,7 @@ class AdminEnrolment:
     """One user's second factor as the Admin stores it.
 
     ``sealed`` is in Asok's own encrypted format; ``backup_codes`` are its ``salt$hash`` lines, None if
-    they cannot be read.
+    they are unreadable.
     """
 
     user_id: str
@@ -32,7 +32,10 @@ class AdminEnrolment:
 
 
 class AdminTotp:
-    """All of them, of one app. Raises ConfigurationError if the user model has no such columns."""
+    """The second factors of one app's users.
+
+    Raises ConfigurationError if the user model lacks their columns.
+    """
 
     def __init__(self, auth: Auth) -> None:
         if not isinstance(auth.users, AsokUsers):
@@ -41,17 +44,17 @@ class AdminTotp:
         missing = [name for name in COLUMNS if name not in self._users.model._fields]
         if missing:
             raise ConfigurationError(
-                f"The user model has no {', '.join(missing)}: Asok's Admin has kept no second factor here."
+                f"The user model has no {', '.join(missing)}: Asok's Admin stored no second factors here."
             )
 
     def count(self) -> int:
-        """How many users have one."""
+        """The number of users with a second factor."""
         table = self._users.model._table
         sql = f"SELECT COUNT(*) AS n FROM {table} WHERE totp_secret IS NOT NULL AND totp_enabled = ?"  # noqa: S608
         return int(self._engine.execute(sql, (True,))[0]["n"])
 
     def enrolments(self) -> Iterator[AdminEnrolment]:
-        """One for each user who has one, by the order of ids. Rows may change meanwhile."""
+        """One record per user, ordered by user id. Rows may change during the iteration."""
         last = -1
         sql = (
             f"SELECT id, totp_secret, backup_codes FROM {self._users.model._table} "  # noqa: S608
@@ -63,16 +66,16 @@ class AdminTotp:
             last = rows[-1]["id"]
 
     def secret(self, enrolment: AdminEnrolment) -> str | None:
-        """Its secret in base32, or None if no key that Asok would use opens it. Takes 0.2 s of CPU."""
+        """The secret in base32, or None if none of Asok's keys decrypts it. Takes 0.2 s of CPU."""
         config = self._users.config
         own = os.environ.get("TOTP_ENCRYPTION_KEY") or config.get("TOTP_ENCRYPTION_KEY")
         for key in (own, config.get("SECRET_KEY")):
-            if key and (secret := _decrypt_totp_secret(enrolment.sealed, str(key))):
+            if key and (secret := asok_admin_utils._decrypt_totp_secret(enrolment.sealed, str(key))):
                 return str(secret)
         return None
 
     def clear(self, enrolment: AdminEnrolment) -> None:
-        """Take it out of the user table, unless it has been changed since it was read."""
+        """Remove a second factor from the user table, unless it changed since it was read."""
         sql = (
             f"UPDATE {self._users.model._table} "  # noqa: S608
             "SET totp_secret = NULL, totp_enabled = ?, backup_codes = NULL WHERE id = ? AND totp_secret = ?"

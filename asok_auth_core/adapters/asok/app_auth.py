@@ -1,34 +1,138 @@
-"""From a request, or from nothing, to the extension whose app it belongs to."""
+"""The authentication of one Asok app: its parts, and the current user of each request."""
 
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
 
+from asok import Asok
 from asok.request import Request
 
-if TYPE_CHECKING:
-    from .extension import AuthExtension
+from ...auth import Auth
+from ...errors import AuthError
+from ...flows.login import LOGIN_KEY
+from ...flows.sessions import is_ended, lacks_factor
+from ...pages.locales import Catalogs
+from ...pages.router import Router
+from ...types import User
+from .request import IMPERSONATOR_KEY, AsokWebRequest
 
-ATTRIBUTE = "_asok_auth_extension"
-
-IMPERSONATOR_KEY = "impersonator_id"
-"""Where Asok's Admin keeps in the session who acts as its user."""
-
-_registered: list[weakref.ref[AuthExtension]] = []
-
-
-def app_auth_of(request: Request) -> AuthExtension | None:
-    """The extension of the app that handles ``request``, or None."""
-    return getattr(request.environ.get("asok.app"), ATTRIBUTE, None)
+_ATTRIBUTE = "_asok_auth"
+_WEB_REQUEST = "asok_auth.request"
+_USER_PROVED = "asok_auth.proved_by_request"
 
 
-def remember(extension: AuthExtension) -> None:
-    """Note an extension, for what runs outside of a request."""
-    _registered[:] = [known for known in _registered if known() is not None]
-    _registered.append(weakref.ref(extension))
+class AppAuth:
+    """What the patches, decorators and template helpers of one app work with."""
+
+    def __init__(self, auth: Auth) -> None:
+        self.auth = auth
+        self.router = Router(auth)
+        self.catalogs = Catalogs(["asok_auth_core.pages", *auth.packages])
+
+    def web_request(self, request: Request) -> AsokWebRequest:
+        """``request`` as pages and flows see it; the same object each time."""
+        web = request.environ.get(_WEB_REQUEST)
+        if not isinstance(web, AsokWebRequest):
+            web = request.environ[_WEB_REQUEST] = AsokWebRequest(request, self.auth, self.catalogs)
+        return web
+
+    def current_user(self, request: Request) -> User | None:
+        """The fully logged-in user, by the request's bearer token, else by its session."""
+        if not request._auth_resolved:
+            # First, so that a hook that asks for the current user during this lookup gets None.
+            request._user_instance, request._auth_resolved = None, True
+            request._user_instance = self._find_user(request)
+        return request._user_instance
+
+    def session_user(self, request: Request) -> User | None:
+        """The user that the session of ``request`` belongs to, if the session is in force."""
+        user_id = request.session.get("user_id")
+        if user_id is None or not _was_logged_in(request, str(user_id)):
+            return None
+        session = self.web_request(request).session
+        if is_ended(self.auth, session):
+            return None
+        user = self.auth.users.by_id(str(user_id))
+        if user is None or not self.auth.users.is_active(user):
+            return None
+        return None if lacks_factor(self.auth, session, user) else user
+
+    def is_csrf_exempt(self, request: Request) -> bool:
+        """True if the request needs no CSRF check, because no cookie authenticates it.
+
+        That holds for a request with a bearer token and no session, and for a route with ``csrf`` False.
+        """
+        route = self.router.match(request.path)
+        if route is not None and not route.csrf:
+            return True
+        return self.current_user(request) is not None and self.is_authenticated_without_session(request)
+
+    def is_authenticated_without_session(self, request: Request) -> bool:
+        """True if a token authenticated the user, with no session sent or started."""
+        return (
+            bool(request.environ.get(_USER_PROVED))
+            and not _has_session(request)
+            and (request._session is None or "user_id" not in request._session)
+        )
+
+    def reject_bad_token(self, request: Request) -> None:
+        """Raise the error of a rejected bearer token, if the request has no session.
+
+        Otherwise the response would be about the CSRF token, which such a request does not need.
+        """
+        if not _has_session(request) and self.current_user(request) is None:
+            error = self.web_request(request).proof_error
+            if error is not None:
+                raise error
+
+    def _find_user(self, request: Request) -> User | None:
+        web = self.web_request(request)
+        for method in self.auth.login_methods.values():
+            try:
+                user = method.authenticate(web)
+            except AuthError as error:
+                web.proof_error = error
+                return None
+            if user is not None:
+                request.environ[_USER_PROVED] = method.name
+                return user if self.auth.users.is_active(user) else None
+        return self.session_user(request)
 
 
-def latest() -> AuthExtension | None:
-    """The extension that was registered last: a process that works outside of requests has one app."""
-    return next((found for known in reversed(_registered) if (found := known()) is not None), None)
+def _has_session(request: Request) -> bool:
+    cookies = request.cookies_dict
+    return "asok_sid" in cookies or "asok_session" in cookies
+
+
+def _was_logged_in(request: Request, user_id: str) -> bool:
+    """True if the login pipeline started this session for user or impersonator."""
+    record = request.session.get(LOGIN_KEY)
+    impersonator = request.session.get(IMPERSONATOR_KEY, user_id)
+    return isinstance(record, dict) and record.get("user") in (user_id, str(impersonator))
+
+
+# -- finding it ----------------------------------------------------------------------------------
+
+_known: list[weakref.ref[AppAuth]] = []
+
+
+def put_app_auth(app: Asok, app_auth: AppAuth) -> None:
+    """Store ``app_auth`` on its app, where the functions below find it."""
+    setattr(app, _ATTRIBUTE, app_auth)
+    _known[:] = [known for known in _known if known() is not None]
+    _known.append(weakref.ref(app_auth))
+
+
+def app_auth_on(app: object) -> AppAuth | None:
+    """The authentication of ``app``; None for an app without the extension, or for None."""
+    return getattr(app, _ATTRIBUTE, None)
+
+
+def app_auth_of(request: Request) -> AppAuth | None:
+    """The authentication of the app that handles ``request``, or None."""
+    return getattr(request.environ.get("asok.app"), _ATTRIBUTE, None)
+
+
+def latest_app_auth() -> AppAuth | None:
+    """The app started last, for code outside of requests (a job, a shell)."""
+    return next((found for known in reversed(_known) if (found := known()) is not None), None)

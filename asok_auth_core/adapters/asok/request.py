@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from asok.request import Request
 from asok.templates import SafeString
 from markupsafe import Markup
 
+from ...auth import Auth
 from ...engine.client_ip import client_ip as trusted_client_ip
 from ...engine.urls import is_loopback
 from ...errors import ConfigurationError
+from ...pages.locales import Catalogs
 from ...types import JSON, User
 from ...web import Device, Session, WebRequest
-from .app_auth import IMPERSONATOR_KEY
+from .asok_names import original
 
-if TYPE_CHECKING:
-    from .extension import AuthExtension
+ASOK_LOGIN = original(Request, "login")
+ASOK_LOGOUT = original(Request, "logout")
 
-# Asok's own methods, taken before seams.py puts ours in their place.
-ASOK_LOGIN = Request.login
-ASOK_LOGOUT = Request.logout
+IMPERSONATOR_KEY = "impersonator_id"
+"""The session key in which Asok's Admin stores the impersonator's user id."""
 
 T = TypeVar("T")
 
@@ -47,14 +48,14 @@ class AsokSession(Session):
         return cast("JSON", self._request.session.pop(key, None))
 
     def begin(self, user: User, *, remember: bool = False) -> None:
-        # Asok keeps them, and its Admin would let in whoever logs in next in this browser.
+        # Asok keeps them, so its Admin would admit the next user who logs in with this browser.
         for name in (IMPERSONATOR_KEY, "impersonate_started_at"):
             self.pop(name)
         ASOK_LOGIN(self._request, user, remember=remember)
 
     def end(self) -> None:
         ASOK_LOGOUT(self._request)
-        # Asok leaves the user to be looked up again, from cookies this answer deletes.
+        # Asok would look the user up again, from cookies that this response deletes.
         self._request._auth_resolved = True
 
     def other_sessions(self) -> Sequence[Device]:
@@ -82,7 +83,7 @@ class AsokSession(Session):
 class Headers(Mapping[str, str]):
     """The request's headers, names in any case (RFC 9110, section 5.1).
 
-    Each is looked up when asked for: Asok's own dictionary writes all their names anew first.
+    Each lookup goes to the environ: Asok's own dictionary rewrites the names of all headers first.
     """
 
     def __init__(self, request: Request) -> None:
@@ -109,14 +110,15 @@ class Headers(Mapping[str, str]):
 
 
 class AsokWebRequest(WebRequest):
-    """One Asok request; made once for each and kept with it.
+    """One Asok request, as ``AppAuth.web_request`` makes and keeps it.
 
-    What is made from the request is made when it is asked for: most requests only ask who sent them.
+    What takes time is computed on first use: most requests only need their current user.
     """
 
-    def __init__(self, request: Request, extension: AuthExtension) -> None:
+    def __init__(self, request: Request, auth: Auth, catalogs: Catalogs) -> None:
         self._request = request
-        self._extension = extension
+        self._auth = auth
+        self._catalogs = catalogs
         self._session = AsokSession(request)
         self.native = request
         self.method = request.environ.get("REQUEST_METHOD", "GET")
@@ -143,12 +145,12 @@ class AsokWebRequest(WebRequest):
 
     @cached_property
     def secure(self) -> bool:  # type: ignore[override]
-        app_url = self._extension.auth.settings.app_url
+        app_url = self._auth.settings.app.url
         return app_url.startswith("https:") if app_url else self._request.scheme == "https"
 
     @cached_property
     def locale(self) -> str:  # type: ignore[override]
-        return self._extension.catalogs.choose(self._request.lang, self._request.app.locales)
+        return self._catalogs.choose(self._request.lang, self._request.app.locales)
 
     @cached_property
     def nonce(self) -> str:  # type: ignore[override]
@@ -157,15 +159,20 @@ class AsokWebRequest(WebRequest):
     @property
     def base_url(self) -> str:  # type: ignore[override]
         """See WebRequest. Raises ConfigurationError without APP_URL, except on loopback in DEBUG."""
-        settings = self._extension.auth.settings
-        if settings.app_url:
-            return settings.app_url
+        settings = self._auth.settings
+        if settings.app.url:
+            return settings.app.url
         host = str(self._request.environ.get("HTTP_HOST") or "localhost")
         parts = urlsplit(f"//{host}")
-        if not settings.debug or not is_loopback(parts.hostname or "") or parts.netloc != host or "@" in host:
+        if (
+            not settings.app.debug
+            or not is_loopback(parts.hostname or "")
+            or parts.netloc != host
+            or "@" in host
+        ):
             raise ConfigurationError(
-                "APP_URL is not set. Links in mails and at providers are made from it, never from the "
-                "Host header: set APP_URL=https://your.domain in .env."
+                "APP_URL is not set. Links in mails and redirect URLs are built from it, never from the "
+                "Host header. Set APP_URL=https://your.domain in .env."
             )
         return f"{self._request.scheme}://{host}"
 
@@ -175,7 +182,8 @@ class AsokWebRequest(WebRequest):
 
     @property
     def user(self) -> User | None:
-        return self._extension.current_user(self._request)
+        # The property as patched by patches/request.py: its users have can().
+        return cast("User | None", self._request.user)
 
     @property
     def csrf_field(self) -> Markup:
@@ -192,7 +200,7 @@ class AsokWebRequest(WebRequest):
 
     def translate(self, message: str, **values: str | int) -> str:
         own = self._request.app.locales.get(self.locale)
-        return self._extension.catalogs.translate(message, self.locale, values, own)
+        return self._catalogs.translate(message, self.locale, values, own)
 
 
 def _trusted_proxies(setting: object) -> Collection[str] | None:

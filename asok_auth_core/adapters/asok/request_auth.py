@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from asok.request import Request
 
+from .app_auth import AppAuth
 from .threads import in_thread
-
-if TYPE_CHECKING:
-    from .extension import AuthExtension
 
 
 class RequestAuth:
-    """What ``request.auth`` gives."""
+    """The object behind ``request.auth``."""
 
-    def __init__(self, request: Request, extension: AuthExtension) -> None:
+    def __init__(self, request: Request, app_auth: AppAuth) -> None:
         self._request = request
-        self._extension = extension
+        self._app_auth = app_auth
 
     def __getattr__(self, name: str) -> BoundApi:
-        auth = self._extension.auth
+        auth = self._app_auth.auth
         part = auth.login_methods.get(name) or auth.second_factors.get(name)
         if part is None or part.api is None:
             names = sorted({*auth.login_methods, *auth.second_factors})
@@ -30,20 +27,20 @@ class RequestAuth:
                 f"request.auth has no {name!r}. Installed: {', '.join(names) or 'nothing'}. "
                 "Run 'asok-auth plugins' to see what was found and why something is missing."
             )
-        return BoundApi(part.api, self._request, self._extension)
+        return BoundApi(part.api, self._request, self._app_auth)
 
 
 class BoundApi:
-    """A plugin's public functions with Asok's request in place of ours.
+    """A plugin's public functions, called with Asok's request instead of ours.
 
-    The request may be given as first argument, as Asok documents it, or left out. ``asend`` is
-    ``send`` off the event loop, and so for every function.
+    The request may be the first argument, as Asok documents it, or be left out. ``asend`` is ``send``
+    without blocking the event loop; every function has such a twin.
     """
 
-    def __init__(self, api: object, request: Request, extension: AuthExtension) -> None:
+    def __init__(self, api: object, request: Request, app_auth: AppAuth) -> None:
         self._api = api
         self._request = request
-        self._extension = extension
+        self._app_auth = app_auth
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         function = None if name.startswith("_") else getattr(self._api, name, None)
@@ -62,7 +59,7 @@ class BoundApi:
                 request, *rest = arguments
                 arguments = tuple(rest)
             asok_request = request if isinstance(request, Request) else self._request
-            return function(self._extension.web_request(asok_request), *arguments, **named)
+            return function(self._app_auth.web_request(asok_request), *arguments, **named)
 
         return call
 

@@ -1,8 +1,8 @@
-"""What an Asok user model says about permissions, as grants: a resolver like any plugin's.
+"""The permissions that an Asok user model holds, as grants: a resolver like any plugin's.
 
 Read as Asok's Admin reads them: ``is_admin``; ``roles`` (the Admin's, the app's own, or names), else
 ``role``, ``role_id`` or ``role_ids``; a role's ``permissions`` as a list or a comma-separated string.
-A user's own ``permissions`` count too. Anything that goes wrong on the way grants nothing.
+A user's own ``permissions`` count too. An error grants nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ...engine.permission_cache import PermissionCache
 from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
 from ...hookspecs import hookimpl
 from ...types import Finding, Grant, User
-from .patches.models import has_own_can
+from .user_methods import has_own_can
 
 NAME = "roles"
 
 ADMIN_NAMES = ("admin", "administrator")
-"""Asok lets a user whose ``role`` is one of these words, with no such role kept, do everything."""
+"""Asok grants everything to a user whose ``role`` is one of these names, if no such role is stored."""
 
 EVERYTHING = compile_grants([Grant("*", "is_admin")])
 EVERYTHING_BY_NAME = compile_grants([Grant("*", "a role of that name")])
@@ -44,15 +44,15 @@ def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
         yield Finding(
             NAME,
             "warning",
-            f"{model.__name__} has its own can(); it is left in place and does not ask the plugins.",
+            f"{model.__name__} has its own can(); it is left in place and does not call the plugins.",
             "Remove it or give it another name.",
         )
 
 
 def kept_grants(user_model: type[Model]) -> Iterator[Grant]:
-    """What is written in the app's roles and in its users' own permissions, malformed or not.
+    """The grants stored in the app's roles and in its users' own permissions, malformed or not.
 
-    Of either table the first 1,000 rows are read.
+    The first 1,000 rows of each table are read.
     """
     role_model = MODELS_REGISTRY.get("Role")
     if role_model is not None and role_model is not user_model:
@@ -69,13 +69,13 @@ def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
 
 
 def is_admin(user: object) -> bool:
-    """True only for the boolean (or a database's 1): a method or a text of that name is no proof."""
+    """True only for True or a database's 1; a method or a string does not count."""
     flag = getattr(user, "is_admin", False)
     return flag is True or (isinstance(flag, int) and flag == 1)
 
 
 def roles_of(user: object) -> list[object]:
-    """The user's roles: objects with ``permissions``, or a name that no role has."""
+    """The user's roles: objects with ``permissions``, or names that no stored role has."""
     for given in (_listed(user, "roles"), _listed(user, "role"), _listed(user, "role_id")):
         if given:
             return [_role(item) for item in given]
@@ -83,7 +83,7 @@ def roles_of(user: object) -> list[object]:
 
 
 def _listed(user: object, attribute: str) -> list[object]:
-    """The attribute as a list; a text is split at its commas."""
+    """The attribute as a list; text is split at commas."""
     given = getattr(user, attribute, None)
     if not given or callable(given):
         return []
@@ -93,7 +93,7 @@ def _listed(user: object, attribute: str) -> list[object]:
 
 
 def _role(item: object) -> object:
-    """The role that an id or a name stands for, or the item itself."""
+    """The stored role with this id or name, or the item itself."""
     model = MODELS_REGISTRY.get("Role")
     if not isinstance(item, str | int) or isinstance(item, bool) or model is None:
         return item
@@ -119,7 +119,7 @@ def _label(role: object) -> str:
 
 
 def _permissions(holder: object, source: str) -> PermissionSet:
-    """The attribute ``permissions``, shared while it says the same."""
+    """The attribute ``permissions``; equal values share one compiled set."""
     given = getattr(holder, "permissions", None)
     if isinstance(given, str):
         return CACHE.text(given, source)

@@ -1,4 +1,4 @@
-"""What provider logins need of Asok: the buttons in an app's own templates."""
+"""``can(…)`` and ``oauth_buttons(…)`` in an app's own templates."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ from asok.request import Request
 from asok.templates import SafeString
 
 from ...engine.urls import safe_next
-from ...methods.oauth import OAuthMethod
 from .app_auth import app_auth_of
+from .permissions import user_can
+
+
+def template_can(request: Request) -> Callable[..., bool]:
+    """``can("posts.edit")`` in a template: does the current user have this permission?"""
+    app_auth = app_auth_of(request)
+    assert app_auth is not None
+
+    def can(permission: str, resource: object = None) -> bool:
+        return user_can(app_auth, request, request.user, permission, resource)
+
+    return can
 
 
 def template_oauth_buttons(request: Request) -> Callable[..., str]:
     """``{{ oauth_buttons("/next") }}`` in a template: a form with a button for each provider."""
-    extension = app_auth_of(request)
-    assert extension is not None
+    app_auth = app_auth_of(request)
+    assert app_auth is not None
 
-    def buttons_here(next_url: str | None = None) -> str:
-        oauth = extension.auth.login_methods.get("oauth")
-        if not isinstance(oauth, OAuthMethod):
+    def oauth_buttons(next_url: str | None = None) -> str:
+        oauth = app_auth.auth.login_methods.get("oauth")
+        if oauth is None:
             return ""
-        return SafeString(oauth.buttons(extension.web_request(request), safe_next(next_url)))
+        return SafeString(oauth.buttons(app_auth.web_request(request), safe_next(next_url)))
 
-    return buttons_here
+    return oauth_buttons

@@ -1,8 +1,8 @@
-"""Blocking work away from the event loop, in threads of our own.
+"""Run blocking work outside the event loop, in a thread pool of our own.
 
-Under ASGI, Asok 0.8 keeps a thread of asyncio's default pool waiting for as long as a request lasts,
-one for each middleware that is not async. Work given to that same pool by such requests waits for
-threads that are waiting for it: as many requests at once as there are threads stop the server for good.
+Under ASGI, Asok 0.8 blocks a thread of asyncio's default pool for as long as a request lasts, one for
+each middleware that is not async. If such requests handed work to the same pool, it would wait for the
+threads that wait for it: as many concurrent requests as there are threads would deadlock the server.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="asok-auth")
 
 
-# A forked worker has the pool's bookkeeping and none of its threads.
+# A forked worker inherits the pool's bookkeeping but none of its threads.
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 async def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """The result of ``function``, called in a thread; Asok's connections of that thread are closed."""
+    """Call ``function`` in a thread; Asok's database connections of that thread are closed after it."""
 
     def run() -> R:
         try:

@@ -56,11 +56,11 @@ class AsokUsers(UserDirectory):
         return self.model.find(id=number) if 0 <= number < 2**63 else None
 
     def by_email(self, email: str) -> User | None:
-        """The account with this very address, else the only one with it in whatever case.
+        """The account with exactly this email address, else the only one with it in another case.
 
-        None if several differ in case only and none is spelt so: nobody is picked by chance.
+        None if several accounts differ only in case and none matches exactly: the choice would be random.
         """
-        # All of it whatever is found, so that known and unknown addresses cost the same.
+        # Every query runs whatever the first ones find: known and unknown addresses take the same time.
         exact = self.model.find(email=email)
         lower = self.model.find(email=email.lower())
         others = self._in_any_case(email)
@@ -70,19 +70,19 @@ class AsokUsers(UserDirectory):
         return self.by_id(others[0]) if len(others) == 1 else None
 
     def _in_any_case(self, email: str) -> list[str]:
-        """Ids of accounts. One statement, for which an index on ``LOWER(email)`` helps."""
+        """Ids of the accounts with this email address in any case. An index on ``LOWER(email)`` helps."""
         kept = self.model._soft_delete_where()
         sql = f"SELECT id, email FROM {self.model._table} WHERE LOWER(email) = ?"  # noqa: S608
         rows = self.model.get_engine(op="read").execute(
             sql + (f" AND {kept}" if kept else ""), (email.lower(),)
         )
-        # The database may take more than case for equal: accents, say.
+        # The database may treat more than case as equal, such as accents.
         return [str(row["id"]) for row in rows if same_account(row["email"], email)]
 
     def create(self, email: str, name: str | None = None) -> User:
-        """See UserDirectory. Raises LoginRejected if accounts differ from it in case only."""
+        """See UserDirectory. Raises LoginRejected if accounts have this email address in another case."""
         if self._in_any_case(email):
-            raise LoginRejected("Several accounts have this email address, in different spellings.")
+            raise LoginRejected("Several accounts have this email address in different spellings.")
         fields = {"email": email}
         if name and "name" in self.model._fields:
             fields["name"] = name
@@ -95,7 +95,7 @@ class AsokUsers(UserDirectory):
         for name in _DISABLED:
             if getattr(user, name, False):
                 return False
-        # A plain loop: every request of somebody logged in comes through here.
+        # A plain loop: every authenticated request comes through here.
         for name in _ENABLED:
             value = getattr(user, name, None)
             if value is not None and not value:
@@ -107,13 +107,13 @@ class AsokUsers(UserDirectory):
 
 
 class UsersEngine:
-    """The database engine of the user model, looked up at each call as the model is."""
+    """The database engine of the user model, looked up at each call like the model."""
 
     def __init__(self, users: AsokUsers) -> None:
         self._users = users
 
     def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
-        """Run one statement with ``?`` placeholders: rows, or for a change the number of rows."""
+        """Run one statement with ``?`` placeholders; its rows, or for a change the number of rows."""
         return self._users.model.get_engine().execute(sql, args)
 
     def quote_identifier(self, name: str) -> str:
@@ -122,9 +122,9 @@ class UsersEngine:
 
     @contextmanager
     def at_start_up(self) -> Iterator[bool]:
-        """True where a statement may run before the app's server forks; leaves no connection behind.
+        """True if a statement may run before the app's server forks; leaves no connection open.
 
-        Not with PostgreSQL: Asok's pool would come into the children without its threads. Not with a
+        Not with PostgreSQL: the children would inherit Asok's pool without its threads. Not with a
         database in memory: it ends with the connection.
         """
         engine = self._users.model.get_engine()

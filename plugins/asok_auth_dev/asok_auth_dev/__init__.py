@@ -1,4 +1,4 @@
-"""For development only: a mail server with a mailbox page, and providers, all on loopback."""
+"""Development tools: a mail server with a mailbox page, and providers, all on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mailbox in the browser: ``/auth/dev/mailbox``."""
+"""The mailbox page, ``/auth/dev/mailbox``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LINKS_OPEN_A_TAB = '<base target="_blank">'
 
 
 class MailboxPages(LoginMethod):
-    """Pages only; nobody logs in with this. Readable from this machine alone, by anybody on it."""
+    """Pages without a login of their own, readable only from this machine."""
 
     name = "dev"
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
-        self._port = auth.settings.section(DevSettings, "DEV").smtp_port
+        self._port = auth.settings.section(DevSettings).smtp_port
 
     @property
     def _mailbox(self) -> Mailbox:
@@ -79,8 +79,7 @@ def _shown_time(mail: StoredMail) -> str:
 
 
 def _only_from_this_machine(request: WebRequest) -> None:
-    """A development server that listens on all interfaces, or stands behind a tunnel or proxy that
-    connects from this machine, still shows its mails to nobody else."""
+    """Raise PermissionDenied for clients on other machines, also behind a local proxy or tunnel."""
     forwarded = any(header in request.headers for header in FORWARDED)
     if forwarded or not is_loopback_ip(request.client_ip):
-        raise PermissionDenied("The mailbox can be read only from the machine the app runs on.")
+        raise PermissionDenied("The mailbox can be read only from the machine that runs the app.")

@@ -1,4 +1,4 @@
-"""An OAuth 2.0 and OpenID server on Authlib's provider side: clients, codes, tokens, ID tokens."""
+"""An OAuth 2.0 and OpenID Connect server built on Authlib: clients, codes and tokens."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from authlib.oauth2.rfc9207 import IssuerParameter
 from authlib.oidc.core.grants import OpenIDCode
 from joserfc.jwk import RSAKey
 
-from .people import Person
+from .accounts import Account
 
 CODE_LIFETIME = 60
-"""Seconds for which a code can be exchanged."""
+"""Seconds."""
 
 
 @dataclass
 class Answer:
-    """An HTTP answer; ``location`` is where a redirect leads."""
+    """An HTTP response; ``location`` is the target of a redirect."""
 
     status: int
-    body: object
-    headers: list[tuple[str, str]]
+    body: object = field(repr=False)
+    headers: list[tuple[str, str]] = field(repr=False)
 
     @property
     def location(self) -> str | None:
@@ -44,11 +44,11 @@ class Answer:
 
 
 @dataclass
-class Client(ClientMixin):
+class RegisteredClient(ClientMixin):
     """The app under development."""
 
     client_id: str
-    client_secret: str
+    client_secret: str = field(repr=False)
     redirect_uris: tuple[str, ...]
 
     def get_client_id(self) -> str:
@@ -83,9 +83,9 @@ class Code(AuthorizationCodeMixin):
     client_id: str
     redirect_uri: str
     scope: str
-    person: Person
-    nonce: str | None
-    code_challenge: str
+    account: Account
+    nonce: str | None = field(repr=False)
+    code_challenge: str = field(repr=False)
     code_challenge_method: str
     expires_at: float = field(default_factory=lambda: time.time() + CODE_LIFETIME)
 
@@ -109,7 +109,7 @@ class Code(AuthorizationCodeMixin):
 
 
 class Request(OAuth2Request):
-    """A request as Authlib reads it."""
+    """A request in Authlib's form."""
 
     def __init__(
         self,
@@ -133,14 +133,14 @@ class Request(OAuth2Request):
 
 
 class Server(AuthorizationServer):
-    """One provider: its client, its codes and its access tokens, in memory."""
+    """One provider with its client, codes and access tokens, in memory."""
 
-    def __init__(self, client: Client, issuer: str, *, openid: bool) -> None:
+    def __init__(self, client: RegisteredClient, issuer: str, *, openid: bool) -> None:
         super().__init__()
         self.client = client
         self.issuer = issuer
         self.codes: dict[str, Code] = {}
-        self.people: dict[str, Person] = {}
+        self.accounts: dict[str, Account] = {}
         self.keys: list[RSAKey] = [_first_key()] if openid else []
         self.register_token_generator("default", BearerTokenGenerator(lambda **_: generate_token(42)))
         extensions: list[object] = [StrictCodeChallenge(required=True)]
@@ -150,18 +150,18 @@ class Server(AuthorizationServer):
         self.register_grant(CodeGrant, extensions)
 
     def rotate_keys(self, *, keep: bool = True) -> None:
-        """Sign with a new key; ``keep`` publishes the old ones beside it."""
+        """Sign with a new key; ``keep`` publishes the old keys too."""
         self.keys = [_new_key(), *(self.keys if keep else [])]
 
-    def person_of(self, access_token: str) -> Person | None:
-        """Whose access token this is, or None."""
-        return self.people.get(access_token)
+    def account_of(self, access_token: str) -> Account | None:
+        """The account that an access token belongs to, or None."""
+        return self.accounts.get(access_token)
 
-    def query_client(self, client_id: str) -> Client | None:
+    def query_client(self, client_id: str) -> RegisteredClient | None:
         return self.client if client_id == self.client.client_id else None
 
     def save_token(self, token: dict[str, str], request: OAuth2Request) -> None:
-        self.people[token["access_token"]] = request.user
+        self.accounts[token["access_token"]] = request.user
 
     def send_signal(self, name: str, *args: object, **kwargs: object) -> None:
         return None
@@ -174,7 +174,7 @@ class Server(AuthorizationServer):
 
 
 class CodeGrant(AuthorizationCodeGrant):
-    """Codes are good once, for a minute, for the client they were given to."""
+    """Codes are single-use, expire after a minute and are bound to their client."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_post", "client_secret_basic"]
 
@@ -184,27 +184,27 @@ class CodeGrant(AuthorizationCodeGrant):
             client_id=request.client.client_id,
             redirect_uri=request.payload.redirect_uri,
             scope=request.scope or "",
-            person=request.user,
+            account=request.user,
             nonce=asked.get("nonce"),
             code_challenge=asked["code_challenge"],
             code_challenge_method=asked["code_challenge_method"],
         )
 
-    def query_authorization_code(self, code: str, client: Client) -> Code | None:
+    def query_authorization_code(self, code: str, client: RegisteredClient) -> Code | None:
         found = self.server.codes.pop(code, None)
         if found is None or found.client_id != client.client_id or found.expires_at < time.time():
             return None
         return found
 
     def delete_authorization_code(self, authorization_code: Code) -> None:
-        """It was taken out when it was looked up."""
+        """Do nothing: the lookup already removed the code."""
 
-    def authenticate_user(self, authorization_code: Code) -> Person:
-        return authorization_code.person
+    def authenticate_user(self, authorization_code: Code) -> Account:
+        return authorization_code.account
 
 
 class StrictCodeChallenge(CodeChallenge):
-    """PKCE with S256, for every client."""
+    """PKCE with S256, required for every client."""
 
     SUPPORTED_CODE_CHALLENGE_METHOD = ["S256"]
 
@@ -216,7 +216,7 @@ class StrictCodeChallenge(CodeChallenge):
 
 
 class IDToken(OpenIDCode):
-    """ID tokens signed with the server's newest key; a nonce is required."""
+    """ID tokens signed with the server's newest key, with a required nonce."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(require_nonce=True)
@@ -225,21 +225,21 @@ class IDToken(OpenIDCode):
     def exists_nonce(self, nonce: str, request: Request) -> bool:
         return any(code.nonce == nonce for code in self._server.codes.values())
 
-    def resolve_client_private_key(self, client: Client) -> RSAKey:
+    def resolve_client_private_key(self, client: RegisteredClient) -> RSAKey:
         return self._server.keys[0]
 
-    def get_encode_header(self, client: Client) -> dict[str, str]:
+    def get_encode_header(self, client: RegisteredClient) -> dict[str, str]:
         return {"alg": "RS256", "kid": str(self._server.keys[0].kid)}
 
-    def get_client_claims(self, client: Client) -> dict[str, object]:
+    def get_client_claims(self, client: RegisteredClient) -> dict[str, object]:
         return {"iss": self._server.issuer, "aud": client.client_id, "azp": client.client_id}
 
-    def generate_user_info(self, user: Person, scope: str) -> dict[str, object]:
+    def generate_user_info(self, user: Account, scope: str) -> dict[str, object]:
         return user.claims()
 
 
 class Issuer(IssuerParameter):
-    """``iss`` in every answer (RFC 9207)."""
+    """Adds ``iss`` to authorization responses (RFC 9207)."""
 
     def __init__(self, issuer: str) -> None:
         self._issuer = issuer
@@ -250,7 +250,7 @@ class Issuer(IssuerParameter):
 
 @functools.cache
 def _first_key() -> RSAKey:
-    """One for the process: making a key takes a tenth of a second and more."""
+    """One per process, because generating a key takes more than 0.1 s."""
     return _new_key()
 
 

@@ -1,8 +1,8 @@
-"""Google and GitHub on this machine: a real server on loopback, in a thread of its own.
+"""A local Google and GitHub: a real server on loopback, in its own thread.
 
-``/google`` speaks OpenID Connect, ``/github`` OAuth 2.0 the way GitHub does: errors of the token
-endpoint come with status 200, the reply is a form unless JSON is asked for, the address takes a
-second call. Both enforce PKCE. For development and tests only.
+``/google`` speaks OpenID Connect, ``/github`` OAuth 2.0 with GitHub's peculiarities: errors of the
+token endpoint have status 200, its reply is a form unless the client asks for JSON, and the email
+address takes a second call. Both enforce PKCE. For development and tests only.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from authlib.oauth2.rfc6749.errors import OAuth2Error
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.types import JSON
 
-from .oauth_server import Answer, Client, Request, Server
-from .people import PEOPLE, Person
+from .accounts import ACCOUNTS, Account
+from .oauth_server import Answer, RegisteredClient, Request, Server
 
 CLIENT_ID = "dev-client"
-CLIENT_SECRET = "dev-secret"  # noqa: S105 - known to everybody, like the server
+CLIENT_SECRET = "dev-secret"  # noqa: S105 - public, like the server
 MAX_BODY = 64 * 1024
 JSON_TYPE = "application/json"
 HTML_TYPE = "text/html; charset=utf-8"
@@ -35,9 +35,9 @@ HTML_TYPE = "text/html; charset=utf-8"
 class DevProvider:
     """A local provider for the app at ``app_url``.
 
-    ``port`` 0 takes any free one. ``people`` are who can be chosen on its page. ``delay`` (seconds)
-    makes its answers to the app slow, ``down`` makes them 503, :meth:`rotate_keys` changes its
-    signing key. Raises ConfigurationError unless ``debug`` is True.
+    ``port`` 0 picks a free one. ``accounts`` can be chosen on its page. ``delay`` (seconds) slows down
+    its responses to the app, ``down`` turns them into 503, :meth:`rotate_keys` changes its signing
+    key. Raises ConfigurationError unless ``debug`` is True.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class DevProvider:
         *,
         debug: bool,
         port: int = 0,
-        people: Sequence[Person] = PEOPLE,
+        accounts: Sequence[Account] = ACCOUNTS,
     ) -> None:
         if debug is not True:
             raise ConfigurationError(
-                "The local provider logs anybody in as anybody. It runs only with DEBUG on; take it out of "
-                "the production configuration."
+                "The local provider lets anyone log in as any user, so it runs only with DEBUG on. Remove "
+                "DevProvider from the production configuration."
             )
-        self.people = {str(person.number): person for person in people}
+        self.accounts = {str(account.number): account for account in accounts}
         self.delay = 0.0
         self.down = False
         self.requests: list[str] = []
@@ -72,7 +72,7 @@ class DevProvider:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def settings(self) -> dict[str, dict[str, JSON]]:
-        """What goes into ``AUTH["PROVIDERS"]``, so that both buttons lead here."""
+        """The value for ``AUTH["PROVIDERS"]`` that leads both buttons here."""
         github = f"{self.url}/github"
         keys: dict[str, JSON] = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
         return {
@@ -88,13 +88,13 @@ class DevProvider:
         }
 
     def start(self) -> DevProvider:
-        """Answer requests, until :meth:`close`; also a context manager."""
+        """Serve requests until :meth:`close`. The provider is also a context manager."""
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         return self
 
     def close(self) -> None:
-        """Stop answering and give the port back."""
+        """Stop the server and free the port."""
         if self._thread is not None:
             self._http.shutdown()
             self._thread.join()
@@ -108,18 +108,18 @@ class DevProvider:
         self.close()
 
     def rotate_keys(self, *, keep: bool = True) -> None:
-        """Sign with a new key; ``keep`` publishes the old ones beside it."""
+        """Sign with a new key; ``keep`` publishes the old keys too."""
         self.servers["google"].rotate_keys(keep=keep)
 
     @staticmethod
-    def _client(app_url: str, name: str) -> Client:
+    def _client(app_url: str, name: str) -> RegisteredClient:
         paths = (f"/auth/{name}/callback", f"/own/{name}/callback")
-        return Client(CLIENT_ID, CLIENT_SECRET, tuple(app_url.rstrip("/") + path for path in paths))
+        return RegisteredClient(CLIENT_ID, CLIENT_SECRET, tuple(app_url.rstrip("/") + path for path in paths))
 
     # -- answers -----------------------------------------------------------------------------------
 
     def answer(self, request: Request, path: str) -> Answer:
-        """The answer to ``request`` for ``path``."""
+        """Return the response to ``request`` for ``path``."""
         name, _, rest = path.strip("/").partition("/")
         server = self.servers.get(name)
         if server is None:
@@ -139,16 +139,16 @@ class DevProvider:
         return self._resource(server, name, rest, request)
 
     def _authorize(self, server: Server, name: str, request: Request) -> Answer:
-        """The page where somebody chooses who to be, and what follows from the choice."""
+        """Show the page to choose an account (GET), or act on the choice (POST)."""
         grant = server.get_authorization_grant(request)
         try:
             redirect_uri = grant.validate_authorization_request()
         except OAuth2Error as error:
-            return _html(400, f"<h1>Refused</h1><p>{escape(str(error.description or error.error))}</p>")
+            return _html(400, f"<h1>Rejected</h1><p>{escape(str(error.description or error.error))}</p>")
         if request.method != "POST":
             return _html(200, self._page(name, redirect_uri))
-        person = self.people.get(request.form.get("person", ""))
-        return cast("Answer", server.create_authorization_response(request, grant_user=person, grant=grant))
+        account = self.accounts.get(request.form.get("account", ""))
+        return cast("Answer", server.create_authorization_response(request, grant_user=account, grant=grant))
 
     def _token(self, server: Server, name: str, request: Request) -> Answer:
         answer = cast("Answer", server.create_token_response(request))
@@ -160,13 +160,13 @@ class DevProvider:
         return _json(200, body)
 
     def _resource(self, server: Server, name: str, rest: str, request: Request) -> Answer:
-        person = server.person_of(request.headers.get("Authorization", "").removeprefix("Bearer "))
-        if person is None:
+        account = server.account_of(request.headers.get("Authorization", "").removeprefix("Bearer "))
+        if account is None:
             return _json(401, {"message": "Bad credentials"})
         known: dict[tuple[str, str], object] = {
-            ("google", "userinfo"): person.claims(),
-            ("github", "user"): person.profile(),
-            ("github", "user/emails"): person.addresses(),
+            ("google", "userinfo"): account.claims(),
+            ("github", "user"): account.profile(),
+            ("github", "user/emails"): account.emails(),
         }
         found = known.get((name, rest))
         return _json(404, {"message": "Not Found"}) if found is None else _json(200, found)
@@ -188,17 +188,17 @@ class DevProvider:
 
     def _page(self, name: str, redirect_uri: str) -> str:
         choices = "".join(
-            f'<p><button name="person" value="{number}">{escape(person.name)}</button> '
-            f"{escape(person.email or '')} ({escape(person.note)})</p>"
-            for number, person in self.people.items()
+            f'<p><button name="account" value="{number}">{escape(account.name)}</button> '
+            f"{escape(account.email or '')} ({escape(account.note)})</p>"
+            for number, account in self.accounts.items()
         )
         label = {"google": "Google", "github": "GitHub"}[name]
         return (
             f"<!doctype html><html lang=en><meta charset=utf-8><title>Local {label}</title>"
             "<style>body{font:1rem/1.5 system-ui;max-width:34rem;margin:3rem auto;padding:0 1rem}"
             "button{font:inherit;padding:.4rem .8rem}</style>"
-            f"<h1>Local {label}</h1><p>This stands in for {label} during development. Who are you?</p>"
-            f"<form method=post>{choices}<p><button name=person value=''>Cancel</button></p></form>"
+            f"<h1>Local {label}</h1><p>This page replaces {label} during development. Choose an account:</p>"
+            f"<form method=post>{choices}<p><button name=account value=''>Cancel</button></p></form>"
             f"<p>You will return to {escape(redirect_uri)}</p></html>"
         )
 
@@ -208,7 +208,7 @@ class _HTTPServer(ThreadingHTTPServer):
     provider: DevProvider
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """An app that gave up waiting is what ``delay`` is for; anything else is shown."""
+        """Ignore closed connections: with ``delay`` set, the app may have stopped waiting."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -240,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet: the app's own log says what matters."""
+        """Log nothing; the app logs what matters."""
 
 
 def _json(status: int, body: object) -> Answer:

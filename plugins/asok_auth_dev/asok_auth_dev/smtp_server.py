@@ -1,4 +1,4 @@
-"""A real SMTP server on loopback that keeps the latest mails in memory."""
+"""A real SMTP server on loopback that keeps the latest emails in memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_ALL_BYTES = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class StoredMail:
-    """One mail as it came over the wire. ``number`` counts from 1, ``at`` is seconds since the epoch."""
+    """A received email. ``number`` counts from 1, ``at`` is seconds since the epoch."""
 
     number: int
     at: float
@@ -55,12 +55,12 @@ class StoredMail:
 
     @property
     def text(self) -> str:
-        """The text part, or nothing."""
+        """The text part, or an empty string."""
         return self._body("plain")
 
     @property
     def html(self) -> str:
-        """The HTML part, or nothing."""
+        """The HTML part, or an empty string."""
         return self._body("html")
 
     def _body(self, kind: str) -> str:
@@ -69,7 +69,7 @@ class StoredMail:
 
 
 class Mailbox:
-    """The latest mails; the oldest go when there are more than 200 or 20 MB of them."""
+    """The latest emails, at most 200 and 20 MB of them; the oldest are dropped."""
 
     def __init__(self) -> None:
         self._mails: deque[StoredMail] = deque()
@@ -77,12 +77,12 @@ class Mailbox:
         self._lock = threading.Lock()
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        """Called by aiosmtpd with a mail that came in."""
+        """Store an email received by aiosmtpd."""
         self.add(tuple(envelope.rcpt_tos), envelope.original_content or b"")
         return "250 Message accepted for delivery"
 
     def add(self, recipients: tuple[str, ...], raw: bytes) -> StoredMail:
-        """Keep one mail."""
+        """Store an email."""
         message = message_from_bytes(raw, _class=EmailMessage, policy=default)
         with self._lock:
             self._count += 1
@@ -93,22 +93,22 @@ class Mailbox:
             return mail
 
     def mails(self) -> Sequence[StoredMail]:
-        """What is kept, newest first."""
+        """The stored emails, newest first."""
         with self._lock:
             return tuple(reversed(self._mails))
 
     def find(self, number: str) -> StoredMail | None:
-        """The mail of this number as the page wrote it, or None."""
+        """The email with this number, as text, or None."""
         return next((mail for mail in self.mails() if str(mail.number) == number), None)
 
     def clear(self) -> None:
-        """Forget all mails."""
+        """Delete all emails."""
         with self._lock:
             self._mails.clear()
 
 
 class MailServer(Controller):
-    """Listens on ``127.0.0.1`` in a thread of its own; port 0 lets the system choose one.
+    """A server on ``127.0.0.1`` in its own thread; port 0 picks a free one.
 
     Raises OSError if the port is taken.
     """
@@ -129,7 +129,7 @@ class MailServer(Controller):
 
 
 def _listen(port: int) -> socket.socket:
-    # The protocol is named so that asyncio sends each reply at once: left to Nagle, EHLO takes 40 ms.
+    # Naming the protocol makes asyncio set TCP_NODELAY; without it EHLO takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -144,7 +144,7 @@ def _listen(port: int) -> socket.socket:
 
 @cache
 def mail_server(port: int) -> MailServer:
-    """The one server of this process for this configured port, started.
+    """Start this process's only server for a configured port, the first time it is called.
 
     Raises ConfigurationError if the port is taken.
     """
@@ -152,14 +152,15 @@ def mail_server(port: int) -> MailServer:
         server = MailServer(port)
     except OSError as error:
         raise ConfigurationError(
-            f'AUTH["DEV"]["SMTP_PORT"]: no mail server on {HOST}:{port}: {error.strerror or error}.'
+            f'AUTH["DEV"]["SMTP_PORT"]: the mail server cannot listen on {HOST}:{port} '
+            f"({error.strerror or error}). Choose another port."
         ) from None
     server.start()
     return server
 
 
 def development_transport(settings: Settings) -> SmtpTransport:
-    """SMTP, through the same code as in production, to our own server."""
-    server = mail_server(settings.section(DevSettings, "DEV").smtp_port)
+    """The SMTP transport used in production, connected to the development server."""
+    server = mail_server(settings.section(DevSettings).smtp_port)
     sender = settings.mail.sender or DEFAULT_SENDER
     return SmtpTransport(MailSettings(host=HOST, port=server.port, sender=sender, security="none"))

@@ -12,47 +12,52 @@ import pytest
 from asok.testing import TestClient
 from asok_auth_dev.smtp_server import mail_server
 
-from asok_auth_core.errors import PluginError, SettingError
+from asok_auth_core.errors import SettingError
 from asok_auth_core.plugins import Plugins
-from asok_auth_core.settings import MailSettings, Settings
+from asok_auth_core.registry import PluginRegistry
+from asok_auth_core.settings import AppConfig, MailSettings, Settings
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.raises import raises_code
 
 PRODUCTION = Settings(mail=MailSettings())
 
 
-def test_the_plugin_is_kept_out_with_the_reason() -> None:
-    plugins = Plugins()
-    plugins.register(asok_auth_dev, "dev")
+def test_outside_debug_the_plugin_is_not_loaded() -> None:
+    registry = PluginRegistry()
+    registry.register(asok_auth_dev, "dev")
+    plugins = Plugins(registry)
     assert "dev" not in plugins.mail_transports(PRODUCTION)
-    (info,) = plugins.quarantined
+    (info,) = registry.quarantined
     assert info.name == "dev"
     assert "only with DEBUG on" in info.reason
 
 
-def test_strict_mode_stops_with_the_same_reason() -> None:
-    plugins = Plugins(strict=True)
-    plugins.register(asok_auth_dev, "dev")
-    with pytest.raises(PluginError, match="only with DEBUG on"):
+def test_outside_debug_strict_mode_stops_the_start() -> None:
+    registry = PluginRegistry(strict=True)
+    registry.register(asok_auth_dev, "dev")
+    plugins = Plugins(registry)
+    with raises_code("plugin", match="only with DEBUG on"):
         plugins.mail_transports(PRODUCTION)
 
 
-def test_with_debug_it_loads() -> None:
-    plugins = Plugins(strict=True)
-    plugins.register(asok_auth_dev, "dev")
-    assert "dev" in plugins.mail_transports(Settings(debug=True))
+def test_with_debug_the_plugin_loads() -> None:
+    registry = PluginRegistry(strict=True)
+    registry.register(asok_auth_dev, "dev")
+    plugins = Plugins(registry)
+    assert "dev" in plugins.mail_transports(Settings(app=AppConfig(debug=True)))
 
 
-def test_the_hooks_refuse_each_on_its_own() -> None:
+def test_outside_debug_every_hook_raises() -> None:
     class ProductionAuth:
         settings = PRODUCTION
 
-    with pytest.raises(PluginError):
+    with raises_code("plugin"):
         asok_auth_dev.asok_auth_login_methods(ProductionAuth())  # type: ignore[arg-type]
-    with pytest.raises(PluginError):
+    with raises_code("plugin"):
         asok_auth_dev.asok_auth_mail_transports(PRODUCTION)
 
 
-def test_an_app_in_production_has_no_mailbox_and_no_server(
+def test_an_app_in_production_has_no_mailbox_and_no_mail_server(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mail_server.cache_clear()
@@ -71,7 +76,7 @@ def test_an_app_in_production_that_asks_for_the_dev_transport_does_not_start(tmp
         raise AssertionError("the app has started")
 
 
-def test_an_app_with_debug_that_sends_mail_another_way_starts_no_server(tmp_path: Path) -> None:
+def test_an_app_with_another_mail_transport_starts_no_mail_server(tmp_path: Path) -> None:
     mail_server.cache_clear()
     with asok_app(tmp_path):
         assert mail_server.cache_info().currsize == 0

@@ -90,7 +90,7 @@ def press(client: TestClient, name: str, next_url: str = "") -> str:
 
 def choose(url: str, person: str) -> str:
     """Choose ``person`` at the provider; the path of the app that the browser is sent back to."""
-    answer = requests.post(url, data={"person": person}, allow_redirects=False, timeout=PATIENCE)
+    answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=PATIENCE)
     return answer.headers["Location"].removeprefix(APP_URL)
 
 
@@ -106,7 +106,7 @@ def test_the_button_logs_in(client: TestClient, name: str) -> None:
     assert who(client) == "ada@example.com"
 
 
-def test_the_buttons_stand_in_an_apps_own_template(client: TestClient) -> None:
+def test_an_apps_own_template_can_show_the_buttons(client: TestClient) -> None:
     page = client.get("/enter").text
     assert page.count("<form") == 2
     form = page.split('action="/auth/github/login"')[1].split("</form>")[0]
@@ -134,7 +134,8 @@ def test_the_documented_pages_log_in(client: TestClient, name: str) -> None:
     assert who(client) == "ada@example.com"
 
 
-def test_2_the_documented_callback_is_bound_to_the_browser(client: TestClient, local: DevProvider) -> None:
+@pytest.mark.requirement("SECURITY-2")
+def test_the_documented_callback_is_bound_to_the_browser(client: TestClient, local: DevProvider) -> None:
     path = choose(str(client.get("/own/google/start").headers["Location"]), "1001")
     other = TestClient(client.app)
     response = come_back(other, path)
@@ -144,20 +145,22 @@ def test_2_the_documented_callback_is_bound_to_the_browser(client: TestClient, l
     assert "POST /google/token" not in local.requests
 
 
-def test_15_the_documented_callback_refuses_an_unverified_address(client: TestClient) -> None:
+@pytest.mark.requirement("SECURITY-15")
+def test_the_documented_callback_rejects_an_unverified_email(client: TestClient) -> None:
     response = come_back(client, choose(str(client.get("/own/github/start").headers["Location"]), "1002"))
     assert response.status_code == 403
     assert "oauth_address_unproved" in response.text
     assert who(client) == "nobody"
 
 
-def test_the_persons_no_is_a_page(client: TestClient) -> None:
+def test_a_denied_consent_is_a_page(client: TestClient) -> None:
     response = come_back(client, choose(press(client, "google"), ""))
     assert response.status_code == 403
-    assert "You chose not to log in with Google" in response.text
+    assert "You canceled the login with Google" in response.text
 
 
-def test_17_a_button_pressed_by_another_site_begins_nothing(client: TestClient) -> None:
+@pytest.mark.requirement("SECURITY-17")
+def test_a_cross_site_post_starts_no_login(client: TestClient) -> None:
     """CSRF is checked: no token, or another session's."""
     assert client.post("/auth/google/login", data={}).status_code == 403
     other = TestClient(client.app).get("/auth/login").text
@@ -166,7 +169,8 @@ def test_17_a_button_pressed_by_another_site_begins_nothing(client: TestClient) 
     assert not [name for name in client.cookies if "oauth" in name]
 
 
-def test_16_request_redirect_leads_nowhere_else(client: TestClient, local: DevProvider) -> None:
+@pytest.mark.requirement("SECURITY-16")
+def test_request_redirect_stays_in_the_app(client: TestClient, local: DevProvider) -> None:
     for place in ("https://evil.example/", f"{local.url}/google/", f"{local.url}/google/authorize/x"):
         assert client.get(f"/elsewhere?to={place}").status_code in (400, 500), place
 

@@ -33,7 +33,7 @@ def csrf(page: str) -> dict[str, str]:
     return {"csrf_token": found[1]}
 
 
-def test_somebody_logs_in_with_the_link_from_the_mailbox(browser_at: Browser) -> None:
+def test_a_user_logs_in_with_the_link_from_the_mailbox(browser_at: Browser) -> None:
     browser = browser_at()
     login = browser.get("/auth/login").body.decode()
     asked = browser.post("/auth/magic/send", data={"email": "ann@app.example", **csrf(login)})
@@ -53,7 +53,7 @@ def test_somebody_logs_in_with_the_link_from_the_mailbox(browser_at: Browser) ->
 
 def test_an_empty_mailbox_says_so_and_where_mail_goes(browser_at: Browser, server: MailServer) -> None:
     page = browser_at().get("/auth/dev/mailbox").body.decode()
-    assert "No mail yet" in page
+    assert "No emails yet" in page
     assert f"127.0.0.1:{server.port}" in page
 
 
@@ -64,7 +64,7 @@ def test_the_newest_mail_is_first(browser_at: Browser, server: MailServer) -> No
     assert page.index("Second") < page.index("First")
 
 
-def test_what_is_in_a_mail_is_text_to_the_page(browser_at: Browser, server: MailServer) -> None:
+def test_a_mails_content_is_escaped(browser_at: Browser, server: MailServer) -> None:
     deliver(
         server, f"{EVIL} https://app.example/link?a=1&b=2", f"<p>{EVIL}</p>\"><b onclick='x'>", subject=EVIL
     )
@@ -77,9 +77,7 @@ def test_what_is_in_a_mail_is_text_to_the_page(browser_at: Browser, server: Mail
     assert '<a href="https://app.example/link?a=1&amp;b=2" rel="noopener' in shown
 
 
-def test_the_html_part_is_shut_into_a_frame_without_scripts_or_our_origin(
-    browser_at: Browser, server: MailServer
-) -> None:
+def test_the_html_part_is_in_a_sandboxed_frame(browser_at: Browser, server: MailServer) -> None:
     deliver(server, "text", f'<a href="https://app.example/x">go</a>{EVIL}')
     shown = browser_at().get("/auth/dev/mailbox/message?number=1").body.decode()
     frame = re.search(r'<iframe[^>]*\bsandbox="([^"]*)"[^>]*\bsrcdoc="([^"]*)"', shown)
@@ -98,14 +96,14 @@ def test_a_mail_without_html_has_no_frame(browser_at: Browser, server: MailServe
 
 
 @pytest.mark.parametrize("number", ["", "0", "2", "x", "-1", "1.0", "\uff19", "1" * 5000])
-def test_a_mail_that_is_not_there_is_not_found(browser_at: Browser, server: MailServer, number: str) -> None:
+def test_a_missing_mail_is_not_found(browser_at: Browser, server: MailServer, number: str) -> None:
     deliver(server, "text")
     answer = browser_at().get(f"/auth/dev/mailbox/message?number={quote(number)}")
     assert answer.status_code == 404
-    assert "No such mail" in answer.body.decode()
+    assert "Email not found" in answer.body.decode()
 
 
-def test_all_mails_are_deleted_only_with_the_csrf_token(browser_at: Browser, server: MailServer) -> None:
+def test_deleting_all_mails_needs_the_csrf_token(browser_at: Browser, server: MailServer) -> None:
     deliver(server, "text")
     browser = browser_at()
     page = browser.get("/auth/dev/mailbox").body.decode()
@@ -119,7 +117,7 @@ def test_all_mails_are_deleted_only_with_the_csrf_token(browser_at: Browser, ser
     "client", ["192.0.2.1", "10.0.0.1", "", "2001:db8::1", "::ffff:192.0.2.1", "localhost"]
 )
 @pytest.mark.parametrize("path", ["/auth/dev/mailbox", "/auth/dev/mailbox/message?number=1"])
-def test_nobody_on_another_machine_reads_it(
+def test_other_machines_cannot_read_it(
     browser_at: Browser, server: MailServer, client: str, path: str
 ) -> None:
     deliver(server, "CANARY-LINK", subject="CANARY")
@@ -129,15 +127,15 @@ def test_nobody_on_another_machine_reads_it(
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
-def test_nobody_reads_it_through_a_tunnel_or_proxy_on_this_machine(browser_at: Browser, header: str) -> None:
+def test_requests_through_a_tunnel_or_proxy_cannot_read_it(browser_at: Browser, header: str) -> None:
     answer = browser_at().get("/auth/dev/mailbox", headers={header: "127.0.0.1"})
     assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
-def test_everybody_on_this_machine_reads_it(browser_at: Browser, client: str) -> None:
+def test_any_client_on_this_machine_can_read_it(browser_at: Browser, client: str) -> None:
     assert browser_at(client).get("/auth/dev/mailbox").status_code == 200
 
 
-def test_it_is_no_way_to_log_in(browser_at: Browser) -> None:
+def test_it_is_not_a_login_method(browser_at: Browser) -> None:
     assert "/auth/dev" not in browser_at().get("/auth/login").body.decode()

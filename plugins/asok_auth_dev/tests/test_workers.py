@@ -45,8 +45,9 @@ def local() -> Iterator[DevProvider]:
         yield provider
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
-def test_1_a_callback_sent_to_four_workers_at_once_is_one_login(local: DevProvider, tmp_path: Path) -> None:
+def test_a_callback_sent_to_four_workers_at_once_is_one_login(local: DevProvider, tmp_path: Path) -> None:
     settings = local.settings()
     with asok_app(tmp_path, pages={"start.py": START}, auth={"PROVIDERS": settings}) as app:
         begun = TestClient(app)
@@ -54,7 +55,7 @@ def test_1_a_callback_sent_to_four_workers_at_once_is_one_login(local: DevProvid
             for _ in range(20):
                 begun.cookies = {}
                 url = begun.get("/start").text.split()[0].split("<")[0]
-                answer = requests.post(url, data={"person": "1001"}, allow_redirects=False, timeout=PATIENCE)
+                answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=PATIENCE)
                 path = answer.headers["Location"].removeprefix(APP_URL)
                 results = workers.run(finish, path, dict(begun.cookies))
                 assert sorted(status for status, _ in results) == [303, *[400] * (PROCESSES - 1)]

@@ -1,4 +1,4 @@
-"""State in PostgreSQL: ``AUTH["STATE_STORE"] = "postgresql://…"``."""
+"""A state store on PostgreSQL: ``AUTH["STATE_STORE"] = "postgresql://…"``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print the statements that make the tables, for a database administrator."""
+"""Print the statements that create the tables, for a database administrator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections that give up in time, pooled for one process."""
+"""A connection pool per process, whose connections have a deadline."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ CONNECTING = 0.9
 """Seconds to wait for a free or new connection."""
 
 DEADLINE = 1.9
-"""Seconds for a whole call, waiting for a connection included."""
+"""Seconds for a whole call, including the wait for a connection."""
 
 RV = TypeVar("RV")
 
 _inherited: list[object] = []
-"""Pools of a parent process: neither used nor closed here, the server's end belongs to the parent."""
+"""Pools of the parent process; neither used nor closed here, because the parent still uses them."""
 
 
 class TimedConnection(psycopg.Connection[tuple[object, ...]]):
-    """Waits for the server until ``deadline`` (of ``time.monotonic``), not for ever.
+    """A connection that waits for the server until ``deadline``, a ``time.monotonic`` time.
 
-    A ``statement_timeout`` is no help against a server that is paused or cut off.
+    A ``statement_timeout`` does not help if the server is paused or unreachable.
     """
 
     deadline = float("inf")
@@ -64,7 +64,10 @@ class TimedConnection(psycopg.Connection[tuple[object, ...]]):
 
 
 class Connections:
-    """The connections of one process; of a forked one, its own. ``target`` is fit for messages."""
+    """The connections of one process; a fork gets its own.
+
+    ``target`` names the server in messages.
+    """
 
     def __init__(self, url: str) -> None:
         self._conninfo, self._most = _split(url)
@@ -78,13 +81,13 @@ class Connections:
 
     @property
     def failure(self) -> str:
-        """Why the last attempt to connect failed; empty if none did."""
+        """Why the last attempt to connect failed; empty if it succeeded."""
         failures: deque[str] = self._class.failure
         return failures[0] if failures else ""
 
     @contextmanager
     def use(self, deadline: float) -> Iterator[TimedConnection]:
-        """A connection that works, for this thread alone. Raises ``psycopg.Error``."""
+        """Yield a working connection for this thread. Raises ``psycopg.Error``."""
         pool = self._opened()
         connection = self._get(pool, deadline)
         try:
@@ -114,7 +117,7 @@ class Connections:
             if _is_quiet(connection):
                 self._class.failure.clear()
                 return connection
-            # The server hung up while it was idle (a restart, say); so it was not used for anything.
+            # The server closed it while it was idle, for example in a restart; try another one.
             connection.close()
             pool.putconn(connection)
 
@@ -131,11 +134,11 @@ class Connections:
         return ConnectionPool(
             self._conninfo,
             connection_class=self._class,
-            # Not prepared, so that PgBouncer may pool by transaction.
+            # No prepared statements, so that PgBouncer may pool by transaction.
             kwargs={"autocommit": True, "connect_timeout": 2, "prepare_threshold": None},
             min_size=0,
             max_size=self._most,
-            # Given up soon and tried anew by the next call, rather than ever more rarely.
+            # Give up soon; the next call tries again, instead of the pool with growing delays.
             reconnect_timeout=0.5,
             open=True,
             name="asok-auth",
@@ -143,33 +146,35 @@ class Connections:
 
 
 def _is_quiet(connection: TimedConnection) -> bool:
-    """False if an idle connection has something to read: the server's good-bye."""
+    """False if an idle connection has data to read, because the server closed it."""
     with selectors.DefaultSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
         return not selector.select(0)
 
 
 def _split(url: str) -> tuple[str, int]:
-    """libpq's part of the URL, and the most connections of a process."""
+    """Split the URL into libpq's connection string and the maximum number of connections."""
     parts = urlsplit(url)
     options = parse_qsl(parts.query, keep_blank_values=True)
     most = dict(options).get("max_connections", "10")
     if not (most.isascii() and most.isdigit() and int(most) >= 1):
-        raise ConfigurationError(f"max_connections in the PostgreSQL URL is a number from 1, got {most!r}.")
+        raise ConfigurationError(
+            f"max_connections in the PostgreSQL URL must be a number of at least 1, got {most!r}."
+        )
     rest = urlencode([pair for pair in options if pair[0] != "max_connections"])
     conninfo = urlunsplit((parts.scheme, parts.netloc, parts.path, rest, ""))
-    if not parts.netloc:  # urlunsplit leaves the empty host out, libpq wants its slashes
+    if not parts.netloc:  # urlunsplit drops the slashes of an empty host, which libpq needs
         conninfo = conninfo.replace(":/", ":///", 1)
-    # libpq quotes what it does not understand, which may be the password; so its text is not shown.
-    wrong = ConfigurationError(
-        "The PostgreSQL URL is wrong; write one like postgresql://user:password@host:5432/database"
+    # libpq's message quotes what it cannot parse, possibly the password, so it is not shown.
+    invalid = ConfigurationError(
+        "The PostgreSQL URL is invalid. Example: postgresql://user:password@host:5432/database"
     )
     try:
         ports = str(conninfo_to_dict(conninfo).get("port") or "")
     except psycopg.ProgrammingError:
-        raise wrong from None
+        raise invalid from None
     if any(port and not port.isdigit() for port in ports.split(",")):
-        raise wrong
+        raise invalid
     return conninfo, int(most)
 
 

@@ -1,4 +1,4 @@
-"""The tables, and the version they are at."""
+"""Create the tables and check their version."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STATEMENTS = (
     "INSERT INTO asok_auth_schema VALUES ('state', 1) ON CONFLICT DO NOTHING",
 )
 LOCK = 0x61736F6B
-"""Advisory lock: of processes that start at once, one makes the tables and the others wait."""
+"""Advisory lock, so that one of several starting processes creates the tables and the others wait."""
 
 
 def prepare(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Make the tables if they are missing. Raises StoreUnavailable if they are a newer version's."""
+    """Create missing tables. Raises StoreUnavailable if they have an unknown version."""
     version = _version(connection)
     if version is None:
         with connection.transaction():
@@ -30,8 +30,8 @@ def prepare(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         version = _version(connection)
     if version != VERSION:
         raise StoreUnavailable(
-            f"The state tables have version {version}; this asok-auth-postgres knows version {VERSION}. "
-            "Upgrade asok-auth-postgres."
+            f"The state tables have version {version}, but this asok-auth-postgres supports version "
+            f"{VERSION}. Upgrade asok-auth-postgres."
         )
 
 

@@ -1,4 +1,4 @@
-"""The six operations, each one statement: right at READ COMMITTED without a transaction."""
+"""The state store: each operation is one statement, correct at READ COMMITTED."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .connections import DEADLINE, Connections
 from .schema import prepare
 
 SWEEP_EVERY, SWEEP = 16, 64
-"""Before every 16th write that may add a row, up to 64 expired ones are removed: the table shrinks."""
+"""Every 16th write that may add a row first removes up to 64 expired ones, so the table shrinks."""
 
-# Not clock_timestamp(): no index helps against a volatile function, so sweeping would read every row.
+# Not clock_timestamp(): it is volatile, so no index can be used and sweeping would read every row.
 DATABASE_TIME = "extract(epoch FROM now())::float8"
 GIVEN_TIME = "%(now)s::float8"
 
@@ -41,7 +41,7 @@ ON CONFLICT (key) DO UPDATE SET
   expires = CASE WHEN s.expires > {now} THEN s.expires ELSE excluded.expires END
 RETURNING value
 """
-# SKIP LOCKED: two processes that sweep at once take different rows and never wait for each other.
+# SKIP LOCKED, so that processes that sweep at the same time do not wait for each other.
 SWEEP_OUT = """
 DELETE FROM asok_auth_state WHERE key = ANY (ARRAY(
   SELECT key FROM asok_auth_state WHERE expires <= {now} ORDER BY expires LIMIT %(sweep)s
@@ -50,9 +50,9 @@ DELETE FROM asok_auth_state WHERE key = ANY (ARRAY(
 
 
 class PostgresStateStore(StateStore):
-    """``postgresql://…`` as libpq reads it. Time is the database server's unless ``clock`` is given.
+    """A store for a libpq URL. It uses the database server's clock unless ``clock`` is given.
 
-    Raises ConfigurationError for a wrong URL. The server is first asked at the first call.
+    Raises ConfigurationError for an invalid URL. Connects with the first call.
     """
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
@@ -87,7 +87,10 @@ class PostgresStateStore(StateStore):
         self._connections.close()
 
     def _run(self, text: str, key: str, value: bytes | None = None, ttl: int | None = None) -> bytes | None:
-        """The one column of the one row, or None. Raises StoreUnavailable within two seconds."""
+        """The one column of the one row, or None.
+
+        Raises StoreUnavailable within two seconds.
+        """
         arguments = {
             "key": encoded_key(key),
             "value": value,
@@ -101,14 +104,16 @@ class PostgresStateStore(StateStore):
                 if not self._prepared:
                     prepare(connection)
                     self._prepared = True
-                # Before, not after: when sweeping fails, nothing has been granted yet.
+                # Sweep first: if it fails, nothing has been granted yet.
                 if ttl is not None and next(self._writes) % SWEEP_EVERY == 0:
                     connection.execute(self._sql[SWEEP_OUT], arguments)
                 cursor = connection.execute(self._sql[text], arguments, binary=True)
                 row = cursor.fetchone() if cursor.description else None
         except psycopg.errors.UndefinedTable as error:
             self._prepared = False
-            raise StoreUnavailable(f"{self._named()} lost its tables; they are made anew.") from error
+            raise StoreUnavailable(
+                f"{self._named()} has lost its tables; the next call creates them."
+            ) from error
         except psycopg.Error as error:
             raise StoreUnavailable(self._explain(error)) from error
         return None if row is None else cast("bytes", row[0])
@@ -117,24 +122,27 @@ class PostgresStateStore(StateStore):
         return f"The PostgreSQL server {self._connections.target}"
 
     def _explain(self, error: psycopg.Error) -> str:
-        """What went wrong, for the person who runs the app; never the password or a value."""
+        """The error message for the operator, without passwords and values."""
         if isinstance(error, PoolTimeout):
             why = self._connections.failure
-            return f"{self._named()} gives no connection in time{f' ({why})' if why else ''}."
+            return f"{self._named()} provided no connection in time{f' ({why})' if why else ''}."
         for kind, meaning in _MEANINGS:
             if isinstance(error, kind):
                 return f"{self._named()} {meaning}"
-        return f"{self._named()} refused the statement ({type(error).__name__})."
+        return f"{self._named()} rejected the statement ({type(error).__name__})."
 
 
 _MEANINGS: tuple[tuple[type[psycopg.Error], str], ...] = (
     (psycopg.errors.ReadOnlySqlTransaction, "is read-only (a standby?)."),
-    (psycopg.errors.DiskFull, "has no room left on its disk."),
+    (psycopg.errors.DiskFull, "has a full disk."),
     (psycopg.errors.OutOfMemory, "is out of memory."),
-    (psycopg.errors.InsufficientPrivilege, "does not let this user make or change the state tables."),
+    (
+        psycopg.errors.InsufficientPrivilege,
+        "does not allow this user to create or change the state tables.",
+    ),
     (psycopg.errors.AdminShutdown, "is shutting down."),
     (psycopg.errors.CannotConnectNow, "is starting or shutting down."),
-    (psycopg.errors.QueryCanceled, "cancelled the statement (statement_timeout?)."),
+    (psycopg.errors.QueryCanceled, "canceled the statement (statement_timeout?)."),
     (psycopg.errors.SerializationFailure, "is not at READ COMMITTED (default_transaction_isolation)."),
-    (psycopg.OperationalError, "did not answer in time, or hung up."),
+    (psycopg.OperationalError, "did not answer in time, or closed the connection."),
 )

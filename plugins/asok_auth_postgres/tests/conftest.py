@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from asok_auth_core.testing.postgres_server import PostgresServer as Server
+from asok_auth_tests.postgres_server import PostgresServer as Server
 
 
 @pytest.fixture(scope="session")

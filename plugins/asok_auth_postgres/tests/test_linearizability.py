@@ -9,8 +9,7 @@ from typing import Protocol
 
 import pytest
 from asok_auth_postgres import PostgresStateStore
-
-from asok_auth_core.testing.linearizability import record_together, unexplained
+from asok_auth_tests.linearizability import record_together, unexplained
 
 
 class Server(Protocol):
@@ -22,8 +21,9 @@ class Server(Protocol):
     def stop(self, mode: str = ...) -> None: ...
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
-def test_restarts_in_between(server: Server, tmp_path: Path) -> None:
+def test_operations_are_linearizable_across_restarts(server: Server, tmp_path: Path) -> None:
     def restart() -> None:
         for _ in range(3):
             time.sleep(0.2)

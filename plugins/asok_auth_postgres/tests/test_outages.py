@@ -1,4 +1,4 @@
-"""SECURITY 1 and 32: a full disk, a stepped clock, a standby promoted, a client killed at every message."""
+"""A full disk, a stepped clock, a promoted standby, a client killed at every message."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import psycopg
 import pytest
 from asok_auth_postgres import PostgresStateStore, connections
 from asok_auth_postgres import store as store_module
-
-from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
-from asok_auth_core.testing.outages import (
+from asok_auth_tests.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
+from asok_auth_tests.outages import (
     fill,
     kill_at_every_message,
     make_room,
@@ -23,7 +22,8 @@ from asok_auth_core.testing.outages import (
     store_failure,
     wait_until_writable,
 )
-from asok_auth_core.testing.postgres_server import PostgresServer
+from asok_auth_tests.postgres_server import PostgresServer
+
 from asok_auth_core.testing.waiting import wait_until
 
 
@@ -53,9 +53,10 @@ def disk() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.requirement("SECURITY-1", "SECURITY-32")
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["tables", "write-ahead log"])
-def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
+def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: MakeServer, where: str) -> None:
     """Tables cannot grow: refused and readable. The log cannot: the server ends, and is started again."""
     server = make_server(folder=disk)
     server.start()
@@ -77,7 +78,7 @@ def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
             while told is None and len(granted) < 1000:
                 told = store_failure(add)
             assert told is not None
-            assert "no room left on its disk" in told
+            assert "has a full disk" in told
             assert store.get("left") == b"v"
             make_room(disk)
         else:
@@ -102,6 +103,7 @@ def test_disk_full(disk: Path, make_server: MakeServer, where: str) -> None:
 
 
 @pytest.mark.usefixtures("patient")
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
 def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
     store = PostgresStateStore(server.url)
@@ -111,10 +113,11 @@ def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
         store.close()
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("seconds", [HOURS, -HOURS])
-def test_the_servers_clock_is_stepped(make_server: MakeServer, seconds: int) -> None:
+def test_taken_values_stay_taken_across_server_clock_steps(make_server: MakeServer, seconds: int) -> None:
     server = make_server()
 
     def now() -> float:
@@ -130,8 +133,9 @@ def test_the_servers_clock_is_stepped(make_server: MakeServer, seconds: int) -> 
             store.close()
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
-def test_1_a_synchronous_standby_is_promoted(make_server: MakeServer) -> None:
+def test_a_promoted_synchronous_standby_keeps_taken_values(make_server: MakeServer) -> None:
     """What was used on the old primary is used on the new one, which the same URL finds by itself."""
     primary = make_server()
     primary.start()
@@ -184,9 +188,10 @@ def open_patiently(port: int) -> PostgresStateStore:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
-def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-1")
+@pytest.mark.slow
+def test_a_client_killed_at_any_message_wins_nothing_twice(server: Server, tmp_path: Path) -> None:
     """Before the server has the question, and after it acted but before the answer arrived."""
 
     def opener(port: int) -> Callable[[], PostgresStateStore]:

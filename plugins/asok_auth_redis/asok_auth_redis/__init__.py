@@ -1,4 +1,4 @@
-"""State on Redis or Valkey: ``AUTH["STATE_STORE"] = "redis://…"``."""
+"""A state store on Redis or Valkey: ``AUTH["STATE_STORE"] = "redis://…"``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from asok_auth_core.contracts import StateStore
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.types import Finding
 
-from .address import SCHEMES
 from .durability import findings
 from .store import RedisStateStore
+from .url import SCHEMES
 
 if TYPE_CHECKING:
     from asok_auth_core.auth import Auth

@@ -1,4 +1,4 @@
-"""From an address to a client of redis-py whose calls end in time."""
+"""Create a redis-py client with short timeouts from a URL."""
 
 from __future__ import annotations
 
@@ -10,70 +10,72 @@ from redis.cluster import ClusterNode
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from .address import Address
+from .url import StoreURL
 
 STEP = 0.45
-"""Seconds for each of: a free connection, connecting, logging in, an answer. Together below two."""
+"""Seconds for each step: a free connection, connecting, logging in, a reply. In total below two."""
 
 SENTINELS = 0.4
-"""Seconds for asking all Sentinels where the primary is."""
+"""Seconds to ask all Sentinels for the primary."""
 
 Client = redis.Redis | redis.RedisCluster
 
 
-def connect(address: Address) -> Client:
-    """A client. Only that of a cluster connects at once. Raises ``redis.RedisError``."""
-    # What comes out of redis-py's constructors is untyped, so what goes in is a plain mapping.
+def connect(url: StoreURL) -> Client:
+    """Create a client; only a cluster's connects at once.
+
+    Raises ``redis.RedisError``.
+    """
+    # redis-py's constructors are untyped, hence the plain mapping.
     options: dict[str, Any] = _limits(STEP) | {
-        "username": address.username,
-        "password": address.password,
-        "max_connections": address.max_connections,
+        "username": url.username,
+        "password": url.password,
+        "max_connections": url.max_connections,
     }
-    if address.kind == "cluster":
-        return _cluster(address, options)
-    options["db"] = address.db
-    if address.kind == "sentinel":
-        return _primary(address, options)
-    return _single(address, options)
+    if url.kind == "cluster":
+        return _cluster(url, options)
+    options["db"] = url.db
+    if url.kind == "sentinel":
+        return _primary(url, options)
+    return _single(url, options)
 
 
-def _single(address: Address, options: dict[str, Any]) -> redis.Redis:
-    if address.kind == "unix":
-        options |= {"connection_class": redis.UnixDomainSocketConnection, "path": address.path}
+def _single(url: StoreURL, options: dict[str, Any]) -> redis.Redis:
+    if url.kind == "unix":
+        options |= {"connection_class": redis.UnixDomainSocketConnection, "path": url.path}
     else:
-        ((host, port),) = address.hosts
+        ((host, port),) = url.hosts
         options |= {"host": host, "port": port}
-        if address.tls:
-            options |= {"connection_class": redis.SSLConnection, **_tls(address)}
+        if url.tls:
+            options |= {"connection_class": redis.SSLConnection, **_tls(url)}
     pool = redis.BlockingConnectionPool(timeout=STEP, **options)  # type: ignore[no-untyped-call]
     return redis.Redis(connection_pool=pool)
 
 
-def _primary(address: Address, options: dict[str, Any]) -> redis.Redis:
-    tls = {"ssl": True, **_tls(address)} if address.tls else {}
-    asking = _limits(SENTINELS / len(address.hosts)) | {
-        "username": address.sentinel_username,
-        "password": address.sentinel_password,
+def _primary(url: StoreURL, options: dict[str, Any]) -> redis.Redis:
+    tls = {"ssl": True, **_tls(url)} if url.tls else {}
+    asking = _limits(SENTINELS / len(url.hosts)) | {
+        "username": url.sentinel_username,
+        "password": url.sentinel_password,
     }
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        address.hosts, sentinel_kwargs=asking | tls, **options, **tls
+        url.hosts, sentinel_kwargs=asking | tls, **options, **tls
     )
-    client: redis.Redis = sentinel.master_for(address.service)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinel.master_for(url.service)  # type: ignore[no-untyped-call]
     return client
 
 
-def _cluster(address: Address, options: dict[str, Any]) -> redis.RedisCluster:
-    options |= _limits(STEP / 2)  # one node that is down costs a second look at where the slots are
-    if address.tls:
-        options |= {"ssl": True, **_tls(address)}
-    nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
+def _cluster(url: StoreURL, options: dict[str, Any]) -> redis.RedisCluster:
+    options |= _limits(STEP / 2)  # if a node is down, the client asks for the slots a second time
+    if url.tls:
+        options |= {"ssl": True, **_tls(url)}
+    nodes = [ClusterNode(host, port) for host, port in url.hosts]  # type: ignore[no-untyped-call]
     return redis.RedisCluster(startup_nodes=nodes, **options)
 
 
 def _limits(seconds: float) -> dict[str, Any]:
-    # No retry: a command that got no answer may have been carried out. No RESP3: its hand-shake
-    # costs a round trip, and with push messages redis-py does not look whether an idle connection
-    # has been closed.
+    # No retries, because a command without a reply may have been executed. No RESP3, because its
+    # handshake costs a round trip, and redis-py then does not detect idle connections that were closed.
     return {
         "socket_timeout": seconds,
         "socket_connect_timeout": seconds,
@@ -82,5 +84,5 @@ def _limits(seconds: float) -> dict[str, Any]:
     }
 
 
-def _tls(address: Address) -> dict[str, Any]:
-    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **address.files}
+def _tls(url: StoreURL) -> dict[str, Any]:
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **url.files}

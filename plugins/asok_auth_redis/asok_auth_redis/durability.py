@@ -1,4 +1,4 @@
-"""What ``asok-auth doctor`` says about a server that may forget."""
+"""Check, for ``asok-auth doctor``, that the server does not lose data."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ CHECK = "redis"
 
 
 def findings(store: RedisStateStore) -> Iterator[Finding]:
-    """Settings of the server under which single use does not hold."""
+    """Report server settings with which a code or link could be used twice."""
     try:
         store.get("doctor")
     except StoreUnavailable as error:
-        yield Finding(CHECK, "error", error.message, "Start the server or correct AUTH[STATE_STORE].")
+        yield Finding(CHECK, "error", error.message, 'Start the server or correct AUTH["STATE_STORE"].')
         return
     try:
         info = store.info()
     except StoreUnavailable:
         yield Finding(
-            CHECK, "info", "The server does not let this user run INFO, so its settings were not checked."
+            CHECK,
+            "info",
+            "This user may not run INFO, so the server's settings were not checked.",
         )
         return
     policies = {str(node.get("maxmemory_policy")) for node in info if node.get("maxmemory")}
@@ -31,13 +33,13 @@ def findings(store: RedisStateStore) -> Iterator[Finding]:
         yield Finding(
             CHECK,
             "warning",
-            f"maxmemory-policy is {policy}: when memory is short, the server forgets which codes were used.",
-            "Set maxmemory-policy noeviction, or use a server of its own for this.",
+            f"maxmemory-policy is {policy}: short of memory, the server forgets which codes were used.",
+            "Set maxmemory-policy noeviction, or use a separate server for this store.",
         )
     if any(not node.get("aof_enabled") for node in info):
         yield Finding(
             CHECK,
             "warning",
-            "appendonly is off: after a restart the server has forgotten which codes were used.",
+            "appendonly is off: after a restart, the server does not know which codes were used.",
             "Set appendonly yes; see docs/operations.md.",
         )

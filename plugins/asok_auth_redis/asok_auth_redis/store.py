@@ -1,4 +1,4 @@
-"""The six operations, each one atomic command (or one script) on one key."""
+"""The state store: each operation is one atomic command, or one script, on one key."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from asok_auth_core.contracts import StateStore
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.stores.bounds import checked_ttl, checked_value, encoded_key
 
-from .address import parse
 from .connect import Client, connect
+from .url import parse
 
 COUNT = """
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
 return count
 """
-"""A counter never exists without its end: INCR followed by EXPIRE could be cut in two."""
+"""Atomic, so that no counter lacks an expiry: a crash could separate INCR and PEXPIRE."""
 
 
 class RedisStateStore(StateStore):
-    """``redis://…`` and the other URLs of the README. Time is the server's.
+    """A store for the URLs in the README. It uses the server's clock.
 
-    Raises ConfigurationError for a wrong URL. The server is first asked at the first call.
+    Raises ConfigurationError for an invalid URL. Connects with the first call.
     """
 
     def __init__(self, url: str) -> None:
-        self._address = parse(url)
-        self._prefix = self._address.prefix.encode()
+        self._url = parse(url)
+        self._prefix = self._url.prefix.encode()
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._pid = 0
@@ -84,40 +84,44 @@ class RedisStateStore(StateStore):
         if self._client is None or self._pid != os.getpid():
             with self._lock:
                 if self._client is None or self._pid != os.getpid():
-                    self._client, self._pid = connect(self._address), os.getpid()
+                    self._client, self._pid = connect(self._url), os.getpid()
         return self._client
 
     def _key(self, key: str) -> bytes:
         return self._prefix + encoded_key(key)
 
     def _explain(self, error: Exception) -> str:
-        """What went wrong, for the person who runs the app; never the password or a value."""
+        """The error message for the operator, without passwords and values."""
         text = str(error)
         for kind, sign, meaning in _MEANINGS:
             if isinstance(error, kind) and sign in text:
-                return f"The Redis server {self._address.shown} {meaning}"
-        return f"The Redis server {self._address.shown} refused the command ({type(error).__name__})."
+                return f"The Redis server {self._url.shown} {meaning}"
+        return f"The Redis server {self._url.shown} rejected the command ({type(error).__name__})."
 
 
-# The cluster client's own exception does not belong to redis-py's tree.
+# RedisClusterException is not a RedisError.
 _FAILURES = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 
 _MEANINGS: tuple[tuple[type[Exception], str, str], ...] = (
-    (redis.AuthenticationError, "Authentication required", "wants a user name or password."),
-    (redis.AuthenticationError, "", "refused the user name or password."),
-    (redis.exceptions.NoPermissionError, "", "does not let this user run GET, SET, GETDEL, DEL and EVAL."),
-    (redis.exceptions.OutOfMemoryError, "", "is out of memory (maxmemory). Give it more."),
-    (redis.ResponseError, "OOM", "is out of memory (maxmemory). Give it more."),
+    (redis.AuthenticationError, "Authentication required", "requires a username or password."),
+    (redis.AuthenticationError, "", "rejected the username or password."),
+    (
+        redis.exceptions.NoPermissionError,
+        "",
+        "does not allow this user to run GET, SET, GETDEL, DEL and EVAL.",
+    ),
+    (redis.exceptions.OutOfMemoryError, "", "is out of memory. Raise its maxmemory."),
+    (redis.ResponseError, "OOM", "is out of memory. Raise its maxmemory."),
     (redis.ResponseError, "MISCONF", "cannot write to its disk (is it full?)."),
-    (redis.ReadOnlyError, "", "is a replica and cannot be written."),
+    (redis.ReadOnlyError, "", "is a read-only replica."),
     (redis.BusyLoadingError, "", "is still loading its data."),
-    (redis.ResponseError, "unknown command", "is too old: version 6.2 or newer is needed."),
+    (redis.ResponseError, "unknown command", "is too old; version 6.2 or newer is required."),
     (redis.TimeoutError, "", "did not answer in time."),
     (redis.exceptions.MaxConnectionsError, "", "has no free connection (max_connections in the URL)."),
-    (MasterNotFoundError, "", "(Sentinel) knows no primary that answers."),
-    (redis.exceptions.ClusterDownError, "", "says that the cluster is down."),
-    (redis.exceptions.RedisClusterException, "", "is not a cluster that answers."),
-    (redis.ConnectionError, "CERTIFICATE_VERIFY_FAILED", "has a certificate that is not to be trusted."),
+    (MasterNotFoundError, "", "(Sentinel) knows no reachable primary."),
+    (redis.exceptions.ClusterDownError, "", "reports that the cluster is down."),
+    (redis.exceptions.RedisClusterException, "", "is not a reachable cluster."),
+    (redis.ConnectionError, "CERTIFICATE_VERIFY_FAILED", "has an untrusted certificate."),
     (redis.ConnectionError, "", "cannot be reached."),
     (OSError, "", "cannot be reached."),
 )

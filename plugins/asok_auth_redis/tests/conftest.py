@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from asok_auth_core.testing.valkey_server import ValkeyServer as Server
-from asok_auth_core.testing.valkey_server import free_port
+from asok_auth_tests.valkey_server import ValkeyServer as Server
+from asok_auth_tests.valkey_server import free_port
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""SECURITY 32: whatever happens to the server is a refusal within two seconds, and passes by itself."""
+"""Server faults make calls fail within two seconds, and pass by themselves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from asok_auth_redis import RedisStateStore
 
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.testing.waiting import Stopwatch
+
+pytestmark = pytest.mark.requirement("SECURITY-32")
 
 
 class Server(Protocol):
@@ -67,7 +69,7 @@ def recovers(store: RedisStateStore) -> None:
     assert store.add(f"after{secrets.token_hex(8)}", b"v", 60) is True
 
 
-def test_restarted(server: Server, store: RedisStateStore) -> None:
+def test_a_restart_keeps_acknowledged_writes(server: Server, store: RedisStateStore) -> None:
     store.put("taken", b"v", 60)
     store.put("left", b"v", 60)
     assert store.take("taken") == b"v"
@@ -80,7 +82,7 @@ def test_restarted(server: Server, store: RedisStateStore) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_restarted_while_many_connections_were_idle(server: Server, store: RedisStateStore) -> None:
+def test_idle_connections_survive_a_restart(server: Server, store: RedisStateStore) -> None:
     def at_once() -> None:
         threads = [threading.Thread(target=store.get, args=("k",)) for _ in range(8)]
         for thread in threads:
@@ -95,7 +97,7 @@ def test_restarted_while_many_connections_were_idle(server: Server, store: Redis
         recovers(store)
 
 
-def test_paused(server: Server, store: RedisStateStore) -> None:
+def test_a_paused_server_times_out_and_recovers(server: Server, store: RedisStateStore) -> None:
     store.put("k", b"v", 60)
     server.pause()
     refused(lambda: store.take("k"), "did not answer in time")
@@ -104,24 +106,24 @@ def test_paused(server: Server, store: RedisStateStore) -> None:
     recovers(store)
 
 
-def test_never_there() -> None:
+def test_an_unreachable_server_is_a_store_error() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         with opened(f"redis://127.0.0.1:{reserved.getsockname()[1]}") as store:
             refused(lambda: store.get("k"), "cannot be reached")
 
 
-def test_something_else_listens() -> None:
+def test_a_silent_listener_times_out() -> None:
     """Takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         for scheme in ("redis", "redis+cluster", "rediss"):
             with opened(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}") as store:
-                refused(lambda store=store: store.get("k"), "in time|not a cluster")
+                refused(lambda store=store: store.get("k"), "in time|not a reachable cluster")
         with opened(f"redis+sentinel://127.0.0.1:{mute.getsockname()[1]}/primary") as store:
-            refused(lambda: store.get("k"), "no primary")
+            refused(lambda: store.get("k"), "no reachable primary")
 
 
-def test_out_of_memory(server: Server, store: RedisStateStore) -> None:
+def test_without_memory_writes_fail_and_takes_work(server: Server, store: RedisStateStore) -> None:
     store.put("k", b"v", 60)
     store.incr("counter", 60)
     assert server.ask("CONFIG", "SET", "maxmemory", "1").startswith(b"+OK")
@@ -140,34 +142,35 @@ def test_out_of_memory(server: Server, store: RedisStateStore) -> None:
     assert store.incr("new counter", 60) == 1
 
 
-def test_a_replica_is_refused(server: Server, store: RedisStateStore) -> None:
+def test_a_replica_is_rejected(server: Server, store: RedisStateStore) -> None:
     server.ask("REPLICAOF", "127.0.0.1", "1")
-    refused(lambda: store.put("k", b"v", 60), "is a replica")
+    refused(lambda: store.put("k", b"v", 60), "is a read-only replica")
     server.ask("REPLICAOF", "NO", "ONE")
     recovers(store)
 
 
-def test_password(server: Server) -> None:
-    """SECURITY 30: the message does not hold it."""
+@pytest.mark.requirement("SECURITY-30")
+def test_a_wrong_password_is_an_error_without_the_password(server: Server) -> None:
+    """The message does not hold it."""
     server.ask("CONFIG", "SET", "requirepass", "right")
     with opened(server.url.replace("//", "//:right@")) as store:
         recovers(store)
     with opened(server.url.replace("//", "//:canary@")) as store:
-        refused(lambda: store.get("k"), "refused the user name or password")
+        refused(lambda: store.get("k"), "rejected the username or password")
         with pytest.raises(StoreUnavailable) as caught:
             store.get("k")
         assert "canary" not in str(caught.value)
     with opened(server.url) as store:
-        refused(lambda: store.get("k"), "wants a user name or password")
+        refused(lambda: store.get("k"), "requires a username or password")
 
 
-def test_a_command_that_is_not_allowed(server: Server) -> None:
+def test_a_forbidden_command_is_named(server: Server) -> None:
     server.ask("ACL", "SETUSER", "weak", "on", ">pw", "~*", "+get")
     with opened(server.url.replace("//", "//weak:pw@")) as store:
-        refused(lambda: store.take("k"), "does not let this user")
+        refused(lambda: store.take("k"), "does not allow this user")
 
 
-def test_no_free_connection(server: Server) -> None:
+def test_waiting_for_a_connection_times_out(server: Server) -> None:
     with opened(f"{server.url}?max_connections=1") as store:
         store.get("k")
         server.pause()
@@ -189,7 +192,7 @@ def test_no_free_connection(server: Server) -> None:
         recovers(store)
 
 
-def test_a_forked_process_uses_connections_of_its_own(server: Server) -> None:
+def test_a_forked_process_uses_its_own_connections(server: Server) -> None:
     """Run apart, because this process has threads."""
     code = (
         "import os, sys; from asok_auth_redis import RedisStateStore\n"

@@ -1,4 +1,4 @@
-"""SECURITY 1 and 32: a full disk, a stepped clock, and a client killed at every message."""
+"""A full disk, a stepped clock, and a client killed at every message."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Protocol
 
 import pytest
 from asok_auth_redis import RedisStateStore, connect
-
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
-from asok_auth_core.testing.outages import (
+from asok_auth_tests.clocks import HOURS, check_apps_clock, check_servers_clock, steppable_clock
+from asok_auth_tests.outages import (
     CuttingProxy,
     fill,
     kill_at_every_message,
@@ -22,7 +20,9 @@ from asok_auth_core.testing.outages import (
     store_failure,
     wait_until_writable,
 )
-from asok_auth_core.testing.valkey_server import ValkeyServer
+from asok_auth_tests.valkey_server import ValkeyServer
+
+from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.testing.waiting import wait_until
 
 
@@ -73,8 +73,9 @@ def has_ended(server: Server) -> bool:
     return False
 
 
+@pytest.mark.requirement("SECURITY-1", "SECURITY-32")
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
-def test_disk_full(disk: Path, make_server: MakeServer, fsync: str) -> None:
+def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: MakeServer, fsync: str) -> None:
     """With everysec the server lives on and can be read; with always it ends itself rather than forget."""
     server = make_server("--appendonly", "yes", "--appendfsync", fsync, "--dir", str(disk))
     server.folder = disk
@@ -110,6 +111,7 @@ def test_disk_full(disk: Path, make_server: MakeServer, fsync: str) -> None:
 
 
 @pytest.mark.usefixtures("patient")
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.parametrize("step", [HOURS, -HOURS])
 def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
     store = RedisStateStore(server.url)
@@ -121,8 +123,9 @@ def test_the_apps_clock_does_not_matter(server: Server, step: int) -> None:
 
 @pytest.mark.debian
 @pytest.mark.usefixtures("patient")
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.parametrize("seconds", [HOURS, -HOURS])
-def test_the_servers_clock_is_stepped(make_server: MakeServer, seconds: int) -> None:
+def test_taken_values_stay_taken_across_server_clock_steps(make_server: MakeServer, seconds: int) -> None:
     server = make_server()
 
     def now() -> float:
@@ -142,9 +145,10 @@ def open_patiently(port: int) -> RedisStateStore:
     return RedisStateStore(f"redis://127.0.0.1:{port}/0")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("patient")
-def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-1")
+@pytest.mark.slow
+def test_a_client_killed_at_any_message_wins_nothing_twice(server: Server, tmp_path: Path) -> None:
     """Before the server has the question, and after it acted but before the answer arrived."""
 
     def opener(port: int) -> Callable[[], RedisStateStore]:
@@ -157,9 +161,10 @@ def test_1_killed_at_every_message(server: Server, tmp_path: Path) -> None:
         store.close()
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
 @pytest.mark.usefixtures("patient")
-def test_1_the_server_is_killed_at_every_message(server: Server) -> None:
+def test_a_server_killed_at_any_message_gives_nothing_twice(server: Server) -> None:
     """Also between having acted and its answer, which nobody gets then."""
     direct = RedisStateStore(server.url)
     at, outcomes = 0, set()
@@ -205,7 +210,7 @@ class LateStore(RedisStateStore):
 
 
 @pytest.mark.slow
-def test_a_store_that_answers_too_soon_is_found(server: Server, tmp_path: Path) -> None:
+def test_a_store_that_answers_too_soon_is_detected(server: Server, tmp_path: Path) -> None:
     def opener(port: int) -> Callable[[], LateStore]:
         return partial(LateStore, f"redis://127.0.0.1:{port}/0")
 
@@ -217,7 +222,7 @@ def test_a_store_that_answers_too_soon_is_found(server: Server, tmp_path: Path) 
         store.close()
 
 
-def test_a_server_that_cannot_start_is_said_at_once(make_server: MakeServer) -> None:
+def test_a_server_that_cannot_start_is_reported_at_once(make_server: MakeServer) -> None:
     server = make_server("--no-such-option")
     with pytest.raises(RuntimeError, match=r"The Valkey server on port \d+ ended"):
         server.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from asok_auth_core.testing.outages import store_failure, wait_until_writable
 from asok_auth_redis import RedisStateStore
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.outages import store_failure, wait_until_writable
 from asok_auth_core.testing.waiting import wait_until
 
 
@@ -53,7 +53,7 @@ def works(store: RedisStateStore) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_unix_socket(make_server: MakeServer, tmp_path: Path) -> None:
+def test_works_over_a_unix_socket(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server("--unixsocket", str(tmp_path / "s"))
     server.start()
     store = RedisStateStore(f"unix://{tmp_path}/s?db=1")
@@ -140,7 +140,7 @@ def tls_port(make_server: MakeServer, tmp_path: Path) -> Iterator[tuple[int, Pat
 
 
 @pytest.mark.usefixtures("patient")
-def test_tls(tls_port: tuple[int, Path]) -> None:
+def test_works_over_tls(tls_port: tuple[int, Path]) -> None:
     port, pem = tls_port
     store = RedisStateStore(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={pem}")
     try:
@@ -150,7 +150,7 @@ def test_tls(tls_port: tuple[int, Path]) -> None:
 
 
 @pytest.mark.usefixtures("patient")
-def test_tls_with_a_certificate_of_nobody_we_trust(tls_port: tuple[int, Path], tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_rejected(tls_port: tuple[int, Path], tmp_path: Path) -> None:
     port, _ = tls_port
     other = certificate(tmp_path, "other")
     for options in ("", f"?ssl_ca_certs={other}"):
@@ -161,7 +161,7 @@ def test_tls_with_a_certificate_of_nobody_we_trust(tls_port: tuple[int, Path], t
 
 
 @pytest.mark.usefixtures("patient")
-def test_tls_with_a_certificate_for_another_name(tls_port: tuple[int, Path]) -> None:
+def test_a_certificate_for_another_name_is_rejected(tls_port: tuple[int, Path]) -> None:
     port, pem = tls_port
     store = RedisStateStore(f"rediss://localhost:{port}/0?ssl_ca_certs={pem}")
     with pytest.raises(StoreUnavailable, match="certificate"):
@@ -220,7 +220,7 @@ def knows(node: Server, fact: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_cluster(make_server: MakeServer) -> None:
+def test_a_cluster_works_and_survives_losing_a_node(make_server: MakeServer) -> None:
     nodes = [make_server("--cluster-enabled", "yes", "--cluster-node-timeout", "5000") for _ in range(3)]
     bounds = [(0, 5460), (5461, 10922), (10923, 16383)]
     for node, (low, high) in zip(nodes, bounds, strict=True):

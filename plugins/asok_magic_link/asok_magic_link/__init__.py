@@ -1,4 +1,4 @@
-"""Log in with a link and a code sent by mail."""
+"""Log in with a link and a code sent by email."""
 
 from __future__ import annotations
 

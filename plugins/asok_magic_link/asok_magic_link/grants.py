@@ -1,8 +1,8 @@
-"""What a mail carries: a link and a code for one grant, of which one use voids the other."""
+"""Issue and consume a link and a code for one login; using one voids the other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -10,28 +10,28 @@ from asok_auth_core.contracts import StateStore
 from asok_auth_core.engine.email_address import account_key
 from asok_auth_core.engine.encoding import b64url_encode
 from asok_auth_core.engine.keys import KeyRing, handle_digest
-from asok_auth_core.engine.tokens import Claims, TokenCodec
+from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
 from asok_auth_core.errors import CredentialRejected, TokenError
-from asok_auth_core.types import Clock, Random
+from asok_auth_core.types import Clock, Random, RedactedStruct
 
 PURPOSE = "magic-link"
 CODE_PURPOSE = "magic-code"
 CODE_LENGTH = 8
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
-"""Without 0, O, 1, I and L, which people mistake for each other: 31 signs, 39 bits in 8."""
+"""No 0, O, 1, I or L, which users confuse: 31 symbols, so 8 of them have 39 bits."""
 
-REFUSED = "This link or code was used already, is too old, or is not complete. Ask for a new one."
+REJECTED = "This link or code has expired, was already used, or is incomplete. Request a new one."
 
 
-class LinkClaims(Claims, frozen=True, kw_only=True):
-    """What the signed link says: the address, and a random handle of the grant."""
+class LinkClaims(TokenClaims, frozen=True, kw_only=True):
+    """The claims of a signed link: the email address and the grant's random handle."""
 
     sub: str
     jti: str
 
 
-class MagicGrant(msgspec.Struct, frozen=True):
-    """What the StateStore keeps under the digest of the handle until it is taken."""
+class MagicGrant(RedactedStruct, frozen=True):
+    """The stored grant, kept in the StateStore under the digest of its handle."""
 
     email: str
     code_keys: tuple[str, ...]
@@ -40,14 +40,17 @@ class MagicGrant(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """The two secrets that go into one mail."""
+    """The two secrets of one email."""
 
-    token: str
-    code: str
+    token: str = field(repr=False)
+    code: str = field(repr=False)
 
 
 class Grants:
-    """Issues and consumes grants. Exactly one of any number of callers consumes one."""
+    """Issues and consumes grants.
+
+    Only one of several concurrent callers can consume a grant.
+    """
 
     def __init__(self, keys: KeyRing, state: StateStore, clock: Clock, random: Random) -> None:
         self._keys = keys
@@ -57,7 +60,7 @@ class Grants:
         self._codec = TokenCodec(purpose=PURPOSE, claims=LinkClaims, keys=keys, clock=clock)
 
     def issue(self, email: str, lifetime: int, next_url: str | None = None) -> Issued:
-        """A link's token and a code for ``email``, good for ``lifetime`` seconds."""
+        """Create a link token and a code for ``email``, valid for ``lifetime`` seconds."""
         handle = b64url_encode(self._random(24)).decode()
         code = _code(self._random)
         code_key = f"magic:code:{self._keys.digests(CODE_PURPOSE, account_key(email), code)[0]}"
@@ -68,7 +71,7 @@ class Grants:
         return Issued(self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=handle)), code)
 
     def look(self, token: str) -> MagicGrant:
-        """The grant of a link that can still be used; consumes nothing. Raises CredentialRejected."""
+        """Look up the grant of a link without consuming it. Raises CredentialRejected."""
         claims = self._verify(token)
         raw = self._state.get(_grant_key(claims.jti))
         return self._open(raw, claims.sub)
@@ -79,12 +82,15 @@ class Grants:
         return self._consume(handle_digest(claims.jti), claims.sub)
 
     def take_code(self, email: str, code: str) -> MagicGrant:
-        """Consume the grant of a code. The caller has counted the attempt. Raises CredentialRejected."""
-        digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalise_code(code))
+        """Consume the grant of a code.
+
+        The caller limits attempts. Raises CredentialRejected.
+        """
+        digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalize_code(code))
         found = (self._state.get(f"magic:code:{digest}") for digest in digests)
         grant = next((raw for raw in found if raw is not None), None)
         if grant is None:
-            raise CredentialRejected(REFUSED)
+            raise CredentialRejected(REJECTED)
         return self._consume(grant.decode(), None)
 
     def _consume(self, digest: str, email: str | None) -> MagicGrant:
@@ -97,25 +103,25 @@ class Grants:
         try:
             return self._codec.verify(token)
         except TokenError as error:
-            raise CredentialRejected(REFUSED) from error
+            raise CredentialRejected(REJECTED) from error
 
     @staticmethod
     def _open(raw: bytes | None, email: str | None) -> MagicGrant:
         if raw is None:
-            raise CredentialRejected(REFUSED)
+            raise CredentialRejected(REJECTED)
         grant = msgspec.json.decode(raw, type=MagicGrant)
         if email is not None and grant.email != email:
-            raise CredentialRejected(REFUSED)
+            raise CredentialRejected(REJECTED)
         return grant
 
 
-def normalise_code(text: str) -> str:
-    """A typed code as it was issued: upper case, without the spaces and dashes people put in."""
+def normalize_code(text: str) -> str:
+    """Return a typed code as issued: upper case, without spaces and dashes."""
     return "".join(sign for sign in text[:64].upper() if sign not in " -\u2010\u2011\u2012\u2013\u2014\t")
 
 
 def _code(random: Random) -> str:
-    """Eight signs, each equally likely: a byte beyond the last whole multiple of 31 is thrown away."""
+    """Draw eight uniform symbols; bytes above the last multiple of 31 would bias them."""
     signs: list[str] = []
     while len(signs) < CODE_LENGTH:
         signs += [ALPHABET[byte % 31] for byte in random(16) if byte < 248]

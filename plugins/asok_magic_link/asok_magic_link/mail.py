@@ -1,4 +1,4 @@
-"""The mail itself."""
+"""Compose the login email."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .grants import Issued
 def compose(
     auth: Auth,
     request: WebRequest,
-    address: str,
+    email: str,
     issued: Issued | None,
     link: str,
     lifetime: int,
     subject: str | None = None,
     template: str | None = None,
 ) -> OutgoingMail:
-    """The mail with link and code, or, where ``issued`` is None, the one that says: no account."""
+    """Compose the email with link and code or, if ``issued`` is None, the "no account" email."""
     kind = "mail" if issued else "no_account"
     context: dict[str, object] = {
         "link": link if issued else None,
@@ -36,7 +36,7 @@ def compose(
     }
     title = request.translate("Log in to {app}", app=auth.settings.app_name)
     return OutgoingMail(
-        to=address,
+        to=email,
         subject=_one_line(subject or title),
         text=str(
             auth.templates.get_template(f"auth/magic/{kind}.txt").render(**context, **_words(auth, request))

@@ -1,4 +1,4 @@
-"""The login method: its calls, its form and its pages."""
+"""The login method: the API for apps, the login form and the pages."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from .settings import MagicLinkSettings
 CALLBACK = "/auth/magic/callback"
 EMAIL_KEY = "asok_auth.magic.email"
 FIRST_ATTEMPT = 2.0
-"""Seconds a page waits for the mail server, so that it can say if no mail can be sent."""
+"""Seconds a page waits for the mail server, so that it can report a failure."""
 
 
 class MagicLinkMethod(LoginMethod):
-    """Mail with a link and a code."""
+    """Logs in with a link and a code sent by email."""
 
     name = "magic"
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
-        self._settings = auth.settings.section(MagicLinkSettings, "MAGIC_LINK")
+        self._settings = auth.settings.section(MagicLinkSettings)
         self._grants = Grants(auth.keys, auth.state, auth.clock, auth.random)
 
     @property
@@ -46,18 +46,20 @@ class MagicLinkMethod(LoginMethod):
     # -- request.auth.magic ----------------------------------------------------------------------
 
     def create_token(self, request: WebRequest, email: str, expires_in: int | None = None) -> str:
-        """A single-use token that proves ``email`` for ``expires_in`` seconds. Sends nothing.
+        """Create a single-use token for ``email``, valid for ``expires_in`` seconds. Sends nothing.
 
         Raises EmailInvalid, StoreUnavailable.
         """
-        return self._grants.issue(self._address(email), expires_in or self._settings.lifetime).token
+        return self._grants.issue(self._parse(email), expires_in or self._settings.lifetime).token
 
     def verify_token(self, request: WebRequest, token: str | None) -> str | None:
-        """The address a token proves, consuming it; None if it is wrong, used or too old."""
+        """Consume a token and return its email address; None if it is invalid, used or expired."""
         try:
             grant = self._grants.take_link(token or "")
         except CredentialRejected:
-            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
+            self._auth.events.emit(
+                "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
+            )
             return None
         request.verified_email, request.verified_by = grant.email, self.name
         return grant.email
@@ -71,10 +73,10 @@ class MagicLinkMethod(LoginMethod):
         *,
         next_url: str | None = None,
     ) -> str:
-        """Mail a link and a code to ``email``; returns the link.
+        """Send a link and a code to ``email`` and return the link.
 
-        ``template`` names a Jinja2 template for the HTML part instead of ours. Raises
-        EmailInvalid, RateLimited, and MailError if the mail server refused at once.
+        ``template`` names a Jinja2 template that replaces ours for the HTML part. Raises
+        EmailInvalid, RateLimited, and MailError if the mail server rejects the email at once.
         """
         link, _ = self._send(request, email, subject, template, next_url)
         return link
@@ -87,33 +89,31 @@ class MagicLinkMethod(LoginMethod):
         template: str | None = None,
         next_url: str | None = None,
     ) -> tuple[str, DeliveryState]:
-        """The link, and what became of the mail in the time a page can wait."""
-        address = self._address(email)
+        """Send a link and a code; return the link and the delivery state after a short wait."""
+        email = self._parse(email)
         limit, window = self._settings.sends_per_client, self._settings.window
         self._auth.limits.hit_client("magic-send", request.client_ip, limit=limit, window=window)
         self._auth.limits.hit(
-            "magic-send", account_key(address), limit=self._settings.sends_per_email, window=window
+            "magic-send", account_key(email), limit=self._settings.sends_per_email, window=window
         )
-        known = self._auth.users.by_email(address) is not None
-        issued = self._grants.issue(address, self._settings.lifetime, safe_next(next_url))
+        known = self._auth.users.by_email(email) is not None
+        issued = self._grants.issue(email, self._settings.lifetime, safe_next(next_url))
         link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
         welcome = known or self._settings.signup
         if not welcome:
-            # Same work and same answer as for a known address; only the mail differs.
+            # The same work and response as for a known email address; only the email differs.
             self._grants.take_link(issued.token)
         content = issued if welcome else None
-        mail = compose(
-            self._auth, request, address, content, link, self._settings.lifetime, subject, template
-        )
+        mail = compose(self._auth, request, email, content, link, self._settings.lifetime, subject, template)
         delivery = self._auth.outbox.post(mail)
-        self._auth.emit("magic.sent", method=self.name, client_ip=request.client_ip)
+        self._auth.events.emit("magic.sent", method=self.name, client_ip=request.client_ip)
         state = delivery.wait(FIRST_ATTEMPT)
         if state == "failed" and delivery.error is not None:
             raise delivery.error
         return link, state
 
-    def _address(self, email: str) -> str:
-        return parse_email(email, allow_localhost=self._auth.settings.debug)
+    def _parse(self, email: str) -> str:
+        return parse_email(email, allow_localhost=self._auth.settings.app.debug)
 
     # -- pages -----------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class MagicLinkMethod(LoginMethod):
             )
         except MailError as error:
             return render(self._auth, request, "auth/magic/undelivered.html", status=503, code=error.code)
-        request.session.set(EMAIL_KEY, self._address(email))
+        request.session.set(EMAIL_KEY, self._parse(email))
         return WebResponse.see_other("/auth/magic/code" if state == "sent" else "/auth/magic/code?slow=1")
 
     def _code_page(self, request: WebRequest) -> WebResponse:
@@ -173,18 +173,20 @@ class MagicLinkMethod(LoginMethod):
         limit, window = self._settings.code_attempts_per_client, self._settings.window
         self._auth.limits.hit_client("magic-code", request.client_ip, limit=limit, window=window)
         try:
-            email = self._address(request.form.get("email", ""))
+            email = self._parse(request.form.get("email", ""))
             self._auth.limits.hit(
                 "magic-code", account_key(email), limit=self._settings.code_attempts, window=window
             )
             grant = self._grants.take_code(email, request.form.get("code", ""))
         except (CredentialRejected, EmailInvalid) as error:
-            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="code")
+            self._auth.events.emit(
+                "magic.rejected", method=self.name, client_ip=request.client_ip, way="code"
+            )
             return self._show_code_page(request, error)
         return self._finish(request, grant.email, grant.next_url)
 
     def _confirm_page(self, request: WebRequest) -> WebResponse:
-        """GET and HEAD never consume: mail scanners follow links. The button does."""
+        """Show the button that consumes the link; GET does not, because mail scanners follow links."""
         token = request.query.get("token", "")
         grant = self._grants.look(token)
         return render(self._auth, request, "auth/magic/confirm.html", token=token, email=grant.email)
@@ -193,7 +195,9 @@ class MagicLinkMethod(LoginMethod):
         try:
             grant = self._grants.take_link(request.form.get("token", ""))
         except CredentialRejected:
-            self._auth.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way="link")
+            self._auth.events.emit(
+                "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
+            )
             raise
         return self._finish(request, grant.email, grant.next_url)
 
@@ -202,9 +206,11 @@ class MagicLinkMethod(LoginMethod):
         user = self._auth.users.by_email(email)
         if user is None:
             if not self._settings.signup:
-                raise LoginRejected("There is no account for this address.")
+                raise LoginRejected("There is no account with this email address.")
             user = self._auth.users.create(account_key(email))
-            self._auth.emit("account.created", user=user, method=self.name, client_ip=request.client_ip)
+            self._auth.events.emit(
+                "account.created", user=user, method=self.name, client_ip=request.client_ip
+            )
         request.session.pop(EMAIL_KEY)
         return WebResponse.see_other(
             complete_login(self._auth, request, user, method=self.name, next_url=next_url)

@@ -11,9 +11,9 @@ class MagicLinkSettings(
     """Settings of magic links; times are seconds."""
 
     lifetime: int = 3600
-    """How long link and code are good. The framework documents 1 hour; 600 is recommended."""
+    """Lifetime of link and code. The default is what Asok documents; 600 is recommended."""
     signup: bool = True
-    """Whether an unknown address gets an account when it proves itself."""
+    """Whether a new user who opens the link or enters the code gets an account."""
     sends_per_email: int = 5
     sends_per_client: int = 30
     code_attempts: int = 10

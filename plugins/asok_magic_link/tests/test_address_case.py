@@ -24,7 +24,7 @@ def log_in(browser: TestClient, email: str) -> None:
     browser.post("/auth/magic/callback", data={"token": token, "csrf_token": csrf[1]})
 
 
-def test_two_spellings_are_one_account_with_a_proved_address(tmp_path: Path) -> None:
+def test_two_spellings_are_one_account_with_a_verified_email(tmp_path: Path) -> None:
     with asok_app(tmp_path, pages={"token.py": AUTH_PAGE}) as app:
         for email in ("Ann@APP.example", "ann@app.example", "ANN@app.example"):
             browser = TestClient(app)

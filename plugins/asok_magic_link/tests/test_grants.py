@@ -1,4 +1,4 @@
-"""Links and codes: one grant, one winner (yardstick rows 1, 6, 22, 25)."""
+"""Links and codes: each grant is used once, by one caller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asok_magic_link.grants import ALPHABET, CODE_LENGTH, Grants, LinkClaims, normalise_code
+from asok_magic_link.grants import ALPHABET, CODE_LENGTH, Grants, LinkClaims, normalize_code
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +41,10 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
+@pytest.mark.requirement("SECURITY-1")
+@pytest.mark.requirement("SECURITY-1")
+@pytest.mark.requirement("SECURITY-1")
+@pytest.mark.requirement("SECURITY-1")
 def test_a_link_works_once(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600, "/inbox")
@@ -53,7 +57,8 @@ def test_a_link_works_once(clock: FrozenClock) -> None:
             use(issued.token)
 
 
-def test_using_the_link_voids_the_code_and_the_other_way_round(clock: FrozenClock) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_using_the_link_voids_the_code_and_vice_versa(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     first = grants.issue(ADA, 600)
     grants.take_link(first.token)
@@ -67,14 +72,14 @@ def test_using_the_link_voids_the_code_and_the_other_way_round(clock: FrozenCloc
         grants.take_code(ADA, second.code)
 
 
-def test_a_code_as_people_type_it(clock: FrozenClock) -> None:
+def test_a_code_is_accepted_in_any_common_spelling(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     for spelling in (str.lower, lambda c: f" {c[:4]} - {c[4:]} ", lambda c: f"{c[:4]}\u2013{c[4:]}"):
         issued = grants.issue(ADA, 600)
         assert grants.take_code("ada@EXAMPLE.org", spelling(issued.code)).email == ADA
 
 
-def test_a_code_is_for_its_address(clock: FrozenClock) -> None:
+def test_a_code_works_for_its_email_only(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600)
     with pytest.raises(CredentialRejected):
@@ -82,9 +87,9 @@ def test_a_code_is_for_its_address(clock: FrozenClock) -> None:
     assert grants.take_code(ADA, issued.code).email == ADA
 
 
+@pytest.mark.requirement("SECURITY-25")
 @pytest.mark.parametrize("lifetime", [60, 600, 3600])
-def test_it_lives_as_long_as_configured(clock: FrozenClock, lifetime: int) -> None:
-    """A6.5.5"""
+def test_links_and_codes_expire_as_configured(clock: FrozenClock, lifetime: int) -> None:
     grants = make_grants(clock)
     one, two = grants.issue(ADA, lifetime), grants.issue(ADA, lifetime)
     clock.advance(lifetime - 1)
@@ -96,8 +101,9 @@ def test_it_lives_as_long_as_configured(clock: FrozenClock, lifetime: int) -> No
         grants.take_code(ADA, two.code)
 
 
-def test_rotation(clock: FrozenClock) -> None:
-    """What was mailed under the old key is good until the key is retired (A11.2.2)."""
+@pytest.mark.requirement("SECURITY-29")
+def test_a_rotated_key_keeps_links_valid_until_it_is_retired(clock: FrozenClock) -> None:
+    """What was mailed under the old key is good until the key is retired."""
     store = MemoryStateStore(clock=clock)
     new = b"n" * 32
     old_grants = make_grants(clock, store)
@@ -131,7 +137,7 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("case", BAD_TOKENS)
-def test_a_damaged_token_is_refused_and_loses_nothing(clock: FrozenClock, case: str) -> None:
+def test_a_damaged_token_is_rejected_and_consumes_nothing(clock: FrozenClock, case: str) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600)
     with pytest.raises(CredentialRejected):
@@ -139,8 +145,9 @@ def test_a_damaged_token_is_refused_and_loses_nothing(clock: FrozenClock, case: 
     assert grants.take_link(issued.token).email == ADA
 
 
-def test_a_token_of_another_purpose_or_key(clock: FrozenClock) -> None:
-    """A9.2.2: Asok 0.8 took a bearer token for a magic link."""
+@pytest.mark.requirement("SECURITY-6")
+def test_a_token_of_another_purpose_or_key_is_rejected(clock: FrozenClock) -> None:
+    """Asok 0.8 took a bearer token for a magic link."""
     store = MemoryStateStore(clock=clock)
     grants = make_grants(clock, store)
     issued = grants.issue(ADA, 600)
@@ -153,7 +160,7 @@ def test_a_token_of_another_purpose_or_key(clock: FrozenClock) -> None:
     assert grants.take_link(mine.sign(claims)).email == ADA
 
 
-def test_a_handle_of_one_address_does_not_serve_another(clock: FrozenClock) -> None:
+def test_a_handle_of_one_email_does_not_work_for_another(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600)
     codec = TokenCodec(purpose="magic-link", claims=LinkClaims, keys=KeyRing([SECRET]), clock=clock)
@@ -163,7 +170,7 @@ def test_a_handle_of_one_address_does_not_serve_another(clock: FrozenClock) -> N
         grants.take_link(codec.sign(forged))
 
 
-def test_codes_are_well_formed_and_evenly_spread(clock: FrozenClock) -> None:
+def test_codes_are_well_formed_and_uniformly_distributed(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     codes = [grants.issue(f"{n}@example.org", 60).code for n in range(2000)]
     assert len(set(codes)) == len(codes)
@@ -175,15 +182,19 @@ def test_codes_are_well_formed_and_evenly_spread(clock: FrozenClock) -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_may_be_typed_as_a_code(text: str) -> None:
+def test_any_text_as_a_code_is_rejected_without_an_error(text: str) -> None:
     grants = make_grants(FrozenClock())
-    assert len(normalise_code(text)) <= 3 * 64
+    assert len(normalize_code(text)) <= 3 * 64
     with pytest.raises(CredentialRejected):
         grants.take_code(ADA, text)
 
 
+@pytest.mark.requirement("SECURITY-22", "SECURITY-30")
+@pytest.mark.requirement("SECURITY-22", "SECURITY-30")
+@pytest.mark.requirement("SECURITY-22", "SECURITY-30")
+@pytest.mark.requirement("SECURITY-22", "SECURITY-30")
 def test_the_store_holds_nothing_that_logs_in(tmp_path: Path) -> None:
-    """A16.2.5, A6.5.2: neither handle, token nor code lies in the store."""
+    """Neither handle, token nor code lies in the store."""
     store = SQLiteStateStore(tmp_path / "state.sqlite3")
     grants = Grants(KeyRing([SECRET]), store, FrozenClock(4e9), secrets.token_bytes)
     issued = grants.issue(ADA, 600)
@@ -243,9 +254,10 @@ def take_and_record(grants: Grants, tokens: list[str], record: str) -> None:
                 written.write(won.encode() + b"\n")
 
 
+@pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
-def test_kill_9_at_any_point_leaves_no_link_usable_twice(issuer: Grants, tmp_path: Path) -> None:
-    """A6.5.1: 32 processes killed while they consume; nobody gets a link twice, new links work."""
+def test_killing_a_process_leaves_no_link_usable_twice(issuer: Grants, tmp_path: Path) -> None:
+    """32 processes killed while they consume; nobody gets a link twice, new links work."""
     path = tmp_path / "state.sqlite3"
     tokens = [issuer.issue(ADA, 3600).token for _ in range(3000)]
     record = tmp_path / "won"
@@ -268,8 +280,9 @@ def test_kill_9_at_any_point_leaves_no_link_usable_twice(issuer: Grants, tmp_pat
     assert issuer.take_link(issuer.issue(ADA, 60).token).email == ADA
 
 
-def test_4_processes_given_each_of_300_links_at_once(issuer: Grants, tmp_path: Path) -> None:
-    """A6.5.1: Asok 0.8 accepted 298 of 300 more than once."""
+@pytest.mark.requirement("SECURITY-1")
+def test_four_processes_use_each_of_300_links_once(issuer: Grants, tmp_path: Path) -> None:
+    """Asok 0.8 accepted 298 of 300 more than once."""
     path = tmp_path / "state.sqlite3"
     tokens = [issuer.issue(ADA, 3600).token for _ in range(300)]
     with Workers(functools.partial(open_grants, path), 4) as workers:
@@ -277,7 +290,8 @@ def test_4_processes_given_each_of_300_links_at_once(issuer: Grants, tmp_path: P
     assert Counter(won) == Counter(tokens), "each link once"
 
 
-def test_4_processes_given_each_of_100_codes_at_once(issuer: Grants, tmp_path: Path) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_four_processes_use_each_of_100_codes_once(issuer: Grants, tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     codes = [issuer.issue(ADA, 3600).code for _ in range(100)]
     with Workers(functools.partial(open_grants, path), 4) as workers:

@@ -134,8 +134,11 @@ def sent(app: Asok) -> EmailMessage:
     return mails(app)[-1]
 
 
-def test_link_three_gets_a_head_and_the_button(app: Asok, browser: Browser, watching: Watching) -> None:
-    """SECURITY 26: scanners follow links; only the button consumes."""
+@pytest.mark.requirement("SECURITY-18", "SECURITY-26")
+def test_get_and_head_consume_nothing_and_the_button_logs_in(
+    app: Asok, browser: Browser, watching: Watching
+) -> None:
+    """Scanners follow links; only the button consumes."""
     assert ask(browser).headers["Location"] == "/auth/magic/code"
     page = browser.get("/auth/magic/code").text
     assert "ada@example.org" in page
@@ -149,10 +152,10 @@ def test_link_three_gets_a_head_and_the_button(app: Asok, browser: Browser, watc
     response = browser.send_form("/auth/magic/callback", page=path)
     assert (response.status_code, response.headers["Location"]) == (303, "/")
     assert browser.user == "ada@example.org"
-    assert browser.cookies["asok_sid"] != before["asok_sid"], "A7.2.4"
+    assert browser.cookies["asok_sid"] != before["asok_sid"], "a new session id at login"
     again = browser.get(path)
     assert again.status_code == 400
-    assert "used already" in again.text
+    assert "already used" in again.text
     assert browser.user == "ada@example.org", "a refusal takes nothing away"
     names = [event.name for event in watching.events]
     assert names == ["mail.sent", "magic.sent", "account.created", "login.succeeded"] or names == [
@@ -163,7 +166,8 @@ def test_link_three_gets_a_head_and_the_button(app: Asok, browser: Browser, watc
     ]
 
 
-def test_pressing_the_button_twice_in_two_tabs(app: Asok, browser: Browser) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_pressing_the_button_in_a_second_tab_is_rejected(app: Asok, browser: Browser) -> None:
     ask(browser)
     path = link(sent(app))
     first = browser.send_form("/auth/magic/callback", page=path)
@@ -173,10 +177,10 @@ def test_pressing_the_button_twice_in_two_tabs(app: Asok, browser: Browser) -> N
         "/auth/magic/callback", data={"csrf_token": browser.cookies["asok_csrf"], "token": token}
     )
     assert (first.status_code, second.status_code) == (303, 400)
-    assert "Ask for a new one" in second.text
+    assert "Request a new one" in second.text
 
 
-def test_the_code_in_another_browser(app: Asok, browser: Browser) -> None:
+def test_the_code_logs_in_in_another_browser(app: Asok, browser: Browser) -> None:
     ask(browser)
     other = Browser(app)
     response = other.send_form(
@@ -190,8 +194,9 @@ def test_the_code_in_another_browser(app: Asok, browser: Browser) -> None:
     assert Browser(app).get(link(sent(app))).status_code == 400, "one use voids the other"
 
 
-def test_next_is_kept_and_checked(app: Asok, browser: Browser) -> None:
-    """RFC 9700 4.11"""
+@pytest.mark.requirement("SECURITY-16")
+def test_next_is_kept_only_within_the_app(app: Asok, browser: Browser) -> None:
+    """RFC 9700, section 4.11."""
     for wanted, location in (
         ("/inbox?a=1", "/inbox?a=1"),
         ("//evil.example", "/"),
@@ -202,7 +207,7 @@ def test_next_is_kept_and_checked(app: Asok, browser: Browser) -> None:
         assert response.headers["Location"] == location
 
 
-def test_the_mail(app: Asok, browser: Browser) -> None:
+def test_the_mail_names_the_app_the_lifetime_and_the_browser(app: Asok, browser: Browser) -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     browser.get("/auth/login")
     browser.post(
@@ -218,10 +223,10 @@ def test_the_mail(app: Asok, browser: Browser) -> None:
         assert link(mail).split("token=")[1] in body
         assert "60 minutes" in body
         assert "Firefox · Linux" in body
-        assert "If it wasn" in body
+        assert "If you did not request this" in body
 
 
-def test_pages_are_never_stored_and_never_leak_the_token(app: Asok, browser: Browser) -> None:
+def test_pages_are_not_cached_and_do_not_leak_the_token(app: Asok, browser: Browser) -> None:
     ask(browser)
     response = browser.get(link(sent(app)))
     assert response.headers["Cache-Control"] == "no-store"
@@ -229,7 +234,7 @@ def test_pages_are_never_stored_and_never_leak_the_token(app: Asok, browser: Bro
     assert "http://" not in response.text.replace("http://localhost", "")
 
 
-def test_a_form_without_csrf_token(app: Asok, browser: Browser) -> None:
+def test_a_form_without_a_csrf_token_is_rejected(app: Asok, browser: Browser) -> None:
     browser.get("/auth/login")
     response = browser.post("/auth/magic/send", data={"email": "ada@example.org"})
     assert response.status_code == 403
@@ -254,7 +259,7 @@ BAD_ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", BAD_ADDRESSES, ids=range(len(BAD_ADDRESSES)))
-def test_a_bad_address(app: Asok, browser: Browser, address: str) -> None:
+def test_an_invalid_email_is_rejected_on_the_form(app: Asok, browser: Browser, address: str) -> None:
     response = ask(browser, address)
     assert response.status_code == 400
     assert 'role="alert"' in response.text
@@ -262,8 +267,9 @@ def test_a_bad_address(app: Asok, browser: Browser, address: str) -> None:
     assert mails(app) == []
 
 
-def test_known_and_unknown_addresses_get_the_same_answer(tmp_path: Path) -> None:
-    """A6.3.8, with sign-up off: same status, page and number of mails; only the mail differs."""
+@pytest.mark.requirement("SECURITY-27")
+def test_known_and_unknown_emails_get_the_same_answer(tmp_path: Path) -> None:
+    """With sign-up off: same status, page and number of mails; only the mail differs."""
     with asok_app(tmp_path, auth={"MAGIC_LINK": {"SIGNUP": False}}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")
         pages = []
@@ -277,14 +283,15 @@ def test_known_and_unknown_addresses_get_the_same_answer(tmp_path: Path) -> None
         assert pages[0] == pages[1]
         known, unknown = mails(app)
         assert code(known)
-        assert "there is no account" in text(unknown)
+        assert "no account uses it" in text(unknown)
         assert "token=" not in text(unknown) + text(unknown, "html")
         assert MODELS_REGISTRY["User"].find(email="eve@example.org") is None
 
 
+@pytest.mark.requirement("SECURITY-27")
 @pytest.mark.slow
-def test_known_and_unknown_addresses_take_the_same_time(tmp_path: Path) -> None:
-    """SECURITY 27 (A6.3.8): medians of CPU time no more than 1 ms apart, whatever else the machine does."""
+def test_known_and_unknown_emails_take_the_same_time(tmp_path: Path) -> None:
+    """Medians of CPU time no more than 1 ms apart, whatever else the machine does."""
     limits = {"SIGNUP": False, "SENDS_PER_CLIENT": 10_000, "SENDS_PER_EMAIL": 10_000}
     with asok_app(tmp_path, auth={"MAGIC_LINK": limits, "STATE_STORE": "memory:"}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")
@@ -302,7 +309,7 @@ def test_known_and_unknown_addresses_take_the_same_time(tmp_path: Path) -> None:
         assert abs(known - unknown) <= 0.001, (known, unknown)
 
 
-def test_sends_are_limited_per_address_and_per_client(tmp_path: Path) -> None:
+def test_sends_are_limited_per_email_and_per_client(tmp_path: Path) -> None:
     limits = {"SENDS_PER_EMAIL": 2, "SENDS_PER_CLIENT": 4}
     with asok_app(tmp_path, auth={"MAGIC_LINK": limits}) as app:
         answers = [ask(Browser(app)) for _ in range(3)]
@@ -314,8 +321,9 @@ def test_sends_are_limited_per_address_and_per_client(tmp_path: Path) -> None:
         assert len(mails(app)) == 2
 
 
+@pytest.mark.requirement("SECURITY-21")
 def test_wrong_codes_are_limited_and_the_link_still_works(tmp_path: Path) -> None:
-    """RFC 4226 7.3"""
+    """RFC 4226, section 7.3."""
     with asok_app(tmp_path, auth={"MAGIC_LINK": {"CODE_ATTEMPTS": 3}}) as app:
         browser = Browser(app)
         ask(browser)
@@ -328,7 +336,7 @@ def test_wrong_codes_are_limited_and_the_link_still_works(tmp_path: Path) -> Non
         assert browser.send_form("/auth/magic/callback", page=link(sent(app))).status_code == 303
 
 
-def test_mail_that_cannot_be_sent_is_said(
+def test_mail_that_cannot_be_sent_is_reported(
     app: Asok, browser: Browser, monkeypatch: pytest.MonkeyPatch, watching: Watching
 ) -> None:
     auth = app.extensions["AuthExtension"].auth
@@ -339,13 +347,13 @@ def test_mail_that_cannot_be_sent_is_said(
     monkeypatch.setattr(auth.outbox._transport, "send", refuse)
     response = ask(browser)
     assert response.status_code == 503
-    assert "No mail could be sent" in response.text
+    assert "The email could not be sent" in response.text
     assert "mail_permanent" in response.text
     [event] = [event for event in watching.events if event.name == "mail.failed"]
     assert event.detail == {"domain": "example.org", "error": "mail_permanent"}
 
 
-def test_mail_that_is_tried_again_is_said(
+def test_mail_that_is_retried_is_reported(
     app: Asok, browser: Browser, monkeypatch: pytest.MonkeyPatch, watching: Watching
 ) -> None:
     def refuse(mail: object) -> None:
@@ -354,13 +362,13 @@ def test_mail_that_is_tried_again_is_said(
     monkeypatch.setattr(app.extensions["AuthExtension"].auth.outbox._transport, "send", refuse)
     response = ask(browser)
     assert response.headers["Location"] == "/auth/magic/code?slow=1"
-    assert "slow to take mail just now" in browser.get(response.headers["Location"]).text
+    assert "Our mail server is slow right now" in browser.get(response.headers["Location"]).text
     assert "mail.retrying" in [event.name for event in watching.events]
     monkeypatch.undo()
 
 
-def test_a_disabled_account(app: Asok, browser: Browser) -> None:
-    """A7.4.1"""
+@pytest.mark.requirement("SECURITY-23")
+def test_a_disabled_account_is_rejected(app: Asok, browser: Browser) -> None:
     MODELS_REGISTRY["User"].create(email="ada@example.org", is_active=False)
     ask(browser)
     response = browser.send_form("/auth/magic/callback", page=link(sent(app)))
@@ -369,8 +377,9 @@ def test_a_disabled_account(app: Asok, browser: Browser) -> None:
     assert browser.user == "nobody"
 
 
-def test_an_account_disabled_while_logged_in(app: Asok, browser: Browser) -> None:
-    """A7.4.1: effective on the next request."""
+@pytest.mark.requirement("SECURITY-23")
+def test_disabling_an_account_ends_its_sessions(app: Asok, browser: Browser) -> None:
+    """They end on the next request."""
     ask(browser)
     browser.send_form("/auth/magic/callback", page=link(sent(app)))
     user = MODELS_REGISTRY["User"].find(email="ada@example.org")
@@ -385,7 +394,7 @@ class TestDocumentedCalls:
         with asok_app(tmp_path, pages=DOCUMENTED, plugins=[watching]) as made:
             yield made
 
-    def test_as_on_the_page(self, app: Asok, browser: Browser, watching: Watching) -> None:
+    def test_the_documented_pages_log_in(self, app: Asok, browser: Browser, watching: Watching) -> None:
         response = browser.send_form("/login", email="ada@example.org")
         assert response.text.startswith("Check your email!")
         path = link(sent(app))
@@ -396,36 +405,37 @@ class TestDocumentedCalls:
         assert watching.events[-1].method == "magic"
         assert Browser(app).get(path).text.startswith("Invalid or expired token.")
 
-    def test_a_bad_token_is_none(self, app: Asok, browser: Browser) -> None:
+    def test_an_invalid_token_is_none(self, app: Asok, browser: Browser) -> None:
         for query in ("", "?token=", "?token=x", "?token=" + "x" * 100_000):
             assert browser.get("/auth/magic/callback" + query).text.startswith("Invalid or expired token.")
 
-    def test_a_token_of_asoks_own_making_is_refused(self, app: Asok, browser: Browser) -> None:
-        """A9.2.2: in Asok 0.8 the bearer token "7|exp" logs in as the address "7"."""
+    @pytest.mark.requirement("SECURITY-6")
+    def test_a_token_signed_by_asok_is_rejected(self, app: Asok, browser: Browser) -> None:
+        """In Asok 0.8 the bearer token "7|exp" logs in as the address "7"."""
         for payload in ("ada@example.org|9999999999", "7|9999999999"):
             forged = app._sign(payload)
             assert browser.get(f"/auth/magic/callback?token={forged}").text.startswith("Invalid")
 
-    def test_create_token(self, app: Asok, browser: Browser) -> None:
+    def test_create_token_returns_a_working_token(self, app: Asok, browser: Browser) -> None:
         token = browser.get("/token").text.splitlines()[0]
         assert browser.get(f"/auth/magic/callback?token={token}").status_code == 302
         assert browser.user == "ada@example.org"
         assert mails(app) == []
 
-    def test_a_bad_address_is_a_page_and_no_traceback(self, app: Asok, browser: Browser) -> None:
+    def test_an_invalid_email_is_a_page_without_a_traceback(self, app: Asok, browser: Browser) -> None:
         response = browser.send_form("/login", email="a@b@c")
         assert response.status_code == 400
         assert "address_invalid" in response.text
         assert "Traceback" not in response.text
 
-    def test_the_awaitable_twin(self, app: Asok) -> None:
+    def test_asend_can_be_awaited(self, app: Asok) -> None:
         status, _, body = asgi_call(app, "GET", "/twin")
         assert status == 200
         assert body.startswith("sent")
         assert len(mails(app)) == 1
 
 
-def test_without_app_url_outside_debug(tmp_path: Path) -> None:
+def test_outside_debug_links_need_app_url(tmp_path: Path) -> None:
     """Links are never made from the Host header."""
     with asok_app(tmp_path, environ={"DEBUG": "false"}) as app:
         browser = Browser(app)
@@ -434,7 +444,7 @@ def test_without_app_url_outside_debug(tmp_path: Path) -> None:
         assert mails(app) == []
 
 
-def test_app_url_and_host(tmp_path: Path) -> None:
+def test_links_use_app_url_and_never_the_host_header(tmp_path: Path) -> None:
     with asok_app(tmp_path, config={"APP_URL": "https://app.example/"}, environ={"DEBUG": "false"}) as app:
         browser = Browser(app)
         browser.get("/auth/login")
@@ -447,6 +457,6 @@ def test_app_url_and_host(tmp_path: Path) -> None:
         assert "evil" not in text(sent(app))
 
 
-def test_the_method_is_a_plugin_like_any_other(app: Asok) -> None:
+def test_magic_links_are_an_ordinary_plugin(app: Asok) -> None:
     methods = app.extensions["AuthExtension"].auth.login_methods
     assert isinstance(methods["magic"], MagicLinkMethod)

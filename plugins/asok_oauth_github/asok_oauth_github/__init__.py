@@ -16,9 +16,9 @@ class GitHub(OAuth2Provider):
     scopes = ("read:user", "user:email")
 
     def identity(self, claims: Claims, fetch: Fetch) -> Identity:
-        # The address in the profile is the public one: often null, never said to be verified.
-        addresses = Claims.each(fetch(self.emails_endpoint))
-        primary = next((one for one in addresses if one.is_true("primary")), Claims({}))
+        # The profile has only the public email, which is often null and never marked as verified.
+        emails = Claims.each(fetch(self.emails_endpoint))
+        primary = next((one for one in emails if one.is_true("primary")), Claims({}))
         return Identity(
             issuer=self.issuer,
             subject=claims.subject("id"),

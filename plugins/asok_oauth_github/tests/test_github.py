@@ -26,17 +26,16 @@ class TestGitHub(OAuth2ProviderContract):
     subject = "583231"
     email = "ada@example.com"
 
-    def test_the_public_address_of_the_profile_counts_for_nothing(self) -> None:
+    def test_the_profiles_public_email_is_ignored(self) -> None:
         identity = self._identity({**self.profile, "email": "eve@evil.example"}, self.replies)
         assert identity.email == "ada@example.com"
 
-    def test_the_login_stands_in_for_a_missing_name(self) -> None:
+    def test_the_login_replaces_a_missing_name(self) -> None:
         assert self._identity(self.profile, self.replies).name == "ada"
 
+    @pytest.mark.requirement("SECURITY-15")
     @pytest.mark.parametrize("primary", [{"verified": False}, {"verified": "true"}, {"primary": False}])
-    def test_15_only_the_verified_primary_address_logs_in(
-        self, tmp_path: Path, primary: dict[str, JSON]
-    ) -> None:
+    def test_only_the_verified_primary_email_logs_in(self, tmp_path: Path, primary: dict[str, JSON]) -> None:
         app = self._app(tmp_path)
         address = {"email": "ada@example.com", "primary": True, "verified": True, **primary}
         app.fake.replies[EMAILS] = Reply(200, json.dumps([address]).encode())
@@ -48,7 +47,7 @@ class TestGitHub(OAuth2ProviderContract):
         app.fake.replies[app.fake.token_endpoint] = Reply(200, body)
         assert error_code(app.log_in()[1]) == "oauth_token_refused"
 
-    def test_enterprise_server(self) -> None:
+    def test_an_enterprise_server_has_its_own_urls(self) -> None:
         made = GitHub().configured(
             {
                 "issuer": "https://git.example/login/oauth",

@@ -1,4 +1,4 @@
-"""Log in with any OpenID provider: each entry of ``AUTH["PROVIDERS"]`` with ``"type": "oidc"``."""
+"""Log in with OpenID providers: the entries of ``AUTH["PROVIDERS"]`` with ``"type": "oidc"``."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def entry(issuer: str, **more: object) -> dict[str, object]:
     return {"type": "oidc", "issuer": issuer, "client_id": "a", "client_secret": "b", **more}
 
 
-def test_several_providers_at_once() -> None:
+def test_several_providers_can_be_configured() -> None:
     made = start(
         {
             "company": entry("https://login.example/realms/staff", label="Company account"),
@@ -39,6 +39,6 @@ def test_several_providers_at_once() -> None:
 
 
 @pytest.mark.parametrize("issuer", ["", "http://login.example", "login.example", "https://login.example/#x"])
-def test_an_issuer_that_will_not_do_is_named_at_start_up(issuer: str) -> None:
+def test_an_invalid_issuer_is_named_at_start_up(issuer: str) -> None:
     with pytest.raises(SettingError, match='AUTH\\["PROVIDERS"\\]\\["company"\\]\\["issuer"\\]'):
         start({"company": entry(issuer)})

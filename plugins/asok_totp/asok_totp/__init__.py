@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from asok_auth_core import PluginManifest, SecondFactor, hookimpl
 
-from .settings import SECTION, TotpSettings
+from .settings import TotpSettings
 
 if TYPE_CHECKING:
     import typer
 
     from asok_auth_core.auth import Auth
 
-asok_auth_plugin = PluginManifest(api=">=1.0,<2", section=SECTION, settings=TotpSettings)
+asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="TOTP", settings=TotpSettings)
 
 
 @hookimpl
@@ -23,9 +23,8 @@ def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor]:
     from .authenticator import Authenticators
     from .factor import RecoveryFactor, TotpFactor
     from .recovery import RecoveryCodes
-    from .settings import read
 
-    settings = read(auth.settings)
+    settings = auth.settings.section(TotpSettings)
     codes = RecoveryCodes(auth.credentials, auth.keys, auth.random)
     authenticators = Authenticators(
         settings,

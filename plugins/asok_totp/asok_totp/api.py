@@ -1,8 +1,8 @@
-"""``request.auth.totp``: what an app calls that builds its own pages; ours call the same."""
+"""``request.auth.totp``: the API for an app's own pages; our pages use it too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -33,30 +33,31 @@ RECOVERY = "recovery"
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What an authenticator app needs to know, to be shown once and kept nowhere."""
+    """The data of a new authenticator app, to be shown once and stored nowhere."""
 
-    secret: str
-    """For typing: base32, without spaces."""
-    uri: str
+    secret: str = field(repr=False)
+    """Base32 without spaces, for typing."""
+    uri: str = field(repr=False)
     """``otpauth://totp/…``"""
-    qr: Markup
+    qr: Markup = field(repr=False)
     """The URI as a QR code: inline SVG."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a user stands. ``required``: may not be without a second factor."""
+    """The state of a user's two-factor authentication."""
 
     enabled: bool
     recovery_codes: int
-    """How many are left."""
+    """The number of codes left."""
     required: bool
+    """True if the user must have a second factor."""
     enrolled_at: float | None = None
     """Seconds since the epoch."""
 
 
 class TotpApi:
-    """The calls; each takes the request first."""
+    """The methods of ``request.auth.totp``; each takes the request first."""
 
     def __init__(
         self, auth: Auth, settings: TotpSettings, authenticators: Authenticators, codes: RecoveryCodes
@@ -67,7 +68,9 @@ class TotpApi:
         self._codes = codes
 
     def enroll(self, request: WebRequest) -> Enrolment:
-        """A new secret for who is logged in, or must enrol to be; :meth:`confirm` puts it in use.
+        """Create a secret for the current user, or for one who must enroll to log in.
+
+        It takes effect with :meth:`confirm`.
 
         Raises LoginRequired, RecentLoginRequired, SecondFactorRequired.
         """
@@ -79,27 +82,27 @@ class TotpApi:
         return Enrolment(secret, uri, svg(uri, request.translate("QR code for your authenticator app")))
 
     def confirm(self, request: WebRequest, code: str) -> tuple[str, ...]:
-        """Put the new secret in use if ``code`` is one of its codes; the recovery codes, to show once.
+        """Activate the new secret if ``code`` matches it; return the recovery codes, to be shown once.
 
-        Finishes the login that waited for it. Raises CredentialRejected for a wrong code, RateLimited,
-        LoginRequired, RecentLoginRequired.
+        Completes a login that required the enrollment. Raises CredentialRejected for a wrong code,
+        RateLimited, LoginRequired, RecentLoginRequired.
         """
         return self.confirm_and_continue(request, code)[0]
 
     def confirm_and_continue(self, request: WebRequest, code: str) -> tuple[tuple[str, ...], str]:
-        """:meth:`confirm`, and where to go next."""
+        """Like :meth:`confirm`, but also return the URL to go to next."""
         user = enrolling_user(self._auth, request)
         count_factor_attempt(self._auth, request, user, "totp-enrolment")
-        # Half logged in, one may add a first factor but never replace one that came up meanwhile.
+        # A user who is not fully logged in may add a first factor but must not replace an existing one.
         self._authenticators.confirm(str(user.id), code, replace=request.user is not None)
         codes = self._codes.issue(str(user.id))
         return codes, complete_enrolment(self._auth, request, user, NAME)
 
     def verify(self, request: WebRequest, code: str) -> bool:
-        """True if ``code`` is right; used up by this. For pages of your own.
+        """Consume ``code`` and return True if it is correct; for your own pages.
 
-        Somebody half logged in is logged in by it. Who is logged in is asked for one more proof.
-        Raises RateLimited, LoginExpired, LoginRejected.
+        Completes a login that waits for the second factor. For a user who is logged in, it is an
+        additional check. Raises RateLimited, LoginExpired, LoginRejected.
         """
 
         def proof(request: WebRequest, user: User) -> bool:
@@ -115,7 +118,7 @@ class TotpApi:
         return True
 
     def disable(self, request: WebRequest) -> bool:
-        """Take the app and the recovery codes away; False if there was none.
+        """Remove the user's app and recovery codes; return False if there was no app.
 
         Raises LoginRequired, RecentLoginRequired, and PermissionDenied if the user must have a
         second factor and has no other.
@@ -124,7 +127,7 @@ class TotpApi:
         others = set(enrolled_factors(self._auth, user)) - {NAME, RECOVERY}
         if not others and second_factor_required(self._auth, user):
             raise PermissionDenied(
-                "Your account must have a second factor. You can set up another app in place of this one."
+                "Your account must have a second factor. You can replace this app with another one."
             )
         removed = self._authenticators.remove(str(user.id))
         self._codes.void(str(user.id))
@@ -133,7 +136,7 @@ class TotpApi:
         return removed
 
     def recovery_codes(self, request: WebRequest) -> tuple[str, ...]:
-        """Ten new recovery codes, to be shown once; the old ones are void.
+        """Create ten recovery codes, to be shown once; the old ones become void.
 
         Raises LoginRequired, RecentLoginRequired, CredentialRejected without an app.
         """
@@ -141,11 +144,13 @@ class TotpApi:
         if not self._authenticators.is_enrolled(str(user.id)):
             raise CredentialRejected("Set up an authenticator app first.")
         codes = self._codes.issue(str(user.id))
-        self._auth.emit("recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip)
+        self._auth.events.emit(
+            "recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip
+        )
         return codes
 
     def status(self, request: WebRequest) -> Status:
-        """How who is logged in stands. Raises LoginRequired."""
+        """The current user's status. Raises LoginRequired."""
         user = require_login(request)
         row = self._authenticators.enrolled(str(user.id))
         return Status(

@@ -1,39 +1,43 @@
-"""Users' authenticator apps: enrol, confirm, verify, disable; one row per user in the CredentialStore.
+"""Enroll, confirm, verify and remove authenticator apps; one row per user in the CredentialStore.
 
-A secret that is not confirmed yet lives in the StateStore, sealed, so enrolling again does not touch
-the app that is in use and nothing is left behind by who gives up.
+An unconfirmed secret is kept sealed in the StateStore, so enrolling again does not affect the app in
+use, and an abandoned enrollment leaves nothing behind.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 import msgspec
 
-from asok_auth_core.auth import logger
 from asok_auth_core.contracts import CredentialStore, StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
 from asok_auth_core.errors import CredentialExists, CredentialRejected, SealError, StoreUnavailable
-from asok_auth_core.types import JSON, Clock, Credential, Random, User
+from asok_auth_core.types import JSON, Clock, Credential, Random, RedactedStruct, User
 
 from .settings import TotpSettings
 from .totp import NEVER, SECRET_BYTES, Parameters, accepted_step, new_secret, read_code
 
+logger = logging.getLogger("asok_auth")
+
 KIND = "totp"
 ENROLMENT = "totp-enrolment"
 TRIES = 20
-"""Times a replaced row is read again before giving up; each means that somebody else got on."""
+"""Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
 
 
 WRONG_CODE = (
-    "That code is not right. Wait for the next one, and check that the clock of the device with your "
-    "app is set automatically: codes go by the time."
+    "This code is wrong. Wait for the next one, and check that the device with your app sets its clock "
+    "automatically: codes depend on the time."
 )
 
 
-class AuthenticatorRow(msgspec.Struct, frozen=True):
-    """What is stored: the sealed secret, its parameters, and the last time step that was accepted."""
+class AuthenticatorRow(RedactedStruct, frozen=True):
+    """The stored data: the sealed secret, its parameters, and the last accepted time step."""
+
+    shown = ("algorithm", "digits", "step")
 
     secret: str
     algorithm: str
@@ -74,9 +78,9 @@ class Authenticators:
         return self._credentials.find(KIND, user_id)
 
     def begin(self, user_id: str) -> tuple[str, Parameters]:
-        """A new secret (base32) that counts only once :meth:`confirm` was given a code of it.
+        """Create a secret (base32) that takes effect with :meth:`confirm`.
 
-        An earlier one that was not confirmed is void; the app in use stays.
+        Voids an earlier unconfirmed secret; the app in use is not affected.
         """
         parameters = self._settings.parameters
         secret = new_secret(self._random(SECRET_BYTES[parameters.algorithm]))
@@ -87,21 +91,21 @@ class Authenticators:
         return secret, parameters
 
     def confirm(self, user_id: str, text: str, *, replace: bool = True) -> None:
-        """Put the new secret in use if ``text`` is one of its codes, which is used up by this.
+        """Activate the new secret if ``text`` is one of its codes, and consume the code.
 
-        Without ``replace`` only for who has no app in use. Raises CredentialRejected with what to do
-        if the code is wrong or there is nothing to confirm; SealError, StoreUnavailable.
+        Unless ``replace``, an app in use is kept and the new one rejected. Raises CredentialRejected,
+        also for a wrong code or without a secret to confirm; SealError, StoreUnavailable.
         """
         raw = self._state.get(_pending(user_id))
         if raw is None:
-            raise CredentialRejected("There is no new authenticator app to confirm. Please start again.")
+            raise CredentialRejected("The setup of your authenticator app has expired. Please start over.")
         row = msgspec.json.decode(raw, type=AuthenticatorRow)
         secret = self._sealer.open(row.secret, user_id, ENROLMENT).decode()
         step = self._step(secret, row, text)
         if step is None:
             raise CredentialRejected(WRONG_CODE)
         if self._state.take(_pending(user_id)) != raw:
-            raise CredentialRejected("This authenticator app was confirmed already, or you started again.")
+            raise CredentialRejected("This app was already confirmed, or you started over in another window.")
         self.store(user_id, secret, row.parameters, step, replace=replace)
 
     def store(
@@ -113,9 +117,10 @@ class Authenticators:
         *,
         replace: bool = True,
     ) -> None:
-        """Put ``secret`` in use, in place of one the user may have.
+        """Activate ``secret``, replacing the app in use.
 
-        Without ``replace`` an app in use stays. Raises CredentialRejected then, StoreUnavailable.
+        Unless ``replace``, raises CredentialRejected if there is an app in use. Raises
+        StoreUnavailable.
         """
         row = AuthenticatorRow(
             self._seal(KIND, user_id, secret), parameters.algorithm, parameters.digits, step
@@ -124,18 +129,18 @@ class Authenticators:
             stored = self.enrolled(user_id)
             try:
                 if stored is None:
-                    self._credentials.add(user_id, KIND, user_id, _json(row))
+                    self._credentials.add(user_id, KIND, user_id, _data(row))
                     return
             except CredentialExists:
                 continue
             if not replace:
-                raise CredentialRejected("Your account has an authenticator app already. Log in with it.")
-            if self._credentials.replace(stored, _json(row)) is not None:
+                raise CredentialRejected("Your account already has an authenticator app. Log in with it.")
+            if self._credentials.replace(stored, _data(row)) is not None:
                 return
-        raise StoreUnavailable("Your authenticator app is being changed elsewhere. Try again.")
+        raise StoreUnavailable("Your authenticator app is being changed in another session. Try again.")
 
     def verify(self, user_id: str, text: str) -> bool:
-        """True if ``text`` is a code of the user's app, for exactly one caller (RFC 6238, section 5.2).
+        """Return True if ``text`` is a code of the user's app, once per code (RFC 6238, section 5.2).
 
         Raises SealError if the secret cannot be read, StoreUnavailable.
         """
@@ -150,13 +155,13 @@ class Authenticators:
                 return False
             sealed = row.secret if self._sealer.is_current(row.secret) else self._seal(KIND, user_id, secret)
             if self._credentials.replace(
-                stored, _json(msgspec.structs.replace(row, secret=sealed, step=step))
+                stored, _data(msgspec.structs.replace(row, secret=sealed, step=step))
             ):
                 return True
-        raise StoreUnavailable("Your authenticator app is in use elsewhere. Try again.")
+        raise StoreUnavailable("Your authenticator app is in use in another session. Try again.")
 
     def remove(self, user_id: str) -> bool:
-        """Forget the user's app, confirmed or not; True for the caller who did it."""
+        """Remove the user's app, confirmed or not; return True if this call removed a confirmed one."""
         self._state.delete(_pending(user_id))
         stored = self.enrolled(user_id)
         while stored is not None and not self._credentials.remove(stored):
@@ -176,14 +181,14 @@ class Authenticators:
 
 
 def check_code(authenticators: Authenticators, user: User, text: str) -> bool:
-    """True if ``text`` proves the factor; used up by this. Attempts are limited by the caller.
+    """Consume the code ``text`` and return True. The caller limits attempts.
 
-    Raises CredentialRejected with what to do if it does not, SealError, StoreUnavailable.
+    Raises CredentialRejected for a wrong code, SealError, StoreUnavailable.
     """
     try:
         right = authenticators.verify(str(user.id), text)
     except SealError as error:
-        logger.error("The authenticator app of user %s cannot be checked: %s", user.id, error.message)
+        logger.error("Cannot verify codes of user %s: %s", user.id, error.message)
         raise
     if not right:
         raise CredentialRejected(WRONG_CODE)
@@ -194,5 +199,5 @@ def _pending(user_id: str) -> str:
     return f"totp:enrolment:{user_id}"
 
 
-def _json(row: AuthenticatorRow) -> JSON:
+def _data(row: AuthenticatorRow) -> JSON:
     return cast("JSON", msgspec.to_builtins(row))

@@ -1,4 +1,4 @@
-"""``asok-auth totp``: take over the Admin's second factors; let somebody in who lost theirs."""
+"""``asok-auth totp``: import second factors from Asok's Admin, and reset a user's."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from .factor import TotpFactor
 
 SHOWN = 20
 
-app = typer.Typer(help="Authenticator apps: import them from Asok's Admin, reset one.", no_args_is_help=True)
+app = typer.Typer(help="Import authenticator apps from Asok's Admin; reset one.", no_args_is_help=True)
 
 
 @app.command("import")
 def import_(
     context: typer.Context,
-    apply: bool = typer.Option(
-        False, "--apply", help="Do it. Without this, only what would be done is shown."
-    ),
-    keep: bool = typer.Option(False, "--keep", help="Leave the Admin's own copies in the user table."),
+    apply: bool = typer.Option(False, "--apply", help="Apply the changes (default: dry run)."),
+    keep: bool = typer.Option(False, "--keep", help="Keep the Admin's copies in the user table."),
 ) -> None:
-    """Take over authenticator apps and backup codes from Asok's Admin; nobody scans a code again.
+    """Import authenticator apps and backup codes from Asok's Admin, so that users keep their apps.
 
-    Can be stopped and run again at any time.
+    Can be interrupted and run again at any time.
     """
     from asok_auth_core.adapters.asok.admin_totp import AdminTotp
 
@@ -49,16 +47,16 @@ def import_(
             keep=keep,
             advance=lambda: progress.advance(task),
         )
-    typer.echo(f"{'Moved' if apply else 'Would be moved'}: {report.moved}")
-    typer.echo(f"Have an authenticator app here already: {report.already}")
+    typer.echo(f"{'Imported' if apply else 'To import'}: {report.moved}")
+    typer.echo(f"Already have an authenticator app here: {report.already}")
     if report.without_codes:
-        typer.echo(f"Moved without backup codes, which cannot be read: users {_some(report.without_codes)}")
+        typer.echo(f"Backup codes are unreadable and left out: users {_some(report.without_codes)}")
     if not apply and report.moved:
-        typer.echo("Nothing was changed. Make a backup of the database, then run this with --apply.")
+        typer.echo("Nothing was changed. Back up the database, then run this with --apply.")
     if report.unreadable:
         typer.echo(
-            f"Not readable with TOTP_ENCRYPTION_KEY or SECRET_KEY as they are set now: users "
-            f"{_some(report.unreadable)}. Run this again with the key they were made with.",
+            f"Not readable with the current TOTP_ENCRYPTION_KEY or SECRET_KEY: users "
+            f"{_some(report.unreadable)}. Run this again with the key they were encrypted with.",
             err=True,
         )
         raise typer.Exit(1)
@@ -66,9 +64,9 @@ def import_(
 
 @app.command()
 def reset(context: typer.Context, user_id: str = typer.Argument(help="The user's id.")) -> None:
-    """Take a user's authenticator app and recovery codes away: they have lost both.
+    """Remove the authenticator app and recovery codes of a user who has lost both.
 
-    Make sure that it is really they who ask.
+    Verify the user's identity first.
     """
     auth = current_auth(context)
     user = auth.users.by_id(user_id)
@@ -76,13 +74,15 @@ def reset(context: typer.Context, user_id: str = typer.Argument(help="The user's
         raise ConfigurationError(f"There is no user with id {user_id!r}.")
     factor = _factor(auth)
     removed = factor.forget(user)
-    typer.echo("Done: the next login asks for no code." if removed else "This user has no authenticator app.")
+    typer.echo(
+        "Reset. The next login does not ask for a code." if removed else "This user has no authenticator app."
+    )
 
 
 def _factor(auth: Auth) -> TotpFactor:
     factor = auth.second_factors.get(NAME)
     if not isinstance(factor, TotpFactor):
-        raise ConfigurationError("This app does not use asok-totp; see asok-auth plugins.")
+        raise ConfigurationError("The app does not use asok-totp. To see why, run asok-auth plugins.")
     return factor
 
 

@@ -1,4 +1,4 @@
-"""Authenticator app and recovery codes as the login pipeline sees them."""
+"""The second factors: authenticator app and recovery codes."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class TotpFactor(SecondFactor):
         return self.authenticators.is_enrolled(str(user.id))
 
     def forget(self, user: User) -> bool:
-        """Take the user's app and recovery codes away, as an operator; False if there was no app."""
+        """Remove the user's app and recovery codes, as an operator; False if there was no app."""
         removed = self.authenticators.remove(str(user.id))
         self.codes.void(str(user.id))
         forget_devices(self._auth, user)
         if removed:
-            self._auth.emit("second_factor.reset", user=user, method=self.name)
+            self._auth.events.emit("second_factor.reset", user=user, method=self.name)
         return removed
 
     def challenge(self, request: WebRequest, user: User) -> Markup:
@@ -65,8 +65,11 @@ class TotpFactor(SecondFactor):
 
 
 class RecoveryFactor(SecondFactor):
-    """A recovery code in place of the app, with a count of attempts of its own: guesses at the app's
-    codes, which anybody with the first factor can send, do not keep the owner from this way in."""
+    """A recovery code in place of the app's code.
+
+    Its attempts are counted separately: an attacker with the first factor can use up the attempts for
+    the app's codes, but that does not lock the owner out.
+    """
 
     name = RECOVERY
     label = "Recovery code"

@@ -1,4 +1,4 @@
-"""Moves the second factors of Asok's Admin over, user by user; can be stopped and run again."""
+"""Import second factors from Asok's Admin, user by user; can be interrupted and rerun."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from .recovery import RecoveryCodes
 from .totp import Parameters
 
 ASOK_PARAMETERS = Parameters("SHA1", 6)
-"""What Asok's Admin always uses."""
+"""The fixed parameters of Asok's Admin."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What was done, or would be. ``unreadable`` and ``without_codes`` are ids of users."""
+    """The result of an import or dry run.
+
+    ``unreadable`` and ``without_codes`` are user ids.
+    """
 
     moved: int = 0
     already: int = 0
     unreadable: list[str] = field(default_factory=list)
     without_codes: list[str] = field(default_factory=list)
-    """Moved, but their backup codes cannot be read."""
+    """Imported, but with unreadable backup codes."""
 
 
 def move(
@@ -43,12 +46,12 @@ def move(
     keep: bool,
     advance: Callable[[], None],
 ) -> Report:
-    """Read every user's second factor and, with ``apply``, take it over.
+    """Read every user's second factor and, with ``apply``, import it.
 
-    Who has an authenticator app with us already keeps that. What was taken over is removed from the
-    user table, so that the Admin does not ask for it too, except with ``keep``. ``advance`` is called
-    after each user. A user is done only when everything is in place, so a run that was stopped
-    anywhere is finished by another.
+    Users who already have an authenticator app here keep it. Unless ``keep``, imported factors are
+    removed from the user table, so that the Admin does not ask for them too. ``advance`` is called
+    after each user. A user counts as done only when everything is stored, so another run completes
+    an interrupted one.
     """
     report = Report()
     workers = os.cpu_count() or 1
@@ -56,7 +59,7 @@ def move(
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(enrolments, workers * 4)):
             new = [one for one in batch if not authenticators.is_enrolled(one.user_id)]
-            # Asok's key derivation takes 0.2 s for each and leaves the interpreter to other threads.
+            # Asok's key derivation takes 0.2 s per user and releases the GIL.
             secrets = dict(zip((one.user_id for one in new), pool.map(admin.secret, new), strict=True))
             for enrolment in batch:
                 if enrolment.user_id in secrets:
@@ -87,13 +90,13 @@ def _take_over(
         report.without_codes.append(enrolment.user_id)
     if apply:
         try:
-            # The app comes last: with it the user counts as done.
+            # The app is stored last, because it marks the user as done.
             codes.adopt(enrolment.user_id, enrolment.backup_codes or ())
             authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False)
         except CredentialRejected:
             report.already += 1
             return
-        auth.emit("second_factor.imported", user=auth.users.by_id(enrolment.user_id), method="totp")
+        auth.events.emit("second_factor.imported", user=auth.users.by_id(enrolment.user_id), method="totp")
     report.moved += 1
 
 

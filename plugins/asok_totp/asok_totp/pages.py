@@ -1,4 +1,4 @@
-"""The pages: set up, confirm, recovery codes, disable. GET never changes anything."""
+"""The pages to set up, confirm and disable an app and to create recovery codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class TotpPages:
         self._api = api
 
     def routes(self) -> Iterable[Route]:
-        """All of them; who comes to the address of a form by a link is shown the first page."""
+        """All routes.
+
+        A GET of a form's URL redirects to the first page and changes nothing.
+        """
         return (
             Route(MANAGE_PATH, get=self._manage),
             Route(ENROL_PATH, get=_to_start, post=self._enrol),
@@ -52,7 +55,7 @@ class TotpPages:
         try:
             codes, location = self._api.confirm_and_continue(request, request.form.get("code", ""))
         except CredentialRejected as error:
-            # The secret is not shown again: who did not scan it starts anew with another one.
+            # The secret is not shown again; a user who did not scan it has to start over.
             return render(
                 self._auth,
                 request,

@@ -1,4 +1,4 @@
-"""The QR code of a provisioning URI, as SVG that stands in the page: no request, no file, no log line."""
+"""Draw a provisioning URI as a QR code in inline SVG, so that no request or file holds it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import segno
 from markupsafe import Markup
 
 MODULE = 4
-"""Size of a dot in CSS pixels."""
+"""Width of a module (a dot) in CSS pixels."""
 
 
 def svg(uri: str, label: str) -> Markup:
-    """``uri`` as inline SVG with ``label`` for screen readers; light ground in dark themes too."""
+    """Draw ``uri`` as SVG labeled for screen readers, on a light background in dark themes too."""
     code = segno.make(uri, error="m", micro=False)
-    return Markup(  # noqa: S704 (segno writes numbers and escapes the label)
+    return Markup(  # noqa: S704 (segno's output is numbers and the escaped label)
         code.svg_inline(
             scale=MODULE, border=4, dark="#000", light="#fff", title=label, svgclass="qr", lineclass=None
         )

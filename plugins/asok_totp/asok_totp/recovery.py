@@ -1,8 +1,8 @@
-"""Recovery codes: ten, 80 bits each, shown once, each good once.
+"""Recovery codes: ten single-use codes of 80 bits each, shown once.
 
-One row per user holds the keyed hashes of the codes that are left, so an attempt costs one hash
-however many there are, making new ones voids all the old in one step, and of any number of attempts
-with one code exactly one replaces the row.
+One row per user holds the keyed hashes of the remaining codes. So an attempt costs one hash, however
+many codes are left; new codes void all old ones in one step; and if several attempts use one code
+concurrently, exactly one of them replaces the row.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ from asok_auth_core.contracts import CredentialStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
 from asok_auth_core.errors import CredentialExists, CredentialRejected, StoreUnavailable
-from asok_auth_core.types import JSON, Random
+from asok_auth_core.types import JSON, Random, RedactedStruct
 
 KIND = "recovery_codes"
 PURPOSE = "recovery-code"
 COUNT = 10
 CODE_BYTES = 10
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Crockford's base 32: none of I, L, O, U, so that a code read aloud or from paper is not mistaken."""
+"""Crockford's base 32: without I, L, O and U, which are easily misread."""
 SYMBOLS = CODE_BYTES * 8 // 5
 MISREAD = str.maketrans("ILO", "110")
 IMPORTED_SYMBOLS = 8
 IMPORTED_ROUNDS = 600_000
 TRIES = 20
-"""Times a replaced row is read again before giving up; each means that somebody else got on."""
+"""Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
 
 
-class RecoveryRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is stored. ``codes``: keyed hashes. ``imported``: sealed list of Asok's PBKDF2 hashes."""
+class RecoveryRow(RedactedStruct, frozen=True, omit_defaults=True):
+    """The stored data: keyed hashes, and a sealed list of PBKDF2 hashes imported from Asok."""
+
+    shown = ("imported_left",)
 
     codes: tuple[str, ...] = ()
     imported: str | None = None
@@ -53,9 +55,9 @@ class RecoveryCodes:
         self._sealer = Sealer(keys, KIND)
 
     def issue(self, user_id: str) -> tuple[str, ...]:
-        """Ten new codes, to be shown once; all earlier ones are void.
+        """Create ten codes, to be shown once; all earlier ones become void.
 
-        Raises CredentialRejected if another window is doing the same just now.
+        Raises CredentialRejected if another request does the same at that moment.
         """
         codes = tuple(write(self._random(CODE_BYTES)) for _ in range(COUNT))
         hashes = tuple(self._digests(user_id, code.replace("-", ""))[0] for code in codes)
@@ -63,14 +65,14 @@ class RecoveryCodes:
         return codes
 
     def adopt(self, user_id: str, hashes: Sequence[str]) -> None:
-        """Take over ``salt$hash`` lines of Asok's Admin; they stay as slow as they were made."""
+        """Import ``salt$hash`` lines of Asok's Admin; checking them stays as slow as in Asok."""
         sealed = self._sealer.seal(msgspec.json.encode(tuple(hashes)), self._random(NONCE_BYTES), user_id)
         self._store(user_id, RecoveryRow(imported=sealed, imported_left=len(hashes)))
 
     def claim(self, user_id: str, text: str) -> bool:
-        """True if ``text`` is one of the user's codes; it is used up then, for exactly one caller.
+        """Consume the code ``text``; True if it is one of the user's, for one caller only.
 
-        Raises StoreUnavailable, or SealError for imported codes whose key is gone.
+        Raises StoreUnavailable, and SealError for imported codes whose key is missing.
         """
         code = read(text)
         if code is None:
@@ -84,12 +86,12 @@ class RecoveryCodes:
             left = self._without(user_id, row, code, digests)
             if left is None:
                 return False
-            if self._credentials.replace(stored, _json(left)) is not None:
+            if self._credentials.replace(stored, _data(left)) is not None:
                 return True
-        raise StoreUnavailable("Your recovery codes are in use elsewhere. Try again.")
+        raise StoreUnavailable("Your recovery codes are in use in another session. Try again.")
 
     def remaining(self, user_id: str) -> int:
-        """How many codes are left."""
+        """The number of codes left."""
         stored = self._credentials.find(KIND, user_id)
         if stored is None:
             return 0
@@ -97,7 +99,7 @@ class RecoveryCodes:
         return len(row.codes) + row.imported_left
 
     def void(self, user_id: str) -> None:
-        """Take all of the user's codes away."""
+        """Remove all of the user's codes."""
         while (stored := self._credentials.find(KIND, user_id)) is not None:
             self._credentials.remove(stored)
 
@@ -108,17 +110,17 @@ class RecoveryCodes:
         stored = self._credentials.find(KIND, user_id)
         try:
             if stored is None:
-                self._credentials.add(user_id, KIND, user_id, _json(row))
+                self._credentials.add(user_id, KIND, user_id, _data(row))
                 return
         except CredentialExists:
             stored = None
-        if stored is None or self._credentials.replace(stored, _json(row)) is None:
+        if stored is None or self._credentials.replace(stored, _data(row)) is None:
             raise CredentialRejected("Your recovery codes were changed in another window. Try again.")
 
     def _without(
         self, user_id: str, row: RecoveryRow, code: str, digests: tuple[str, ...]
     ) -> RecoveryRow | None:
-        """``row`` without ``code``, or None if it is not in it."""
+        """``row`` without ``code``, or None if it does not contain the code."""
         used = next((digest for digest in digests if digest in row.codes), None)
         if used is not None:
             return msgspec.structs.replace(row, codes=tuple(one for one in row.codes if one != used))
@@ -135,17 +137,17 @@ class RecoveryCodes:
 
 
 def write(raw: bytes) -> str:
-    """Ten bytes as ``XXXX-XXXX-XXXX-XXXX``."""
+    """Format ten bytes as ``XXXX-XXXX-XXXX-XXXX``."""
     number = int.from_bytes(raw, "big")
     symbols = [ALPHABET[(number >> 5 * place) & 31] for place in reversed(range(SYMBOLS))]
     return "-".join("".join(symbols[start : start + 4]) for start in range(0, SYMBOLS, 4))
 
 
 def read(text: str) -> str | None:
-    """What was typed as bare symbols, or None if it cannot be a recovery code.
+    """Normalize typed text to bare symbols, or None if it cannot be a recovery code.
 
-    Case, spaces, hyphens and full-width forms do not matter; I and L are read as 1, O as 0, in our
-    own codes only.
+    Ignores case, spaces, hyphens and full-width forms. In our own codes, but not in imported ones,
+    I and L are read as 1 and O as 0.
     """
     if len(text) > 64:
         return None
@@ -158,11 +160,11 @@ def read(text: str) -> str | None:
 
 
 def _imported_matches(line: str, code: str) -> bool:
-    """``salt$hex``: PBKDF2-HMAC-SHA256 over the code, 600,000 rounds, the salt taken as text."""
+    """Compare with ``salt$hex``: PBKDF2-HMAC-SHA256 of the code, 600,000 rounds, the salt as text."""
     salt, _, expected = line.partition("$")
     digest = hashlib.pbkdf2_hmac("sha256", code.encode(), salt.encode(), IMPORTED_ROUNDS).hex()
     return hmac.compare_digest(digest, expected)
 
 
-def _json(row: RecoveryRow) -> JSON:
+def _data(row: RecoveryRow) -> JSON:
     return cast("JSON", msgspec.to_builtins(row))

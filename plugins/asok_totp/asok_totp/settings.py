@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
+from msgspec import Meta
 
-from asok_auth_core.errors import SettingError
-from asok_auth_core.settings import Settings
-
-from .totp import ALGORITHMS, DIGITS, Parameters
-
-SECTION = "TOTP"
-MAX_DRIFT = 10
+from .totp import Parameters
 
 
 class TotpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str.upper):
-    """Settings of the authenticator app factor. They hold for new enrolments; who is enrolled keeps theirs.
+    """Settings of the authenticator app factor.
 
-    ``DRIFT`` alone holds for everybody.
+    All but ``DRIFT`` apply to new enrollments only.
     """
 
     issuer: str | None = None
-    """The name the authenticator app shows; None: ``AUTH["APP_NAME"]``."""
-    algorithm: str = "SHA1"
-    """``SHA1`` (every app knows it), ``SHA256`` or ``SHA512``."""
-    digits: int = 6
-    """6 or 8."""
-    drift: int = 1
-    """Time steps of 30 s by which a person's clock may be off, each way."""
-    enrolment_lifetime: int = 900
-    """Seconds in which a new secret must be confirmed with a code."""
+    """The name shown in the authenticator app; None: ``AUTH["APP_NAME"]``."""
+    algorithm: Literal["SHA1", "SHA256", "SHA512"] = "SHA1"
+    """Every authenticator app supports ``SHA1``."""
+    digits: Literal[6, 8] = 6
+    drift: Annotated[int, Meta(ge=0, le=10)] = 1
+    """Time steps of 30 seconds that a user's clock may be off, either way."""
+    enrolment_lifetime: Annotated[int, Meta(ge=60, le=86_400)] = 900
+    """Seconds within which a new secret must be confirmed with a code."""
 
     @property
     def parameters(self) -> Parameters:
-        """What a new enrolment gets."""
+        """The code parameters of new enrollments."""
         return Parameters(self.algorithm, self.digits)
-
-
-def read(settings: Settings) -> TotpSettings:
-    """``AUTH["TOTP"]``. Raises SettingError, naming the key and what it may be."""
-    own = settings.section(TotpSettings, SECTION)
-    for key, value, good, wanted in (
-        ("ALGORITHM", own.algorithm, own.algorithm in ALGORITHMS, " or ".join(ALGORITHMS)),
-        ("DIGITS", own.digits, own.digits in DIGITS, " or ".join(map(str, DIGITS))),
-        ("DRIFT", own.drift, 0 <= own.drift <= MAX_DRIFT, f"0 to {MAX_DRIFT} time steps"),
-        (
-            "ENROLMENT_LIFETIME",
-            own.enrolment_lifetime,
-            60 <= own.enrolment_lifetime <= 86_400,
-            "60 to 86400 s",
-        ),
-    ):
-        if not good:
-            raise SettingError(f'AUTH["{SECTION}"]["{key}"] must be {wanted}, got {value!r}.')
-    return own

@@ -1,4 +1,4 @@
-"""Time-based one-time passwords (RFC 6238), pure: the time and the last accepted step are passed in."""
+"""Time-based one-time passwords (RFC 6238) as pure functions: time and state are arguments."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ PERIOD = 30
 """Seconds in a time step (RFC 6238, section 5.2)."""
 ALGORITHMS = {"SHA1": hashlib.sha1, "SHA256": hashlib.sha256, "SHA512": hashlib.sha512}
 SECRET_BYTES = {"SHA1": 20, "SHA256": 32, "SHA512": 64}
-"""As long as the hash (RFC 6238, section 5.1; RFC 4226, section 4, R6 asks for at least 16)."""
-DIGITS = (6, 8)
+"""As long as the hash (RFC 6238, section 5.1); RFC 4226, section 4, R6 requires at least 16."""
 NEVER = -1
-"""The last accepted step of a secret that has accepted none."""
+"""The last accepted step of a secret whose codes were never used."""
 MAX_INPUT = 64
-"""Characters that are looked at; longer input is no code."""
+"""Characters; longer input is rejected unread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What an authenticator app must know beside the secret."""
+    """The parameters of codes, apart from the secret."""
 
     algorithm: str = "SHA1"
     digits: int = 6
 
 
 def new_secret(raw: bytes) -> str:
-    """``raw`` as authenticator apps take it: base32 without padding."""
+    """Encode ``raw`` as authenticator apps expect it: base32 without padding."""
     return base64.b32encode(raw).decode().rstrip("=")
 
 
@@ -41,14 +40,14 @@ def code_at(secret: str, parameters: Parameters, step: int) -> str:
 
 
 def provisioning_uri(secret: str, parameters: Parameters, *, account: str, issuer: str) -> str:
-    """``otpauth://totp/…``, what the QR code holds. It contains the secret."""
+    """The QR code's content, ``otpauth://totp/…``. It contains the secret."""
     return str(_generator(secret, parameters).provisioning_uri(name=account, issuer_name=issuer))
 
 
 def read_code(text: str, digits: int) -> str | None:
-    """``text`` as ASCII digits, or None if it is no code of ``digits`` digits.
+    """Convert ``text`` to ASCII digits, or None if it is not a code of ``digits`` digits.
 
-    Digits of every script (full-width, Arabic-Indic …) count; spaces and hyphens are passed over.
+    Accepts digits of every script (full-width, Arabic-Indic, …) and ignores spaces and hyphens.
     """
     if len(text) > MAX_INPUT:
         return None
@@ -65,11 +64,11 @@ def read_code(text: str, digits: int) -> str | None:
 def accepted_step(
     secret: str, parameters: Parameters, code: str, *, at: float, after: int, drift: int
 ) -> int | None:
-    """The time step that ``code`` proves, or None.
+    """The time step whose code is ``code``, or None.
 
-    Only steps within ``drift`` of ``at`` (seconds since the epoch) and strictly later than ``after``
-    count (RFC 6238, section 5.2). Should two steps of the window have the same code, the later one
-    is taken, so that what was accepted never passes again. ``code`` is as :func:`read_code` gives it.
+    Only steps within ``drift`` of ``at`` (seconds since the epoch) and later than ``after`` count
+    (RFC 6238, section 5.2). If two steps have the same code, the later one is returned, so that an
+    accepted code is never accepted again. ``code`` comes from :func:`read_code`.
     """
     now = int(at // PERIOD)
     found = None

@@ -1,4 +1,4 @@
-"""Turning it on and off: shown once, in use only after a code, recent logins (SECURITY 20, 24, 30)."""
+"""Turning it on and off: shown once, in use only after a code, recent logins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def api(site):
     return site.auth.second_factors["totp"].api
 
 
-def test_it_is_in_use_only_after_a_code_was_entered(site, phone_of) -> None:
+def test_it_is_active_only_after_a_code_was_entered(site, phone_of) -> None:
     browser = site.log_in()
     page = site.answer(browser.follow("/auth/totp/enrol", form={})).body
     phone = phone_of(page)
@@ -41,6 +41,7 @@ def test_it_is_in_use_only_after_a_code_was_entered(site, phone_of) -> None:
     assert site.log_in().user is None
 
 
+@pytest.mark.requirement("SECURITY-30")
 def test_the_secret_and_the_codes_are_shown_once(site, phone_of, recovery_codes_in) -> None:
     browser = site.log_in()
     first = site.answer(browser.follow("/auth/totp/enrol", form={}))
@@ -69,7 +70,7 @@ def test_the_secret_and_the_codes_are_shown_once(site, phone_of, recovery_codes_
         assert not any(code in page.body for code in codes)
 
 
-def test_starting_again_voids_the_first_secret(site, phone_of) -> None:
+def test_restarting_voids_the_first_secret(site, phone_of) -> None:
     browser = site.log_in()
     first = phone_of(site.answer(browser.follow("/auth/totp/enrol", form={})).body)
     second = phone_of(site.answer(browser.follow("/auth/totp/enrol", form={})).body)
@@ -78,16 +79,16 @@ def test_starting_again_voids_the_first_secret(site, phone_of) -> None:
     assert site.answer(browser.follow("/auth/totp/confirm", form={"code": second.code()})).status == 200
 
 
-def test_an_enrolment_not_confirmed_in_time_is_gone(make_site, phone_of) -> None:
+def test_an_unconfirmed_enrolment_expires(make_site, phone_of) -> None:
     site = make_site(RECENT_LOGIN=7200)
     browser = site.log_in()
     phone = phone_of(site.answer(browser.follow("/auth/totp/enrol", form={})).body)
     site.clock.advance(901)
-    with pytest.raises(CredentialRejected, match="start again"):
+    with pytest.raises(CredentialRejected, match="start over"):
         api(site).confirm(browser, phone.code())
 
 
-def test_the_app_in_use_works_until_the_new_one_is_confirmed(site, phone_of) -> None:
+def test_the_old_app_works_until_the_new_one_is_confirmed(site, phone_of) -> None:
     old, _ = site.enrol()
     status, browser = site.second_factor(site.log_in(), old.code())
     assert (status, browser.user) == (303, site.ann)
@@ -100,8 +101,9 @@ def test_the_app_in_use_works_until_the_new_one_is_confirmed(site, phone_of) -> 
     assert site.second_factor(site.log_in(), new.code())[0] == 303
 
 
+@pytest.mark.requirement("SECURITY-20")
 def test_the_enrolment_code_does_not_log_in(site, phone_of) -> None:
-    """SECURITY 20: the time step that confirmed the app is used up."""
+    """The time step that confirmed the app is used up."""
     browser = site.log_in()
     phone = phone_of(site.answer(browser.follow("/auth/totp/enrol", form={})).body)
     code = phone.code()
@@ -120,9 +122,10 @@ CHANGES: list[tuple[str, Callable]] = [
 ]
 
 
+@pytest.mark.requirement("SECURITY-24")
 @pytest.mark.parametrize("change", [change for _, change in CHANGES], ids=[name for name, _ in CHANGES])
 def test_changes_need_a_recent_login(site, change) -> None:
-    """SECURITY 24: nobody, a session left open, and an API token's request may not change factors."""
+    """Anonymous requests, old sessions and API tokens may not change factors."""
     with pytest.raises(LoginRequired):
         change(api(site), FakeRequest())
     with pytest.raises(RecentLoginRequired):  # a request with a user whose session never logged in
@@ -133,19 +136,20 @@ def test_changes_need_a_recent_login(site, change) -> None:
         change(api(site), browser)
 
 
-def test_somebody_elses_recent_login_in_the_session_does_not_count(site) -> None:
-    """SECURITY 24: an impersonating session, or a token beside a session, is not a recent login."""
+@pytest.mark.requirement("SECURITY-24")
+def test_another_users_recent_login_does_not_count(site) -> None:
+    """An impersonating session, or a token beside a session, is not a recent login."""
     browser = site.log_in()
     browser.session.user = site.auth.users.by_id("2")
     with pytest.raises(RecentLoginRequired):
         api(site).enroll(browser)
 
 
+@pytest.mark.requirement("SECURITY-24")
 @pytest.mark.parametrize(
     "path", ["/auth/totp/enrol", "/auth/totp/confirm", "/auth/totp/recovery-codes", "/auth/totp/disable"]
 )
-def test_pages_answer_a_stale_session_with_a_way_on(site, path) -> None:
-    """SECURITY 24"""
+def test_pages_send_a_stale_session_to_log_in_again(site, path) -> None:
     site.enrol()
     browser = site.log_in(FakeRequest(), user=site.auth.users.by_id("2"))
     site.clock.advance(3600)
@@ -157,8 +161,8 @@ def test_pages_answer_a_stale_session_with_a_way_on(site, path) -> None:
     assert "/auth/login?next=/auth/totp" in page.body
 
 
+@pytest.mark.requirement("SECURITY-26")
 def test_get_changes_nothing(site, phone_of) -> None:
-    """SECURITY 26"""
     phone, _ = site.enrol()
     _, browser = site.second_factor(site.log_in(), phone.code())
     before = [row.data for row in site.auth.credentials.list("1")]
@@ -174,7 +178,7 @@ def test_get_changes_nothing(site, phone_of) -> None:
     assert [row.data for row in site.auth.credentials.list("1")] == before
 
 
-def test_turning_it_off_takes_everything_away(site) -> None:
+def test_turning_it_off_removes_everything(site) -> None:
     phone, _ = site.enrol()
     _, browser = site.second_factor(site.log_in(), phone.code())
     assert site.answer(browser.follow("/auth/totp/disable", form={})).status == 303
@@ -184,7 +188,7 @@ def test_turning_it_off_takes_everything_away(site) -> None:
     assert api(site).disable(browser) is False
 
 
-def test_new_recovery_codes_void_the_old(site) -> None:
+def test_new_recovery_codes_void_the_old_ones(site) -> None:
     phone, old = site.enrol()
     _, browser = site.second_factor(site.log_in(), phone.code())
     new = api(site).recovery_codes(browser)
@@ -200,7 +204,8 @@ def test_recovery_codes_need_an_app(site) -> None:
         api(site).recovery_codes(browser)
 
 
-def test_who_must_have_a_second_factor_cannot_turn_the_last_one_off(make_site, phone_for) -> None:
+@pytest.mark.requirement("SECURITY-19")
+def test_a_required_second_factor_cannot_be_turned_off(make_site, phone_for) -> None:
     site = make_site(REQUIRE_2FA=True)
     browser = site.log_in()
     assert browser.user is None
@@ -215,8 +220,9 @@ def test_who_must_have_a_second_factor_cannot_turn_the_last_one_off(make_site, p
     assert "/auth/totp/disable" not in page.body
 
 
-def test_half_logged_in_one_cannot_replace_an_app(make_site, phone_for) -> None:
-    """SECURITY 19: a forced enrolment adds a first factor, it never replaces one that came up meanwhile."""
+@pytest.mark.requirement("SECURITY-19")
+def test_half_a_login_cannot_replace_an_app(make_site, phone_for) -> None:
+    """A forced enrolment adds a first factor and never replaces one added meanwhile."""
     site = make_site(REQUIRE_2FA=True)
     thief, owner = site.log_in(), site.log_in()
     stolen = phone_for(api(site).enroll(thief).uri)
@@ -232,8 +238,9 @@ def test_half_logged_in_one_cannot_replace_an_app(make_site, phone_for) -> None:
     assert site.second_factor(thief, phone.code())[0] == 303
 
 
-def test_of_two_confirmations_at_once_the_second_replaces_nothing(site) -> None:
-    """SECURITY 19: the same, should both have passed the first check."""
+@pytest.mark.requirement("SECURITY-19")
+def test_the_second_of_two_simultaneous_confirmations_replaces_nothing(site) -> None:
+    """Both passed the first check before either was saved."""
     from asok_totp.authenticator import Authenticators
 
     authenticators: Authenticators = api(site)._authenticators

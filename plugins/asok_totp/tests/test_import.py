@@ -132,7 +132,7 @@ def log_in(app: Asok, email: str, code: str, factor: str = "totp") -> str:
     return client.get("/").text.partition("\n")[0]
 
 
-def test_an_admin_database_is_taken_over_and_everybody_logs_in(tmp_path: Path) -> None:
+def test_an_admin_database_is_imported_and_its_users_log_in(tmp_path: Path) -> None:
     with app_of(tmp_path, extension=False) as app:
         start_admin(app)
         add_user("ann@example.org")
@@ -144,13 +144,13 @@ def test_an_admin_database_is_taken_over_and_everybody_logs_in(tmp_path: Path) -
     with app_of(tmp_path) as app:
         dry = run(app, "totp", "import")
         assert dry.exit_code == 0, dry.output
-        assert "Would be moved: 1" in dry.output
+        assert "To import: 1" in dry.output
         assert rows() == before
         assert app.extensions["AuthExtension"].auth.credentials.list("1") == []
 
         done = run(app, "totp", "import", "--apply")
         assert done.exit_code == 0, done.output
-        assert "Moved: 1" in done.output
+        assert "Imported: 1" in done.output
         assert rows()[0] == {"id": 1, "totp_secret": None, "totp_enabled": 0, "backup_codes": None}
         assert log_in(app, "ann@example.org", "000000") == "nobody"
         assert log_in(app, "ann@example.org", app_ann.now()) == "ann@example.org"
@@ -159,11 +159,12 @@ def test_an_admin_database_is_taken_over_and_everybody_logs_in(tmp_path: Path) -
         assert log_in(app, "bob@example.org", "") == "bob@example.org"
 
         again = run(app, "totp", "import", "--apply")
-        assert "Moved: 0" in again.output
+        assert "Imported: 0" in again.output
 
 
-def test_the_admins_login_page_asks_for_ours_afterwards(tmp_path: Path) -> None:
-    """SECURITY 19: one second factor, ours, on the Admin's own path too."""
+@pytest.mark.requirement("SECURITY-19")
+def test_the_admins_login_page_asks_for_our_factor_afterwards(tmp_path: Path) -> None:
+    """Our second factor is the only one, on the Admin's own path too."""
     secret = pyotp.random_base32()
     with app_of(tmp_path) as app:
         start_admin(app)
@@ -197,11 +198,11 @@ def people(tmp_path: Path) -> Iterator[tuple[Asok, list[str]]]:
         yield app, secrets
 
 
-def test_what_cannot_be_read_is_named_and_left(people) -> None:
+def test_unreadable_entries_are_named_and_skipped(people) -> None:
     app, secrets = people
     result = run(app, "totp", "import", "--apply")
     assert result.exit_code == 1
-    assert "Moved: 3" in result.output
+    assert "Imported: 3" in result.output
     assert "users 4." in result.output
     assert "TOTP_ENCRYPTION_KEY" in result.output
     kept = [row["id"] for row in rows() if row["totp_secret"]]
@@ -212,18 +213,18 @@ def test_what_cannot_be_read_is_named_and_left(people) -> None:
 
 
 @pytest.mark.slow
-def test_the_admins_own_key_is_used(tmp_path: Path) -> None:
+def test_secrets_are_opened_with_the_admins_own_key(tmp_path: Path) -> None:
     """Asok takes TOTP_ENCRYPTION_KEY before SECRET_KEY, and SECRET_KEY for what is older."""
     with app_of(tmp_path, environ={"TOTP_ENCRYPTION_KEY": "its own key"}) as app:
         add_user("new@example.org", pyotp.random_base32(), key="its own key")
         add_user("old@example.org", pyotp.random_base32())
         result = run(app, "totp", "import", "--apply")
         assert result.exit_code == 0, result.output
-        assert "Moved: 2" in result.output
+        assert "Imported: 2" in result.output
 
 
 @pytest.mark.slow
-def test_it_can_be_stopped_anywhere_and_run_again(people, monkeypatch) -> None:
+def test_it_can_be_interrupted_and_repeated(people, monkeypatch) -> None:
     app, secrets = people
     auth = app.extensions["AuthExtension"].auth
     factor = auth.second_factors["totp"]
@@ -249,15 +250,15 @@ def test_it_can_be_stopped_anywhere_and_run_again(people, monkeypatch) -> None:
         # Half done, the user is asked by one of the two, never by neither.
         assert factor.authenticators.is_enrolled("1") or rows()[0]["totp_secret"]
     result = run(app, "totp", "import", "--apply")
-    assert "Moved: 2" in result.output
-    assert "already: 1" in result.output
+    assert "Imported: 2" in result.output
+    assert "here: 1" in result.output
     assert [row["id"] for row in rows() if row["totp_secret"]] == [4, 5]
     assert log_in(app, "u0@example.org", pyotp.TOTP(secrets[0]).now()) == "u0@example.org"
     assert log_in(app, "u0@example.org", "abcd efgh", "recovery") == "u0@example.org"
 
 
 @pytest.mark.slow
-def test_who_enrolled_with_us_keeps_that(people) -> None:
+def test_users_enrolled_with_us_keep_their_app(people) -> None:
     app, secrets = people
     auth = app.extensions["AuthExtension"].auth
     own = pyotp.random_base32()
@@ -266,7 +267,7 @@ def test_who_enrolled_with_us_keeps_that(people) -> None:
     auth.second_factors["totp"].authenticators.store("1", own, Parameters())
     codes = auth.second_factors["totp"].codes.issue("1")
     result = run(app, "totp", "import", "--apply")
-    assert "already: 1" in result.output
+    assert "here: 1" in result.output
     assert log_in(app, "u0@example.org", pyotp.TOTP(secrets[0]).now()) == "nobody"
     assert log_in(app, "u0@example.org", pyotp.TOTP(own).now()) == "u0@example.org"
     assert log_in(app, "u0@example.org", codes[0], "recovery") == "u0@example.org"
@@ -276,13 +277,13 @@ def test_who_enrolled_with_us_keeps_that(people) -> None:
 def test_the_admins_copies_can_be_kept(people) -> None:
     app, _ = people
     before = rows()
-    assert "Moved: 3" in run(app, "totp", "import", "--apply", "--keep").output
+    assert "Imported: 3" in run(app, "totp", "import", "--apply", "--keep").output
     assert rows() == before
 
 
+@pytest.mark.requirement("SECURITY-30")
 @pytest.mark.slow
 def test_output_and_database_hold_no_secret(people) -> None:
-    """SECURITY 30"""
     app, secrets = people
     output = run(app, "totp", "import", "--apply").output
     database = b"".join(path.read_bytes() for path in Path(app.root_dir).glob("db.sqlite3*"))
@@ -299,16 +300,16 @@ def test_an_app_without_the_columns_is_told_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_somebody_who_lost_everything_is_reset(people) -> None:
+def test_a_user_who_lost_everything_is_reset(people) -> None:
     app, _ = people
     run(app, "totp", "import", "--apply")
-    assert "Done" in run(app, "totp", "reset", "1").output
+    assert "Reset." in run(app, "totp", "reset", "1").output
     assert log_in(app, "u0@example.org", "") == "u0@example.org"
     assert "no authenticator app" in run(app, "totp", "reset", "1").output
     assert isinstance(run(app, "totp", "reset", "99").exception, ConfigurationError)
 
 
-def test_the_command_is_there_for_the_installed_script(tmp_path: Path) -> None:
+def test_the_installed_command_has_it(tmp_path: Path) -> None:
     import subprocess
 
     command = [

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import pytest
 from asok_totp.totp import accepted_step
 
 from asok_auth_core import SecondFactor, hookimpl
-from asok_auth_core.errors import RateLimited, SealKeyRetired, SecondFactorRequired
+from asok_auth_core.errors import RateLimited, SealError, SecondFactorRequired
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import ACCOUNT_ATTEMPTS, CLIENT_ATTEMPTS
 from asok_auth_core.testing.fakes import FakeRequest, MemoryCredentialStore
 
 
+@pytest.mark.requirement("SECURITY-18", "SECURITY-19")
 def test_half_a_login_has_no_authority_and_completing_it_renews_the_session(site) -> None:
-    """SECURITY 18, 19"""
     phone, _ = site.enrol()
     browser = site.log_in()
     before = browser.session.id
@@ -30,14 +31,14 @@ def test_half_a_login_has_no_authority_and_completing_it_renews_the_session(site
     assert browser.session.id != before
 
 
-def test_it_leads_where_the_login_was_going(site) -> None:
+def test_it_leads_to_the_page_the_login_was_for(site) -> None:
     phone, _ = site.enrol()
     request = site.log_in().follow("/auth/second-factor", form={"factor": "totp", "code": phone.code()})
     assert ("Location", "/start") in site.answer(request).headers
 
 
+@pytest.mark.requirement("SECURITY-20")
 def test_a_code_passes_once(site) -> None:
-    """SECURITY 20"""
     phone, _ = site.enrol()
     code = phone.code()
     first, second = site.log_in(), site.log_in()
@@ -47,8 +48,9 @@ def test_a_code_passes_once(site) -> None:
     assert second.user is None
 
 
+@pytest.mark.requirement("SECURITY-20")
 def test_an_older_step_of_the_window_does_not_pass_after_a_later_one(site) -> None:
-    """SECURITY 20: strictly increasing."""
+    """Accepted steps strictly increase."""
     phone, _ = site.enrol()
     older, newer = phone.code(off=-30), phone.code()
     assert site.second_factor(site.log_in(), newer)[0] == 303
@@ -77,21 +79,21 @@ def test_every_algorithm_and_length(make_site, algorithm, digits) -> None:
     assert site.second_factor(site.log_in(), phone.code())[0] == 303
 
 
-def test_a_changed_setting_leaves_those_enrolled_as_they_are(make_site, clock) -> None:
+def test_a_changed_setting_keeps_existing_enrolments(make_site, clock) -> None:
     store = MemoryCredentialStore(clock)
     phone, _ = make_site(credentials=store, TOTP={"DIGITS": 6}).enrol()
     later = make_site(credentials=store, TOTP={"DIGITS": 8, "ALGORITHM": "SHA512"})
     assert later.second_factor(later.log_in(), phone.code())[0] == 303
 
 
-def test_a_clock_an_hour_off_is_told_to_be_checked(site) -> None:
+def test_a_code_an_hour_off_hints_at_the_clock(site) -> None:
     phone, _ = site.enrol()
     request = site.log_in().follow(
         "/auth/second-factor", form={"code": phone.code(off=3600), "factor": "totp"}
     )
     answer = site.answer(request)
     assert answer.status == 400
-    assert "check that the clock" in answer.body
+    assert "sets its clock automatically" in answer.body
     assert 'role="alert"' in answer.body
 
 
@@ -113,7 +115,7 @@ def test_a_clock_an_hour_off_is_told_to_be_checked(site) -> None:
     ],
 )
 @pytest.mark.parametrize("factor", ["totp", "recovery"])
-def test_bad_input_is_refused_calmly(site, factor, typed) -> None:
+def test_malformed_input_is_rejected(site, factor, typed) -> None:
     site.enrol()
     status, browser = site.second_factor(site.log_in(), typed, factor)
     assert status == 400
@@ -121,7 +123,7 @@ def test_bad_input_is_refused_calmly(site, factor, typed) -> None:
 
 
 @pytest.mark.parametrize("factor", ["", "TOTP", "password", "../totp", "x" * 10_000])
-def test_a_factor_that_is_not_set_up_is_refused(site, factor) -> None:
+def test_a_factor_that_is_not_enrolled_is_rejected(site, factor) -> None:
     phone, _ = site.enrol()
     status, browser = site.second_factor(site.log_in(), phone.code(), factor)
     assert status == 400
@@ -129,7 +131,7 @@ def test_a_factor_that_is_not_set_up_is_refused(site, factor) -> None:
 
 
 @pytest.mark.parametrize("typed", ["{0} {1}", " {0}-{1} "])
-def test_a_code_as_people_type_it(site, typed) -> None:
+def test_a_code_is_accepted_in_any_common_spelling(site, typed) -> None:
     phone, _ = site.enrol()
     code = phone.code()
     assert site.second_factor(site.log_in(), typed.format(code[:3], code[3:]))[0] == 303
@@ -138,7 +140,8 @@ def test_a_code_as_people_type_it(site, typed) -> None:
     assert site.second_factor(site.log_in(), wide)[0] == 303
 
 
-def test_a_recovery_code_works_once_however_it_is_typed(site) -> None:
+@pytest.mark.requirement("SECURITY-1")
+def test_a_recovery_code_works_once_in_any_common_spelling(site) -> None:
     _, codes = site.enrol()
     typed = codes[0].lower().replace("-", " ").replace("0", "o").replace("1", "l")
     assert site.second_factor(site.log_in(), typed, "recovery")[0] == 303
@@ -146,7 +149,7 @@ def test_a_recovery_code_works_once_however_it_is_typed(site) -> None:
     assert site.second_factor(site.log_in(), codes[1], "recovery")[0] == 303
 
 
-def test_somebody_elses_recovery_code_is_refused(site) -> None:
+def test_another_users_recovery_code_is_rejected(site) -> None:
     _, codes = site.enrol()
     bob = site.auth.users.by_id("2")
     site.auth.second_factors["totp"].authenticators.store(
@@ -172,8 +175,9 @@ def test_the_challenge_offers_the_recovery_code_only_while_there_is_one(site) ->
 # -- attempts --------------------------------------------------------------------------------------
 
 
-def test_200_wrong_codes_at_once_evaluate_no_more_than_the_limit(site, monkeypatch) -> None:
-    """SECURITY 21, and the owner still gets in another way."""
+@pytest.mark.requirement("SECURITY-21")
+def test_no_more_wrong_codes_are_evaluated_than_the_limit(site, monkeypatch) -> None:
+    """The owner can still log in another way."""
     _, codes = site.enrol()
     evaluated = []
     lock = threading.Lock()
@@ -199,8 +203,8 @@ def test_200_wrong_codes_at_once_evaluate_no_more_than_the_limit(site, monkeypat
     assert browser.user is site.ann
 
 
-def test_a_right_code_beyond_the_limit_is_not_evaluated_either(site) -> None:
-    """SECURITY 21"""
+@pytest.mark.requirement("SECURITY-21")
+def test_a_valid_code_beyond_the_limit_is_not_evaluated(site) -> None:
     phone, _ = site.enrol()
     for number in range(ACCOUNT_ATTEMPTS):
         assert site.second_factor(site.log_in(), f"{number:06}")[0] == 400
@@ -211,8 +215,9 @@ def test_a_right_code_beyond_the_limit_is_not_evaluated_either(site) -> None:
     assert site.second_factor(site.log_in(), phone.code())[0] == 303
 
 
+@pytest.mark.requirement("SECURITY-21")
 def test_a_day_allows_no_more_than_a_hundred_guesses(site) -> None:
-    """SECURITY 21 (NIST SP 800-63B-4, 3.2.2)"""
+    """NIST SP 800-63B-4, section 3.2.2."""
     site.enrol()
     site.clock.advance(86_400 - site.clock() % 86_400)
     refused = 0
@@ -223,8 +228,9 @@ def test_a_day_allows_no_more_than_a_hundred_guesses(site) -> None:
     assert refused == 100
 
 
-def test_a_success_does_not_clear_the_addresss_failures(site) -> None:
-    """SECURITY 21 (django-allauth's notice of 2025)"""
+@pytest.mark.requirement("SECURITY-21")
+def test_a_success_does_not_clear_the_client_ips_failures(site) -> None:
+    """As in django-allauth's security notice of 2025."""
     phone, _ = site.enrol()
     site.clock.advance(900 - site.clock() % 900)
     client = "198.51.100.7"
@@ -249,8 +255,9 @@ def test_a_success_does_not_clear_the_addresss_failures(site) -> None:
 # -- keys ------------------------------------------------------------------------------------------
 
 
-def test_a_key_rotated_between_enrolment_and_login(make_site, clock) -> None:
-    """SECURITY 29: still opens, is sealed anew, and then does without the old key."""
+@pytest.mark.requirement("SECURITY-29")
+def test_a_key_rotated_between_enrolment_and_login_still_opens_the_secret(make_site, clock) -> None:
+    """The secret is sealed again with the new key and then no longer needs the old one."""
     store = MemoryCredentialStore(clock)
     phone, codes = make_site(credentials=store, secrets=("o" * 32,)).enrol()
     rotated = make_site(credentials=store, secrets=("n" * 32, "o" * 32))
@@ -261,21 +268,22 @@ def test_a_key_rotated_between_enrolment_and_login(make_site, clock) -> None:
     assert retired.second_factor(retired.log_in(), phone.code())[0] == 303
 
 
-def test_a_key_retired_too_early_denies_and_says_what_to_do(make_site, clock, caplog) -> None:
-    """SECURITY 29, 32"""
+@pytest.mark.requirement("SECURITY-29", "SECURITY-32")
+def test_a_key_retired_too_early_denies_with_a_remedy(make_site, clock, caplog) -> None:
     store = MemoryCredentialStore(clock)
     phone, codes = make_site(credentials=store, secrets=("o" * 32,)).enrol()
     site = make_site(credentials=store, secrets=("n" * 32,))
     with caplog.at_level(logging.ERROR):
         status, browser = site.second_factor(site.log_in(), phone.code())
-    assert status == SealKeyRetired.status
+    assert status == SealError.status
     assert browser.user is None
     assert "SECRET_KEY_FALLBACKS" in caplog.text
     assert site.second_factor(site.log_in(), codes[0], "recovery")[0] == 400
 
 
+@pytest.mark.requirement("SECURITY-22")
 def test_a_secret_copied_to_another_user_does_not_open(site) -> None:
-    """SECURITY 22: user and kind are bound in as associated data."""
+    """User and kind are bound in as associated data."""
     phone, _ = site.enrol()
     row = site.auth.credentials.find("totp", "1")
     import json
@@ -286,11 +294,12 @@ def test_a_secret_copied_to_another_user_does_not_open(site) -> None:
     assert browser.user is None
 
 
-# -- nothing in clear ------------------------------------------------------------------------------
+# -- nothing in plaintext ------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("SECURITY-30")
 def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
-    """SECURITY 30: canaries."""
+    """Known values are searched for in stores, events and logs."""
     with caplog.at_level(logging.DEBUG):
         phone, codes = site.enrol()
         code = phone.code()
@@ -299,7 +308,9 @@ def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
         site.second_factor(browser, code)
         site.second_factor(site.log_in(), codes[0], "recovery")
     state = site.auth.state
-    dump = repr([row for user in "12" for row in site.auth.credentials.list(user)]) + repr(vars(state))
+    dump = repr([asdict(row) for user in "12" for row in site.auth.credentials.list(user)]) + repr(
+        vars(state)
+    )
     bare = [one.replace("-", "") for one in codes]
     for canary in (phone.totp.secret, phone.totp.byte_secret().hex(), code, "123123", *codes, *bare):
         assert canary not in dump
@@ -307,8 +318,8 @@ def test_stores_and_logs_hold_no_secret_and_no_code(site, caplog) -> None:
     assert "second_factor.succeeded" in caplog.text
 
 
+@pytest.mark.requirement("SECURITY-31")
 def test_every_outcome_is_an_event(make_site) -> None:
-    """SECURITY 31"""
     seen = []
 
     class Observer:
@@ -338,7 +349,7 @@ def test_every_outcome_is_an_event(make_site) -> None:
 # -- api -------------------------------------------------------------------------------------------
 
 
-def test_an_apps_own_page_can_finish_the_login(site) -> None:
+def test_an_apps_own_page_can_complete_the_login(site) -> None:
     phone, _ = site.enrol()
     api = site.auth.second_factors["totp"].api
     browser = site.log_in()
@@ -362,8 +373,8 @@ def test_an_apps_own_page_can_ask_for_one_more_proof(site) -> None:
         api.verify(browser, "000000")
 
 
+@pytest.mark.requirement("SECURITY-32")
 def test_a_factor_that_raises_denies_the_login(make_site) -> None:
-    """SECURITY 32"""
 
     class Broken(SecondFactor):
         name = "broken"
@@ -390,7 +401,7 @@ def test_a_factor_that_raises_denies_the_login(make_site) -> None:
     assert request.user is None
 
 
-def test_a_login_finished_once_is_finished(site) -> None:
+def test_a_login_completes_once(site) -> None:
     phone, codes = site.enrol()
     browser = site.log_in()
     twin = browser.follow("/auth/second-factor")

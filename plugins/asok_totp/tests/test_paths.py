@@ -1,4 +1,4 @@
-"""Path x policy, in a real Asok app: no way to ``request.user`` with half a login (SECURITY 18, 19).
+"""Path x policy, in a real Asok app: half a login never sets ``request.user``.
 
 The second factors here are the authenticator app and one of another kind (a code by mail), which is
 a test plugin: the pipeline knows neither by name.
@@ -314,7 +314,7 @@ def world(tmp_path: Path) -> Iterator[Callable]:
             profile = {"sub": "s-1", "email": ADDRESS, "email_verified": True}
             fake = FakeProvider(extension.auth.providers["corp"], profile=profile)
             extension.auth.login_methods["oauth"] = OAuthMethod(extension.auth, send=lambda call: fake(call))
-            extension.router = Router(extension.auth)
+            extension.app_auth.router = Router(extension.auth)
             extension.auth.credentials.add("1", "email", ADDRESS, {})  # her address has been proved
             yield World(app, fake, plugin)
 
@@ -375,9 +375,10 @@ WAYS = [
 CLIENTS = [TestClient, AsgiClient]
 
 
+@pytest.mark.requirement("SECURITY-18", "SECURITY-19")
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
-def test_who_has_a_second_factor_is_asked_on_every_path(world, client) -> None:
-    """SECURITY 19: under every policy."""
+def test_an_enrolled_user_is_challenged_on_every_path(world, client) -> None:
+    """The challenge appears under every policy."""
     for policy in (False, True, "admin.*"):
         with world(REQUIRE_2FA=policy) as here:
             app = here.enrol_totp()
@@ -403,7 +404,7 @@ def test_who_has_a_second_factor_is_asked_on_every_path(world, client) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
-def test_who_has_none_is_let_in_unless_it_is_required(world, client) -> None:
+def test_a_user_without_a_factor_is_let_in_unless_one_is_required(world, client) -> None:
     with world(REQUIRE_2FA=False) as here:
         for way in WAYS:
             browser = Browser(client(here.app))
@@ -425,12 +426,13 @@ POLICIES = [
 ]
 
 
+@pytest.mark.requirement("SECURITY-19")
 @pytest.mark.parametrize(
     ("client", "policy", "grants", "required"),
     [*((TestClient, *policy) for policy in POLICIES), *((AsgiClient, *policy) for policy in POLICIES[2:4])],
 )
-def test_a_required_second_factor_must_be_set_up_first(world, client, policy, grants, required) -> None:
-    """SECURITY 19: by policy and permission; then the enrolment logs in."""
+def test_a_required_second_factor_must_be_enrolled_first(world, client, policy, grants, required) -> None:
+    """It may be required by policy or permission; the enrolment then logs in."""
     with world(REQUIRE_2FA=policy) as here:
         here.plugin.grants = grants
         browser = Browser(client(here.app))
@@ -448,8 +450,8 @@ def test_a_required_second_factor_must_be_set_up_first(world, client, policy, gr
         assert browser.who == ADDRESS
 
 
-def test_every_way_leads_to_the_enrolment_where_it_is_required(world) -> None:
-    """SECURITY 19"""
+@pytest.mark.requirement("SECURITY-19")
+def test_every_path_leads_to_the_enrolment_where_it_is_required(world) -> None:
     with world(REQUIRE_2FA=True) as here:
         for way in WAYS:
             browser = Browser(TestClient(here.app))
@@ -458,10 +460,11 @@ def test_every_way_leads_to_the_enrolment_where_it_is_required(world) -> None:
             assert browser.get("/auth/second-factor/enrol").status_code == 200, way.__name__
 
 
+@pytest.mark.requirement("SECURITY-19", "SECURITY-23")
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
 @pytest.mark.parametrize("policy", [True, "admin.*"])
-def test_a_policy_that_came_later_holds_for_open_sessions(world, client, policy: str | bool) -> None:
-    """SECURITY 19, 23: on the next request; the next login leads to the enrolment."""
+def test_a_later_policy_applies_to_open_sessions(world, client, policy: str | bool) -> None:
+    """From the next request on; the next login leads to the enrolment."""
     with world() as here:
         alone, enrolled = Browser(client(here.app)), Browser(client(here.app))
         alone.get("/own")
@@ -486,7 +489,7 @@ def enter_by_the_app_s_function(request, info) -> None:
 
 
 @pytest.mark.parametrize("required", [False, True], ids=["enrolled", "enrols"])
-def test_on_login_leads_on_to_where_the_person_wanted(world, required: bool) -> None:
+def test_on_login_leads_to_the_page_the_user_asked_for(world, required: bool) -> None:
     """The place asked for is not lost over the second factor, given or set up."""
     with world(ON_LOGIN=enter_by_the_app_s_function, REQUIRE_2FA=required) as here:
         app = None if required else here.enrol_totp()
@@ -506,9 +509,10 @@ def test_on_login_leads_on_to_where_the_person_wanted(world, required: bool) -> 
         assert browser.who == ADDRESS
 
 
+@pytest.mark.requirement("SECURITY-19")
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
 def test_bearer_tokens_are_a_factor_of_their_own(world, client) -> None:
-    """SECURITY 19: unaffected by the policy, and no way to a session or to change factors."""
+    """The policy does not affect them; they get no session and change no factor."""
     with world(REQUIRE_2FA=True) as here:
         here.enrol_totp()
         browser = client(here.app)
@@ -520,9 +524,10 @@ def test_bearer_tokens_are_a_factor_of_their_own(world, client) -> None:
         assert browser.get("/auth/totp", headers=token).status_code == 403
 
 
+@pytest.mark.requirement("SECURITY-19")
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
-def test_a_session_that_no_login_began_has_no_authority(world, client) -> None:
-    """SECURITY 19: Asok's own session key, as an older login or a page left it, is not enough."""
+def test_a_session_without_a_login_has_no_authority(world, client) -> None:
+    """Asok's own session key, left by an older login or a page, is not enough."""
     with world() as here:
         here.enrol_totp()
         browser = client(here.app)
@@ -530,9 +535,9 @@ def test_a_session_that_no_login_began_has_no_authority(world, client) -> None:
         assert browser.get("/").text.startswith("nobody")
 
 
+@pytest.mark.requirement("SECURITY-19")
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
-def test_a_made_up_pending_login_is_none(world, client) -> None:
-    """SECURITY 19"""
+def test_a_forged_pending_login_is_none(world, client) -> None:
     with world() as here:
         here.enrol_totp()
         for cookie in ("", "x", "A" * 43, "../../etc/passwd", "%00", "é"):
@@ -542,10 +547,10 @@ def test_a_made_up_pending_login_is_none(world, client) -> None:
             assert browser.get("/").text.startswith("nobody"), cookie
 
 
+@pytest.mark.requirement("SECURITY-24")
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
 @pytest.mark.parametrize("page", ["/recent", "/recent_async"])
 def test_handlers_can_ask_for_a_recent_login(world, client, page) -> None:
-    """SECURITY 24"""
     with world(RECENT_LOGIN=2) as here:
         browser = client(here.app)
         assert browser.get(page).status_code == 401
@@ -561,7 +566,7 @@ def test_handlers_can_ask_for_a_recent_login(world, client, page) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
-def test_the_whole_flow_in_the_browser(world, client, recovery_codes_in) -> None:
+def test_the_whole_flow_in_a_browser(world, client, recovery_codes_in) -> None:
     """Set up, log out, log in with a code, with a recovery code, turn off."""
     with world() as here:
         browser = Browser(client(here.app))
@@ -589,9 +594,9 @@ def test_the_whole_flow_in_the_browser(world, client, recovery_codes_in) -> None
         assert Browser(client(here.app)).get("/own").status_code == 200
 
 
+@pytest.mark.requirement("SECURITY-17")
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
 def test_forms_need_the_csrf_token(world, client) -> None:
-    """SECURITY 17"""
     with world() as here:
         browser = client(here.app)
         browser.get("/own")
@@ -626,8 +631,9 @@ print(json.dumps([before, page.status_code, status, after]))
 """
 
 
-def test_two_workers_share_half_a_login_and_it_is_finished_once(world) -> None:
-    """SECURITY 1, 19: begun at one worker, finished at another process."""
+@pytest.mark.requirement("SECURITY-1", "SECURITY-19")
+def test_two_workers_share_half_a_login_that_completes_once(world) -> None:
+    """Started in one worker, completed in another process."""
     with world() as here:
         app = here.enrol_totp()
         browser = TestClient(here.app)

@@ -11,7 +11,7 @@ from asok_totp.totp import Parameters, new_secret, provisioning_uri
 URI = provisioning_uri(new_secret(b"s" * 20), Parameters(), account="ann@example.org", issuer="Shop")
 
 
-def test_the_svg_draws_the_uri_and_does_not_spell_it() -> None:
+def test_the_svg_draws_the_uri_and_does_not_contain_it() -> None:
     image = svg(URI, "QR code <for> ann")
     root = ElementTree.fromstring(image)
     title = root.find(".//{*}title")
@@ -25,7 +25,7 @@ def test_the_svg_draws_the_uri_and_does_not_spell_it() -> None:
     assert "style=" not in image  # a content security policy without 'unsafe-inline' shows it
 
 
-def test_the_dots_are_those_of_the_uri() -> None:
+def test_the_modules_encode_the_uri() -> None:
     other = URI.replace("Shop", "Shoq")
     expected = segno.make(URI, error="m", micro=False).svg_inline(
         scale=4, border=4, dark="#000", light="#fff", title="x", svgclass="qr", lineclass=None
@@ -34,7 +34,7 @@ def test_the_dots_are_those_of_the_uri() -> None:
     assert svg(other, "x") != expected
 
 
-def test_the_longest_mail_address_still_fits() -> None:
+def test_the_longest_email_still_fits() -> None:
     account = "a" * 64 + "@" + "b" * 189
     uri = provisioning_uri(new_secret(b"s" * 64), Parameters("SHA512", 8), account=account, issuer="é" * 40)
     assert svg(uri, "x").startswith("<svg")

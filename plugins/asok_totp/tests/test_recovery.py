@@ -1,4 +1,4 @@
-"""Recovery codes: strength, one hash per attempt, codes taken over from Asok's Admin (SECURITY 22)."""
+"""Recovery codes: strength, one hash per attempt, codes taken over from Asok's Admin."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asok_auth_core.engine.keys import KeyRing
-from asok_auth_core.errors import SealKeyRetired
 from asok_auth_core.testing.fakes import FrozenClock, MemoryCredentialStore
+from asok_auth_core.testing.raises import raises_code
 
 OLD, NEW = b"o" * 32, b"n" * 32
 ASOK_SECONDS = 1.1
@@ -32,7 +32,7 @@ def codes(store) -> RecoveryCodes:
     return RecoveryCodes(store, KeyRing([NEW]), os.urandom)
 
 
-def test_ten_codes_of_eighty_bits(codes) -> None:
+def test_ten_codes_have_eighty_bits_each(codes) -> None:
     issued = codes.issue("1")
     assert len(set(issued)) == COUNT == 10
     assert CODE_BYTES * 8 >= 80
@@ -42,7 +42,7 @@ def test_ten_codes_of_eighty_bits(codes) -> None:
 
 @given(st.binary(min_size=CODE_BYTES, max_size=CODE_BYTES))
 @settings(max_examples=100, deadline=None)
-def test_writing_loses_no_bit(raw: bytes) -> None:
+def test_formatting_loses_no_bit(raw: bytes) -> None:
     bare = write(raw).replace("-", "")
     number = 0
     for symbol in bare:
@@ -55,7 +55,7 @@ def test_writing_loses_no_bit(raw: bytes) -> None:
     "change",
     [str.lower, lambda c: c.replace("-", ""), lambda c: f" {c}\n", lambda c: c.replace("-", " \u2013 ")],
 )
-def test_typing_does_not_matter(codes, change) -> None:
+def test_common_spellings_are_accepted(codes, change) -> None:
     issued = codes.issue("1")
     assert codes.claim("1", change(issued[0]))
 
@@ -63,20 +63,20 @@ def test_typing_does_not_matter(codes, change) -> None:
 @pytest.mark.parametrize(
     "typed", ["", "A" * 15, "A" * 17, "A" * 10_000, "🔑" * 16, "U" * 16, "0000-0000-0000-000!", "\x00" * 16]
 )
-def test_what_is_no_code_is_refused(codes, typed) -> None:
+def test_anything_but_a_code_is_rejected(codes, typed) -> None:
     codes.issue("1")
     assert codes.claim("1", typed) is False
 
 
 @given(st.text(max_size=100))
 @settings(max_examples=200, deadline=None)
-def test_reading_never_fails(typed: str) -> None:
+def test_reading_never_raises(typed: str) -> None:
     code = read(typed)
     assert code is None or len(code) in (8, 16)
 
 
+@pytest.mark.requirement("SECURITY-1")
 def test_a_code_is_used_up_and_belongs_to_its_user(codes) -> None:
-    """SECURITY 1"""
     mine, _ = codes.issue("1"), codes.issue("2")
     assert codes.claim("2", mine[0]) is False
     assert codes.claim("1", mine[0]) is True
@@ -85,14 +85,15 @@ def test_a_code_is_used_up_and_belongs_to_its_user(codes) -> None:
     assert codes.claim("3", mine[1]) is False
 
 
-def test_issuing_again_voids_the_old(codes) -> None:
+def test_new_codes_void_the_old_ones(codes) -> None:
     old, new = codes.issue("1"), codes.issue("1")
     assert not any(codes.claim("1", code) for code in old)
     assert codes.claim("1", new[9])
 
 
+@pytest.mark.requirement("SECURITY-22")
 def test_the_store_holds_keyed_hashes_only(codes, store) -> None:
-    """SECURITY 22: 80 bits are under 112, so a plain hash would not do."""
+    """80 bits are under 112, so a plain hash would not do."""
     import hashlib
 
     issued = codes.issue("1")
@@ -104,8 +105,8 @@ def test_the_store_holds_keyed_hashes_only(codes, store) -> None:
             assert hashlib.sha256(form.encode()).hexdigest() not in dump
 
 
-def test_a_rotated_key_keeps_codes_good_until_it_is_retired(store) -> None:
-    """SECURITY 29"""
+@pytest.mark.requirement("SECURITY-29")
+def test_a_rotated_key_keeps_codes_valid_until_it_is_retired(store) -> None:
     issued = RecoveryCodes(store, KeyRing([OLD]), os.urandom).issue("1")
     assert RecoveryCodes(store, KeyRing([NEW, OLD]), os.urandom).claim("1", issued[0])
     assert not RecoveryCodes(store, KeyRing([NEW]), os.urandom).claim("1", issued[1])
@@ -122,8 +123,9 @@ def cost(codes: RecoveryCodes, user: str, times: int = 300) -> float:
     return best
 
 
+@pytest.mark.requirement("SECURITY-22")
 def test_a_wrong_code_costs_one_hash_however_many_are_left(codes) -> None:
-    """SECURITY 22: at most a hundredth of Asok's, and the same with ten left as with one."""
+    """At most a hundredth of Asok's, and the same with ten left as with one."""
     issued = codes.issue("ten")
     last = codes.issue("one")
     for code in last[1:]:
@@ -134,8 +136,8 @@ def test_a_wrong_code_costs_one_hash_however_many_are_left(codes) -> None:
     assert with_ten <= with_one * 2 + 0.000_1
 
 
+@pytest.mark.requirement("SECURITY-22")
 def test_one_hash_is_computed_for_a_wrong_code(codes, store, monkeypatch) -> None:
-    """SECURITY 22"""
     codes.issue("1")
     counted = []
     digests = KeyRing.digests
@@ -160,7 +162,7 @@ def test_backup_codes_of_asok_keep_working(codes) -> None:
     assert codes.claim("1", fresh[0])
 
 
-def test_adopted_hashes_are_sealed_and_cost_nothing_for_codes_of_ours(codes, store) -> None:
+def test_adopted_hashes_are_sealed_and_do_not_slow_our_codes(codes, store) -> None:
     hashed = _hash_backup_code("ABCD-EFGH")
     codes.adopt("1", [hashed])
     salt, _, digest = hashed.partition("$")
@@ -170,7 +172,7 @@ def test_adopted_hashes_are_sealed_and_cost_nothing_for_codes_of_ours(codes, sto
     assert cost(codes, "1", 50) <= ASOK_SECONDS / 100
 
 
-def test_adopted_codes_under_a_retired_key_say_so(store) -> None:
+def test_adopted_codes_under_a_retired_key_are_an_error(store) -> None:
     RecoveryCodes(store, KeyRing([OLD]), os.urandom).adopt("1", [_hash_backup_code("ABCD-EFGH")])
-    with pytest.raises(SealKeyRetired):
+    with raises_code("seal_key_retired"):
         RecoveryCodes(store, KeyRing([NEW]), os.urandom).claim("1", "ABCD-EFGH")

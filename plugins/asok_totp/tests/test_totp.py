@@ -1,4 +1,4 @@
-"""Codes: the RFCs' vectors, other generators, the window, and what people type (SECURITY 20)."""
+"""Codes: the RFCs' vectors, other generators, the window, and what users type."""
 
 from __future__ import annotations
 
@@ -100,9 +100,10 @@ def test_only_steps_within_the_drift_pass(at: int, drift: int, off: int) -> None
         assert code_at(SECRETS["SHA1"], SIX, accepted) == code
 
 
+@pytest.mark.requirement("SECURITY-20")
 @pytest.mark.parametrize("drift", [0, 1, 2])
-def test_a_step_passes_once_and_older_ones_never_after_it(drift: int) -> None:
-    """SECURITY 20: strictly increasing, within the window too."""
+def test_a_step_passes_once_and_older_steps_no_longer(drift: int) -> None:
+    """Accepted steps strictly increase, within the window too."""
     at = 1_790_000_000.0
     now = int(at // 30)
     for last in range(now - drift, now + drift + 1):
@@ -112,8 +113,9 @@ def test_a_step_passes_once_and_older_ones_never_after_it(drift: int) -> None:
             assert accepted == (step if step > last else None)
 
 
+@pytest.mark.requirement("SECURITY-20")
 def test_a_code_that_two_steps_of_the_window_share_passes_once() -> None:
-    """SECURITY 20: one code for two steps of a window happens once in half a million windows."""
+    """Two steps of a window share a code in one of half a million windows."""
     drift, secret = 10, SECRETS["SHA1"]
     seen: dict[str, int] = {}
     pair = None
@@ -145,7 +147,7 @@ def test_a_code_that_two_steps_of_the_window_share_passes_once() -> None:
         "\u202a755224\u202c",  # pasted with direction marks
     ],
 )
-def test_digits_as_people_type_them(typed: str) -> None:
+def test_digits_are_accepted_in_any_common_spelling(typed: str) -> None:
     assert read_code(typed, 6) == "755224"
 
 
@@ -168,13 +170,13 @@ def test_digits_as_people_type_them(typed: str) -> None:
         "\uff11" * 5000,
     ],
 )
-def test_what_is_no_code_is_refused(typed: str) -> None:
+def test_anything_but_a_code_is_rejected(typed: str) -> None:
     assert read_code(typed, 6) is None
 
 
 @given(st.text(max_size=200))
 @settings(max_examples=200, deadline=None)
-def test_reading_never_fails_and_gives_ascii_digits(typed: str) -> None:
+def test_reading_never_raises_and_returns_ascii_digits(typed: str) -> None:
     code = read_code(typed, 6)
     assert code is None or (len(code) == 6 and code.isascii() and code.isdigit())
 

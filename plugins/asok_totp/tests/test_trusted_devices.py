@@ -32,7 +32,7 @@ def test_it_is_off_by_default(site) -> None:
     assert site.log_in(again(browser)).user is None
 
 
-def test_a_trusted_browser_is_not_asked_until_the_time_is_over(make_site) -> None:
+def test_a_trusted_browser_is_not_challenged_until_trust_expires(make_site) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
     assert "for 30 days" in site.answer(site.log_in()).body
@@ -45,15 +45,15 @@ def test_a_trusted_browser_is_not_asked_until_the_time_is_over(make_site) -> Non
     assert site.log_in(again(browser)).user is None
 
 
-def test_only_who_ticked_the_box_is_trusted(make_site) -> None:
+def test_only_a_browser_with_the_box_ticked_is_trusted(make_site) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
     _, browser = site.second_factor(site.log_in(), phone.code())
     assert COOKIE not in browser.sent_cookies
 
 
-def test_it_is_taken_back_by_the_button_and_by_every_change_of_a_factor(make_site, phone_of) -> None:
-    """SECURITY 23"""
+@pytest.mark.requirement("SECURITY-23")
+def test_the_button_and_any_factor_change_end_trust(make_site, phone_of) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
     browser = trusting(site, phone.code())
@@ -71,7 +71,7 @@ def test_it_is_taken_back_by_the_button_and_by_every_change_of_a_factor(make_sit
     assert site.auth.credentials.list("1", KIND) == []
 
 
-def test_forgetting_needs_a_login_and_post(make_site) -> None:
+def test_ending_trust_needs_a_login_and_post(make_site) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     assert site.answer(FakeRequest("/auth/trusted-devices/forget", form={})).status == 401
     phone, _ = site.enrol()
@@ -80,8 +80,8 @@ def test_forgetting_needs_a_login_and_post(make_site) -> None:
     assert site.log_in(again(browser)).user is site.ann
 
 
-def test_another_users_cookie_is_worth_nothing(make_site) -> None:
-    """SECURITY 19"""
+@pytest.mark.requirement("SECURITY-19")
+def test_another_users_cookie_is_not_trusted(make_site) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
     browser = trusting(site, phone.code())
@@ -91,8 +91,9 @@ def test_another_users_cookie_is_worth_nothing(make_site) -> None:
     assert site.log_in(again(browser), user=bob).user is None
 
 
-def test_a_made_up_cookie_is_worth_nothing(make_site) -> None:
-    """SECURITY 6: another key's, another purpose's, and one whose handle no store knows."""
+@pytest.mark.requirement("SECURITY-6")
+def test_a_forged_cookie_is_not_trusted(make_site) -> None:
+    """Signed with another key or for another purpose, or with an unknown handle."""
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
     real = trusting(site, phone.code()).sent_cookies[COOKIE][0]
@@ -117,7 +118,7 @@ def test_a_made_up_cookie_is_worth_nothing(make_site) -> None:
     assert site.log_in(FakeRequest(cookies={COOKIE: real})).user is site.ann
 
 
-def test_switching_it_off_ends_it_at_once(make_site, clock) -> None:
+def test_turning_the_setting_off_ends_trust_at_once(make_site, clock) -> None:
     from asok_auth_core.testing.fakes import MemoryCredentialStore
 
     store = MemoryCredentialStore(clock)
@@ -130,7 +131,7 @@ def test_switching_it_off_ends_it_at_once(make_site, clock) -> None:
         assert later.log_in(again(browser)).user is None
 
 
-def test_a_second_browser_takes_nothing_from_the_first(make_site) -> None:
+def test_trusting_a_second_browser_keeps_the_first(make_site) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
     first = trusting(site, phone.code())
@@ -140,7 +141,7 @@ def test_a_second_browser_takes_nothing_from_the_first(make_site) -> None:
         assert site.log_in(again(browser)).user is site.ann
 
 
-def test_expired_rows_are_cleared_away(make_site) -> None:
+def test_expired_rows_are_deleted(make_site) -> None:
     site = make_site(TRUSTED_DEVICE=DAYS)
     phone, _ = site.enrol()
     trusting(site, phone.code())
@@ -150,7 +151,7 @@ def test_expired_rows_are_cleared_away(make_site) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, "soon"])
-def test_a_wrong_setting_is_refused(make_site, value) -> None:
+def test_an_invalid_setting_is_rejected(make_site, value) -> None:
     from asok_auth_core.errors import SettingError
 
     with pytest.raises(SettingError, match="TRUSTED_DEVICE"):

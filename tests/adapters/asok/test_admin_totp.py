@@ -18,12 +18,12 @@ COLUMNS = """    totp_secret = Field.String(nullable=True)
 """
 
 
-def test_users_of_no_asok_app_are_not_looked_at(auth: Auth) -> None:
+def test_ignores_users_outside_an_asok_app(auth: Auth) -> None:
     with pytest.raises(ConfigurationError, match="Only the users of an Asok app"):
         AdminTotp(auth)
 
 
-def test_an_app_whose_admin_kept_none_is_told_so(tmp_path: Path) -> None:
+def test_an_app_whose_admin_stored_no_second_factor_is_reported(tmp_path: Path) -> None:
     with asok_app(tmp_path) as app, pytest.raises(ConfigurationError, match="totp_secret"):
         AdminTotp(app.extensions["AuthExtension"].auth)
 
@@ -40,10 +40,10 @@ def test_an_app_whose_admin_kept_none_is_told_so(tmp_path: Path) -> None:
         ("salt$hash", None),
     ],
 )
-def test_backup_codes_of_another_form_are_told_from_none(
+def test_unreadable_backup_codes_differ_from_none(
     tmp_path: Path, stored: str | None, read: tuple[str, ...] | None
 ) -> None:
-    """None: somebody had codes that cannot be taken over, and must be given new ones."""
+    """None: the user has codes that cannot be imported, and needs new ones."""
     with asok_app(tmp_path, models={"user.py": USER_MODEL + COLUMNS}) as app:
         User = MODELS_REGISTRY["User"]
         User.create(email="none@example.org")

@@ -22,12 +22,12 @@ class TestTheCredentialTable:
         with closing(sqlite3.connect(file)) as connection:
             return [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
 
-    def test_is_made_at_start_up(self, tmp_path: Path) -> None:
+    def test_is_created_at_start_up(self, tmp_path: Path) -> None:
         """Not within a request's transaction, which making a table would end on MySQL."""
         with asok_app(tmp_path):
             assert "auth_credentials" in self.tables(tmp_path / "db.sqlite3")
 
-    def test_start_up_leaves_no_connection_that_it_opened(self, tmp_path: Path) -> None:
+    def test_start_up_closes_the_connections_it_opened(self, tmp_path: Path) -> None:
         """A server that forks after it would share it with its children."""
         with asok_app(tmp_path, extension=False) as app:
             engine = MODELS_REGISTRY["User"].get_engine()
@@ -36,7 +36,7 @@ class TestTheCredentialTable:
             assert not hasattr(engine._local, "conn")
             app.extensions["AuthExtension"].close()
 
-    def test_a_database_that_does_not_answer_yet_stops_nothing(
+    def test_an_unavailable_database_does_not_stop_the_start(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def down(engine: object, sql: str, args: object = None) -> None:
@@ -55,14 +55,14 @@ class TestTheCredentialTable:
                 extension.close()
 
     @pytest.mark.parametrize("url", ["sqlite://:memory:", "postgresql://127.0.0.1:1/none"])
-    def test_is_left_for_later_where_start_up_must_not_connect(self, tmp_path: Path, url: str) -> None:
+    def test_is_created_later_where_start_up_must_not_connect(self, tmp_path: Path, url: str) -> None:
         with asok_app(tmp_path) as app:
             users = AsokUsers(app)
             MODELS_REGISTRY["User"]._db_path = url
             with UsersEngine(users).at_start_up() as possible:
                 assert possible is False
 
-    def test_a_database_in_memory_gets_it_with_its_first_use(self, tmp_path: Path) -> None:
+    def test_an_in_memory_database_creates_it_on_first_use(self, tmp_path: Path) -> None:
         with asok_app(tmp_path, extension=False) as app:
             MODELS_REGISTRY["User"]._db_path = "sqlite://:memory:"
             extension = AuthExtension()
@@ -75,8 +75,9 @@ class TestTheCredentialTable:
                 extension.close()
 
 
+@pytest.mark.requirement("SECURITY-29")
 class TestSecretsOfBefore:
-    """SECURITY 29: what Asok signed with an older key stays good, and nothing else does."""
+    """What Asok signed with an older key stays valid, and nothing else does."""
 
     def test_any_key_of_the_ring_verifies(self, tmp_path: Path) -> None:
         keys = ["n" * 32, "m" * 32, "o" * 32]
@@ -98,7 +99,7 @@ class TestSecretsOfBefore:
 
 
 class TestButtonsOfProviders:
-    def test_a_template_has_none_while_no_provider_is_installed(self, tmp_path: Path) -> None:
+    def test_a_template_shows_none_while_no_provider_is_installed(self, tmp_path: Path) -> None:
         page = {"enter/page.html": "<main>{{ oauth_buttons('/next') }}</main>"}
         with asok_app(tmp_path, pages=page, auth={"PLUGINS": []}) as app:
             assert "<main></main>" in TestClient(app).get("/enter").text

@@ -1,4 +1,4 @@
-"""Grants by group, from a file that a directory service writes.
+"""Grant permissions by group, from a file that a directory service writes.
 
 ``AUTH["GROUPS"] = {"FILE": "groups.ldif", "GRANTS": {"staff": ["posts.*"]}}``. The file has entries of the form
 ``cn: staff`` followed by ``member: ada@example.com`` lines, with an empty line between groups.
@@ -21,7 +21,7 @@ class GroupSettings(msgspec.Struct, frozen=True, rename=str.upper):
 
 
 class Groups:
-    """The plugin: one object, so that each app has a file of its own."""
+    """The plugin; an object, so that each app can have its own file."""
 
     asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="GROUPS", settings=GroupSettings)
 
@@ -32,14 +32,14 @@ class Groups:
         self._read: tuple[int, int, int] | None = None
 
     def configure(self, settings: Settings) -> None:
-        """Take file and grants from the app's settings."""
-        own = settings.section(GroupSettings, "GROUPS")
-        self._path = Path(settings.root) / own.file
+        """Read file and grants from the app's settings."""
+        own = settings.section(GroupSettings)
+        self._path = settings.app.root / own.file
         self._grants = own.grants
 
     @hookimpl
     def asok_auth_providers(self, settings: Settings) -> None:
-        # The first hook that is called with the settings; this plugin has no providers.
+        # This plugin has no providers; this is the first hook that receives the settings.
         self.configure(settings)
 
     @hookimpl
@@ -56,7 +56,10 @@ class Groups:
             yield Finding("groups", "error", f"There is no file {self._path}.", remedy)
 
     def _groups(self) -> dict[str, set[str]]:
-        """Members by group; read again when the file has changed. Raises OSError if it is gone."""
+        """Members by group, read again when the file changes.
+
+        Raises OSError if it is missing.
+        """
         found = self._path.stat()
         version = (found.st_mtime_ns, found.st_size, found.st_ino)
         if version != self._read:
@@ -66,7 +69,7 @@ class Groups:
 
 
 def parse(text: str) -> dict[str, set[str]]:
-    """Members by group name; lines that are neither ``cn:`` nor ``member:`` are passed over."""
+    """Parse members by group name; lines other than ``cn:`` and ``member:`` are ignored."""
     groups: dict[str, set[str]] = {}
     current: set[str] | None = None
     for line in text.splitlines():

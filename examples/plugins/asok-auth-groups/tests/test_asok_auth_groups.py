@@ -1,4 +1,4 @@
-"""The resolver holds to its contract, and reads groups as the file means them."""
+"""Run the permission resolver's contract suite, and test how the file is read."""
 
 from __future__ import annotations
 

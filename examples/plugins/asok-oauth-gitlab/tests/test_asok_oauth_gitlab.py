@@ -1,4 +1,4 @@
-"""The provider holds to its contract; no network is needed."""
+"""Run the provider's contract suite; it needs no network."""
 
 from __future__ import annotations
 

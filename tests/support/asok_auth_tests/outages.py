@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from ..contracts import StateStore
-from ..errors import StoreUnavailable
-from ..stores.bounds import DEADLINE
-from .processes import WorkerFailed, Workers
-from .races import check_after_kill, work_until_killed
-from .waiting import Stopwatch, wait_until
+from asok_auth_core.contracts import StateStore
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.stores.bounds import DEADLINE
+from asok_auth_core.testing.processes import WorkerFailed, Workers
+from asok_auth_core.testing.races import check_after_kill, work_until_killed
+from asok_auth_core.testing.waiting import Stopwatch, wait_until
 
 BALLAST = "ballast"
 Address = tuple[str, int] | str
@@ -33,8 +33,8 @@ def small_disk(megabytes: int) -> Iterator[Path]:
     options = ("-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "none", str(folder))
     try:
         try:
-            subprocess.run(  # noqa: S603
-                ("mount", *options),  # noqa: S607
+            subprocess.run(
+                ("mount", *options),
                 capture_output=True,
                 text=True,
                 check=True,
@@ -47,7 +47,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
             yield folder
         finally:  # pragma: no cover  # only root can mount
             # Lazy, because a server that was just killed may still hold a file.
-            subprocess.run(("umount", "-l", str(folder)), check=True)  # noqa: S603, S607
+            subprocess.run(("umount", "-l", str(folder)), check=True)
     finally:
         folder.rmdir()
 

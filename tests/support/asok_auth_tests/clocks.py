@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ..contracts import StateStore
-from .waiting import wait_until
+from asok_auth_core.contracts import StateStore
+from asok_auth_core.testing.waiting import wait_until
 
 HOURS = 5 * 3600
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..contracts import StateStore
-from ..errors import StoreUnavailable
-from .processes import Workers
-from .waiting import wait_until
+from asok_auth_core.contracts import StateStore
+from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.testing.processes import Workers
+from asok_auth_core.testing.waiting import wait_until
 
 TTL = 100_000
 """Seconds; nothing expires while a history is recorded."""
@@ -59,7 +59,7 @@ def record_together(
     continue with the same store.
     """
     folder.mkdir()
-    seed = random.randrange(2**32)  # noqa: S311  # repeatable, not secret
+    seed = random.randrange(2**32)  # repeatable, not secret
     with Workers(open_store, processes) as workers:
         workers.start_each(record, lambda n: (str(folder / str(n)), seed + n, keys, operations // processes))
         wait_until(lambda: any(log.stat().st_size for log in folder.iterdir()), "the first operation")
@@ -75,7 +75,7 @@ def record_together(
 
 def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -> None:
     """Run random operations until ``operations`` are answered; log each one's start and end to ``log``."""
-    chance = random.Random(seed)  # noqa: S311  # repeatable, not secret
+    chance = random.Random(seed)  # repeatable, not secret
     with open(log, "a", buffering=1) as lines:
         number = answered = 0
         while answered < operations:

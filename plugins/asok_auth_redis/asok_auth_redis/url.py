@@ -1,4 +1,4 @@
-"""What a URL says about where the server is. Nothing is connected to here."""
+"""Parse the store's URL."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ EXAMPLE = "redis://user:password@host:6379/0"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A parsed URL. ``shown`` is fit for messages: it has no user name and no password."""
+class StoreURL:
+    """A parsed URL. ``shown``, for messages, has no username and no password."""
 
     kind: str
     """``single``, ``unix``, ``sentinel`` or ``cluster``."""
@@ -54,13 +54,18 @@ class Address:
     sentinel_password: str | None = field(default=None, repr=False)
 
 
-def parse(url: str) -> Address:
-    """The address in ``url``. Raises ConfigurationError, without the password, for a wrong one."""
+def parse(url: str) -> StoreURL:
+    """Parse ``url``.
+
+    Raises ConfigurationError, whose message does not contain the password.
+    """
     parts = urlsplit(url)
     scheme = parts.scheme.replace("valkeys", "rediss").replace("valkey", "redis")
     if parts.scheme not in SCHEMES:
-        raise ConfigurationError(f"{parts.scheme!r} is not a Redis URL; write one like {EXAMPLE}")
-    # rpartition: a password may hold an @.
+        raise ConfigurationError(
+            f'AUTH["STATE_STORE"]: {parts.scheme!r} is not the scheme of a Redis URL. Example: {EXAMPLE}'
+        )
+    # rpartition, because a password may contain an @.
     login, _, places = parts.netloc.rpartition("@")
     username, _, password = login.partition(":")
     options = _options(parts.query)
@@ -70,7 +75,8 @@ def parse(url: str) -> Address:
     if kind == "sentinel":
         if not segments:
             raise ConfigurationError(
-                "A Sentinel URL names the service: redis+sentinel://host1:26379,host2:26379/service/0"
+                "The Sentinel URL has no service name. Example: "
+                "redis+sentinel://host1:26379,host2:26379/service/0"
             )
         service = segments.pop(0)
     if kind == "unix":
@@ -78,10 +84,10 @@ def parse(url: str) -> Address:
     else:
         db = segments[0] if segments else options.get("db", "0")
         if len(segments) > 1 or (kind == "cluster" and db != "0"):
-            raise ConfigurationError(f"The Redis URL has too much after the host; write one like {EXAMPLE}")
+            raise ConfigurationError(f"The Redis URL has an invalid path. Example: {EXAMPLE}")
     default_port = 26379 if kind == "sentinel" else 6379
     hosts = () if kind == "unix" else tuple(_host(place, default_port) for place in places.split(","))
-    return Address(
+    return StoreURL(
         kind=kind,
         hosts=hosts,
         shown=parts.path if kind == "unix" else ",".join(f"{host}:{port}" for host, port in hosts),
@@ -104,7 +110,7 @@ def _options(query: str) -> dict[str, str]:
     for name in options:
         if name not in OPTIONS:
             raise ConfigurationError(
-                f"{name!r} is not an option of a Redis URL. Known: {', '.join(sorted(OPTIONS))}."
+                f"The Redis URL has an unknown option {name!r}. Known: {', '.join(sorted(OPTIONS))}."
             )
     return options
 
@@ -114,13 +120,15 @@ def _host(place: str, default_port: int) -> tuple[str, int]:
         parts = urlsplit(f"//{place}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ConfigurationError(f"The Redis URL has a wrong port; write one like {EXAMPLE}") from None
+        raise ConfigurationError(f"The Redis URL has an invalid port. Example: {EXAMPLE}") from None
     if not host:
-        raise ConfigurationError(f"The Redis URL names no host; write one like {EXAMPLE}")
+        raise ConfigurationError(f"The Redis URL has no host. Example: {EXAMPLE}")
     return host, port or default_port
 
 
 def _number(name: str, text: str, least: int) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise ConfigurationError(f"The {name} in the Redis URL is a number from {least}, got {text!r}.")
+        raise ConfigurationError(
+            f"The {name} in the Redis URL must be a number of at least {least}, got {text!r}."
+        )
     return int(text)

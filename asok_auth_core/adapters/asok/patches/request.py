@@ -1,0 +1,84 @@
+"""Changes to Asok's ``Request``, made once for the whole process.
+
+Each looks for the app's :class:`~..app_auth.AppAuth` and does what Asok does if there is none.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from asok.request import Request
+
+from ....flows.login import complete_login, log_out
+from ....types import User
+from ..app_auth import app_auth_of
+from ..asok_names import original
+from ..request import ASOK_LOGIN, ASOK_LOGOUT
+from ..request_auth import RequestAuth
+from .models import install_on_class
+
+_ASOK_AUTH = original(Request, "auth")
+_ASOK_USER = original(Request, "user")
+_ASOK_VERIFY_CSRF = original(Request, "verify_csrf")
+_ASOK_REDIRECT = original(Request, "redirect")
+
+
+def install_on_request() -> None:
+    """Put our properties and methods on ``Request``. Idempotent."""
+    Request.auth = property(_auth)
+    Request.user = property(_user, _ASOK_USER.fset)
+    Request.query = property(lambda request: request.args)
+    Request.login = _login
+    Request.logout = _logout
+    Request.verify_csrf = _verify_csrf
+    Request.redirect = _redirect
+
+
+def _auth(request: Request) -> object:
+    app_auth = app_auth_of(request)
+    return _ASOK_AUTH.fget(request) if app_auth is None else RequestAuth(request, app_auth)
+
+
+def _user(request: Request) -> User | None:
+    app_auth = app_auth_of(request)
+    if app_auth is None:
+        return cast("User | None", _ASOK_USER.fget(request))
+    user = app_auth.current_user(request)
+    if user is not None:
+        install_on_class(type(user))
+    return user
+
+
+def _login(request: Request, user: User, remember: bool = False) -> None:
+    """Log a user in for a page of the app, through the pipeline of every login."""
+    app_auth = app_auth_of(request)
+    if app_auth is None:
+        ASOK_LOGIN(request, user, remember=remember)
+        return
+    web = app_auth.web_request(request)
+    method = web.verified_by or "app"
+    complete_login(app_auth.auth, web, user, method=method, remember=remember, next_url=web.wanted_url)
+
+
+def _logout(request: Request) -> None:
+    app_auth = app_auth_of(request)
+    if app_auth is None:
+        ASOK_LOGOUT(request)
+    else:
+        log_out(app_auth.auth, app_auth.web_request(request))
+
+
+def _verify_csrf(request: Request) -> None:
+    app_auth = app_auth_of(request)
+    if app_auth is not None and app_auth.is_csrf_exempt(request):
+        request._csrf_verified = True
+    _ASOK_VERIFY_CSRF(request)
+
+
+def _redirect(request: Request, url: str, safe: bool = True) -> None:
+    """Redirect to another host only if a login method of the app allows this URL."""
+    app_auth = app_auth_of(request)
+    if app_auth is not None:
+        methods = app_auth.auth.login_methods.values()
+        safe = safe and not any(method.allows_redirect(url) for method in methods)
+    _ASOK_REDIRECT(request, url, safe=safe)

@@ -1,0 +1,98 @@
+"""Logging in and out of an app, and the sessions that count."""
+
+from __future__ import annotations
+
+import pytest
+from asok import Asok
+from asok.orm import MODELS_REGISTRY
+from asok.testing import TestClient
+
+from .apps import Plugin, home
+
+
+class TestLogin:
+    def test_an_apps_own_login(self, client: TestClient, plugin: Plugin) -> None:
+        client.get("/")
+        before = client.cookies["asok_sid"]
+        response = client.get("/enter?as=ada@example.org")
+        assert (response.status_code, response.headers["Location"]) == (302, "/")
+        assert home(client) == "ada@example.org"
+        assert client.cookies["asok_sid"] != before
+        assert [(e.name, e.method) for e in plugin.events] == [("login.succeeded", "app")]
+
+    def test_logging_out(self, client: TestClient, plugin: Plugin) -> None:
+        client.get("/enter?as=ada@example.org")
+        old = dict(client.cookies)
+        client.get("/leave")
+        assert home(client) == "nobody"
+        assert plugin.events[-1].name == "logout"
+        client.cookies = old
+        assert home(client) == "nobody", "the old cookies are worth nothing"
+
+    @pytest.mark.requirement("SECURITY-19")
+    def test_an_apps_own_login_asks_for_the_second_factor(self, client: TestClient) -> None:
+        response = client.get("/enter?as=two@example.org")
+        assert (response.status_code, response.headers["Location"]) == (303, "/auth/second-factor")
+        assert home(client) == "nobody"
+        page = client.get("/auth/second-factor").text
+        assert 'name="word"' in page
+        data = {"csrf_token": client.cookies["asok_csrf"], "factor": "word", "word": "trout"}
+        rejected = client.post("/auth/second-factor", data=data)
+        assert rejected.status_code == 400
+        assert 'role="alert"' in rejected.text
+        assert home(client) == "nobody"
+        response = client.post("/auth/second-factor", data={**data, "word": "swordfish"})
+        assert (response.status_code, response.headers["Location"]) == (303, "/")
+        assert home(client) == "two@example.org"
+
+    def test_a_session_not_started_by_the_login_pipeline_has_no_user(
+        self, app: Asok, client: TestClient
+    ) -> None:
+        client.get("/enter?as=ada@example.org")
+        sid = app._unsign(client.cookies["asok_sid"])
+        data = app._session_store.load(sid)
+        del data["asok_auth.login"]
+        app._session_store.save(sid, data)
+        assert home(client) == "nobody"
+
+    def test_a_session_of_one_user_is_not_anothers(self, app: Asok, client: TestClient) -> None:
+        client.get("/enter?as=ada@example.org")
+        sid = app._unsign(client.cookies["asok_sid"])
+        data = app._session_store.load(sid)
+        data["user_id"] = MODELS_REGISTRY["User"].find(email="two@example.org").id
+        app._session_store.save(sid, data)
+        assert home(client) == "nobody"
+
+    def changed(self, app: Asok, client: TestClient, **changes: object) -> str:
+        """The user of a session after Asok's Admin, or an attacker, has changed it."""
+        client.get("/enter?as=ada@example.org")
+        sid = app._unsign(client.cookies["asok_sid"])
+        data = app._session_store.load(sid)
+        data.update(changes)
+        app._session_store.save(sid, {name: value for name, value in data.items() if value is not None})
+        return home(client)
+
+    def test_impersonation_by_the_owner_of_the_session(self, app: Asok, client: TestClient) -> None:
+        ada, bob = (MODELS_REGISTRY["User"].create(email=f"{name}@example.net") for name in ("ada", "bob"))
+        impersonator = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        assert self.changed(app, client, user_id=bob.id, impersonator_id=impersonator.id) == "bob@example.net"
+        assert self.changed(app, client, user_id=bob.id, impersonator_id=ada.id) == "nobody", "not hers"
+
+    def test_impersonation_needs_a_session_started_by_the_login_pipeline(
+        self, app: Asok, client: TestClient
+    ) -> None:
+        """Such as one from before the extension was installed, which passed no second factor."""
+        bob = MODELS_REGISTRY["User"].create(email="bob@example.net")
+        impersonator = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        changes = {"user_id": bob.id, "impersonator_id": impersonator.id, "asok_auth.login": None}
+        assert self.changed(app, client, **changes) == "nobody"
+
+    def test_a_signed_number_is_no_session(self, app: Asok, client: TestClient) -> None:
+        """In DEBUG, Asok 0.8 takes any signed user id for a session."""
+        client.cookies["asok_session"] = app._sign("1")
+        assert home(client) == "nobody"
+
+    def test_a_deleted_user(self, client: TestClient) -> None:
+        client.get("/enter?as=ada@example.org")
+        MODELS_REGISTRY["User"].find(email="ada@example.org").delete()
+        assert home(client) == "nobody"

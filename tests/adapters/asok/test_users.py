@@ -1,0 +1,64 @@
+"""The app's user model as flows see it."""
+
+from __future__ import annotations
+
+import pytest
+from asok import Asok
+from asok.orm import MODELS_REGISTRY
+
+from asok_auth_core.adapters.asok.users import AsokUsers
+from asok_auth_core.errors import LoginRejected
+
+
+class TestUsers:
+    def test_fields_that_disable(self, app: Asok) -> None:
+        users = AsokUsers(app)
+        user = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        assert users.is_active(user)
+        user.is_active = False
+        assert not users.is_active(user)
+        user.is_active = True
+        user.is_banned = True
+        assert not users.is_active(user)
+
+    @pytest.mark.parametrize("user_id", ["", "x", "-1", "1e3", str(2**63), "1 OR 1=1", "٣"])
+    def test_invalid_ids_have_no_user(self, app: Asok, user_id: str) -> None:
+        assert AsokUsers(app).by_id(user_id) is None
+
+    def test_addresses(self, app: Asok) -> None:
+        users = AsokUsers(app)
+        ada = users.by_email("Ada@Example.org")
+        assert ada is not None
+        assert users.email_of(ada) == "ada@example.org"
+        created = users.create("bob@example.org", "Bob")
+        assert users.by_id(str(created.id)).name == "Bob"  # type: ignore[union-attr]
+
+
+@pytest.mark.requirement("SECURITY-15")
+class TestAddressesInAnyCase:
+    """Emails an app stored with capitals are found, and no user is picked by chance."""
+
+    def test_capitals_in_the_database(self, app: Asok) -> None:
+        User = MODELS_REGISTRY["User"]
+        grace = User.create(email="Grace@Example.Org")
+        users = AsokUsers(app)
+        for spelling in ("grace@example.org", "Grace@example.org", "GRACE@EXAMPLE.ORG", "Grace@Example.Org"):
+            assert users.by_email(spelling).id == grace.id  # type: ignore[union-attr]
+        assert users.by_email("grace@example.com") is None
+
+    def test_two_that_differ_in_case_only(self, app: Asok) -> None:
+        User = MODELS_REGISTRY["User"]
+        one, other = User.create(email="Grace@example.org"), User.create(email="GRACE@example.org")
+        users = AsokUsers(app)
+        assert users.by_email("Grace@example.org").id == one.id  # type: ignore[union-attr]
+        assert users.by_email("GRACE@example.org").id == other.id  # type: ignore[union-attr]
+        assert users.by_email("grace@example.org") is None
+        with pytest.raises(LoginRejected, match="Several accounts"):
+            users.create("grace@example.org")
+
+    def test_letters_that_only_look_equal_are_not(self, app: Asok) -> None:
+        """``K`` in lower case is ``k``, and databases know more such pairs."""
+        MODELS_REGISTRY["User"].create(email="\N{KELVIN SIGN}ate@example.org")
+        users = AsokUsers(app)
+        assert users.by_email("kate@example.org") is None
+        assert users.by_email("\N{KELVIN SIGN}ate@example.org") is not None

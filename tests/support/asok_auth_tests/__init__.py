@@ -1,0 +1,1 @@
+"""Servers, outages and clocks for the tests and benchmarks of this repository."""
