@@ -13,11 +13,11 @@ from functools import partial
 from typing import Protocol
 
 import pytest
-from asok_auth_core.testing.outages import wait_until_writable
 from asok_auth_postgres import PostgresStateStore, connections
 from asok_auth_postgres import store as store_module
 from asok_auth_postgres.schema import STATEMENTS
 from asok_auth_postgres.store import DATABASE_TIME, SWEEP_OUT
+from asok_auth_tests.outages import wait_until_writable
 
 from asok_auth_core.errors import ConfigurationError, StoreUnavailable
 from asok_auth_core.testing.fakes import FrozenClock

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from asok_auth_core.testing.outages import store_failure, wait_until_writable
 from asok_auth_redis import RedisStateStore
+from asok_auth_tests.outages import store_failure, wait_until_writable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
