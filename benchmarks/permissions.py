@@ -331,7 +331,7 @@ def main() -> None:
     name = f"compile {shown(mine)} / frozenset {shown(bare)}"
     rows.append([name, f"{mine / bare:.1f} x", "<= 40 x", verdict(mine / bare <= 40)])
     mine, bare = bytes_per_grant(TARGET_SIZE)
-    rows.append(["memory a grant, its text included", f"{mine:.0f} B", f"frozenset {bare:.0f} B", "stated"])
+    rows.append(["memory per grant, with its text", f"{mine:.0f} B", f"frozenset {bare:.0f} B", "stated"])
     table(f"Against the targets, with {TARGET_SIZE:,} grants", ["what", "measured", "target", ""], rows)
 
 

@@ -116,7 +116,7 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail(
     inbox = _inbox(start_server)
     server = start_server(inbox, authenticator=inbox.authenticate, auth_require_tls=False)
     settings = server.settings(security="starttls", username=USERNAME, password=PASSWORD)
-    with pytest.raises(MailPermanent, match="does not offer"):
+    with pytest.raises(MailPermanent, match="does not support"):
         SmtpTransport(settings).send(MAIL)
     assert inbox.logins == []
     assert inbox.envelopes == []

@@ -174,7 +174,7 @@ class TestSchema:
     def test_another_programs_database_is_left_alone(self, store: SQLiteStateStore, path: Path) -> None:
         path.parent.mkdir()
         query(path, "CREATE TABLE state (mine TEXT)")
-        with pytest.raises(StoreUnavailable, match="something else"):
+        with pytest.raises(StoreUnavailable, match="another program"):
             store.put("k", b"v", 60)
         assert query(path, "SELECT name FROM sqlite_master") == [("state",)]
 

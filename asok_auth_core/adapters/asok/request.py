@@ -59,7 +59,7 @@ class AsokSession(Session):
         self._request._auth_resolved = True
 
     def other_sessions(self) -> Sequence[Device]:
-        """See Session. With Asok's ``memory`` back end: those of this worker process."""
+        """See Session. Asok's ``memory`` backend lists only those of this worker process."""
         return [
             Device(
                 client_ip="" if entry["ip"] == "Unknown" else str(entry["ip"]),

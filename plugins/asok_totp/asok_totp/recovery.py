@@ -70,7 +70,7 @@ class RecoveryCodes:
         self._store(user_id, RecoveryRow(imported=sealed, imported_left=len(hashes)))
 
     def claim(self, user_id: str, text: str) -> bool:
-        """Consume the code ``text``; True if it is one of the user's, for one caller only.
+        """Consume the user's code ``text``; exactly one of several callers gets True.
 
         Raises StoreUnavailable, and SealError for imported codes whose key is missing.
         """
