@@ -37,7 +37,7 @@ FLAGS = [
 # The demo, with a third-party provider and the strictest style policy added.
 ANCHOR = "app.register_extension(AuthExtension())"
 BESIDES = """
-from asok_auth_dev.oauth_server import Client
+from asok_auth_dev.oauth_server import RegisteredClient
 
 from asok_auth_core import OpenIDProvider, hookimpl
 
@@ -45,7 +45,7 @@ from asok_auth_core import OpenIDProvider, hookimpl
 class HarbourProvider(DevProvider):
     @staticmethod
     def _client(app_url, name):
-        return Client("dev-client", "dev-secret", (app_url + "/auth/harbour/callback",))
+        return RegisteredClient("dev-client", "dev-secret", (app_url + "/auth/harbour/callback",))
 
 
 harbour = HarbourProvider(os.environ["APP_URL"], debug=True).start()
