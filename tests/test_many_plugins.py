@@ -14,9 +14,8 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
 from asok_auth_core.registry import PluginRegistry
-from asok_auth_core.startup import start
-from asok_auth_core.testing import FakeRequest, FakeUser, MemoryCredentialStore, MemoryUsers
-from asok_auth_core.testing.parts import SECRET_KEY, TestParts
+from asok_auth_core.testing import FakeRequest, FakeUser, MemoryUsers
+from asok_auth_core.testing.parts import build_auth
 
 COUNT = 100
 START_UP = 3.0
@@ -62,19 +61,8 @@ def build(tmp_path: Path) -> Iterator[Callable[[list[metadata.EntryPoint]], Auth
     made: list[Auth] = []
 
     def build(entry_points: list[metadata.EntryPoint]) -> Auth:
-        auth = start(
-            {
-                "SECRET_KEY": SECRET_KEY,
-                "APP_URL": "https://app.example",
-                "AUTH": {"STATE_STORE": "test:", "MAIL_TRANSPORT": "test", "STRICT": True},
-            },
-            {},
-            root=tmp_path,
-            users=MemoryUsers(FakeUser("1", "ada@example.com")),
-            credentials=lambda clock, random: MemoryCredentialStore(clock),
-            plugins=(TestParts(time.time),),
-            entry_points=entry_points,
-        )
+        users = MemoryUsers(FakeUser("1", "ada@example.com"))
+        auth = build_auth(tmp_path, users=users, clock=time.time, entry_points=entry_points)
         made.append(auth)
         return auth
 

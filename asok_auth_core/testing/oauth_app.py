@@ -12,12 +12,11 @@ from ..hookspecs import hookimpl
 from ..methods.oauth import OAuthMethod
 from ..pages.router import Router
 from ..providers import OAuth2Provider
-from ..startup import start
-from ..stores.memory import MemoryStateStore
 from ..types import JSON, Event, User
 from ..web import WebResponse
 from .fake_provider import FakeProvider
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
+from .parts import TestParts, build_auth
 
 CREDENTIALS: Mapping[str, JSON] = {"client_id": "app-at-provider", "client_secret": "a-secret"}
 BASE_URL = "https://app.example"
@@ -49,28 +48,17 @@ class OAuthApp:
         )
         self.credentials: MemoryCredentialStore = credentials
         self.events: list[str] = []
-        settings: dict[str, object] = {
-            "STATE_STORE": "memory:",
-            "MAIL_TRANSPORT": "file",
-            "PROVIDERS": {provider.name: CREDENTIALS},
-        }
-        self.auth = start(
-            {
-                "SECRET_KEY": "a key for tests only, 32 bytes or more",
-                "APP_URL": BASE_URL,
-                "DEBUG": debug,
-                "AUTH": {**settings, **(config or {})},
-            },
-            {},
-            root=root,
-            users=self.users,
-            credentials=lambda clock, random: credentials,
+        self._parts: TestParts = same_as._parts if same_as else TestParts(self.clock)
+        self.auth = build_auth(
+            root,
             plugins=(_ProviderPlugin(provider), _EventRecorder(self.events), *plugins),
-            entry_points=(),
+            settings={"PROVIDERS": {provider.name: CREDENTIALS}, **(config or {})},
+            config={"APP_URL": BASE_URL, "DEBUG": debug},
+            users=self.users,
+            credentials=credentials,
             clock=self.clock,
+            parts=self._parts,
         )
-        self.auth.state = same_as.auth.state if same_as else MemoryStateStore(clock=self.clock)
-        self.auth.limits = type(self.auth.limits)(self.auth.state, self.auth.events, self.clock)
         self.provider = self.auth.providers[provider.name]
         self.fake: FakeProvider = (
             same_as.fake if same_as else FakeProvider(self.provider, profile=profile, clock=self.clock)

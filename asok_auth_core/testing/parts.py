@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from ..auth import Auth
-from ..contracts import MailTransport, StateStore
+from ..contracts import CredentialStore, MailTransport, StateStore, UserDirectory
 from ..hookspecs import hookimpl
 from ..pages.router import Router
 from ..startup import start
@@ -38,10 +39,11 @@ class TestParts:
         self.clock = clock
         self.mail = RecordedMail()
         self.events: list[Event] = []
+        self.state = MemoryStateStore(clock=clock)
 
     @hookimpl
     def asok_auth_state_stores(self) -> Mapping[str, Callable[[str], StateStore]]:
-        return {"test": lambda url: MemoryStateStore(clock=self.clock)}
+        return {"test": lambda url: self.state}
 
     @hookimpl
     def asok_auth_mail_transports(self) -> Mapping[str, Callable[[], MailTransport]]:
@@ -57,28 +59,35 @@ def build_auth(
     *,
     plugins: Sequence[object] = (),
     settings: Mapping[str, object] | None = None,
-    users: MemoryUsers | None = None,
+    config: Mapping[str, object] | None = None,
+    users: UserDirectory | None = None,
+    credentials: CredentialStore | None = None,
     clock: Clock | None = None,
     parts: TestParts | None = None,
+    entry_points: Iterable[metadata.EntryPoint] = (),
 ) -> Auth:
-    """Start an Auth with ``plugins`` only, no installed ones; ``settings`` is ``AUTH``.
+    """Start an Auth with ``plugins`` and those of ``entry_points``; by default no installed ones.
 
+    ``settings`` is ``AUTH``, ``config`` the rest of the app's configuration, such as ``SECRET_KEY``.
+    Several calls with the same ``users``, ``credentials`` and ``parts`` are workers of one app.
     A broken plugin raises ConfigurationError. Close ``auth.outbox`` and ``auth.state`` when done.
     """
     clock = clock or FrozenClock()
     parts = parts or TestParts(clock)
+    store = MemoryCredentialStore(clock) if credentials is None else credentials
     return start(
         {
             "SECRET_KEY": SECRET_KEY,
             "APP_URL": "https://app.example",
+            **(config or {}),
             "AUTH": {"STATE_STORE": "test:", "MAIL_TRANSPORT": "test", "STRICT": True, **(settings or {})},
         },
         {},
         root=root,
         users=MemoryUsers() if users is None else users,
-        credentials=lambda clock, random: MemoryCredentialStore(clock),
+        credentials=lambda clock, random: store,
         plugins=(parts, *plugins),
-        entry_points=(),
+        entry_points=entry_points,
         clock=clock,
     )
 

@@ -202,22 +202,18 @@ def test_a_cached_token_expires_on_time(tokens: ApiTokens, clock: FrozenClock) -
 
 @pytest.mark.requirement("SECURITY-29")
 def test_a_cached_token_ends_with_its_key(tmp_path: Path, clock: FrozenClock) -> None:
-    config = {"AUTH": {"STATE_STORE": "test:", "MAIL_TRANSPORT": "test"}, "SECRET_KEY": "n" * 32}
+    credentials, users = MemoryCredentialStore(clock), MemoryUsers(*USERS)
     made = [
-        start(
-            {**config, "SECRET_KEY_FALLBACKS": fallbacks, "SECRET_KEY": key},
-            {},
-            root=tmp_path,
-            users=MemoryUsers(*USERS),
-            credentials=lambda clock, random: MemoryCredentialStore(clock),
-            plugins=[TestParts(clock)],
-            entry_points=(),
+        build_auth(
+            tmp_path,
+            config={"SECRET_KEY": key, "SECRET_KEY_FALLBACKS": fallbacks},
+            users=users,
+            credentials=credentials,
             clock=clock,
         )
         for key, fallbacks in (("o" * 32, []), ("n" * 32, ["o" * 32]))
     ]
     old, new = (ApiTokens(auth) for auth in made)
-    new._auth.credentials = old._auth.credentials
     token, _ = old.create(1)
     assert new.verify(token).user_id == "1"
     assert new.verify(token).user_id == "1"

@@ -28,15 +28,13 @@ from asok_auth_core.flows.login import (
 )
 from asok_auth_core.flows.second_factor import complete_enrolment, complete_second_factor
 from asok_auth_core.flows.verified_emails import is_email_verified, mark_email_verified
-from asok_auth_core.startup import start
-from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.fakes import (
     FakeRequest,
     FakeUser,
     FrozenClock,
-    MemoryCredentialStore,
     MemoryUsers,
 )
+from asok_auth_core.testing.parts import build_auth
 from asok_auth_core.types import LoginAttempt, User
 from asok_auth_core.web import WebRequest
 
@@ -109,23 +107,8 @@ def make(tmp_path: Path, clock: FrozenClock) -> Make:
         factor: SecondFactor | None = None, settings: Mapping[str, object] | None = None
     ) -> tuple[Auth, Plugin]:
         plugin = Plugin(factor)
-        config = {
-            "SECRET_KEY": "k" * 32,
-            "AUTH": {"STATE_STORE": "memory:", "MAIL_TRANSPORT": "file", **(settings or {})},
-        }
-        auth = start(
-            {**config, "MAIL_FROM": "a@app.example"},
-            {},
-            root=tmp_path,
-            users=MemoryUsers(ADA, FakeUser("2", "off@example.org", is_active=False)),
-            credentials=lambda clock, random: MemoryCredentialStore(clock),
-            plugins=[plugin],
-            entry_points=(),
-            clock=clock,
-        )
-        auth.state = MemoryStateStore(clock=clock)
-        auth.limits = type(auth.limits)(auth.state, auth.events, clock)
-        return auth, plugin
+        users = MemoryUsers(ADA, FakeUser("2", "off@example.org", is_active=False))
+        return build_auth(tmp_path, plugins=[plugin], settings=settings, users=users, clock=clock), plugin
 
     return make
 

@@ -109,7 +109,10 @@ def test_a_slow_provider_times_out(app: LocalApp, local: DevProvider) -> None:
     request, url = app.app.start(FakeRequest())
     answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=PATIENCE)
     local.delay = 1
+    impatient = Transport(debug=True, read_timeout=0.2, deadline=0.2)
+    app.app.oauth.flow._send = impatient
     _, response = app.app.finish(request, answer.headers["Location"])
+    impatient.close()
     assert error_code(response) == "oauth_unavailable"
 
 

@@ -10,13 +10,10 @@ import asok_totp
 import pyotp
 import pytest
 
-from asok_auth_core import hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import SecondFactorRequired
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.pages.router import Router
-from asok_auth_core.startup import start
-from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.fakes import (
     FakeRequest,
     FakeUser,
@@ -24,18 +21,8 @@ from asok_auth_core.testing.fakes import (
     MemoryCredentialStore,
     MemoryUsers,
 )
+from asok_auth_core.testing.parts import build_auth
 from asok_auth_core.web import WebResponse
-
-
-class FrozenState:
-    """A plugin whose state store lives by the test's clock."""
-
-    def __init__(self, clock: FrozenClock) -> None:
-        self.store = MemoryStateStore(clock)
-
-    @hookimpl
-    def asok_auth_state_stores(self) -> dict[str, Callable[[str], MemoryStateStore]]:
-        return {"frozen": lambda url: self.store}
 
 
 class Site:
@@ -118,25 +105,13 @@ def make_site(tmp_path: Path, clock: FrozenClock) -> Iterator[Callable[..., Site
         **settings: object,
     ) -> Site:
         users = MemoryUsers(FakeUser("1", "ann@example.org", "Ann"), FakeUser("2", "bob@example.org", "Bob"))
-        store = credentials or MemoryCredentialStore(clock)
-        auth = start(
-            {
-                "AUTH": {
-                    "STATE_STORE": "frozen:",
-                    "MAIL_TRANSPORT": "console",
-                    "APP_NAME": "Shop",
-                    **settings,
-                },
-                "SECRET_KEY": secrets[0],
-                "SECRET_KEY_FALLBACKS": list(secrets[1:]),
-                "DEBUG": True,
-            },
-            {},
-            root=tmp_path,
+        auth = build_auth(
+            tmp_path,
+            plugins=[asok_totp, *plugins],
+            settings={"APP_NAME": "Shop", **settings},
+            config={"SECRET_KEY": secrets[0], "SECRET_KEY_FALLBACKS": list(secrets[1:]), "DEBUG": True},
             users=users,
-            credentials=lambda clock, random: store,
-            plugins=[FrozenState(clock), asok_totp, *plugins],
-            entry_points=[],
+            credentials=credentials,
             clock=clock,
         )
         made.append(auth)

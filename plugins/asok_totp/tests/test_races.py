@@ -46,8 +46,10 @@ from asok_auth_core.limits import Limits
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.stores.credentials import SqlCredentialStore
+from asok_auth_core.stores import sqlite_file
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 
+sqlite_file.DEADLINE = 60.0  # other processes may keep a writer waiting
 database, state_path, processes = sys.argv[1:4]
 
 def clock():
