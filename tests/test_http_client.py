@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,7 +74,9 @@ def drip(handler: Handler) -> None:
 
 
 def hang_up(handler: Handler) -> None:
-    handler.connection.close()
+    """Close the connection now; closing the socket would wait for the files that share it."""
+    handler.close_connection = True
+    handler.connection.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

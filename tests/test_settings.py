@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -382,3 +383,13 @@ class TestSecrets:
     def test_fallbacks_must_be_a_list(self) -> None:
         with pytest.raises(SettingError, match="must be a list of keys, newest first; got int"):
             secrets({"SECRET_KEY": self.LONG, "SECRET_KEY_FALLBACKS": 7}, {}, debug=True)
+
+
+def test_a_value_of_a_rare_type_is_named_by_its_type() -> None:
+    class Opening(msgspec.Struct, rename=str.upper):
+        day: datetime.date
+
+    with pytest.raises(SettingError) as caught:
+        read({"AUTH": {"OPENING": {"DAY": "soon"}}}, {}, sections={"OPENING": Opening})
+    assert 'AUTH["OPENING"]["DAY"]' in str(caught.value)
+    assert "of type date" in str(caught.value)
