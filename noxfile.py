@@ -249,7 +249,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def isolation(session: nox.Session) -> None:
-    """Import each module in a process without any other of ours, with every warning an error."""
+    """Import each module in a process without the other modules, with every warning an error."""
     install_all(session, "test")
     folders = [ROOT / "asok_auth_core", *(folder / folder.name for folder in PLUGINS)]
     modules = sorted(

@@ -19,7 +19,7 @@ from .signers import SIGNERS, SignerFactory
 
 MAX_TOKEN_BYTES = 4096
 CLOCK_SKEW = 60
-"""Seconds by which the clock of another machine that issues tokens may be ahead of ours."""
+"""Seconds by which the clock of another machine that issues tokens may be ahead."""
 
 
 class TokenClaims(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -31,7 +31,7 @@ class RequestAuth:
 
 
 class BoundApi:
-    """A plugin's public functions, called with Asok's request instead of ours.
+    """A plugin's public functions, called with Asok's own request.
 
     The request may be the first argument, as Asok documents it, or be left out. ``asend`` is ``send``
     without blocking the event loop; every function has such a twin.
