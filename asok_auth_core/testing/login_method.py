@@ -222,9 +222,6 @@ class LoginMethodContract:
                 assert not method.allows_redirect(url), f"a redirect to {url!r} is an open redirect"
 
     @pytest.mark.requirement("SECURITY-30")
-    @pytest.mark.requirement("SECURITY-30")
-    @pytest.mark.requirement("SECURITY-30")
-    @pytest.mark.requirement("SECURITY-30")
     def test_no_proof_is_in_events_or_logs(
         self, build: Callable[..., Auth], auth_parts: TestParts, caplog: pytest.LogCaptureFixture
     ) -> None:

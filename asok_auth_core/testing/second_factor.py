@@ -132,9 +132,6 @@ class SecondFactorContract:
         assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
 
     @pytest.mark.requirement("SECURITY-1")
-    @pytest.mark.requirement("SECURITY-1")
-    @pytest.mark.requirement("SECURITY-1")
-    @pytest.mark.requirement("SECURITY-1")
     def test_a_proof_is_accepted_once(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
     ) -> None:
@@ -158,9 +155,6 @@ class SecondFactorContract:
         passed = [outcome for part in in_threads(attempt, self.threads) for outcome in part]
         assert passed.count(True) == 1, f"{passed.count(True)} of {self.threads} passed with one proof"
 
-    @pytest.mark.requirement("SECURITY-1")
-    @pytest.mark.requirement("SECURITY-1")
-    @pytest.mark.requirement("SECURITY-1")
     @pytest.mark.requirement("SECURITY-1")
     def test_a_used_proof_stays_used_and_a_new_one_passes(
         self, factor: SecondFactor, ada: User, auth: Auth, auth_parts: TestParts

@@ -76,9 +76,6 @@ class SignerContract:
             assert signer.verify(b"message", garbage) is False
 
     @pytest.mark.requirement("SECURITY-3")
-    @pytest.mark.requirement("SECURITY-3")
-    @pytest.mark.requirement("SECURITY-3")
-    @pytest.mark.requirement("SECURITY-3")
     def test_the_algorithm_is_a_name_and_never_none(self) -> None:
         algorithm = self.signer(MATERIAL).algorithm
         assert re.fullmatch(r"[A-Za-z0-9_-]{2,32}", algorithm), algorithm

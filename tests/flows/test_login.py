@@ -171,9 +171,6 @@ class TestSecondFactor:
         return auth, plugin, request
 
     @pytest.mark.requirement("SECURITY-19")
-    @pytest.mark.requirement("SECURITY-19")
-    @pytest.mark.requirement("SECURITY-19")
-    @pytest.mark.requirement("SECURITY-19")
     def test_half_a_login_has_no_authority(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         assert request.user is None
@@ -228,9 +225,6 @@ class TestSecondFactor:
         with pytest.raises(LoginExpired):
             complete_second_factor(auth, request.follow("/x", form={"word": "swordfish"}), "word")
 
-    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
-    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
-    @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
     @pytest.mark.requirement("SECURITY-21", "SECURITY-31")
     def test_guesses_are_limited_and_a_success_clears_nothing(self, make: Make, clock: FrozenClock) -> None:
         """RFC 4226 section 7.3; a success must not clear the failures."""
@@ -365,9 +359,6 @@ def test_a_login_records_the_email_verified_by_this_request(make: Make) -> None:
     assert is_email_verified(auth, ADA, "ada@example.org")
 
 
-@pytest.mark.requirement("SECURITY-30")
-@pytest.mark.requirement("SECURITY-30")
-@pytest.mark.requirement("SECURITY-30")
 @pytest.mark.requirement("SECURITY-30")
 def test_events_hold_no_secret(make: Make) -> None:
     """No cookie value or handle in any event."""

@@ -154,8 +154,6 @@ class TestAccountPage:
         return {"csrf_token": re.search(r'name="csrf_token" value="([^"]+)"', page)[1]}
 
     @pytest.mark.requirement("SECURITY-23")
-    @pytest.mark.requirement("SECURITY-23")
-    @pytest.mark.requirement("SECURITY-23")
     def test_other_devices_are_listed_and_ended(self, app: object) -> None:
         firefox = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
         here, there = TestClient(app), TestClient(app)

@@ -42,9 +42,6 @@ def clock() -> FrozenClock:
 
 
 @pytest.mark.requirement("SECURITY-1")
-@pytest.mark.requirement("SECURITY-1")
-@pytest.mark.requirement("SECURITY-1")
-@pytest.mark.requirement("SECURITY-1")
 def test_a_link_works_once(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600, "/inbox")
@@ -189,9 +186,6 @@ def test_any_text_as_a_code_is_rejected_without_an_error(text: str) -> None:
         grants.take_code(ADA, text)
 
 
-@pytest.mark.requirement("SECURITY-22", "SECURITY-30")
-@pytest.mark.requirement("SECURITY-22", "SECURITY-30")
-@pytest.mark.requirement("SECURITY-22", "SECURITY-30")
 @pytest.mark.requirement("SECURITY-22", "SECURITY-30")
 def test_the_store_holds_nothing_that_logs_in(tmp_path: Path) -> None:
     """Neither handle, token nor code lies in the store."""
