@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from .engine.signer import Signer as Signer
 from .errors import StoreUnavailable
-from .types import JSON, Credential, Grant, OutgoingMail, Random, User
+from .types import JSON, Authentication, Credential, Grant, OutgoingMail, Random, User
 from .web import Route, WebRequest
 
 MARK_BYTES = 16
@@ -161,7 +161,8 @@ class UserDirectory(ABC):
     def by_email(self, email: str) -> User | None: ...
 
     @abstractmethod
-    def create(self, email: str, name: str | None = None) -> User: ...
+    def create(self, email: str, name: str | None = None) -> User:
+        """A new account. Raises AccountExists if there is one with this email address."""
 
     @abstractmethod
     def email_of(self, user: User) -> str | None: ...
@@ -214,8 +215,8 @@ class LoginMethod(ABC):
         """
         return ()
 
-    def authenticate(self, request: WebRequest) -> User | None:
-        """The user authenticated by the request itself (a bearer token), or None.
+    def authenticate(self, request: WebRequest) -> Authentication | None:
+        """The user that the request itself authenticates (by a bearer token), or None.
 
         Called when a request's user is first needed, before the session is read. Raises
         :class:`~asok_auth_core.errors.AuthError` if there is a credential and it is invalid: then no

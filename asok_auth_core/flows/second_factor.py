@@ -10,8 +10,9 @@ from ..paths import ACCOUNT_PATH, SECOND_FACTOR_PATH
 from ..types import User
 from ..web import WebRequest
 from .factor_policy import enrolled_factors
-from .login import amend_login, finish_login, pending_login
+from .login import finish_login, pending_login
 from .recent_login import require_login, require_recent_login
+from .sessions import add_factor
 from .trusted_devices import FIELD, forget_devices, trust_device
 
 ACCOUNT_ATTEMPTS = 10
@@ -99,7 +100,8 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
     if request.user is not None:
-        amend_login(request.session, "factor", name)
+        if request.session_record is not None:
+            add_factor(auth, request.session_record, name)
         return ACCOUNT_PATH
     pending, waiting = pending_login(auth, request)
     if str(waiting.id) != str(user.id):

@@ -17,7 +17,6 @@ from asok import Asok
 from asok.admin import Admin
 from asok.orm import Model
 from asok.request import Request
-from asok.session import SessionStore
 
 from ...errors import ConfigurationError
 
@@ -33,7 +32,6 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_handle_csrf_failure",
         "_handle_dispatch_exception",
         "_resolve_route",
-        "_session_store",
         "_sign",
         "_verify_signature",
     ),
@@ -49,7 +47,6 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "user",
         "verify_csrf",
     ),
-    "asok.session.SessionStore": ("delete", "get_user_sessions"),
     "asok.orm.Model": ("_fields", "_relations", "_soft_delete_where", "_table"),
     "asok.orm.engines": ("_local",),
     "asok.admin.Admin": (
@@ -66,7 +63,6 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.Asok": ("asok.app",),
     "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
-    "asok.session.SessionStore": ("created_at", "ip", "last_seen", "sid", "user_agent"),
     "asok.orm.engines": ("conn",),
     "asok.admin.Admin": ("_registered", "impersonate_started_at", "impersonator_id"),
     "asok.core._asset_injector": (
@@ -110,7 +106,6 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
     return {
         "asok.Asok": app,
         "asok.request.Request": Request({"asok.app": app}),
-        "asok.session.SessionStore": SessionStore,
         "asok.orm.Model": model,
         "asok.orm.engines": model.get_engine(),
         "asok.admin.Admin": Admin,
