@@ -250,12 +250,21 @@ class SecondFactor(ABC):
         """True if this user must give this factor. An exception denies the login."""
 
     def begin(self, request: WebRequest, user: User) -> None:
-        """Called when the challenge page is shown (send a code, make a nonce)."""
+        """Send a code, make a nonce: called when a login first shows the challenge.
+
+        Showing it again does not call this again, HEAD never does. A factor that overrides this gets
+        a button with which the user asks for it again. The caller limits all of it, per account and
+        per client IP.
+        """
         return
 
     @abstractmethod
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        """The form fields of the challenge, without ``<form>`` and the button."""
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        """The form fields of the challenge, without ``<form>`` and the button.
+
+        ``problem`` says, in the user's language, why the proof in ``request`` was rejected. The page
+        shows it; mark the field as invalid.
+        """
 
     @abstractmethod
     def verify(self, request: WebRequest, user: User) -> bool:

@@ -115,7 +115,7 @@ class Pin(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return True
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="pin">')
 
     def verify(self, request: WebRequest, user: User) -> bool:

@@ -51,8 +51,8 @@ class TotpFactor(SecondFactor):
             self._auth.events.emit("second_factor.reset", user=user, method=self.name)
         return removed
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        return fragment(self._auth, request, "auth/totp/challenge.html")
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
         return check_code(self.authenticators, user, request.form.get("code", ""))
@@ -83,8 +83,8 @@ class RecoveryFactor(SecondFactor):
         user_id = str(user.id)
         return self._authenticators.is_enrolled(user_id) and self._codes.remaining(user_id) > 0
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        return fragment(self._auth, request, "auth/totp/recovery_challenge.html")
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
         return self._codes.claim(str(user.id), request.form.get("code", ""))

@@ -383,7 +383,7 @@ def test_a_factor_that_raises_denies_the_login(make_site) -> None:
         def is_enrolled(self, user) -> bool:
             raise OSError("no database")
 
-        def challenge(self, request, user):
+        def challenge(self, request, user, problem=None):
             raise NotImplementedError
 
         def verify(self, request, user) -> bool:
