@@ -24,6 +24,7 @@ from .pages.render import environment
 from .plugins import Plugins
 from .registry import PluginRegistry
 from .settings import read, secrets
+from .stores.owned import OwnedStateStore
 from .types import Clock, Random
 
 T = TypeVar("T")
@@ -74,7 +75,10 @@ def start(
     )
     signers = hooks.signers(settings)
     _chosen("SIGNER", settings.signer, signers, registry)
-    state = make_store(settings.state_store)
+    lasting = credentials(clock, random)
+    state = OwnedStateStore(
+        make_store(settings.state_store), keys, random, lambda: lasting.installation(users, random).id
+    )
     events = Events(hooks, clock)
     auth = Auth(
         settings=settings,
@@ -82,7 +86,7 @@ def start(
         events=events,
         keys=keys,
         state=state,
-        credentials=credentials(clock, random),
+        credentials=lasting,
         users=users,
         outbox=Outbox(make_transport(), events, retry_for=settings.mail.retry_for),
         limits=Limits(state, events, clock),
