@@ -150,6 +150,9 @@ class MailCode(SecondFactor):
     def is_enrolled(self, user) -> bool:
         return self.auth.credentials.find("mailcode", str(user.id)) is not None
 
+    def reset(self, user) -> None:
+        raise NotImplementedError
+
     def begin(self, request, user) -> None:
         code = f"{int.from_bytes(self.auth.random(3), 'big') % 10**6:06}"
         self.auth.state.put(f"mailcode:{user.id}:{code}", b"", 600)
