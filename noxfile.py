@@ -50,6 +50,7 @@ DEBIAN = {
     "oathtool": "oathtool",
     "faketime": "/usr/lib/*/faketime/libfaketimeMT.so.1",
     "chromium": "chromium",
+    "nginx": "/usr/sbin/nginx",
 }
 """Debian packages that tests need; for each a command or file that shows whether it is installed."""
 

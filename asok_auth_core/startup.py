@@ -25,6 +25,7 @@ from .pages.render import environment
 from .plugins import Plugins
 from .registry import PluginRegistry
 from .settings import read, secrets
+from .stores.owned import OwnedStateStore
 from .types import Clock, Random
 
 T = TypeVar("T")
@@ -80,10 +81,11 @@ def start(
     )
     signers = hooks.signers(settings)
     _chosen("SIGNER", settings.signer, signers, registry)
-    state = make_store(settings.state_store)
-    transport = make_transport()
-    reject_coroutines(state, StateStore)
+    store, transport = make_store(settings.state_store), make_transport()
+    reject_coroutines(store, StateStore)
     reject_coroutines(transport, MailTransport)
+    lasting = credentials(clock, random)
+    state = OwnedStateStore(store, keys, random, lambda: lasting.installation(users, random).id)
     events = Events(hooks, clock)
     auth = Auth(
         settings=settings,
@@ -91,7 +93,7 @@ def start(
         events=events,
         keys=keys,
         state=state,
-        credentials=credentials(clock, random),
+        credentials=lasting,
         users=users,
         outbox=Outbox(transport, events, retry_for=settings.mail.retry_for),
         limits=Limits(state, events, clock),

@@ -46,6 +46,7 @@ STATUS_OF = {
     "oauth_denied": 403,
     "oauth_refused": 400,
     "oauth_unavailable": 503,
+    "oauth_busy": 503,
     "oauth_reply_too_large": 502,
     "oauth_redirected": 502,
     "oauth_reply": 502,

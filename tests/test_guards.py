@@ -393,7 +393,7 @@ class Factor(SecondFactor):
     def reset(self, user: User) -> None:
         return
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup()
 
     def verify(self, request: WebRequest, user: User) -> bool:

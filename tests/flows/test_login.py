@@ -60,7 +60,7 @@ class Word(SecondFactor):
     def begin(self, request: WebRequest, user: User) -> None:
         self.started += 1
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="word">')
 
     def verify(self, request: WebRequest, user: User) -> bool:

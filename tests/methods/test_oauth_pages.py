@@ -118,7 +118,7 @@ class Pin(SecondFactor):
     def reset(self, user: User) -> None:
         return
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="pin">')
 
     def verify(self, request: WebRequest, user: User) -> bool:

@@ -41,7 +41,7 @@ class MailCode(SecondFactor):
         assert address is not None
         self.auth.outbox.post(OutgoingMail(address, "Your code", code)).wait(60)
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<label>Code <input name="code"></label>')
 
     def verify(self, request: WebRequest, user: User) -> bool:
@@ -161,13 +161,26 @@ class TestStoresTheCode(Contract):
 
 class TestRepeatsInput(Contract):
     class factor_class(MailCode):
-        def challenge(self, request: WebRequest, user: User) -> Markup:
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
             return Markup('<input name="code" value="' + request.form.get("code", "") + '">')
+
+
+class TestSendsWhenShown(Contract):
+    class factor_class(MailCode):
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+            self.begin(request, user)
+            return super().challenge(request, user, problem)
+
+
+class TestRepeatsTheProblem(Contract):
+    class factor_class(MailCode):
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+            return super().challenge(request, user) + Markup(problem or "")
 
 
 class TestWholeForm(Contract):
     class factor_class(MailCode):
-        def challenge(self, request: WebRequest, user: User) -> Markup:
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
             return Markup('<form method="post"><input name="code"></form>')
 
 

@@ -52,6 +52,8 @@ def test_a_sound_factor_passes(failed: set[tuple[str, str]]) -> None:
         ("TestReadsTheAddress", "test_a_proof_in_the_url_does_not_count"),
         ("TestStoresTheCode", "test_stored_credentials_hold_no_plaintext_proof"),
         ("TestRepeatsInput", "test_the_challenge_has_fields_but_no_form_or_button"),
+        ("TestSendsWhenShown", "test_showing_the_challenge_again_sends_nothing"),
+        ("TestRepeatsTheProblem", "test_the_challenge_has_fields_but_no_form_or_button"),
         ("TestWholeForm", "test_the_challenge_has_fields_but_no_form_or_button"),
         ("TestPathsOfOthers", "test_its_pages_are_below_its_own_path"),
     ],

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
-from asok.orm.engines.postgres import PostgresEngine
 
 from ...contracts import UserDirectory
 from ...engine.email_address import same_account
-from ...errors import ConfigurationError, LoginRejected
+from ...errors import ConfigurationError, LoginRejected, StoreUnavailable
 from ...types import Grant, User
 from .roles import kept_grants
 
@@ -102,38 +100,17 @@ class AsokUsers(UserDirectory):
                 return False
         return True
 
+    def highest_id(self) -> int | None:
+        table, engine = self.model._table, self.model.get_engine(op="write")
+        try:
+            if not engine.table_exists(table):
+                return 0
+            (row,) = engine.execute(f"SELECT MAX(id) AS highest FROM {table}", ())  # noqa: S608
+        except Exception as error:
+            raise StoreUnavailable(
+                f"The app's database failed or did not answer ({type(error).__name__}) for {table}."
+            ) from error
+        return int(row["highest"] or 0)
+
     def grants(self) -> Iterator[Grant]:
         return kept_grants(self.model)
-
-
-class UsersEngine:
-    """The database engine of the user model, looked up at each call like the model."""
-
-    def __init__(self, users: AsokUsers) -> None:
-        self._users = users
-
-    def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
-        """Run one statement with ``?`` placeholders; its rows, or for a change the number of rows."""
-        return self._users.model.get_engine().execute(sql, args)
-
-    def quote_identifier(self, name: str) -> str:
-        """``name`` as the engine quotes it."""
-        return self._users.model.get_engine().quote_identifier(name)
-
-    @contextmanager
-    def at_start_up(self) -> Iterator[bool]:
-        """True if a statement may run before the app's server forks; leaves no connection open.
-
-        Not with PostgreSQL: the children would inherit Asok's pool without its threads. Not with a
-        database in memory: it ends with the connection.
-        """
-        engine = self._users.model.get_engine()
-        if isinstance(engine, PostgresEngine) or getattr(engine, "db_path", None) == ":memory:":
-            yield False
-            return
-        is_new = getattr(engine._local, "conn", None) is None
-        try:
-            yield True
-        finally:
-            if is_new:
-                engine.close_connections()

@@ -44,8 +44,8 @@ class TotpFactor(SecondFactor):
     def reset(self, user: User) -> None:
         self.authenticators.remove(str(user.id))
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        return fragment(self._auth, request, "auth/totp/challenge.html")
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
         return check_code(self.authenticators, user, request.form.get("code", ""))
@@ -78,8 +78,8 @@ class RecoveryFactor(SecondFactor):
     def reset(self, user: User) -> None:
         self._codes.void(str(user.id))
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        return fragment(self._auth, request, "auth/totp/recovery_challenge.html")
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
         return self._codes.claim(str(user.id), request.form.get("code", ""))

@@ -387,7 +387,7 @@ def test_a_factor_that_raises_denies_the_login(make_site) -> None:
         def reset(self, user) -> None:
             raise NotImplementedError
 
-        def challenge(self, request, user):
+        def challenge(self, request, user, problem=None):
             raise NotImplementedError
 
         def verify(self, request, user) -> bool:

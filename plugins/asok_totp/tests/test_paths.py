@@ -158,7 +158,7 @@ class MailCode(SecondFactor):
         self.auth.state.put(f"mailcode:{user.id}:{code}", b"", 600)
         self.sent.append(code)
 
-    def challenge(self, request, user):
+    def challenge(self, request, user, problem=None):
         return Markup('<input name="code">')
 
     def verify(self, request, user) -> bool:

@@ -248,7 +248,7 @@ class Word(SecondFactor):
     def reset(self, user: User) -> None:
         return
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="word">')
 
     def verify(self, request: WebRequest, user: User) -> bool:
