@@ -342,10 +342,24 @@ class SecondFactor(ABC):
     one is sent there before the login is complete: the page gets the user from
     :func:`~asok_auth_core.flows.second_factor.enrolling_user` and ends in
     :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
+    backup: ClassVar[bool] = False
+    """True if it only stands in for another factor, as a recovery code does: a user who has nothing else
+    has no second factor."""
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
-        """True if this user must give this factor. An exception denies the login."""
+        """True if this user must give this factor, False if not; anything else counts as True.
+
+        An exception denies the login. Once the core knows that a user has this factor, it is needed until
+        :func:`~asok_auth_core.flows.second_factor.remove_factor`, whatever this method says.
+        """
+
+    @abstractmethod
+    def reset(self, user: User) -> None:
+        """Remove everything that this factor keeps for ``user``; afterwards the user is not enrolled.
+
+        Called by the core when the factor is removed, by its user or an operator.
+        """
 
     def begin(self, request: WebRequest, user: User) -> None:
         """Send a code, make a nonce: called when a login first shows the challenge.
@@ -368,8 +382,8 @@ class SecondFactor(ABC):
     def verify(self, request: WebRequest, user: User) -> bool:
         """True if the submitted form proves the factor. Must accept each proof only once.
 
-        False rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message is
-        shown to the user. The caller limits attempts, per account and per client IP.
+        Anything but True rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose
+        message is shown to the user. The caller limits attempts, per account and per client IP.
         """
 
     def routes(self) -> Iterable[Route]:

@@ -51,6 +51,13 @@ class SettingError(ConfigurationError):
     code = "setting"
 
 
+class PluginFailed(AuthError):
+    """A plugin raised an error or returned the wrong type, so nothing was granted."""
+
+    code = "plugin_failed"
+    status = 500
+
+
 # -- tokens (engine) ----------------------------------------------------------------------------
 
 TokenCode = Literal["token_malformed", "token_signature", "token_revoked"]

@@ -13,6 +13,7 @@ STATUS_OF = {
     "configuration": 500,
     "setting": 500,
     "plugin": 500,
+    "plugin_failed": 500,
     "token": 401,
     "token_malformed": 401,
     "token_signature": 401,

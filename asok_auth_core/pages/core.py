@@ -13,10 +13,10 @@ from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
 from ..errors import CredentialRejected, RateLimited
 from ..flows.challenge import begin_challenge, has_begin
-from ..flows.factor_policy import enrolled_factors
 from ..flows.login import log_out, pending_login
+from ..flows.plugin_faults import block
 from ..flows.recent_login import require_login
-from ..flows.second_factor import complete_second_factor, enrolling_user
+from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..flows.sessions import end_other_sessions
 from ..flows.trusted_devices import forget_devices, trusted_devices
 from ..paths import (
@@ -68,7 +68,8 @@ class CorePages:
     def login(self, request: WebRequest) -> WebResponse:
         next_url = safe_next(request.query.get("next"))
         methods = self._auth.login_methods.values()
-        blocks = [block for method in methods if (block := method.login_block(request)) is not None]
+        found = (block(self._auth, method, method.login_block, request) for method in methods)
+        blocks = [one for one in found if one is not None]
         return render(self._auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
 
     def logout(self, request: WebRequest) -> WebResponse:
@@ -106,7 +107,8 @@ class CorePages:
             *self._auth.login_methods.values(),
             *self._auth.second_factors.values(),
         ]
-        blocks = [block for part in parts if (block := part.account_block(request)) is not None]
+        found = (block(self._auth, part, part.account_block, request) for part in parts)
+        blocks = [one for one in found if one is not None]
         if (browsers := self._trusted_browsers(request, user)) is not None:
             blocks.append(browsers)
         return render(
@@ -129,7 +131,7 @@ class CorePages:
     def _challenged(self, request: WebRequest) -> tuple[User, SecondFactor, list[SecondFactor]]:
         """The user of the pending login, the chosen factor, and the user's other factors."""
         _, user = pending_login(self._auth, request)
-        factors = enrolled_factors(self._auth, user)
+        factors = challenge_factors(self._auth, user)
         wanted = request.form.get("factor") or request.query.get("factor") or ""
         factor = factors.get(wanted) or next(iter(factors.values()))
         return user, factor, [other for other in factors.values() if other is not factor]

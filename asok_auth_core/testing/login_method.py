@@ -39,6 +39,9 @@ class EnrolledFactor(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return True
 
+    def reset(self, user: User) -> None:
+        return
+
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup("")
 

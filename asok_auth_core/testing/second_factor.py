@@ -114,6 +114,20 @@ class SecondFactorContract:
         assert factor.is_enrolled(ada), "enrol() did not enroll Ada"
         assert not factor.is_enrolled(fake_users.create("bob@example.com")), "every user is enrolled"
 
+    def test_a_reset_factor_is_gone(self, factor: SecondFactor, ada: User) -> None:
+        for _ in range(2):
+            factor.reset(ada)
+            assert factor.is_enrolled(ada) is False, "reset() left the user enrolled"
+
+    @pytest.mark.requirement("SECURITY-34")
+    def test_is_enrolled_and_verify_answer_true_or_false(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        """Anything else is taken for the answer that grants nothing."""
+        assert factor.is_enrolled(ada) is True
+        form = self.proof(auth, auth_parts, ada)
+        assert factor.verify(challenged.follow(SECOND_FACTOR_PATH, form=form), ada) is True
+
     @pytest.mark.requirement("SECURITY-19")
     def test_users_without_it_cannot_prove_it(
         self, factor: SecondFactor, ada: User, fake_users: MemoryUsers, auth: Auth, auth_parts: TestParts

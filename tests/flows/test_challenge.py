@@ -41,6 +41,9 @@ class TextMessage(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return True
 
+    def reset(self, user: User) -> None:
+        return
+
     def begin(self, request: WebRequest, user: User) -> None:
         if self.failure is not None:
             raise self.failure
@@ -65,6 +68,7 @@ class Card(SecondFactor):
     name = "card"
     label = "Card"
     is_enrolled = TextMessage.is_enrolled
+    reset = TextMessage.reset
     verify = TextMessage.verify
 
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:

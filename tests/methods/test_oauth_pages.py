@@ -115,6 +115,9 @@ class Pin(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return True
 
+    def reset(self, user: User) -> None:
+        return
+
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="pin">')
 

@@ -30,6 +30,10 @@ class MailCode(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return self.auth.credentials.find(self.name, str(user.id)) is not None
 
+    def reset(self, user: User) -> None:
+        for row in self.auth.credentials.list(str(user.id), self.name):
+            self.auth.credentials.remove(row)
+
     def begin(self, request: WebRequest, user: User) -> None:
         code = f"{int.from_bytes(self.auth.random(4), 'big') % 10**8:08}"
         self.auth.state.put(self.key(user, code), b"1", CODE_LIFETIME)
@@ -109,6 +113,18 @@ class TestEverybodyEnrolled(Contract):
     class factor_class(MailCode):
         def is_enrolled(self, user: User) -> bool:
             return True
+
+
+class TestStaysEnrolled(Contract):
+    class factor_class(MailCode):
+        def reset(self, user: User) -> None:
+            return
+
+
+class TestTruthy(Contract):
+    class factor_class(MailCode):
+        def verify(self, request: WebRequest, user: User) -> bool:
+            return "yes" if super().verify(request, user) else ""  # type: ignore[return-value]
 
 
 class TestNothingIsRight(Contract):

@@ -44,6 +44,8 @@ def test_a_sound_factor_passes(failed: set[tuple[str, str]]) -> None:
         ("TestAnybodysCode", "test_users_without_it_cannot_prove_it"),
         ("TestAnybodysCode", "test_another_users_proof_is_rejected"),
         ("TestEverybodyEnrolled", "test_only_enrolled_users_have_it"),
+        ("TestStaysEnrolled", "test_a_reset_factor_is_gone"),
+        ("TestTruthy", "test_is_enrolled_and_verify_answer_true_or_false"),
         ("TestNothingIsRight", "test_garbage_is_rejected_and_breaks_nothing"),
         ("TestNothingIsRight", "test_only_a_valid_proof_completes_a_login"),
         ("TestBreaksOnLetters", "test_garbage_is_rejected_and_breaks_nothing"),

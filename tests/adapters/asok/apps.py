@@ -245,6 +245,9 @@ class Word(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return getattr(user, "name", None) == "two"
 
+    def reset(self, user: User) -> None:
+        return
+
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="word">')
 
