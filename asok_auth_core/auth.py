@@ -16,7 +16,7 @@ from .events import Events
 from .limits import Limits
 from .mail.outbox import Outbox
 from .settings import Settings
-from .types import Clock, Finding, LoginAttempt, PluginInfo, Random, User
+from .types import Clock, Finding, Installation, LoginAttempt, PluginInfo, Random, User
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,6 +68,12 @@ class Auth:
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     """The plugins' packages: where their ``templates`` and ``locales`` folders are."""
+    faults: set[str] = field(default_factory=set)
+    """Faults of plugins that were logged already."""
+
+    def installation(self) -> Installation:
+        """The app's database (the current tenant's): its id, and its highest user id at the start."""
+        return self.credentials.installation(self.users, self.random)
 
     def __repr__(self) -> str:
         return f"<Auth of {self.settings.app_name!r}>"

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from markupsafe import Markup
 
+from .engine.encoding import b64url_encode
 from .engine.signer import Signer as Signer
-from .errors import StoreUnavailable
-from .types import JSON, Authentication, Credential, Grant, OutgoingMail, Random, User
+from .errors import CredentialExists, StoreUnavailable
+from .types import (
+    JSON,
+    Authentication,
+    Credential,
+    Finding,
+    Grant,
+    Installation,
+    OutgoingMail,
+    Random,
+    StateOperation,
+    StateResult,
+    User,
+)
 from .web import Route, WebRequest
 
 MARK_BYTES = 16
 MARK_KEY = "token-revocation-mark"
 MARK_LIFETIME = 30 * 24 * 3600
+
+INSTALLATION = "installation"
+"""Kind and owner of the rows that describe the database itself; no user has them."""
+INSTALLATION_ID_BYTES = 16
 
 
 class RevocationMark(ABC):
@@ -42,6 +60,12 @@ class StateStore(ABC):
     from 1. Expired entries do not exist. Everything raises
     :class:`~asok_auth_core.errors.StoreUnavailable` within two seconds if the store cannot answer,
     and in that case nothing may have been granted.
+
+    Plugins and flows get the chosen store as ``auth.state``, wrapped so that it belongs to the app's
+    database: keys are prefixed with an id of that database and values are sealed. That costs
+    35 bytes of each value (the largest has 65,501), counters excepted, and shows another app, another
+    tenant, or a changed value as an entry that does not exist. A key that the prefix would make too long
+    is replaced by its digest. ``get`` and ``take`` do not read counters.
     """
 
     @abstractmethod
@@ -72,6 +96,18 @@ class StateStore(ABC):
     def delete(self, key: str) -> None:
         """Remove ``key`` if it is there."""
 
+    def batch(self, operations: Sequence[StateOperation]) -> Sequence[StateResult]:
+        """Run independent operations and return their results, in the same order.
+
+        Each of them is atomic, the batch need not be: if it raises, any of them may have been done.
+        Override it if the store can answer all of them in one round trip.
+        """
+        return [run(self, operation) for operation in operations]
+
+    def check(self) -> Iterable[Finding]:
+        """How the service is configured, for ``asok-auth doctor``: what would lose or repeat state."""
+        return ()
+
     def revocation_mark(self, random: Random) -> RevocationMark:
         """The mark that all workers on this store share; by default a value in the store.
 
@@ -83,24 +119,44 @@ class StateStore(ABC):
         """Close connections and files. The store may be used again afterwards."""
 
 
-class StoredMark(RevocationMark):
-    """A mark in a state store; reading it costs one ``get``."""
+def run(store: StateStore, operation: StateOperation) -> StateResult:
+    """Call the method of ``store`` that ``operation`` names."""
+    match operation:
+        case StateOperation("put", key, value, ttl):
+            return store.put(key, value, ttl)
+        case StateOperation("get", key):
+            return store.get(key)
+        case StateOperation("take", key):
+            return store.take(key)
+        case StateOperation("add", key, value, ttl):
+            return store.add(key, value, ttl)
+        case StateOperation("incr", key, ttl=ttl):
+            return store.incr(key, ttl)
+        case StateOperation("delete", key):
+            return store.delete(key)
+    raise ValueError(f"A state store has no operation {operation.name!r}.")
 
-    def __init__(self, state: StateStore, random: Random) -> None:
+
+class StoredMark(RevocationMark):
+    """A mark in a state store; reading it costs one ``get``. ``key`` is asked each time."""
+
+    def __init__(self, state: StateStore, random: Random, key: Callable[[], str] = lambda: MARK_KEY) -> None:
         self._state = state
         self._random = random
+        self._key = key
 
     def current(self) -> bytes:
-        mark = self._state.get(MARK_KEY)
+        key = self._key()
+        mark = self._state.get(key)
         if mark is None:
-            self._state.add(MARK_KEY, self._random(MARK_BYTES), MARK_LIFETIME)
-            mark = self._state.get(MARK_KEY)
+            self._state.add(key, self._random(MARK_BYTES), MARK_LIFETIME)
+            mark = self._state.get(key)
         if mark is None:
             raise StoreUnavailable("The state store does not keep its values.")
         return mark
 
     def advance(self) -> None:
-        self._state.put(MARK_KEY, self._random(MARK_BYTES), MARK_LIFETIME)
+        self._state.put(self._key(), self._random(MARK_BYTES), MARK_LIFETIME)
 
 
 class CredentialStore(ABC):
@@ -129,6 +185,40 @@ class CredentialStore(ABC):
     @abstractmethod
     def touch(self, credential: Credential, at: float) -> None:
         """Record a use at ``at`` (seconds since the epoch); does not change ``version``."""
+
+    def installation(self, users: UserDirectory, random: Random) -> Installation:
+        """The database's id, made once: all processes get the same one.
+
+        An app with a database per tenant has an id per tenant. It is asked for with every operation
+        on the state store: override this method to remember it, per database.
+        """
+        row = self.find(INSTALLATION, INSTALLATION)
+        if row is None:
+            data: JSON = {
+                "id": b64url_encode(random(INSTALLATION_ID_BYTES)).decode(),
+                "highest_user_id": users.highest_id(),
+            }
+            try:
+                row = self.add(INSTALLATION, INSTALLATION, INSTALLATION, data)
+            except CredentialExists:
+                row = self.find(INSTALLATION, INSTALLATION)
+        return _installation(row)
+
+    def repeat_after_transaction(self, action: Callable[[], None]) -> None:
+        """Call ``action`` when the calling thread's transaction in the app's database has ended.
+
+        For what a caller did after :meth:`remove` or :meth:`replace`, and other processes may have
+        undone while they still saw the old row. Without an open transaction nothing happens.
+        """
+        return
+
+
+def _installation(row: Credential | None) -> Installation:
+    if row is not None:
+        match json.loads(row.data):
+            case {"id": str(id_), "highest_user_id": int() | None as highest} if id_:
+                return Installation(id_, highest)
+    raise StoreUnavailable("The credential store does not keep the id of this database.")
 
 
 class MailTransport(ABC):
@@ -162,7 +252,7 @@ class UserDirectory(ABC):
 
     @abstractmethod
     def create(self, email: str, name: str | None = None) -> User:
-        """A new account. Raises AccountExists if there is one with this email address."""
+        """A new account. Raises :class:`~asok_auth_core.errors.AccountExists` if there is one by now."""
 
     @abstractmethod
     def email_of(self, user: User) -> str | None: ...
@@ -170,6 +260,14 @@ class UserDirectory(ABC):
     @abstractmethod
     def is_active(self, user: User) -> bool:
         """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
+
+    def check(self) -> Iterable[Finding]:
+        """What makes accounts hard to find, for ``asok-auth doctor``."""
+        return ()
+
+    def highest_id(self) -> int | None:
+        """The highest id of all accounts, 0 without accounts; None if ids are not numbers."""
+        return None
 
     def grants(self) -> Iterable[Grant]:
         """What the app's own roles grant, as written in the app; for ``asok-auth doctor``."""
@@ -245,25 +343,48 @@ class SecondFactor(ABC):
     one is sent there before the login is complete: the page gets the user from
     :func:`~asok_auth_core.flows.second_factor.enrolling_user` and ends in
     :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
+    backup: ClassVar[bool] = False
+    """True if it only stands in for another factor, as a recovery code does: a user who has nothing else
+    has no second factor."""
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
-        """True if this user must give this factor. An exception denies the login."""
+        """True if this user must give this factor, False if not; anything else counts as True.
+
+        An exception denies the login. Once the core knows that a user has this factor, it is needed until
+        :func:`~asok_auth_core.flows.second_factor.remove_factor`, whatever this method says.
+        """
+
+    @abstractmethod
+    def reset(self, user: User) -> None:
+        """Remove everything that this factor keeps for ``user``; afterwards the user is not enrolled.
+
+        Called by the core when the factor is removed, by its user or an operator.
+        """
 
     def begin(self, request: WebRequest, user: User) -> None:
-        """Called when the challenge page is shown (send a code, make a nonce)."""
+        """Send a code, make a nonce: called when a login first shows the challenge.
+
+        Showing it again does not call this again, HEAD never does. A factor that overrides this gets
+        a button with which the user asks for it again. The caller limits all of it, per account and
+        per client IP.
+        """
         return
 
     @abstractmethod
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        """The form fields of the challenge, without ``<form>`` and the button."""
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        """The form fields of the challenge, without ``<form>`` and the button.
+
+        ``problem`` says, in the user's language, why the proof in ``request`` was rejected. The page
+        shows it; mark the field as invalid.
+        """
 
     @abstractmethod
     def verify(self, request: WebRequest, user: User) -> bool:
         """True if the submitted form proves the factor. Must accept each proof only once.
 
-        False rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message is
-        shown to the user. The caller limits attempts, per account and per client IP.
+        Anything but True rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose
+        message is shown to the user. The caller limits attempts, per account and per client IP.
         """
 
     def routes(self) -> Iterable[Route]:

@@ -179,6 +179,8 @@ class PluginInfo:
     hooks: tuple[str, ...] = ()
     state: PluginState = "loaded"
     reason: str = ""
+    entry_point: str = ""
+    """``name = module``; empty for a plugin that the app passes itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,32 @@ class OutgoingMail:
     subject: str
     text: str = field(repr=False)
     html: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One database of an app: a tenant's, or the only one.
+
+    ``id`` is random and prefixes every key of this database in the state store. ``highest_user_id`` is
+    the highest user id when the row was made, 0 without users; None if the user directory cannot tell.
+    """
+
+    id: str
+    highest_user_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateOperation:
+    """One operation of ``StateStore.batch``; the fields are the arguments of the method ``name``."""
+
+    name: Literal["put", "get", "take", "add", "incr", "delete"]
+    key: str
+    value: bytes = field(default=b"", repr=False)
+    ttl: int = 0
+
+
+StateResult = bytes | bool | int | None
+"""What the method of that name returns."""
 
 
 @dataclass(frozen=True, slots=True)

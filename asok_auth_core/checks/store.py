@@ -38,6 +38,7 @@ def store(auth: Auth) -> Iterator[Finding]:
                 f"{name} did not return a stored value exactly once.",
                 "Do not use this store: links could be used more than once. Run its contract suite.",
             )
+        yield from auth.state.check()
     except StoreError as error:
         yield Finding(
             "store",

@@ -1,5 +1,6 @@
 """Lasting credentials in the app's own database, through the engine of Asok's ORM.
 
+An app may have a database per tenant: the schema, its version and the installation's id are per database.
 Each operation is one statement whose row count tells whether it won a race, so it is correct without
 a transaction on SQLite, PostgreSQL (READ COMMITTED) and MySQL/MariaDB (REPEATABLE READ).
 """
@@ -7,16 +8,21 @@ a transaction on SQLite, PostgreSQL (READ COMMITTED) and MySQL/MariaDB (REPEATAB
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from secrets import token_bytes
 from typing import Protocol, cast
+from weakref import WeakKeyDictionary
 
-from ..contracts import CredentialStore
+from ..contracts import INSTALLATION, CredentialStore, UserDirectory
 from ..errors import CredentialExists, StoreError, StoreUnavailable
-from ..types import JSON, Clock, Credential, Random
+from ..types import JSON, Clock, Credential, Installation, Random
 from .bounds import credential_problem
+
+logger = logging.getLogger("asok_auth")
 
 TABLE = "auth_credentials"
 COLUMNS = "id, user_id, kind, identifier, data, version, created_at, last_used_at"
@@ -42,6 +48,11 @@ _SCHEMA = (
     "UNIQUE (kind, identifier))",
     f"CREATE INDEX IF NOT EXISTS {TABLE}_user ON {TABLE} (user_id)",
 )
+UPGRADES: tuple[tuple[str, ...], ...] = ()
+"""Statements that upgrade schema version n to n + 1, from version 1. Two processes may run them at once."""
+
+SCHEMA = "schema"
+"""Identifier of the row with the schema's version; a table without one has version 1."""
 
 
 class SqlEngine(Protocol):
@@ -54,29 +65,57 @@ class SqlEngine(Protocol):
         """``name`` as the engine quotes it; only MySQL and MariaDB use backticks."""
 
 
+@dataclass(slots=True)
+class _Database:
+    """What this process knows about one database."""
+
+    schema_made: bool = False
+    installation: Installation | None = None
+
+
 class SqlCredentialStore(CredentialStore):
     """The table ``auth_credentials``, created on first use or by :meth:`create_schema`.
 
     Raises StoreUnavailable if the database fails, StoreError for values that cannot be stored.
     """
 
-    def __init__(self, engine: SqlEngine, clock: Clock = time.time, random: Random = token_bytes) -> None:
+    def __init__(
+        self,
+        engine: SqlEngine,
+        clock: Clock = time.time,
+        random: Random = token_bytes,
+        *,
+        schema_made: bool = False,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._random = random
-        self._schema_made = False
+        self._databases: WeakKeyDictionary[SqlEngine, _Database] = WeakKeyDictionary()
+        self._databases[engine] = _Database(schema_made)
+
+    def current_engine(self) -> SqlEngine:
+        """The engine of the database in use. An adapter with several, one per tenant, overrides it."""
+        return self._engine
 
     def create_schema(self, attempts: int = ATTEMPTS) -> None:
-        """Create the table and its indexes if they are missing.
+        """Create the table and its indexes if they are missing; upgrade them if they are older.
 
         Best done at startup: on MySQL, creating a table commits the open transaction.
         """
-        mysql = self._engine.quote_identifier("x").startswith("`")
+        engine = self.current_engine()
+        mysql = engine.quote_identifier("x").startswith("`")
         for statement in _SCHEMA_MYSQL if mysql else _SCHEMA:
             # If two processes create it at once, PostgreSQL rejects the slower in spite of IF NOT EXISTS,
             # and Asok's SQLite engine reports a file that is being created as "locked".
-            self._execute(statement, (), attempts)
-        self._schema_made = True
+            self._execute(engine, statement, (), attempts)
+        self._upgrade(engine)
+        self._database(engine).schema_made = True
+
+    def installation(self, users: UserDirectory, random: Random) -> Installation:
+        database = self._database(self.current_engine())
+        if database.installation is None:
+            database.installation = super().installation(users, random)
+        return database.installation
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
         if problem := credential_problem(user_id=user_id, kind=kind, identifier=identifier):
@@ -90,7 +129,7 @@ class SqlCredentialStore(CredentialStore):
             version=1,
             created_at=float(self._clock()),
         )
-        self._ready()
+        engine = self._ready()
         # WHERE NOT EXISTS, because after an INSERT that fails Asok's SQLite engine would hold the
         # write lock until the end of the request. The unique key still decides a race between processes.
         statement = (
@@ -100,7 +139,7 @@ class SqlCredentialStore(CredentialStore):
         )
         row = (made.id, user_id, kind, identifier, made.data, made.created_at)
         try:
-            added = self._change(statement, (*row, kind, identifier), ATTEMPTS)
+            added = self._change(engine, statement, (*row, kind, identifier), ATTEMPTS)
         except StoreUnavailable:
             if self.find(kind, identifier) is None:
                 raise
@@ -124,32 +163,57 @@ class SqlCredentialStore(CredentialStore):
 
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         text = _dumps(data)
-        self._ready()
         changed = self._change(
+            self._ready(),
             f"UPDATE {TABLE} SET data = ?, version = version + 1 WHERE id = ? AND version = ?",  # noqa: S608
             (text, credential.id, credential.version),
         )
         return replace(credential, data=text, version=credential.version + 1) if changed else None
 
     def remove(self, credential: Credential) -> bool:
-        self._ready()
-        return self._change(f"DELETE FROM {TABLE} WHERE id = ?", (credential.id,)) == 1  # noqa: S608
+        statement = f"DELETE FROM {TABLE} WHERE id = ?"  # noqa: S608
+        return self._change(self._ready(), statement, (credential.id,)) == 1
 
     def touch(self, credential: Credential, at: float) -> None:
-        self._ready()
         self._change(
+            self._ready(),
             f"UPDATE {TABLE} SET last_used_at = ?"  # noqa: S608
             " WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)",
             (at, credential.id, at),
         )
 
-    def _ready(self) -> None:
-        if not self._schema_made:
+    def _database(self, engine: SqlEngine) -> _Database:
+        return self._databases.setdefault(engine, _Database())
+
+    def _ready(self) -> SqlEngine:
+        """The engine of the database in use, which has the table."""
+        engine = self.current_engine()
+        if not self._database(engine).schema_made:
             self.create_schema()
+        return engine
+
+    def _upgrade(self, engine: SqlEngine) -> None:
+        """Run the upgrades that this database lacks. Raises StoreUnavailable if it is too new."""
+        newest = len(UPGRADES) + 1
+        here = SqlCredentialStore(engine, self._clock, self._random, schema_made=True)
+        row = here.find(INSTALLATION, SCHEMA)
+        version = 1 if row is None else int(cast("int", json.loads(row.data)))
+        if version > newest:
+            raise StoreUnavailable(
+                f"The table {TABLE} has schema version {version}; this asok-auth-core knows up to {newest}. "
+                "Upgrade asok-auth-core."
+            )
+        for number, statements in enumerate(UPGRADES[version - 1 :], version + 1):
+            for statement in statements:
+                self._execute(engine, statement, (), ATTEMPTS)
+            logger.info("The table %s was upgraded to schema version %d.", TABLE, number)
+        if version < newest:
+            with suppress(CredentialExists):
+                here.replace(row, newest) if row else here.add(INSTALLATION, INSTALLATION, SCHEMA, newest)
 
     def _rows(self, condition: str, args: tuple[object, ...]) -> Sequence[Credential]:
-        self._ready()
         rows = self._execute(
+            self._ready(),
             f"SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY created_at, id",  # noqa: S608
             args,
         )
@@ -157,25 +221,25 @@ class SqlCredentialStore(CredentialStore):
             raise StoreUnavailable("The database answered a SELECT with a number.")
         return [_credential(row) for row in rows]
 
-    def _change(self, statement: str, args: tuple[object, ...], attempts: int = 1) -> int:
-        changed = self._execute(statement, args, attempts)
+    def _change(self, engine: SqlEngine, statement: str, args: tuple[object, ...], attempts: int = 1) -> int:
+        changed = self._execute(engine, statement, args, attempts)
         if not isinstance(changed, int) or not 0 <= changed <= 1:
             raise StoreUnavailable(f"The database changed {changed!r} rows; 0 or 1 were expected.")
         return changed
 
     def _execute(
-        self, statement: str, args: tuple[object, ...], attempts: int = 1
+        self, engine: SqlEngine, statement: str, args: tuple[object, ...], attempts: int = 1
     ) -> Sequence[Mapping[str, object]] | int:
         pause = PAUSE
         while True:
             attempts -= 1
             try:
-                return self._engine.execute(statement, args)
+                return engine.execute(statement, args)
             except Exception as error:
                 if not attempts:
                     # An error that names the table may mean that it is missing: it was created in a
                     # transaction that the app rolled back.
-                    self._schema_made &= TABLE not in str(error)
+                    self._database(engine).schema_made &= TABLE not in str(error)
                     # Not the driver's text: it may quote values.
                     raise StoreUnavailable(
                         f"The app's database failed or did not answer ({type(error).__name__}) for {TABLE}."

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
 
 from ..contracts import RevocationMark, StateStore
 from ..errors import ConfigurationError
-from ..types import Clock, Random
+from ..types import Clock, Random, StateOperation, StateResult
 from .bounds import checked_ttl, checked_value, encoded_key
 from .mapped_mark import MappedMark
 from .sqlite_file import SQLiteFile
@@ -50,73 +51,80 @@ class SQLiteStateStore(StateStore):
         return self._file.path
 
     def put(self, key: str, value: bytes, ttl: int) -> None:
-        raw, value, ttl = encoded_key(key), checked_value(value), checked_ttl(ttl)
-
-        def write(connection: sqlite3.Connection) -> None:
-            now = self._clock()
-            _sweep(connection, now)
-            connection.execute(UPSERT, (raw, value, now + ttl))
-
-        self._file.write(write)
+        self._write(StateOperation("put", key, value, ttl))
 
     def get(self, key: str) -> bytes | None:
         row = self._file.read(SELECT, (encoded_key(key), self._clock()))
         return None if row is None else cast("bytes", row[0])
 
     def take(self, key: str) -> bytes | None:
-        raw = encoded_key(key)
         # Requests with random keys must not make others wait for the write lock.
-        if self._file.read(SELECT, (raw, self._clock())) is None:
+        if self.get(key) is None:
             return None
-
-        def write(connection: sqlite3.Connection) -> bytes | None:
-            row = connection.execute(SELECT, (raw, self._clock())).fetchone()
-            if row is None:
-                return None
-            connection.execute("DELETE FROM state WHERE key = ?", (raw,))
-            return cast("bytes", row[0])
-
-        return self._file.write(write)
+        return cast("bytes | None", self._write(StateOperation("take", key)))
 
     def add(self, key: str, value: bytes, ttl: int) -> bool:
-        raw, value, ttl = encoded_key(key), checked_value(value), checked_ttl(ttl)
-        if self._file.read(SELECT, (raw, self._clock())) is not None:
-            return False
-
-        def write(connection: sqlite3.Connection) -> bool:
-            now = self._clock()
-            if connection.execute(SELECT, (raw, now)).fetchone() is not None:
-                return False
-            _sweep(connection, now)
-            connection.execute(UPSERT, (raw, value, now + ttl))
-            return True
-
-        return self._file.write(write)
+        operation = _checked(StateOperation("add", key, value, ttl))
+        return self.get(key) is None and bool(self._write(operation))
 
     def incr(self, key: str, ttl: int) -> int:
-        raw, ttl = encoded_key(key), checked_ttl(ttl)
-
-        def write(connection: sqlite3.Connection) -> int:
-            now = self._clock()
-            row = connection.execute(SELECT, (raw, now)).fetchone()
-            if row is None:
-                _sweep(connection, now)
-            value, expires = row or (b"0", now + ttl)
-            count = int(value) + 1
-            connection.execute(UPSERT, (raw, b"%d" % count, expires))
-            return count
-
-        return self._file.write(write)
+        return cast("int", self._write(StateOperation("incr", key, ttl=ttl)))
 
     def delete(self, key: str) -> None:
-        raw = encoded_key(key)
-        self._file.write(lambda connection: connection.execute("DELETE FROM state WHERE key = ?", (raw,)))
+        self._write(StateOperation("delete", key))
+
+    def batch(self, operations: Sequence[StateOperation]) -> Sequence[StateResult]:
+        checked = [_checked(operation) for operation in operations]
+        if all(operation.name == "get" for operation in checked):
+            return super().batch(checked)
+        return self._file.write(
+            lambda connection: [_apply(connection, self._clock(), one) for one in checked]
+        )
+
+    def _write(self, operation: StateOperation) -> StateResult:
+        checked = _checked(operation)
+        return self._file.write(lambda connection: _apply(connection, self._clock(), checked))
 
     def revocation_mark(self, random: Random) -> RevocationMark:
         return MappedMark(self.path.with_name(self.path.name + "-revocation"), random)
 
     def close(self) -> None:
         self._file.close()
+
+
+def _checked(operation: StateOperation) -> StateOperation:
+    """``operation`` itself. Raises StoreError if its key, value or time to live is outside the limits."""
+    encoded_key(operation.key)
+    if operation.name in ("put", "add"):
+        checked_value(operation.value)
+    if operation.name in ("put", "add", "incr"):
+        checked_ttl(operation.ttl)
+    return operation
+
+
+def _apply(connection: sqlite3.Connection, now: float, operation: StateOperation) -> StateResult:
+    """Do a checked ``operation`` inside a transaction that holds the write lock."""
+    raw = encoded_key(operation.key)
+    if operation.name == "delete":
+        connection.execute("DELETE FROM state WHERE key = ?", (raw,))
+        return None
+    row = connection.execute(SELECT, (raw, now)).fetchone()
+    if operation.name in ("get", "take"):
+        if operation.name == "take":
+            connection.execute("DELETE FROM state WHERE key = ?", (raw,))
+        return None if row is None else cast("bytes", row[0])
+    if operation.name == "add" and row is not None:
+        return False
+    if operation.name == "put" or row is None:
+        _sweep(connection, now)
+    value, expires = operation.value, now + operation.ttl
+    if operation.name == "incr":
+        before, expires = row or (b"0", expires)
+        value = b"%d" % (int(before) + 1)
+    connection.execute(UPSERT, (raw, value, expires))
+    if operation.name == "incr":
+        return int(value)
+    return True if operation.name == "add" else None
 
 
 def _sweep(connection: sqlite3.Connection, now: float) -> None:

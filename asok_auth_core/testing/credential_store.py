@@ -22,7 +22,7 @@ from ..contracts import CredentialStore
 from ..errors import CredentialExists, StoreError
 from ..types import JSON
 from .processes import Workers
-from .races import add_credentials, exactly_once, in_threads, remove_each, replace_each
+from .races import add_credentials, exactly_once, in_threads, installation_of, remove_each, replace_each
 
 OpenCredentialStore = Callable[[], CredentialStore]
 
@@ -200,3 +200,18 @@ class CredentialStoreContract:
                 exactly_once(workers.run(replace_each, made, 1), ids)
                 exactly_once(workers.run(remove_each, made), ids)
         assert list(store.list(user)) == []
+
+    # -- the database itself ---------------------------------------------------------------------
+
+    @pytest.mark.requirement("SECURITY-38")
+    def test_all_processes_get_the_same_installation(
+        self, open_store: OpenCredentialStore, store: CredentialStore
+    ) -> None:
+        """The id is made once, whoever comes first; it is random and lasts."""
+        with Workers(open_store, self.processes if self.shared else 1) as workers:
+            found = workers.run(installation_of)
+        mine = installation_of(store)
+        assert len(mine.id) == 22
+        assert mine == installation_of(store)
+        assert all((one == mine) is self.shared for one in found)
+        assert len({one.id for one in found}) == 1

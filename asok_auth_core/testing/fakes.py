@@ -63,7 +63,7 @@ class MemoryUsers(UserDirectory):
 
     def create(self, email: str, name: str | None = None) -> FakeUser:
         if self.by_email(email) is not None:
-            raise AccountExists("An account with this email address exists.")
+            raise AccountExists("There is an account with this email address.")
         user = FakeUser(str(len(self._users) + 1), email, name)
         self._users[user.id] = user
         return user

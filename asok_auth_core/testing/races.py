@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,8 @@ from typing import TypeVar
 
 from ..contracts import CredentialStore, StateStore
 from ..errors import CredentialExists
-from ..types import JSON, Credential
+from ..types import JSON, Credential, Installation
+from .fakes import MemoryUsers
 from .waiting import PATIENCE
 
 T = TypeVar("T")
@@ -91,6 +93,16 @@ def in_threads(work: Callable[[], Sequence[T]], number: int) -> list[Sequence[T]
 
     with ThreadPoolExecutor(number) as pool:
         return [future.result() for future in [pool.submit(one) for _ in range(number)]]
+
+
+def installation_of(store: CredentialStore) -> Installation:
+    """The database's id, made if it is missing; 7 is the highest user id."""
+    return store.installation(_SevenUsers(), secrets.token_bytes)
+
+
+class _SevenUsers(MemoryUsers):
+    def highest_id(self) -> int:
+        return 7
 
 
 def exactly_once(parts: Sequence[Sequence[str]], keys: Sequence[str]) -> None:

@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 from hypothesis import HealthCheck
@@ -24,6 +25,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from ..contracts import StateStore
 from ..errors import StoreError
+from ..types import StateOperation
 from .fakes import FrozenClock
 from .processes import HEAD_START, Workers
 from .races import add_each, check_after_kill, count, exactly_once, in_threads, take_each, work_until_killed
@@ -32,6 +34,7 @@ from .state_model import StateMachine
 KEYS_PER_KILL = 100
 
 OpenStore = Callable[..., StateStore]
+Name = Literal["put", "get", "take", "add", "incr", "delete"]
 
 
 class StateStoreContract:
@@ -45,6 +48,8 @@ class StateStoreContract:
     processes: ClassVar[int] = 4
     secrets: ClassVar[int] = 50
     """How many secrets all processes compete for, of each kind."""
+    largest: ClassVar[int] = 65_536
+    """Bytes of the largest value."""
     kills: ClassVar[int] = 3
     """How often a process is killed in the middle of its work."""
     examples: ClassVar[int] = 25
@@ -80,12 +85,18 @@ class StateStoreContract:
 
     # -- values and keys -------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("value", [b"", b"\0", bytes(range(256)), b"x" * 65_536, b"12", b"\r\n$-1"])
+    @pytest.mark.parametrize("value", [b"", b"\0", bytes(range(256)), b"12", b"\r\n$-1"])
     def test_values_are_any_bytes(self, store: StateStore, unique: str, value: bytes) -> None:
         store.put(unique + "put", value, 60)
         assert store.add(unique + "add", value, 60) is True
         assert store.get(unique + "put") == store.get(unique + "add") == value
         assert store.take(unique + "put") == store.take(unique + "add") == value
+
+    def test_values_have_any_length(self, store: StateStore, unique: str) -> None:
+        store.put(unique, b"x" * self.largest, 60)
+        assert store.take(unique) == b"x" * self.largest
+        with pytest.raises(StoreError):
+            store.put(unique, b"x" * (self.largest + 1), 60)
 
     def test_keys_are_any_text(self, store: StateStore, unique: str) -> None:
         """Different keys: no case folding, trimming, normalization, patterns or separators."""
@@ -158,6 +169,51 @@ class StateStoreContract:
         assert store.add(unique + "value", b"w", 60) is True
         assert store.incr(unique + "counter", 60) == 1
 
+    def test_a_batch_is_its_operations_in_order(self, store: StateStore, unique: str) -> None:
+        """Each works as if called alone; the results come in the order of the operations."""
+
+        def do(name: Name, key: str, value: bytes = b"", ttl: int = 60) -> StateOperation:
+            return StateOperation(name, unique + key, value, ttl)
+
+        store.put(unique + "there", b"1", 60)
+        assert list(
+            store.batch(
+                [
+                    do("get", "there"),
+                    do("add", "there", b"2"),
+                    do("put", "there", b"3"),
+                    do("take", "there"),
+                    do("take", "there"),
+                    do("add", "new", bytes(range(256))),
+                    do("incr", "counter"),
+                    do("incr", "counter"),
+                    do("delete", "counter"),
+                    do("incr", "counter"),
+                    do("get", "new"),
+                    do("put", "empty"),
+                    do("get", "empty"),
+                    do("get", "missing"),
+                    do("delete", "missing"),
+                ]
+            )
+        ) == [b"1", False, None, b"3", None, True, 1, 2, None, 1, bytes(range(256)), None, b"", None, None]
+        assert store.get(unique + "new") == bytes(range(256))
+        assert list(store.batch([])) == []
+        assert list(store.batch([do("get", "new"), do("get", "missing")])) == [bytes(range(256)), None]
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            StateOperation("get", ""),
+            StateOperation("put", "k", b"v", 0),
+            StateOperation("add", "k", b"x" * 65_537, 60),
+            StateOperation("incr", "k", ttl=-1),
+        ],
+    )
+    def test_a_batch_outside_the_limits_is_rejected(self, store: StateStore, wrong: StateOperation) -> None:
+        with pytest.raises(StoreError):
+            store.batch([wrong])
+
     # -- time ------------------------------------------------------------------------------------
 
     def test_expired_entries_do_not_exist(self, store: StateStore, clock: FrozenClock, unique: str) -> None:
@@ -217,6 +273,24 @@ class StateStoreContract:
         exactly_once(added, keys)
         exactly_once(taken, keys)
         assert sorted(n for part in numbers for n in part) == list(range(1, 81))
+
+    @pytest.mark.requirement("SECURITY-1")
+    def test_exactly_one_of_many_threads_wins_in_batches(self, store: StateStore, unique: str) -> None:
+        """Batches with the same keys in opposite order do not block each other either."""
+        keys = [f"{unique}{i}" for i in range(self.secrets)]
+        turns = itertools.count()
+
+        def compete(name: Name) -> list[str]:
+            order = keys if next(turns) % 2 else keys[::-1]
+            won = []
+            for start in range(0, len(order), 5):
+                part = order[start : start + 5]
+                results = store.batch([StateOperation(name, key, b"v", 600) for key in part])
+                won += [key for key, result in zip(part, results, strict=True) if result]
+            return won
+
+        exactly_once(in_threads(lambda: compete("add"), 4), keys)
+        exactly_once(in_threads(lambda: compete("take"), 4), keys)
 
     @pytest.mark.requirement("SECURITY-1")
     def test_exactly_one_of_many_processes_wins(self, open_store: OpenStore, unique: str) -> None:

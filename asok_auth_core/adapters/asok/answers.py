@@ -40,6 +40,9 @@ def send(request: Request, response: WebResponse) -> object:
     request.status = f"{response.status} {HTTPStatus(response.status).phrase}"
     request.content_type = response.content_type
     request.response_headers.extend(response.headers)
+    if not any(name.lower() == "cache-control" for name, _ in response.headers):
+        # A cache may store an answer that says nothing about it (RFC 9111, section 4.2.2).
+        request.response_headers.append(("Cache-Control", "no-store"))
     _keep_scripts_out(request, response.body)
     return response.body
 

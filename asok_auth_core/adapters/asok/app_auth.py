@@ -9,6 +9,7 @@ from asok.request import Request
 
 from ...auth import Auth
 from ...errors import AuthError
+from ...flows.plugin_faults import plugin_failed
 from ...flows.sessions import find_session, session_cookie
 from ...pages.locales import Catalogs
 from ...pages.router import Router
@@ -82,6 +83,8 @@ class AppAuth:
                 proved = method.authenticate(web)
             except AuthError as error:
                 return Current(error=error)
+            except Exception as error:  # noqa: BLE001 - no user is logged in
+                return Current(error=plugin_failed(self.auth, method, method.authenticate, error))
             if proved is not None:
                 active = self.auth.users.is_active(proved.user)
                 return Current(proved.user, authentication=proved) if active else Current()

@@ -29,9 +29,11 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_build_final_redirect",
         "_cookie_headers",
         "_execute_controller",
+        "_finalize_response",
         "_handle_csrf_failure",
         "_handle_dispatch_exception",
         "_resolve_route",
+        "_security_headers",
         "_sign",
         "_verify_signature",
     ),
@@ -63,6 +65,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.Asok": ("asok.app",),
     "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
+    "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),
     "asok.admin.Admin": ("_registered", "impersonate_started_at", "impersonator_id"),
     "asok.core._asset_injector": (

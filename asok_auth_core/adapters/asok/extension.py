@@ -14,16 +14,16 @@ from ...auth import Auth
 from ...contracts import CredentialStore
 from ...errors import ConfigurationError, StoreUnavailable
 from ...startup import start
-from ...stores.credentials import SqlCredentialStore
 from ...types import Clock, Random
 from . import roles
 from .app_auth import AppAuth, app_auth_on, put_app_auth
 from .asok_names import check_asok
+from .credentials import AsokCredentialStore
 from .patches.admin import install_on_admin
 from .patches.app import install_on_app
 from .patches.models import install_on_class, install_on_models
 from .patches.request import install_on_request
-from .users import AsokUsers, UsersEngine
+from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
 
@@ -55,7 +55,7 @@ class AuthExtension(AsokExtension):
         check_asok(app, users.model)
 
         def credentials(clock: Clock, random: Random) -> CredentialStore:
-            return _with_table(UsersEngine(users), clock, random)
+            return _prepared(AsokCredentialStore(users, clock, random), users, random)
 
         self.app = app
         self.auth = start(
@@ -83,13 +83,14 @@ class AuthExtension(AsokExtension):
         self.auth.state.close()
 
 
-def _with_table(engine: UsersEngine, clock: Clock, random: Random) -> SqlCredentialStore:
-    """The credential store. Creates its table now if the database answers, else on first use."""
-    store = SqlCredentialStore(engine, clock=clock, random=random)
+def _prepared(store: AsokCredentialStore, users: AsokUsers, random: Random) -> AsokCredentialStore:
+    """``store`` with its table, the database's id and an index: made now if possible, else on first use."""
     try:
-        with engine.at_start_up() as possible:
+        with store.at_start_up() as possible:
             if possible:
                 store.create_schema(attempts=1)
+                store.installation(users, random)
+                users.create_index()
     except StoreUnavailable as error:
         logger.warning("%s The first login tries again.", error)
     return store

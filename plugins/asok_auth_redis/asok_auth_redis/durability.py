@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.types import Finding
-
-from .store import RedisStateStore
 
 CHECK = "redis"
 
 
-def findings(store: RedisStateStore) -> Iterator[Finding]:
-    """Report server settings with which a code or link could be used twice."""
-    try:
-        store.get("doctor")
-    except StoreUnavailable as error:
-        yield Finding(CHECK, "error", error.message, 'Start the server or correct AUTH["STATE_STORE"].')
-        return
-    try:
-        info = store.info()
-    except StoreUnavailable:
-        yield Finding(
-            CHECK,
-            "info",
-            "This user may not run INFO, so the server's settings were not checked.",
-        )
-        return
+def findings(info: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
+    """Report settings with which a code or link could be used twice; ``info`` is INFO of each server."""
     policies = {str(node.get("maxmemory_policy")) for node in info if node.get("maxmemory")}
     for policy in sorted(policies - {"noeviction"}):
         yield Finding(

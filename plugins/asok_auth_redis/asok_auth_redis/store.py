@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import redis
@@ -13,8 +13,10 @@ from redis.sentinel import MasterNotFoundError
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.stores.bounds import checked_ttl, checked_value, encoded_key
+from asok_auth_core.types import Finding, StateOperation, StateResult
 
 from .connect import Client, connect
+from .durability import CHECK, findings
 from .url import parse
 
 COUNT = """
@@ -39,7 +41,7 @@ class RedisStateStore(StateStore):
         self._pid = 0
 
     def put(self, key: str, value: bytes, ttl: int) -> None:
-        self.command("SET", self._key(key), checked_value(value), "PX", checked_ttl(ttl) * 1000)
+        self.command(*self._command(StateOperation("put", key, value, ttl)))
 
     def get(self, key: str) -> bytes | None:
         return cast("bytes | None", self.command("GET", self._key(key)))
@@ -48,14 +50,34 @@ class RedisStateStore(StateStore):
         return cast("bytes | None", self.command("GETDEL", self._key(key)))
 
     def add(self, key: str, value: bytes, ttl: int) -> bool:
-        name, value, life = self._key(key), checked_value(value), checked_ttl(ttl) * 1000
-        return bool(self.command("SET", name, value, "NX", "PX", life))
+        return bool(self.command(*self._command(StateOperation("add", key, value, ttl))))
 
     def incr(self, key: str, ttl: int) -> int:
-        return cast("int", self.command("EVAL", COUNT, 1, self._key(key), checked_ttl(ttl) * 1000))
+        return cast("int", self.command(*self._command(StateOperation("incr", key, ttl=ttl))))
 
     def delete(self, key: str) -> None:
         self.command("DEL", self._key(key))
+
+    def batch(self, operations: Sequence[StateOperation]) -> Sequence[StateResult]:
+        commands = [self._command(operation) for operation in operations]
+        try:
+            client = self._connected()
+            if isinstance(client, redis.RedisCluster):
+                return super().batch(operations)  # the keys lie on several servers
+            with client.pipeline(transaction=False) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+                replies = pipeline.execute()
+        except _FAILURES as error:
+            raise StoreUnavailable(self._explain(error)) from error
+        return [_result(operation.name, reply) for operation, reply in zip(operations, replies, strict=True)]
+
+    def check(self) -> Iterable[Finding]:
+        try:
+            return findings(self.info())
+        except StoreUnavailable:
+            unchecked = "This user may not run INFO, so the server's settings were not checked."
+            return [Finding(CHECK, "info", unchecked)]
 
     def close(self) -> None:
         with self._lock:
@@ -87,6 +109,16 @@ class RedisStateStore(StateStore):
                     self._client, self._pid = connect(self._url), os.getpid()
         return self._client
 
+    def _command(self, operation: StateOperation) -> tuple[str | bytes | int, ...]:
+        key = self._key(operation.key)
+        if operation.name in ("get", "take", "delete"):
+            return {"get": "GET", "take": "GETDEL", "delete": "DEL"}[operation.name], key
+        life = checked_ttl(operation.ttl) * 1000
+        if operation.name == "incr":
+            return "EVAL", COUNT, 1, key, life
+        set_value = ("SET", key, checked_value(operation.value), "PX", life)
+        return (*set_value, "NX") if operation.name == "add" else set_value
+
     def _key(self, key: str) -> bytes:
         return self._prefix + encoded_key(key)
 
@@ -97,6 +129,13 @@ class RedisStateStore(StateStore):
             if isinstance(error, kind) and sign in text:
                 return f"The Redis server {self._url.shown} {meaning}"
         return f"The Redis server {self._url.shown} rejected the command ({type(error).__name__})."
+
+
+def _result(name: str, reply: object) -> StateResult:
+    """What the method ``name`` returns for ``reply``."""
+    if name in ("put", "delete"):
+        return None
+    return bool(reply) if name == "add" else cast("bytes | int | None", reply)
 
 
 # RedisClusterException is not a RedisError.

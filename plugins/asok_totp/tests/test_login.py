@@ -15,6 +15,7 @@ from asok_auth_core.errors import RateLimited, SealError, SecondFactorRequired
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import ACCOUNT_ATTEMPTS, CLIENT_ATTEMPTS
 from asok_auth_core.testing.fakes import FakeRequest, MemoryCredentialStore
+from asok_auth_core.testing.raises import raises_code
 from asok_auth_core.types import Proof
 
 
@@ -384,7 +385,10 @@ def test_a_factor_that_raises_denies_the_login(make_site) -> None:
         def is_enrolled(self, user) -> bool:
             raise OSError("no database")
 
-        def challenge(self, request, user):
+        def reset(self, user) -> None:
+            raise NotImplementedError
+
+        def challenge(self, request, user, problem=None):
             raise NotImplementedError
 
         def verify(self, request, user) -> bool:
@@ -397,7 +401,7 @@ def test_a_factor_that_raises_denies_the_login(make_site) -> None:
 
     site = make_site(Plugin())
     request = FakeRequest()
-    with pytest.raises(OSError, match="no database"):
+    with raises_code("plugin_failed", match=r"Broken\.is_enrolled failed with OSError"):
         complete_login(site.auth, request, site.ann, Proof("app"))
     assert request.user is None
 

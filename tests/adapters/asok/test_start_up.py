@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from asok.orm.engines.sqlite import SQLiteEngine
 from asok.testing import TestClient
 
 from asok_auth_core import AuthExtension
-from asok_auth_core.adapters.asok.users import AsokUsers, UsersEngine
+from asok_auth_core.adapters.asok.credentials import AsokCredentialStore
+from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.testing.asok_app import asok_app
 
 
@@ -59,7 +62,8 @@ class TestTheCredentialTable:
         with asok_app(tmp_path) as app:
             users = AsokUsers(app)
             MODELS_REGISTRY["User"]._db_path = url
-            with UsersEngine(users).at_start_up() as possible:
+            store = AsokCredentialStore(users, time.time, secrets.token_bytes)
+            with store.at_start_up() as possible:
                 assert possible is False
 
     def test_an_in_memory_database_creates_it_on_first_use(self, tmp_path: Path) -> None:

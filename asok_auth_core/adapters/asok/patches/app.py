@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +14,7 @@ from asok.exceptions import AbortException, RedirectException
 from asok.request import Request
 
 from ....engine.bearer import bearer_challenge
+from ....flows.plugin_faults import at_start
 from ....settings import secrets
 from ..answers import answer_error
 from ..app_auth import AppAuth
@@ -28,6 +29,7 @@ def install_on_app(app: Asok, app_auth: AppAuth) -> None:
     _answer_paths(app, app_auth)
     _allow_form_action(app, app_auth)
     _send_cookies(app, app_auth)
+    _keep_visitors_out_of_caches(app, app_auth)
     _answer_csrf_failures(app, app_auth)
     _accept_older_secrets(app)
     _show_errors(app, app_auth)
@@ -56,7 +58,9 @@ def _allow_form_action(app: Asok, app_auth: AppAuth) -> None:
     """Allow forms to redirect to providers: ``form-action`` applies to redirects too."""
     csp = app.config.get("CSP", {})
     origins = [
-        origin for method in app_auth.auth.login_methods.values() for origin in method.form_action_origins()
+        origin
+        for method in app_auth.auth.login_methods.values()
+        for origin in at_start(method, method.form_action_origins)
     ]
     if isinstance(csp, dict) and origins:
         own = csp.get("form-action", [])
@@ -86,6 +90,52 @@ def _send_cookies(app: Asok, app_auth: AppAuth) -> None:
         return found
 
     app._cookie_headers = headers
+
+
+def _keep_visitors_out_of_caches(app: Asok, app_auth: AppAuth) -> None:
+    """Send nothing of a visitor with an answer of our paths that a shared cache may store.
+
+    Asok adds cookies, a CSRF token and a nonce to every answer; a cache would hand one visitor's to all.
+    """
+    asok_finalize = app._finalize_response
+
+    def finalize(
+        request: Request,
+        content: object,
+        environ: dict[str, object],
+        is_head: bool,
+        start_response: Callable[[str, list[tuple[str, str]]], object],
+    ) -> object:
+        ours = app_auth.router.match(request.path) is not None and isinstance(content, str)
+        if not ours or not _may_be_shared(request.response_headers):
+            return asok_finalize(request, content, environ, is_head, start_response)
+        body = str(content).encode()
+        own = [
+            (name, value)
+            for name, value in request.response_headers
+            if name.lower() not in ("set-cookie", "x-csrf-token")
+        ]
+        fixed = [("Content-Type", str(request.content_type)), ("Content-Length", str(len(body)))]
+        start_response(request.status, [*fixed, *own, *app._security_headers(request)])
+        return [b"" if is_head else body]
+
+    app._finalize_response = finalize
+
+
+def _may_be_shared(headers: Iterable[tuple[str, str]]) -> bool:
+    """True if a cache that serves several visitors may store an answer with these headers.
+
+    RFC 9111, section 3. An answer of ours without Cache-Control is not stored: see answers.send.
+    """
+    given = {
+        directive.partition("=")[0].strip().lower()
+        for name, value in headers
+        if name.lower() == "cache-control"
+        for directive in value.split(",")
+    }
+    if given & {"public", "s-maxage"}:
+        return True
+    return "max-age" in given and not given & {"private", "no-store"}
 
 
 def _accept_older_secrets(app: Asok) -> None:
