@@ -152,8 +152,9 @@ Handler = Callable[[WebRequest], WebResponse]
 class Route:
     """An exact path below ``/`` and its handlers, by method.
 
-    GET answers HEAD too. POST is checked for CSRF by the framework unless ``csrf`` is False,
-    which only a route that authenticates its caller in another way may set.
+    GET answers HEAD too. POST is checked for CSRF by the framework unless ``csrf`` is False, which only a
+    route that authenticates its caller in another way may set: for its POST, ``request.user`` is None
+    unless a proof that no browser sends by itself (a bearer token) is in the request.
     """
 
     path: str
