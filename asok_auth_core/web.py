@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from markupsafe import Markup
 
@@ -99,6 +100,11 @@ class WebRequest(ABC):
     def scopes(self) -> tuple[str, ...] | None:
         """The permission patterns that this request's API token is limited to; None: no limit."""
         return None if self.authentication is None else self.authentication.scopes
+
+    @cached_property
+    def kept(self) -> dict[object, object]:
+        """What one function remembers for the rest of this request, under a key of its own."""
+        return {}
 
     @abstractmethod
     def keep_proof(self, proof: Proof, next_url: str | None = None) -> None:

@@ -56,7 +56,9 @@ def _check(proved: object) -> None:
     if scopes is not None and not (
         isinstance(scopes, tuple) and all(isinstance(scope, str) for scope in scopes)
     ):
-        raise TypeError("It returned an Authentication whose scopes are neither None nor a tuple of patterns.")
+        raise TypeError(
+            "It returned an Authentication whose scopes are neither None nor a tuple of patterns."
+        )
     expires_at: object = proved.expires_at
     if expires_at is not None and (isinstance(expires_at, bool) or not isinstance(expires_at, int | float)):
         raise TypeError("It returned an Authentication whose expires_at is neither None nor a number.")
