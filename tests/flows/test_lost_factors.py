@@ -33,6 +33,7 @@ from asok_auth_core.flows.second_factor import (
     remove_factor,
     reset_factors,
 )
+from asok_auth_core.flows.sessions import begin_session
 from asok_auth_core.testing import (
     FakeRequest,
     FakeUser,
@@ -126,7 +127,7 @@ class Shop:
 
     def enrol(self, auth: Auth, name: str = "pin") -> None:
         request = FakeRequest("/")
-        request.session.begin(self.ada)
+        begin_session(auth, request, self.ada, method="app", factors=(), remember=False)
         complete_enrolment(auth, request, self.ada, name)
 
     @property
