@@ -68,6 +68,8 @@ class Auth:
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     """The plugins' packages: where their ``templates`` and ``locales`` folders are."""
+    faults: set[str] = field(default_factory=set)
+    """Faults of plugins that were logged already."""
 
     def installation(self) -> Installation:
         """The app's database (the current tenant's): its id, and its highest user id at the start."""

@@ -8,7 +8,7 @@ from .auth import Auth
 from .checks import findings
 from .contracts import LoginMethod, MailTransport, Signer, StateStore
 from .engine.signers import SIGNERS
-from .hookspecs import hookimpl
+from .hookspecs import PluginManifest, hookimpl
 from .mail.console import ConsoleTransport
 from .mail.file import FileTransport
 from .mail.smtp import SmtpTransport
@@ -20,6 +20,8 @@ from .stores.sqlite import SQLiteStateStore
 from .types import Finding
 
 NAME = "asok_auth_core"
+
+asok_auth_plugin = PluginManifest(required=True)
 
 
 @hookimpl

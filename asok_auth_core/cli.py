@@ -9,12 +9,22 @@ from rich.console import Console
 from rich.text import Text
 
 from . import __version__
-from .commands import DEFAULT_APP, CommandLine, doctor, keys, new_plugin, permissions, plugins, tokens
+from .commands import (
+    DEFAULT_APP,
+    CommandLine,
+    doctor,
+    keys,
+    new_plugin,
+    permissions,
+    plugins,
+    second_factor,
+    tokens,
+)
 from .errors import AuthError
 from .plugins import Plugins
 from .registry import PluginRegistry
 
-GROUPS = {"token": tokens, "keys": keys, "permissions": permissions}
+GROUPS = {"token": tokens, "keys": keys, "permissions": permissions, "second-factor": second_factor}
 """Command group to the module with its commands."""
 
 

@@ -337,25 +337,48 @@ class SecondFactor(ABC):
     one is sent there before the login is complete: the page gets the user from
     :func:`~asok_auth_core.flows.second_factor.enrolling_user` and ends in
     :func:`~asok_auth_core.flows.second_factor.complete_enrolment`."""
+    backup: ClassVar[bool] = False
+    """True if it only stands in for another factor, as a recovery code does: a user who has nothing else
+    has no second factor."""
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
-        """True if this user must give this factor. An exception denies the login."""
+        """True if this user must give this factor, False if not; anything else counts as True.
+
+        An exception denies the login. Once the core knows that a user has this factor, it is needed until
+        :func:`~asok_auth_core.flows.second_factor.remove_factor`, whatever this method says.
+        """
+
+    @abstractmethod
+    def reset(self, user: User) -> None:
+        """Remove everything that this factor keeps for ``user``; afterwards the user is not enrolled.
+
+        Called by the core when the factor is removed, by its user or an operator.
+        """
 
     def begin(self, request: WebRequest, user: User) -> None:
-        """Called when the challenge page is shown (send a code, make a nonce)."""
+        """Send a code, make a nonce: called when a login first shows the challenge.
+
+        Showing it again does not call this again, HEAD never does. A factor that overrides this gets
+        a button with which the user asks for it again. The caller limits all of it, per account and
+        per client IP.
+        """
         return
 
     @abstractmethod
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        """The form fields of the challenge, without ``<form>`` and the button."""
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        """The form fields of the challenge, without ``<form>`` and the button.
+
+        ``problem`` says, in the user's language, why the proof in ``request`` was rejected. The page
+        shows it; mark the field as invalid.
+        """
 
     @abstractmethod
     def verify(self, request: WebRequest, user: User) -> bool:
         """True if the submitted form proves the factor. Must accept each proof only once.
 
-        False rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose message is
-        shown to the user. The caller limits attempts, per account and per client IP.
+        Anything but True rejects, and so does :class:`~asok_auth_core.errors.CredentialRejected`, whose
+        message is shown to the user. The caller limits attempts, per account and per client IP.
         """
 
     def routes(self) -> Iterable[Route]:

@@ -51,6 +51,13 @@ class SettingError(ConfigurationError):
     code = "setting"
 
 
+class PluginFailed(AuthError):
+    """A plugin raised an error or returned the wrong type, so nothing was granted."""
+
+    code = "plugin_failed"
+    status = 500
+
+
 # -- tokens (engine) ----------------------------------------------------------------------------
 
 TokenCode = Literal["token_malformed", "token_signature", "token_revoked"]
@@ -246,6 +253,7 @@ OAuthCode = Literal[
     "oauth_response_issuer",
     "oauth_refused",
     "oauth_unavailable",
+    "oauth_busy",
     "oauth_reply_too_large",
     "oauth_redirected",
     "oauth_reply",
@@ -265,6 +273,7 @@ OAuthCode = Literal[
 - ``oauth_response_issuer``: the answer's ``iss`` is missing or names another issuer (RFC 9207);
 - ``oauth_refused``: the provider answered with an error, or without a code;
 - ``oauth_unavailable``: the provider does not answer, is too slow, or has a server error;
+- ``oauth_busy``: too many calls to the provider are in progress in this process;
 - ``oauth_reply_too_large``: the provider's reply is larger than any honest one;
 - ``oauth_redirected``: the provider redirected a call that carries a secret; it was not followed;
 - ``oauth_reply``: the reply is not the expected JSON;
@@ -281,6 +290,7 @@ _OAUTH_STATUS: dict[str, int] = {
     "oauth_not_configured": 404,
     "oauth_insecure_address": 502,
     "oauth_unavailable": 503,
+    "oauth_busy": 503,
     "oauth_reply_too_large": 502,
     "oauth_redirected": 502,
     "oauth_reply": 502,

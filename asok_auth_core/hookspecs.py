@@ -6,7 +6,12 @@ A function may leave out arguments it does not need. Return the iterable or mapp
 signature names; None always means "nothing from this plugin".
 
 *Registration* hooks run once, at startup. *Request* hooks run when the docstring says so. Each
-docstring states the failure policy: what happens if your function raises.
+docstring states the failure policy: what happens if your function raises. No hook is awaited: a
+coroutine function stops the start.
+
+*Guards* are second factors, ``asok_auth_denies``, ``asok_auth_before_login``, and any plugin whose manifest
+says ``required``: the app does not start without them. A plugin without a guard is quarantined if it
+fails: its hooks are not called, and the app runs without it.
 """
 
 from __future__ import annotations
@@ -45,11 +50,13 @@ class PluginManifest:
     ``api``: the range of :data:`API_VERSION` it works with, such as ``">=1.0,<2"``.
     ``section`` and ``settings``: the plugin's own key under ``AUTH``, and the ``msgspec.Struct``
     that its value must match; read it back with ``settings.section(ThatStruct)``.
+    ``required``: True if the app must not start without the plugin, as for an audit log.
     """
 
     api: str = ">=1.0,<2"
     section: str | None = None
     settings: type[msgspec.Struct] | None = None
+    required: bool = False
 
 
 # -- registration: called once, at startup -----------------------------------------------------
@@ -60,7 +67,7 @@ def asok_auth_providers(settings: Settings) -> Iterable[OAuth2Provider] | None:
     """OAuth and OpenID providers users can log in with.
 
     Called at startup. If two plugins return the same name, the second one is quarantined.
-    If it raises: the plugin is quarantined; the others are loaded.
+    If it raises: the plugin is quarantined, unless it is a guard; the others are loaded.
     """
 
 
@@ -100,7 +107,8 @@ def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod] | None:
     """Login methods: a name under ``request.auth``, pages, a block on the login page.
 
     A name consists of lowercase letters, digits and ``_``. Called at startup, after stores, keys
-    and mail are ready. If it raises: quarantined.
+    and mail are ready. If it raises: quarantined. A method's ``routes`` that raise stop the start;
+    its block on a page that raises is left out; ``authenticate`` that raises logs no user in.
     """
 
 
@@ -109,6 +117,8 @@ def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor] | None:
     """Second factors. Their names follow the same rule as those of login methods.
 
     Called at startup. If it raises: startup fails, because logins would otherwise skip the factor.
+    At a login, a factor that raises or answers with neither True nor False counts as needed and not
+    given.
     """
 
 
@@ -130,8 +140,8 @@ def asok_auth_permissions(user: User) -> Iterable[str | Grant] | None:
 def asok_auth_denies(user: User, permission: str, resource: object | None) -> str | None:
     """A reason to deny ``permission`` (on ``resource``, if one was named), or None.
 
-    Called for each check that the grants allow. A reason from any plugin denies. If it raises:
-    denied.
+    Called for each check that the grants allow. Anything but None from any plugin denies, even "".
+    If it raises: denied.
     """
 
 
@@ -139,7 +149,8 @@ def asok_auth_denies(user: User, permission: str, resource: object | None) -> st
 def asok_auth_before_login(attempt: LoginAttempt) -> str | None:
     """A user-facing reason to reject this login, or None.
 
-    Called after the first factor and before the second. If it raises: rejected.
+    Called after the first factor and before the second. Anything but None rejects, even "". If it
+    raises: rejected.
     """
 
 
@@ -147,8 +158,8 @@ def asok_auth_before_login(attempt: LoginAttempt) -> str | None:
 def asok_auth_event(event: Event) -> None:
     """Observe events, for audit logs, counters and alerts. The return value is ignored.
 
-    Called after the fact, in the thread that emits the event. If it raises: logged, and nothing
-    else changes.
+    Called after the fact, in the thread that emits the event. A guard only if its manifest says
+    ``required``. If it raises: logged, and nothing else changes.
     """
 
 

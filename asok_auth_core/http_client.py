@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from queue import Empty, SimpleQueue
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from .engine.message import MAX_REPLY_BYTES, Call, Reply
-from .engine.urls import is_secure
+from .engine.urls import is_secure, origin
 from .errors import OAuthError
+from .types import Clock
 
 CONNECT_TIMEOUT = 3.0
 READ_TIMEOUT = 5.0
 """Seconds to connect, and between two chunks of a reply."""
 
 DEADLINE = 10.0
-"""Seconds for one whole attempt, even if the server trickles bytes."""
+"""Seconds for one call, with its name lookup and retries, even if the server trickles bytes."""
 
 ATTEMPTS = 2
 """Attempts for GET. A POST is never repeated: a code can be used only once."""
@@ -28,9 +32,30 @@ CONNECTIONS = 16
 PIECE = 16 * 1024
 BUSY = frozenset({429, 500, 502, 503, 504})
 
+PER_PROVIDER = 4
+PER_PROCESS = 6
+"""Calls in progress at once: a provider that hangs must leave the app's other threads alone."""
+
+WAITING = 2
+WAIT = 1.0
+"""So many calls of logins in progress wait for a free place, and for so many seconds."""
+
+FAILURES = 3
+PAUSE = 30
+"""After so many failures in a row a provider is not called for so many seconds, then once to try it."""
+
+
+@dataclass(slots=True)
+class _Provider:
+    """The calls to one origin."""
+
+    running: int = 0
+    failures: int = 0
+    failed_at: float = 0.0
+
 
 class Transport:
-    """Sends calls with time and size limits and without redirects; reuses connections.
+    """Sends calls with limits on time, size and number, without redirects; reuses connections.
 
     Plain http only to loopback, and only in DEBUG. Cookies and ``.netrc`` are left out; the proxy
     and CA settings of the environment are used. Safe to use from many threads.
@@ -40,13 +65,18 @@ class Transport:
         self,
         *,
         debug: bool = False,
+        clock: Clock = time.time,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
         deadline: float = DEADLINE,
     ) -> None:
         self._debug = debug
-        self._timeout = (connect_timeout, read_timeout)
+        self._clock = clock
+        self._timeouts = (connect_timeout, read_timeout)
         self._deadline = deadline
+        self._changed = threading.Condition()
+        self._providers: dict[str, _Provider] = {}
+        self._waiting = 0
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "asok-auth-core"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -59,40 +89,121 @@ class Transport:
     def __call__(self, call: Call) -> Reply:
         """Send ``call``.
 
-        Raises OAuthError: ``oauth_insecure_address``, ``oauth_redirected``, ``oauth_reply_too_large``
-        or ``oauth_unavailable`` (also for a reply that the server is busy or broken).
+        Raises OAuthError: ``oauth_insecure_address``, ``oauth_redirected``, ``oauth_reply_too_large``,
+        ``oauth_busy`` or ``oauth_unavailable`` (also for a reply that the server is busy or broken).
         """
         if not is_secure(call.url, debug=self._debug):
             raise OAuthError(
                 "The provider's URL is not https. Please tell the operator of this app.",
                 code="oauth_insecure_address",
             )
-        attempts = ATTEMPTS if call.form is None else 1
-        for attempt in range(1, attempts + 1):
-            if attempt > 1:
-                time.sleep(RETRY_AFTER)
+        address = origin(call.url)
+        self._enter(address, patient=call.form is not None or "Authorization" in call.headers)
+        seconds = min(self._deadline, call.seconds or self._deadline)
+        ends = time.monotonic() + seconds
+        answer: SimpleQueue[Reply | Exception] = SimpleQueue()
+
+        def work() -> None:
             try:
-                reply = self._attempt(call)
-            except (requests.RequestException, HTTPError, OSError):
-                continue
-            if reply.status not in BUSY:
-                return reply
-        raise OAuthError(
-            "The provider does not answer at the moment. Please try again later.", code="oauth_unavailable"
-        )
+                found: Reply | Exception = self._attempts(call, ends)
+            except Exception as error:  # noqa: BLE001  # raised again in the caller's thread
+                found = error
+            self._leave(address)
+            answer.put(found)
+
+        try:
+            # In a thread of its own: no time limit of a socket covers a slow name lookup or slow headers.
+            threading.Thread(target=work, name="asok-auth-provider", daemon=True).start()
+        except RuntimeError:
+            self._leave(address)
+            raise _unavailable() from None
+        try:
+            outcome = answer.get(timeout=seconds)
+        except Empty:
+            outcome = _unavailable()
+        failed = isinstance(outcome, OAuthError) and outcome.code == "oauth_unavailable"
+        self._remember(address, failed=failed)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def close(self) -> None:
         """Close all connections."""
         self._session.close()
 
-    def _attempt(self, call: Call) -> Reply:
-        ends = time.monotonic() + self._deadline
+    def _enter(self, address: str, *, patient: bool) -> None:
+        """Take a place for a call to the origin ``address``. Raises OAuthError if there is none."""
+        with self._changed:
+            if self._is_paused(address):
+                raise _unavailable()
+            if not self._has_place(address) and patient and self._waiting < WAITING:
+                self._waiting += 1
+                self._changed.wait_for(lambda: self._has_place(address), WAIT)
+                self._waiting -= 1
+            if not self._has_place(address):
+                raise OAuthError(
+                    "Too many logins with this provider are in progress. Please try again in a few seconds.",
+                    code="oauth_busy",
+                )
+            if self._is_paused(address):
+                raise _unavailable()
+            provider = self._providers.setdefault(address, _Provider())
+            provider.running += 1
+            if provider.failures >= FAILURES:
+                # This call tries the provider; the others keep away until it has an answer.
+                provider.failed_at = self._clock()
+
+    def _is_paused(self, address: str) -> bool:
+        provider = self._providers.get(address)
+        return (
+            provider is not None
+            and provider.failures >= FAILURES
+            and 0 <= self._clock() - provider.failed_at < PAUSE
+        )
+
+    def _has_place(self, address: str) -> bool:
+        provider = self._providers.get(address)
+        running = sum(one.running for one in self._providers.values())
+        return running < PER_PROCESS and (provider is None or provider.running < PER_PROVIDER)
+
+    def _leave(self, address: str) -> None:
+        """Give the place back."""
+        with self._changed:
+            self._providers[address].running -= 1
+            self._changed.notify_all()
+
+    def _remember(self, address: str, *, failed: bool) -> None:
+        """Count failures in a row."""
+        with self._changed:
+            provider = self._providers.setdefault(address, _Provider())
+            provider.failures = provider.failures + 1 if failed else 0
+            provider.failed_at = self._clock()
+            if not provider.failures and not provider.running:
+                del self._providers[address]
+
+    def _attempts(self, call: Call, ends: float) -> Reply:
+        attempts = ATTEMPTS if call.form is None else 1
+        for attempt in range(1, attempts + 1):
+            if attempt > 1:
+                time.sleep(RETRY_AFTER)
+            if time.monotonic() >= ends:
+                break
+            try:
+                reply = self._attempt(call, ends)
+            except (requests.RequestException, HTTPError, OSError):
+                continue
+            if reply.status not in BUSY:
+                return reply
+        raise _unavailable()
+
+    def _attempt(self, call: Call, ends: float) -> Reply:
+        left = ends - time.monotonic()
         with self._session.request(
             "GET" if call.form is None else "POST",
             call.url,
             data=call.form,
             headers=dict(call.headers),
-            timeout=self._timeout,
+            timeout=(min(self._timeouts[0], left), min(self._timeouts[1], left)),
             allow_redirects=False,
             stream=True,
         ) as response:
@@ -109,6 +220,12 @@ class Transport:
                 if time.monotonic() > ends:
                     raise requests.Timeout
             return Reply(response.status_code, bytes(body), response.headers.get("Date", ""))
+
+
+def _unavailable() -> OAuthError:
+    return OAuthError(
+        "The provider does not answer at the moment. Please try again later.", code="oauth_unavailable"
+    )
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 LOGIN_PATH = "/auth/login"
 LOGOUT_PATH = "/auth/logout"
 SECOND_FACTOR_PATH = "/auth/second-factor"
+CHALLENGE_AGAIN_PATH = "/auth/second-factor/again"
 ENROL_PATH = "/auth/second-factor/enrol"
 ACCOUNT_PATH = "/auth/account"
 END_SESSIONS_PATH = "/auth/sessions/end"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from . import hookspecs
 from .auth import Auth, HookErrorHandler
 from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
+from .engine.coroutines import NeverAwaited, reject_coroutines
 from .engine.permissions import PermissionSet, compile_grants
 from .providers import OAuth2Provider
 from .registry import PluginRegistry
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("asok_auth")
 
 ATTRIBUTE = re.compile("[a-z][a-z0-9_]*")
+UNCHECKED = "This could not be checked just now."
+NO_REASON = "A policy of this app does not allow it."
 
 
 class Named(Protocol):
@@ -55,7 +58,7 @@ class Plugins:
 
     def providers(self, settings: Settings) -> dict[str, OAuth2Provider]:
         """Providers by name."""
-        return self._gather(hookspecs.asok_auth_providers, _by_name, settings=settings)
+        return self._gather(hookspecs.asok_auth_providers, _each(_by_name, OAuth2Provider), settings=settings)
 
     def signers(self, settings: Settings) -> dict[str, Callable[[bytes], Signer]]:
         """Signer factories by JWS algorithm name."""
@@ -71,11 +74,15 @@ class Plugins:
 
     def login_methods(self, auth: Auth) -> dict[str, LoginMethod]:
         """Login methods by name."""
-        return self._gather(hookspecs.asok_auth_login_methods, _by_attribute_name, auth=auth)
+        return self._gather(
+            hookspecs.asok_auth_login_methods, _each(_by_attribute_name, LoginMethod), auth=auth
+        )
 
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
         """Second factors by name. Raises ConfigurationError if a plugin's function raises."""
-        return self._gather(hookspecs.asok_auth_second_factors, _by_attribute_name, auth=auth)
+        return self._gather(
+            hookspecs.asok_auth_second_factors, _each(_by_attribute_name, SecondFactor), auth=auth
+        )
 
     def _gather(
         self,
@@ -84,7 +91,10 @@ class Plugins:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> dict[str, T]:
-        """Everything that plugins return, by name. One that raises or repeats a name is quarantined."""
+        """Everything that plugins return, by name. One that raises or repeats a name is quarantined.
+
+        Raises ConfigurationError for a plugin that the app must not start without.
+        """
         merged: dict[str, T] = {}
         owners: dict[str, str] = {}
         for plugin, call in self.registry.callers(hook):
@@ -95,7 +105,12 @@ class Plugins:
             except _NameInvalid as error:
                 self.registry.quarantine(plugin, f"{hook.__name__} returns {error}")
                 continue
-            except Exception as error:  # noqa: BLE001 - the hook's failure policy
+            except NeverAwaited as error:
+                self.registry.quarantine(plugin, error.message, never_awaited=True)
+                continue
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the hook's failure policy, for SystemExit too
                 reason = f"{hook.__name__} raised {type(error).__name__}: {error}"
                 self.registry.quarantine(plugin, reason)
                 continue
@@ -148,9 +163,12 @@ class Plugins:
                 reasons = call(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
                 on_error(plugin, error)
-                return plugin, "This could not be checked just now."
-            if reasons:
-                return plugin, str(reasons[0])
+                return plugin, UNCHECKED
+            for reason in reasons:
+                if isinstance(reason, str):
+                    return plugin, reason.strip() or NO_REASON
+                on_error(plugin, TypeError(f"It returned {type(reason).__name__}, not a reason or None."))
+                return plugin, UNCHECKED
         return None
 
     def event(self, event: Event) -> None:
@@ -188,6 +206,20 @@ class _NameInvalid(Exception):
 
 def _items(given: Mapping[str, T]) -> Iterable[tuple[str, T]]:
     return given.items()
+
+
+def _each(
+    pairs: Callable[[Iterable[NamedT]], Iterable[tuple[str, NamedT]]], contract: type
+) -> Callable[[Iterable[NamedT]], Iterable[tuple[str, NamedT]]]:
+    """As ``pairs``, for parts whose methods are not awaited. Raises NeverAwaited."""
+
+    def checked(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
+        parts = list(given)
+        for part in parts:
+            reject_coroutines(part, contract)
+        return pairs(parts)
+
+    return checked
 
 
 def _by_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:

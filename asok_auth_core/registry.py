@@ -1,6 +1,7 @@
 """Finds plugins, checks them, and quarantines broken ones with the reason.
 
-Entry points are loaded one at a time, so one that cannot be imported affects no other.
+Entry points are loaded one at a time, so a broken plugin costs only itself. The app does not start
+without one that may reject something, or might, because its hooks are not known.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from . import hookspecs
+from .engine.coroutines import NeverAwaited, is_coroutine_function
 from .engine.suggest import did_you_mean
-from .errors import ConfigurationError
+from .errors import ConfigurationError, SettingError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
 from .types import PluginInfo
 
@@ -29,28 +31,39 @@ T = TypeVar("T")
 
 HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_auth_")))
 GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
-"""Hooks that can reject something: a plugin that has one is never dropped silently."""
+"""Hooks that can reject something: the app does not start without a plugin that has one."""
 
 
 class PluginRegistry:
     """The plugins of one app: found, checked, and registered with pluggy."""
 
     def __init__(
-        self, *, strict: bool = False, allow: Sequence[str] | None = None, inventory: bool = False
+        self,
+        *,
+        strict: bool = False,
+        required: Sequence[str] | None = None,
+        optional: Sequence[str] = (),
+        debug: bool = False,
+        inventory: bool = False,
     ) -> None:
-        """``strict`` raises ConfigurationError for every broken plugin; ``allow`` names the ones to load.
+        """``required`` and ``optional`` are ``AUTH["PLUGINS"]`` and ``AUTH["OPTIONAL_PLUGINS"]``.
 
         ``inventory`` is for tools that only list plugins: broken ones are recorded, but not logged
-        and never raised.
+        and never raised. Raises SettingError if both lists have a name.
         """
         self._inventory = inventory
         self._strict = strict
-        self._allow = None if allow is None else frozenset(allow)
+        self._debug = debug
+        self._listed = required is not None
+        self._required = frozenset(required or ())
+        self._optional = frozenset(optional)
         self._infos: dict[str, PluginInfo] = {}
         self._manifests: dict[str, PluginManifest] = {}
         self._cached: dict[object, list[tuple[str, pluggy.HookCaller]]] = {}
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(hookspecs)
+        for name in sorted(self._required & self._optional):
+            raise _in_both_lists(name)
 
     # -- finding and checking --------------------------------------------------------------------
 
@@ -77,89 +90,141 @@ class PluginRegistry:
     def discover(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         """Load the installed plugins of entry point group ``asok_auth``, one at a time.
 
-        Raises ConfigurationError in strict mode for the first broken one.
+        Raises ConfigurationError for one that the app must not start without.
         """
         found = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
+        rest = []
         for entry in sorted(found, key=lambda e: (e.name, e.value)):
-            info = PluginInfo(
-                entry.name, entry.dist.name if entry.dist else "", entry.dist.version if entry.dist else ""
-            )
-            if entry.name in self._infos:
-                other = self._infos[entry.name]
-                self._quarantine(
-                    replace(info, name=f"{entry.name} ({info.distribution or entry.value})"),
-                    f"the name {entry.name!r} is taken by {other.distribution or 'another plugin'}; "
-                    "rename one of the two entry points",
-                )
-            elif self._allow is not None and not self._allow & {info.name, info.distribution}:
-                self._infos[info.name] = replace(
-                    info, state="disabled", reason='not listed in AUTH["PLUGINS"]'
-                )
+            info = _info(entry)
+            names = {info.name, info.distribution}
+            if self._required & names and self._optional & names:
+                raise _in_both_lists(info.name)
+            if not self._listed or (self._required | self._optional) & names:
+                self._load(entry, info)
             else:
-                try:
-                    plugin = entry.load()
-                except Exception as error:  # noqa: BLE001 - a broken plugin costs only itself
-                    self._quarantine(info, f"it cannot be imported: {type(error).__name__}: {error}")
-                else:
-                    self._register(plugin, info)
-        missing = sorted(
-            (self._allow or frozenset())
-            - {name for info in self._infos.values() for name in (info.name, info.distribution)}
-        )
-        for name in missing:
-            self._quarantine(PluginInfo(name), 'it is listed in AUTH["PLUGINS"] but not installed')
+                rest.append(info)
+        for info in map(self._renamed, rest):
+            self._infos[info.name] = replace(info, state="disabled", reason='not listed in AUTH["PLUGINS"]')
+        names = {name for info in self._infos.values() for name in (info.name, info.distribution)}
+        for name in sorted(self._required - names):
+            self._quarantine(PluginInfo(name), f"it is not installed{_hint(name, names)}")
 
-    def register(self, plugin: object, name: str | None = None) -> None:
-        """Add a plugin by hand. Its name defaults to the module's or class's.
-
-        Raises ConfigurationError in strict mode if it is broken.
-        """
-        name = name or getattr(plugin, "__name__", None) or type(plugin).__name__
-        if name in self._infos:
-            self._quarantine(PluginInfo(f"{name} (again)"), f"the name {name!r} is taken by another plugin")
-        else:
-            self._register(plugin, PluginInfo(name))
-
-    def _register(self, plugin: object, info: PluginInfo) -> None:
-        info = replace(info, hooks=tuple(hook for hook in HOOKS if hasattr(plugin, hook)))
-        manifest = getattr(plugin, "asok_auth_plugin", PluginManifest())
-        if problem := _problem(plugin, info, manifest):
-            self._quarantine(info, problem)
+    def _load(self, entry: metadata.EntryPoint, info: PluginInfo) -> None:
+        other = self._infos.get(info.name)
+        if other is not None:
+            if (other.entry_point, other.distribution) == (info.entry_point, info.distribution):
+                return  # the same one, found in two folders of sys.path
+            self._quarantine_clash(info, other)
             return
         try:
+            plugin = entry.load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit must not end the app without a word
+            reason = f"it cannot be imported: {type(error).__name__}: {error}"
+            self._quarantine(info, reason, hooks_known=False)
+        else:
+            self._register(plugin, info)
+
+    def register(self, plugin: object, name: str | None = None, distribution: str = "") -> None:
+        """Add a plugin by hand. Its name defaults to the module's or class's.
+
+        Raises ConfigurationError if it is broken and the app must not start without it.
+        """
+        name = name or getattr(plugin, "__name__", None) or type(plugin).__name__
+        info = PluginInfo(name, distribution)
+        if name in self._infos:
+            self._quarantine_clash(info, self._infos[name])
+        else:
+            self._register(plugin, info)
+
+    def _quarantine_clash(self, info: PluginInfo, other: PluginInfo) -> None:
+        name = info.name
+        self._quarantine(
+            self._renamed(info),
+            f"the name {name!r} is taken by {_origin(other) or 'another plugin of the app'}; uninstall one "
+            'of the two, or list the distribution of the right one in AUTH["PLUGINS"]',
+            hooks_known=False,
+            in_debug=False,
+        )
+
+    def _register(self, plugin: object, info: PluginInfo) -> None:
+        same = self.manager.get_name(plugin)
+        if same is not None:
+            self._infos[info.name] = replace(info, state="disabled", reason=f"it is the plugin {same!r}")
+            return
+        try:
+            info = replace(info, hooks=tuple(hook for hook in HOOKS if hasattr(plugin, hook)))
+            self._manifests[info.name] = _manifest(plugin)
+            _check(plugin, info.hooks)
             self.manager.register(plugin, info.name)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            self._unregister(info.name)
+        except NeverAwaited as error:
+            self._quarantine(info, error.message, hooks_known=False, in_debug=False)
+        except (_HookInvalid, pluggy.PluginValidationError) as error:
             self._quarantine(info, " ".join(str(error).split()))
+        except Exception as error:  # noqa: BLE001 - a broken plugin costs only itself
+            reason = str(error) if isinstance(error, _HooksUnknown) else f"{type(error).__name__}: {error}"
+            self._quarantine(info, reason, hooks_known=False)
         else:
             self._cached.clear()
             self._infos[info.name] = info
-            self._manifests[info.name] = manifest
 
-    def quarantine(self, name: str, reason: str) -> None:
+    def quarantine(self, name: str, reason: str, *, never_awaited: bool = False) -> None:
         """Stop using the loaded plugin ``name``.
 
-        Raises ConfigurationError in strict mode, or if the plugin has a hook that can reject something.
+        Raises ConfigurationError if the app must not start without it, and for a coroutine
+        function that is ``never_awaited``.
         """
-        self._quarantine(self._infos[name], reason)
+        self._quarantine(self._infos[name], reason, hooks_known=not never_awaited, in_debug=not never_awaited)
 
-    def _quarantine(self, info: PluginInfo, reason: str) -> None:
+    def _quarantine(
+        self, info: PluginInfo, reason: str, *, hooks_known: bool = True, in_debug: bool = True
+    ) -> None:
         self._unregister(info.name)
-        self._manifests.pop(info.name, None)
+        manifest = self._manifests.pop(info.name, None)
         self._infos[info.name] = replace(info, state="quarantined", reason=reason)
         if self._inventory:
             return
-        message = f"Plugin {info.name!r} is not loaded: {reason}."
+        message = f"Plugin {info.name!r}{_origin(info, ' ({})')} is not loaded: {reason}."
+        needed = manifest is not None and manifest.required
+        stop = self._why_stop(info, needed, hooks_known, in_debug and self._debug)
+        if stop is not None:
+            raise ConfigurationError(f"{message} {stop}", code="plugin")
+        logger.error("%s", message)
+
+    def _why_stop(self, info: PluginInfo, needed: bool, hooks_known: bool, tolerant: bool) -> str | None:
+        """Why the app must not start without this plugin, and what to do; None if it may."""
+        names = {info.name, info.distribution}
         guards = sorted(GUARDS.intersection(info.hooks))
         if guards:
-            raise ConfigurationError(
-                f"{message} It implements {', '.join(guards)}, so running without it would allow what "
-                "it may reject. Fix or uninstall it.",
-                code="plugin",
+            return (
+                f"It implements {', '.join(guards)}, so running without it would allow what it may "
+                "reject. Fix or uninstall it."
+            )
+        if needed:
+            return "Its manifest says that the app must not run without it. Fix or uninstall it."
+        if self._required & names:
+            return (
+                'AUTH["PLUGINS"] lists it, so the app does not start without it. Install or fix it, or take '
+                "it off the list."
+            )
+        if self._optional & names:
+            return None
+        if not hooks_known and not tolerant:
+            return (
+                "It may hold a second factor or a policy, so the app does not start without it. Fix, upgrade "
+                f"or uninstall it, or, if the app may run without it, add {info.name!r} to "
+                'AUTH["OPTIONAL_PLUGINS"].'
             )
         if self._strict:
-            raise ConfigurationError(message, code="plugin")
-        logger.error("%s", message)
+            return 'AUTH["STRICT"] is on. Fix or uninstall it.'
+        return None
+
+    def _renamed(self, info: PluginInfo) -> PluginInfo:
+        """``info``, under a name of its own if another plugin has its name."""
+        if info.name not in self._infos:
+            return info
+        return replace(info, name=f"{info.name} ({info.distribution or info.entry_point or 'again'})")
 
     def _unregister(self, name: str) -> None:
         self._cached.clear()
@@ -196,27 +261,83 @@ def _module_of(plugin: object) -> str:
     return plugin.__module__ if isinstance(plugin, type) else type(plugin).__module__
 
 
-def _problem(plugin: object, info: PluginInfo, manifest: object) -> str | None:
-    """Why this plugin cannot be used, or None."""
+class _HooksUnknown(Exception):
+    """A plugin that may hold any hook: it cannot be read, or a name in it is misspelled."""
+
+
+class _HookInvalid(Exception):
+    """A hook that pluggy would never call; the plugin's hooks are known."""
+
+
+def _info(entry: metadata.EntryPoint) -> PluginInfo:
+    dist = entry.dist
+    return PluginInfo(
+        entry.name,
+        dist.name if dist else "",
+        dist.version if dist else "",
+        entry_point=f"{entry.name} = {entry.value}",
+    )
+
+
+def _origin(info: PluginInfo, form: str = "{}") -> str:
+    """The distribution and the entry point, for messages; "" for a plugin without either."""
+    distribution = f"distribution {info.distribution} {info.version}".strip() if info.distribution else ""
+    entry_point = f"entry point {info.entry_point!r}" if info.entry_point else ""
+    known = ", ".join(filter(None, (distribution, entry_point)))
+    return form.format(known) if known else ""
+
+
+def _in_both_lists(name: str) -> SettingError:
+    return SettingError(
+        f'AUTH["PLUGINS"] and AUTH["OPTIONAL_PLUGINS"] both name {name!r}. The app either must load it or '
+        "may start without it: remove it from one of the two."
+    )
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(name, list(filter(None, known)))
+    return f" ({hint})" if hint else ""
+
+
+def _manifest(plugin: object) -> PluginManifest:
+    """The plugin's manifest. Raises _HooksUnknown if the plugin or its manifest cannot be used at all."""
+    if inspect.isroutine(plugin) or isinstance(plugin, type):
+        raise _HooksUnknown(
+            f"its entry point names the {'class' if isinstance(plugin, type) else 'function'} "
+            f"{plugin.__name__}; name a module, or an instance with the hooks as methods"
+        )
+    manifest = getattr(plugin, "asok_auth_plugin", PluginManifest())
     if not isinstance(manifest, PluginManifest):
-        return "its asok_auth_plugin is not a PluginManifest"
+        raise _HooksUnknown("its asok_auth_plugin is not a PluginManifest")
     try:
         fits = SpecifierSet(manifest.api).contains(API_VERSION)
     except InvalidSpecifier:
-        return f'its api range {manifest.api!r} is not valid; write one like ">=1.0,<2"'
+        raise _HooksUnknown(
+            f'its api range {manifest.api!r} is not valid; write one like ">=1.0,<2"'
+        ) from None
     if not fits:
-        return f"it was written for plugin API {manifest.api}, this is {API_VERSION}"
-    marked = [
-        name
+        raise _HooksUnknown(f"it was written for plugin API {manifest.api}, this is {API_VERSION}")
+    return manifest
+
+
+def _check(plugin: object, hooks: Sequence[str]) -> None:
+    """Raise NeverAwaited, _HooksUnknown or _HookInvalid if a function would never be called as a hook."""
+    functions = {
+        name: value
         for name, value in inspect.getmembers(plugin, callable)
-        if getattr(value, f"{GROUP}_impl", None) is not None
-    ]
-    for name in marked:
+        if hasattr(value, f"{GROUP}_impl")
+        or (name.startswith(f"{GROUP}_") and not isinstance(value, type | ModuleType))
+    }
+    for name, function in functions.items():
         if name not in HOOKS:
-            return f"there is no hook {name!r} ({did_you_mean(name, HOOKS)})".removesuffix(" ()")
-    for name in info.hooks:
-        if name not in marked:
-            return f"{name} is not marked with @hookimpl"
-    if not marked:
-        return "it implements no hook"
-    return None
+            raise _HooksUnknown(f"there is no hook {name!r}{_hint(name, HOOKS)}")
+        if is_coroutine_function(function):
+            raise NeverAwaited(name)
+    for name, function in functions.items():
+        options = getattr(function, f"{GROUP}_impl", None)
+        if options is None:
+            raise _HookInvalid(f"{name} is not marked with @hookimpl")
+        if options["wrapper"] or options["hookwrapper"] or options["specname"] not in (None, name):
+            raise _HookInvalid(f"{name} is marked as a wrapper or with another name; use plain @hookimpl")
+    if not hooks:
+        raise _HooksUnknown("it implements no hook")

@@ -78,15 +78,17 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The core's settings. Times are seconds."""
 
     shown = (
-        "app", "plugins", "strict", "signer", "mail_transport", "mail", "app_name", "layout",
-        "login_redirect", "logout_redirect", "recent_login", "require_2fa", "trusted_device",
+        "app", "plugins", "optional_plugins", "strict", "signer", "mail_transport", "mail", "app_name",
+        "layout", "login_redirect", "logout_redirect", "recent_login", "require_2fa", "trusted_device",
         "token_revocation",
     )  # fmt: skip
 
     plugins: tuple[str, ...] | None = None
-    """Names of the plugins that may load; None: all that are installed."""
+    """Plugins that must load, by name or distribution; no others are imported. None: all installed ones."""
+    optional_plugins: tuple[str, ...] = ()
+    """Plugins that the app may start without if they are broken, unless they are known to be guards."""
     strict: bool = False
-    """True: a broken plugin stops the app instead of being quarantined."""
+    """True: the app does not start without a broken plugin that rejects nothing either."""
     state_store: str = "sqlite:///.asok/auth-state.sqlite3"
     """URL of the store for short-lived state; a relative file is below the app's folder."""
     signer: str = "HS256"

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from . import builtin
 from .auth import Auth
-from .contracts import CredentialStore, UserDirectory
+from .contracts import CredentialStore, MailTransport, StateStore, UserDirectory
+from .engine.coroutines import reject_coroutines
 from .engine.keys import KeyRing
 from .engine.suggest import did_you_mean
-from .errors import ConfigurationError, SettingError
+from .errors import SettingError
 from .events import Events
 from .flows.provider_setup import configured_providers
 from .limits import Limits
@@ -49,12 +50,17 @@ def start(
     ``roles`` is the plugin that reads the framework's user model.
     Raises ConfigurationError or StoreUnavailable with what to do about it.
     """
-    # The plugins decide which settings exist, and two settings decide which plugins load.
+    # The plugins decide which settings exist, and some settings decide which plugins load.
     first = read(config, environ, tolerate_sections=True)
-    registry = PluginRegistry(strict=first.strict, allow=first.plugins)
-    registry.register(builtin, builtin.NAME)
+    registry = PluginRegistry(
+        strict=first.strict,
+        required=first.plugins,
+        optional=first.optional_plugins,
+        debug=first.app.debug,
+    )
+    registry.register(builtin, builtin.NAME, "asok-auth-core")
     if roles is not None:
-        registry.register(roles, "roles")
+        registry.register(roles, "roles", "asok-auth-core")
     for plugin in plugins:
         registry.register(plugin)
     registry.discover(entry_points)
@@ -75,10 +81,11 @@ def start(
     )
     signers = hooks.signers(settings)
     _chosen("SIGNER", settings.signer, signers, registry)
+    store, transport = make_store(settings.state_store), make_transport()
+    reject_coroutines(store, StateStore)
+    reject_coroutines(transport, MailTransport)
     lasting = credentials(clock, random)
-    state = OwnedStateStore(
-        make_store(settings.state_store), keys, random, lambda: lasting.installation(users, random).id
-    )
+    state = OwnedStateStore(store, keys, random, lambda: lasting.installation(users, random).id)
     events = Events(hooks, clock)
     auth = Auth(
         settings=settings,
@@ -88,7 +95,7 @@ def start(
         state=state,
         credentials=lasting,
         users=users,
-        outbox=Outbox(make_transport(), events, retry_for=settings.mail.retry_for),
+        outbox=Outbox(transport, events, retry_for=settings.mail.retry_for),
         limits=Limits(state, events, clock),
         templates=environment(_overrides(root)),
         clock=clock,
@@ -97,9 +104,6 @@ def start(
     )
     auth.providers.update(configured_providers(hooks.providers(settings), settings, environ))
     auth.login_methods.update(hooks.login_methods(auth))
-    for info in registry.quarantined:
-        if info.name == builtin.NAME:
-            raise ConfigurationError(f"The core itself cannot start: {info.reason}.", code="plugin")
     auth.second_factors.update(hooks.second_factors(auth))
     parts = (*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values())
     modules = (*registry.modules, *(type(part).__module__ for part in parts))

@@ -120,6 +120,8 @@ class PluginInfo:
     hooks: tuple[str, ...] = ()
     state: PluginState = "loaded"
     reason: str = ""
+    entry_point: str = ""
+    """``name = module``; empty for a plugin that the app passes itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,6 @@ class WebRequest(ABC):
     native: object = None
     """The framework's own request, for functions of the app."""
 
-    rejected: bool = False
-    """True while a second factor's challenge is shown again because its proof was wrong."""
-
     @property
     @abstractmethod
     def session(self) -> Session:

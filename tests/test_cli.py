@@ -95,13 +95,13 @@ def test_doctor_reports_an_app_that_cannot_start(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+def odd(hook: str) -> str:
+    """Code that makes a plugin ``odd`` with an unmarked hook."""
+    return f"import types\nodd = types.ModuleType('odd')\nodd.{hook} = lambda event: None\n"
+
+
 def test_plugins_shows_a_broken_plugin(tmp_path: Path) -> None:
-    before = (
-        "import types\nfrom asok_auth_core import hookimpl\n"
-        "odd = types.ModuleType('odd')\n"
-        "@hookimpl\ndef asok_auth_evnt(event): ...\nodd.asok_auth_evnt = asok_auth_evnt\n"
-    )
-    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}}, "plugins=[odd]", before)
+    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}}, "plugins=[odd]", odd("asok_auth_event"))
     run = asok_auth(tmp_path, "--app=wsgi:app", "plugins", "--json")
     assert run.returncode == 1, run.stderr
     listed = {info["name"]: info for info in json.loads(run.stdout)}
@@ -109,7 +109,20 @@ def test_plugins_shows_a_broken_plugin(tmp_path: Path) -> None:
     assert "asok_auth_event" in listed["odd"]["reason"]
     assert {"mail", "store", "checks"} <= set(listed["asok_auth_core"]["kinds"])
     read = asok_auth(tmp_path, "plugins")
-    assert "quarantined: there is no hook 'asok_auth_evnt'" in read.stdout
+    assert "quarantined: asok_auth_event is not marked" in read.stdout
+
+
+@pytest.mark.requirement("SECURITY-34")
+def test_plugins_and_doctor_work_when_a_plugin_stops_the_app(tmp_path: Path) -> None:
+    write_app(tmp_path, {"AUTH": {"MAIL_TRANSPORT": "file"}}, "plugins=[odd]", odd("asok_auth_evnt"))
+    run = asok_auth(tmp_path, "--app=wsgi:app", "plugins", "--json")
+    assert run.returncode == 1
+    assert {"totp", "magic-link"} <= {info["name"] for info in json.loads(run.stdout)}
+    assert "Plugin 'odd' is not loaded: there is no hook 'asok_auth_evnt'" in run.stderr
+    assert "Traceback" not in run.stderr
+    run = asok_auth(tmp_path, "doctor")
+    assert run.returncode == 1
+    assert "Plugin 'odd' is not loaded" in run.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from asok_auth_core.engine.message import MAX_REPLY_BYTES, Call
-from asok_auth_core.http_client import Transport
+from asok_auth_core.engine.message import MAX_REPLY_BYTES, Call, Send
+from asok_auth_core.errors import OAuthError
+from asok_auth_core.http_client import FAILURES, PAUSE, PER_PROCESS, PER_PROVIDER, WAITING, Transport
+from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.testing.waiting import PATIENCE, Stopwatch
+from asok_auth_core.testing.waiting import PATIENCE, Stopwatch, wait_until
 
 Script = Callable[["Handler"], None]
 
@@ -70,6 +72,15 @@ def drip(handler: Handler) -> None:
     for _ in range(200):
         handler.wfile.write(b" ")
         handler.wfile.flush()
+        time.sleep(0.05)
+
+
+def drip_headers(handler: Handler) -> None:
+    """One header a moment, without end: no read of the client ever times out."""
+    handler.send_response(200)
+    for number in range(200):
+        handler.send_header(f"X-{number}", "x")
+        handler.flush_headers()
         time.sleep(0.05)
 
 
@@ -206,9 +217,196 @@ def test_many_threads_share_one_transport(server: Server, transport: Transport) 
     def ask() -> None:
         statuses.extend(transport(Call(f"{server.url}/")).status for _ in range(10))
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=ask) for _ in range(PER_PROVIDER)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert statuses == [200] * 80
+    assert statuses == [200] * 10 * PER_PROVIDER
+
+
+# -- no provider holds threads for long ----------------------------------------------------------------
+
+
+class Gate:
+    """A script that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+
+    def __call__(self, handler: Handler) -> None:
+        self.open.wait(PATIENCE)
+        reply(200, b"{}")(handler)
+
+
+class Crowd:
+    """Threads that each make one call, and what became of them."""
+
+    def __init__(self, send: Send, calls: list[Call]) -> None:
+        self.outcomes: list[str] = []
+        self.threads = [threading.Thread(target=self._make, args=(send, call)) for call in calls]
+        for thread in self.threads:
+            thread.start()
+
+    def _make(self, send: Send, call: Call) -> None:
+        try:
+            self.outcomes.append(str(send(call).status))
+        except OAuthError as error:
+            self.outcomes.append(error.code)
+
+    def until(self, number: int) -> list[str]:
+        """The outcomes of the first ``number`` threads to finish."""
+        wait_until(lambda: len(self.outcomes) >= number, f"{number} outcomes, got {self.outcomes}")
+        return sorted(self.outcomes)
+
+    def join(self) -> list[str]:
+        for thread in self.threads:
+            thread.join()
+        return sorted(self.outcomes)
+
+
+@pytest.mark.requirement("SECURITY-42")
+@pytest.mark.parametrize("form", [None, {"code": "x"}], ids=["anonymous", "login in progress"])
+def test_a_provider_that_hangs_keeps_few_threads(
+    server: Server, transport: Transport, form: dict[str, str] | None
+) -> None:
+    gate = Gate()
+    server.scripts = [gate]
+    crowd = Crowd(transport, [Call(f"{server.url}/", form=form)] * 12)
+    try:
+        assert crowd.until(12 - PER_PROVIDER) == ["oauth_busy"] * (12 - PER_PROVIDER)
+    finally:
+        gate.open.set()
+    assert crowd.join() == ["200"] * PER_PROVIDER + ["oauth_busy"] * (12 - PER_PROVIDER)
+    assert transport(Call(f"{server.url}/")).status == 200
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_several_providers_that_hang_keep_few_threads(server: Server, transport: Transport) -> None:
+    gate = Gate()
+    server.scripts = [gate]
+    port = server.server_address[1]
+    urls = [f"http://{host}:{port}/" for host in ("127.0.0.1", "localhost", "127.0.0.1")]
+    crowd = Crowd(transport, [Call(url) for url in urls * 6])
+    try:
+        assert crowd.until(18 - PER_PROCESS) == ["oauth_busy"] * (18 - PER_PROCESS)
+    finally:
+        gate.open.set()
+    assert crowd.join().count("200") == PER_PROCESS
+
+
+def test_a_login_in_progress_waits_for_a_place(server: Server, transport: Transport) -> None:
+    gate = Gate()
+    server.scripts = [gate]
+    first = Crowd(transport, [Call(f"{server.url}/")] * PER_PROVIDER)
+    wait_until(lambda: len(server.seen) == PER_PROVIDER, "all places taken")
+    calls = [Call(f"{server.url}/token", form={}), Call(f"{server.url}/me", {"Authorization": "Bearer x"})]
+    assert len(calls) <= WAITING
+    later = Crowd(transport, calls)
+    wait_until(lambda: transport._waiting == len(calls), "both wait")
+    gate.open.set()
+    assert later.join() == ["200", "200"]
+    assert first.join() == ["200"] * PER_PROVIDER
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_a_provider_that_failed_is_left_alone_for_a_while(server: Server) -> None:
+    clock = FrozenClock()
+    transport = Transport(debug=True, clock=clock)
+    server.scripts = [reply(503, b"")]
+    call = Call(f"{server.url}/token", form={})
+    for _ in range(FAILURES + 5):
+        with raises_code("oauth_unavailable"):
+            transport(call)
+    assert len(server.seen) == FAILURES
+    clock.advance(PAUSE)
+    for _ in range(5):
+        with raises_code("oauth_unavailable"):
+            transport(call)
+    assert len(server.seen) == FAILURES + 1, "one call tries whether it is back"
+    server.scripts = [reply(200, b"{}")]
+    clock.advance(PAUSE)
+    for _ in range(5):
+        assert transport(call).status == 200
+    transport.close()
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_another_provider_is_not_affected(server: Server, transport: Transport) -> None:
+    server.scripts = [reply(503, b"")]
+    for _ in range(FAILURES + 1):
+        with raises_code("oauth_unavailable"):
+            transport(Call(f"{server.url}/", form={}))
+    server.scripts = [reply(200, b"{}")]
+    other = server.url.replace("127.0.0.1", "localhost")
+    assert transport(Call(f"{other}/", form={})).status == 200
+    with raises_code("oauth_unavailable"):
+        transport(Call(f"{server.url}/", form={}))
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+def test_an_answer_is_no_failure_whatever_it_says(server: Server, transport: Transport, status: int) -> None:
+    """Wrong codes, which anyone can send, do not keep others from logging in."""
+    server.scripts = [reply(503, b""), *[reply(status, b"{}"), reply(503, b"")] * 4, reply(200, b"{}")]
+    for number in range(9):
+        call = Call(f"{server.url}/token", form={"code": "x"})
+        if number % 2:
+            assert transport(call).status == status
+        else:
+            with raises_code("oauth_unavailable"):
+                transport(call)
+    assert transport(Call(f"{server.url}/token", form={"code": "y"})).status == 200
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_trickling_headers_time_out(server: Server) -> None:
+    server.scripts = [drip_headers]
+    transport = Transport(debug=True, deadline=0.6)
+    with Stopwatch() as watch, raises_code("oauth_unavailable"):
+        transport(Call(f"{server.url}/"))
+    transport.close()
+    assert watch.seconds < 2
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_a_slow_name_lookup_times_out(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def slow(*arguments: object, **options: object) -> list[object]:
+        answered.wait(PATIENCE)
+        raise socket.gaierror("no such host")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    crowd = Crowd(transport, [Call("https://login.example/", seconds=0.3)] * 8)
+    try:
+        assert set(crowd.join()) == {"oauth_busy", "oauth_unavailable"}
+        # Their lookups still run, so no more are started.
+        with raises_code("oauth_unavailable"):
+            transport(Call("https://login.example/"))
+    finally:
+        answered.set()
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_retries_end_with_the_calls_own_time_limit(server: Server, transport: Transport) -> None:
+    gate = Gate()
+    server.scripts = [gate]
+    with raises_code("oauth_unavailable"):
+        transport(Call(f"{server.url}/", seconds=0.3))
+    gate.open.set()
+    wait_until(lambda: not any(one.running for one in transport._providers.values()), "the end of the call")
+    assert len(server.seen) == 1
+
+
+def test_an_error_of_the_thread_is_raised_in_the_callers(
+    server: Server, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(call: Call, ends: float) -> None:
+        raise LookupError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transport, "_attempts", broken)
+        for _ in range(PER_PROVIDER + 1):
+            with pytest.raises(LookupError, match="a fault of ours"):
+                transport(Call(f"{server.url}/"))
+    assert transport(Call(f"{server.url}/")).status == 200

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pluggy
 import pytest
@@ -121,11 +121,11 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_plugin_is_named_and_the_others_work(
+def test_in_debug_a_broken_plugin_is_named_and_the_others_work(
     install: Install, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     source, why = BROKEN[name]
-    registry = PluginRegistry()
+    registry = PluginRegistry(debug=True)
     registry.discover([install(name, source), install("good", GOOD)])
     assert states(registry) == {name: "quarantined", "good": "loaded"}
     assert why in reason(registry, name)
@@ -152,22 +152,10 @@ def test_an_inventory_logs_nothing_and_records_everything(
     assert not caplog.records
 
 
-def test_two_plugins_of_one_name_are_an_error(install: Install) -> None:
-    registry = PluginRegistry()
-    registry.discover([install("good", GOOD), install("good", GOOD)])
-    [loaded] = [info for info in registry.infos if info.state == "loaded"]
-    [kept_out] = registry.quarantined
-    assert loaded.name == "good"
-    assert "the name 'good' is taken" in kept_out.reason
-    registry.register(SimpleNamespace(), "good")
-    assert len(registry.quarantined) == 2
-
-
 def test_only_listed_plugins_are_loaded(install: Install) -> None:
-    registry = PluginRegistry(allow=["good", "missing"])
+    registry = PluginRegistry(required=["good"])
     registry.discover([install("good", GOOD), install("other", GOOD)])
-    assert states(registry) == {"good": "loaded", "other": "disabled", "missing": "quarantined"}
-    assert reason(registry, "missing") == 'it is listed in AUTH["PLUGINS"] but not installed'
+    assert states(registry) == {"good": "loaded", "other": "disabled"}
     assert reason(registry, "other") == 'not listed in AUTH["PLUGINS"]'
 
 
@@ -413,7 +401,7 @@ def test_the_app_does_not_start_without_the_core(tmp_path: Path, monkeypatch: py
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(builtin, "TokenMethod", broken)
-    with raises_code("plugin", match=r"core itself cannot start: .*out of order"):
+    with raises_code("plugin", match=r"'asok_auth_core'.*out of order.*must not run without it"):
         start(
             {
                 "SECRET_KEY": "k" * 32,

@@ -174,7 +174,7 @@ def test_a_redacted_struct_shows_what_it_names() -> None:
 
     assert repr(Held("a", CANARY)) == "Held(name='a', …)"
     assert repr(Open("a")) == "Open(name='a')"
-    assert repr(Settings()).startswith("Settings(plugins=None, strict=False, ")
+    assert repr(Settings()).startswith("Settings(plugins=None, optional_plugins=(), strict=False, ")
 
 
 def test_a_credential_shows_which_it_is() -> None:

@@ -17,5 +17,5 @@ def plugins(auth: Auth) -> Iterator[Finding]:
             "plugins",
             "error",
             f"Plugin {info.name!r} is quarantined: {info.reason}.",
-            f'Fix or upgrade it, uninstall {info.distribution or "it"}, or remove it from AUTH["PLUGINS"].',
+            f"Fix or upgrade it, or uninstall {info.distribution or 'it'}.",
         )

@@ -45,20 +45,24 @@ def plugins(
 ) -> None:
     """List the plugins with version, kinds, hooks and state, and why one is not loaded.
 
-    Exits with status 1 if a plugin is quarantined. Without an app, lists the installed plugins.
+    Exits with status 1 if a plugin is quarantined or stops the app. Without an app, lists the installed
+    plugins.
     """
     line = command_line(context)
+    stopped = False
     try:
         infos, note = line.auth().plugins.infos, ""
     except ConfigurationError as error:
-        if line.is_chosen:
+        stopped = error.code == "plugin"
+        if line.is_chosen and not stopped:
             raise
         infos, note = _installed(), f"These are the installed plugins; no app was loaded. {error.message}"
     if as_json:
         typer.echo(json.dumps([{**dataclasses.asdict(i), "kinds": kinds(i)} for i in infos], indent=2))
+        typer.echo(note, err=True, nl=bool(note))
     else:
         _show(infos, note)
-    if any(info.state == "quarantined" for info in infos):
+    if stopped or any(info.state == "quarantined" for info in infos):
         raise typer.Exit(1)
 
 

@@ -24,6 +24,8 @@ class Call:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    seconds: float | None = None
+    """Give up after this time, retries included; None: after the usual time."""
 
 
 @dataclass(frozen=True, slots=True)

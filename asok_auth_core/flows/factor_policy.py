@@ -1,16 +1,132 @@
-"""Which users have a second factor, and which must have one: ``AUTH["REQUIRE_2FA"]``."""
+"""Which users have a second factor, and which must have one: ``AUTH["REQUIRE_2FA"]``.
+
+The core keeps the names of each account's factors, so that a factor whose plugin is gone is still
+required. They are learned when a factor is set up and when one is given at a login.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
 from ..auth import Auth
 from ..contracts import SecondFactor
+from ..errors import CredentialExists, LoginRejected, StoreUnavailable
 from ..types import User
 from .permissions import permissions_of
+from .plugin_faults import verdict
+
+logger = logging.getLogger("asok_auth")
+
+KIND = "second_factors"
+TRIES = 20
+"""Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorNames:
+    """The names of one user's second factors, backups excepted.
+
+    ``kept`` are those the core keeps, ``confirmed`` others that say so themselves, with True;
+    ``doubtful`` are others that answered with neither True nor False.
+    """
+
+    kept: frozenset[str]
+    confirmed: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """The factors that count: any one of them is enough, and one is needed."""
+        return self.kept | self.confirmed | self.doubtful
+
+
+class _Row(msgspec.Struct, frozen=True):
+    names: tuple[str, ...]
+
+
+def factor_names(auth: Auth, user: User) -> FactorNames:
+    """The names of the user's second factors, available or not.
+
+    Raises what a factor raises, and PluginFailed: then nothing is known, and the login is denied.
+    """
+    row = auth.credentials.find(KIND, str(user.id))
+    kept = frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
+    said = {
+        name: verdict(auth, factor, factor.is_enrolled, user)
+        for name, factor in auth.second_factors.items()
+        if not factor.backup and name not in kept
+    }
+    return FactorNames(
+        kept,
+        frozenset(name for name, enrolled in said.items() if enrolled is True),
+        frozenset(name for name, enrolled in said.items() if enrolled is None),
+    )
 
 
 def enrolled_factors(auth: Auth, user: User) -> dict[str, SecondFactor]:
-    """The user's second factors, by name. An error in any of them denies the login."""
-    return {name: factor for name, factor in auth.second_factors.items() if factor.is_enrolled(user)}
+    """The second factors with which the user can log in, by name; empty for a user who has none.
+
+    Raises LoginRejected if the user has one, but no plugin that can check it, and whatever a factor
+    raises.
+    """
+    return available_factors(auth, user, factor_names(auth, user))
+
+
+def available_factors(auth: Auth, user: User, names: FactorNames) -> dict[str, SecondFactor]:
+    """As :func:`enrolled_factors`, for ``names`` that were just read."""
+    if not names.all:
+        return {}
+    available = {
+        name: factor
+        for name, factor in auth.second_factors.items()
+        if name in names.all
+        or (factor.backup and verdict(auth, factor, factor.is_enrolled, user) is not False)
+    }
+    if not available:
+        missing = ", ".join(sorted(names.all))
+        auth.events.emit("second_factor.unavailable", user=user, factors=missing)
+        logger.error(
+            "User %s has the second factor %s, which no loaded plugin provides, so the login is rejected. "
+            "Load the plugin, or run: asok-auth second-factor reset %s",
+            user.id,
+            missing,
+            user.id,
+        )
+        raise LoginRejected(
+            "The second factor of your account is not available at the moment. Please contact the "
+            "administrators of {app}.",
+            app=auth.settings.app_name,
+        )
+    return available
+
+
+def change_factor_names(
+    auth: Auth, user: User, change: Callable[[frozenset[str]], frozenset[str]]
+) -> frozenset[str]:
+    """Apply ``change`` to the names that the core keeps for ``user``; return the new names.
+
+    ``change`` may be called several times, and may raise to leave all as it is. Raises StoreUnavailable.
+    """
+    user_id = str(user.id)
+    for _ in range(TRIES):
+        row = auth.credentials.find(KIND, user_id)
+        kept = frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
+        changed = change(kept)
+        if changed == kept:
+            return changed
+        try:
+            if row is None:
+                auth.credentials.add(user_id, KIND, user_id, {"names": [*sorted(changed)]})
+                return changed
+        except CredentialExists:
+            continue
+        if auth.credentials.replace(row, {"names": [*sorted(changed)]}) is not None:
+            return changed
+    raise StoreUnavailable("Your second factors are being changed in another session. Try again.")
 
 
 def second_factor_required(auth: Auth, user: User) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from ..engine.jwk import SigningKey, read_key_set
 from ..engine.message import Call, Send
@@ -23,6 +23,13 @@ FETCHES = 2
 PER = 60
 """Seconds in which one document is fetched at most FETCHES times, whatever tokens arrive."""
 
+PATIENCE = 3.0
+"""Seconds for one fetch: anyone can cause it, without logging in."""
+
+WAITING = 3
+WAIT = 1.0
+"""So many threads wait for another one's fetch of a document, and for so many seconds."""
+
 T = TypeVar("T")
 
 
@@ -30,13 +37,14 @@ class Document(Generic[T]):
     """One document, fetched at most :data:`FETCHES` times in :data:`PER` seconds.
 
     During an outage the last document is used for :data:`KEPT` seconds. One thread fetches; the
-    others use the last document, or wait if there is none.
+    others use the last document. If there is none, a few wait, and not for long.
     """
 
     def __init__(self, fetch: Callable[[], T], clock: Clock) -> None:
         self._fetch = fetch
         self._clock = clock
         self._lock = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(WAITING)
         self._value: T | None = None
         self._fetched_at = float("-inf")
         self._attempts: deque[float] = deque(maxlen=FETCHES)
@@ -44,13 +52,19 @@ class Document(Generic[T]):
     def get(self) -> T:
         """The document, at most an hour old if its provider answers.
 
-        Raises the OAuthError of the fetch, or ``oauth_unavailable``, if there is none.
+        Raises the OAuthError of the fetch, ``oauth_unavailable`` or ``oauth_busy``, if there is none.
         """
         value = self._value
         if value is not None and self._age() < FRESH:
             return value
-        if not self._lock.acquire(blocking=value is None or self._age() >= KEPT):
-            return cast("T", value)
+        usable = value is not None and self._age() < KEPT
+        if not self._may_refresh(wait=not usable):
+            if value is None or not usable:
+                raise OAuthError(
+                    "Too many logins with this provider are in progress. Please try again in a few seconds.",
+                    code="oauth_busy",
+                )
+            return value
         try:
             return self._refresh(FRESH)
         finally:
@@ -62,10 +76,25 @@ class Document(Generic[T]):
 
     def newer(self, than: T) -> T:
         """Fetch a document newer than ``than`` if the limit allows it; else the last one."""
-        with self._lock:
+        if not self._may_refresh(wait=True):
+            return than
+        try:
             if self._value is not than and self._value is not None:
                 return self._value
             return self._refresh(0)
+        finally:
+            self._lock.release()
+
+    def _may_refresh(self, *, wait: bool) -> bool:
+        """Take the lock of the one thread that fetches; False if another has it."""
+        if self._lock.acquire(blocking=False):
+            return True
+        if not wait or not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._lock.acquire(timeout=WAIT)
+        finally:
+            self._waiting.release()
 
     def _refresh(self, max_age: float) -> T:
         if self._value is not None and 0 <= self._age() < max_age:
@@ -106,7 +135,7 @@ class ProviderDocuments:
         """The discovery document of ``issuer``. Raises OAuthError."""
 
         def fetch() -> Metadata:
-            reply = self._send(Call(discovery_url(issuer), {"Accept": "application/json"}))
+            reply = self._send(Call(discovery_url(issuer), {"Accept": "application/json"}, seconds=PATIENCE))
             return read_discovery(reply, issuer=issuer, debug=self._debug)
 
         with self._lock:
@@ -125,7 +154,7 @@ class ProviderDocuments:
         """
 
         def fetch() -> tuple[SigningKey, ...]:
-            reply = self._send(Call(jwks_uri, {"Accept": "application/json"}))
+            reply = self._send(Call(jwks_uri, {"Accept": "application/json"}, seconds=PATIENCE))
             if reply.status != 200:
                 raise OAuthError(
                     "The provider's keys could not be read. Please try again.", code="oauth_reply"

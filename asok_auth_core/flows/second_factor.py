@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from ..auth import Auth
-from ..errors import CredentialRejected, LoginExpired, SecondFactorRequired
-from ..paths import ACCOUNT_PATH, SECOND_FACTOR_PATH
+from ..contracts import SecondFactor
+from ..errors import (
+    ConfigurationError,
+    CredentialRejected,
+    LoginExpired,
+    PermissionDenied,
+    PluginFailed,
+    SecondFactorRequired,
+)
+from ..paths import ACCOUNT_PATH, ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import User
 from ..web import WebRequest
-from .factor_policy import enrolled_factors
+from .factor_policy import (
+    available_factors,
+    change_factor_names,
+    enrolled_factors,
+    factor_names,
+    second_factor_required,
+)
 from .login import amend_login, finish_login, pending_login
+from .plugin_faults import verdict
 from .recent_login import require_login, require_recent_login
 from .trusted_devices import FIELD, forget_devices, trust_device
 
@@ -47,17 +63,34 @@ def check_second_factor(
 
     Raises RateLimited, CredentialRejected.
     """
-    factor = enrolled_factors(auth, user).get(name)
+    names = factor_names(auth, user)
+    factor = available_factors(auth, user, names).get(name)
     if factor is None:
         raise CredentialRejected("This second factor is not set up for your account.")
     count_factor_attempt(auth, request, user, name)
     try:
-        if not (proof or factor.verify)(request, user):
+        if verdict(auth, factor, proof or factor.verify, request, user) is not True:
             raise CredentialRejected("The code is incorrect. Check it and try again.")
-    except CredentialRejected:
+    except (CredentialRejected, PluginFailed):
         auth.events.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
         raise
+    if names.confirmed:
+        change_factor_names(auth, user, lambda kept: kept | names.confirmed)
     auth.events.emit("second_factor.succeeded", user=user, method=name, client_ip=request.client_ip)
+
+
+def challenge_factors(auth: Auth, user: User) -> dict[str, SecondFactor]:
+    """The factors that the user of a pending login can give, by name: at least one.
+
+    Raises LoginRejected if none is available, SecondFactorRequired for a user who must set one up, and
+    LoginExpired for one who no longer needs any.
+    """
+    factors = enrolled_factors(auth, user)
+    if factors:
+        return factors
+    if second_factor_required(auth, user):
+        raise SecondFactorRequired("Your account needs a second factor before you can log in.", ENROL_PATH)
+    raise LoginExpired("This login has expired. Please start again.")
 
 
 def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str) -> None:
@@ -96,6 +129,10 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     URL to go to next.
     Raises LoginExpired, LoginRejected.
     """
+    factor = auth.second_factors.get(name)
+    if factor is None or factor.backup:
+        raise ConfigurationError(f"{name!r} is not a second factor that completes an enrollment.")
+    change_factor_names(auth, user, lambda kept: kept | {name})
     auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
     if request.user is not None:
@@ -107,7 +144,65 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     return finish_login(auth, request, pending, user, name)
 
 
-def factor_removed(auth: Auth, request: WebRequest, user: User, name: str) -> None:
-    """Record that ``user`` removed the factor ``name``; browsers trusted so far no longer are."""
+def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> bool:
+    """Remove the factor ``name`` of the current ``user``; return False if the user does not have it.
+
+    Without another factor, backups such as recovery codes are removed too. Browsers trusted so far no
+    longer are. Raises LoginRequired, RecentLoginRequired, and PermissionDenied if ``user`` is not the
+    current user, or must have a second factor and has no other that is available.
+    """
+    if str(require_recent_login(auth, request).id) != str(user.id):
+        raise PermissionDenied("You can remove only your own second factors.")
+    required = second_factor_required(auth, user)
+
+    def may_remove(left: frozenset[str]) -> None:
+        if required and not left & auth.second_factors.keys():
+            raise PermissionDenied(
+                "Your account must have a second factor. Set up another one before you remove this one."
+            )
+
+    if not _remove(auth, user, {name}, may_remove):
+        return False
     auth.events.emit("second_factor.disabled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
+    return True
+
+
+def reset_factors(auth: Auth, user: User, name: str | None = None) -> frozenset[str]:
+    """Remove all second factors of ``user``, or the one called ``name``, as an operator; their names.
+
+    What a factor keeps whose plugin is not loaded stays, and counts again once the plugin is loaded.
+    """
+    names = factor_names(auth, user).all if name is None else {name}
+    removed = _remove(auth, user, names, lambda left: None)
+    for one in sorted(removed):
+        auth.events.emit("second_factor.reset", user=user, method=one)
+    forget_devices(auth, user)
+    return removed
+
+
+def _remove(
+    auth: Auth, user: User, names: AbstractSet[str], check: Callable[[frozenset[str]], None]
+) -> frozenset[str]:
+    """Remove those of ``names`` that ``user`` has, and return them, unless ``check`` raises.
+
+    ``check`` gets the names of the factors that are left.
+    """
+    known = factor_names(auth, user)
+    backups = {name for name, factor in auth.second_factors.items() if factor.backup}
+    removed = (known.all | backups) & names
+    if not removed:
+        return removed
+    others = known.confirmed | known.doubtful
+
+    def without(kept: frozenset[str]) -> frozenset[str]:
+        left = (kept | others) - names
+        check(left)
+        return left & (kept | known.confirmed)
+
+    # First the names, by compare and swap: of two concurrent removals, the second sees the first.
+    left = change_factor_names(auth, user, without)
+    for name, factor in auth.second_factors.items():
+        if name in removed or (name in backups and not left):
+            factor.reset(user)
+    return removed

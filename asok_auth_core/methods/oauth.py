@@ -30,7 +30,7 @@ class OAuthMethod(LoginMethod):
 
     def __init__(self, auth: Auth, send: Send | None = None) -> None:
         self._auth = auth
-        self.flow = OAuthFlow(auth, send or Transport(debug=auth.settings.app.debug))
+        self.flow = OAuthFlow(auth, send or Transport(debug=auth.settings.app.debug, clock=auth.clock))
 
     @property
     def enabled(self) -> tuple[OAuth2Provider, ...]:

@@ -11,15 +11,17 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
-from ..errors import CredentialRejected
-from ..flows.factor_policy import enrolled_factors
+from ..errors import CredentialRejected, RateLimited
+from ..flows.challenge import begin_challenge, has_begin
 from ..flows.login import log_out, pending_login
+from ..flows.plugin_faults import block
 from ..flows.recent_login import require_login
-from ..flows.second_factor import complete_second_factor, enrolling_user
+from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..flows.sessions import end_other_sessions
 from ..flows.trusted_devices import forget_devices, trusted_devices
 from ..paths import (
     ACCOUNT_PATH,
+    CHALLENGE_AGAIN_PATH,
     END_SESSIONS_PATH,
     ENROL_PATH,
     FORGET_BROWSERS_PATH,
@@ -48,6 +50,7 @@ class CorePages:
             Route(LOGIN_PATH, get=self.login),
             Route(LOGOUT_PATH, get=self.logout, post=self.log_out),
             Route(SECOND_FACTOR_PATH, get=self.second_factor, post=self.check_second_factor),
+            Route(CHALLENGE_AGAIN_PATH, get=_to_challenge, post=self.challenge_again),
             Route(ENROL_PATH, get=self.enrol),
             Route(ACCOUNT_PATH, get=self.account),
             Route(END_SESSIONS_PATH, get=_to_account, post=self.end_sessions),
@@ -65,7 +68,8 @@ class CorePages:
     def login(self, request: WebRequest) -> WebResponse:
         next_url = safe_next(request.query.get("next"))
         methods = self._auth.login_methods.values()
-        blocks = [block for method in methods if (block := method.login_block(request)) is not None]
+        found = (block(self._auth, method, method.login_block, request) for method in methods)
+        blocks = [one for one in found if one is not None]
         return render(self._auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
 
     def logout(self, request: WebRequest) -> WebResponse:
@@ -84,6 +88,14 @@ class CorePages:
         except CredentialRejected as error:
             return self._challenge(request, error)
 
+    def challenge_again(self, request: WebRequest) -> WebResponse:
+        user, factor, _ = self._challenged(request)
+        try:
+            begin_challenge(self._auth, request, user, factor, again=True)
+        except RateLimited as error:
+            return self._challenge(request, error)
+        return WebResponse.see_other(f"{SECOND_FACTOR_PATH}?factor={factor.name}&again=1")
+
     def enrol(self, request: WebRequest) -> WebResponse:
         enrolling_user(self._auth, request)
         factors = [one for one in self._auth.second_factors.values() if one.enrol_path is not None]
@@ -95,7 +107,8 @@ class CorePages:
             *self._auth.login_methods.values(),
             *self._auth.second_factors.values(),
         ]
-        blocks = [block for part in parts if (block := part.account_block(request)) is not None]
+        found = (block(self._auth, part, part.account_block, request) for part in parts)
+        blocks = [one for one in found if one is not None]
         if (browsers := self._trusted_browsers(request, user)) is not None:
             blocks.append(browsers)
         return render(
@@ -115,24 +128,36 @@ class CorePages:
         forget_devices(self._auth, require_login(request), client_ip=request.client_ip)
         return _to_account(request)
 
-    def _challenge(self, request: WebRequest, error: CredentialRejected | None) -> WebResponse:
+    def _challenged(self, request: WebRequest) -> tuple[User, SecondFactor, list[SecondFactor]]:
+        """The user of the pending login, the chosen factor, and the user's other factors."""
         _, user = pending_login(self._auth, request)
-        factors = enrolled_factors(self._auth, user)
+        factors = challenge_factors(self._auth, user)
         wanted = request.form.get("factor") or request.query.get("factor") or ""
         factor = factors.get(wanted) or next(iter(factors.values()))
-        if error is None:
-            factor.begin(request, user)
-        request.rejected = error is not None
+        return user, factor, [other for other in factors.values() if other is not factor]
+
+    def _challenge(self, request: WebRequest, error: CredentialRejected | RateLimited | None) -> WebResponse:
+        user, factor, others = self._challenged(request)
+        if error is None and request.method != "HEAD":
+            try:
+                begin_challenge(self._auth, request, user, factor)
+            except RateLimited as limited:
+                error = limited
+        text = None if error is None else error_text(request, error)
         return render(
             self._auth,
             request,
             "auth/second_factor.html",
             status=200 if error is None else error.status,
             factor=factor,
-            others=[other for other in factors.values() if other is not factor],
-            challenge=factor.challenge(request, user),
+            others=others,
+            challenge=factor.challenge(
+                request, user, text if isinstance(error, CredentialRejected) else None
+            ),
+            again_path=CHALLENGE_AGAIN_PATH if has_begin(factor) else None,
+            done_again="again" in request.query,
             trust_days=math.ceil(self._auth.settings.trusted_device / 86_400),
-            error=None if error is None else error_text(request, error),
+            error=text,
         )
 
     def _trusted_browsers(self, request: WebRequest, user: User) -> Markup | None:
@@ -141,6 +166,10 @@ class CorePages:
             return None
         count = len(trusted_devices(self._auth, user))
         return fragment(self._auth, request, "auth/trusted_devices.html", count=count) if count else None
+
+
+def _to_challenge(request: WebRequest) -> WebResponse:
+    return WebResponse.see_other(SECOND_FACTOR_PATH)
 
 
 def _to_account(request: WebRequest) -> WebResponse:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..engine.user_agent import browser
 from ..flows.permissions import Held, can, permissions_of
+from ..types import PluginInfo
 from ..web import WebRequest, WebResponse
 from .folders import package_folders
 from .stylesheet import Stylesheet
@@ -92,8 +93,16 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "language": language,
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
         "_": request.translate,
+        "broken_plugins": _broken_plugins(auth),
     }
     return Markup(auth.templates.get_template(template).render({**shared, **context}))  # noqa: S704 - autoescaped
+
+
+def _broken_plugins(auth: Auth) -> list[PluginInfo]:
+    """The plugins without which the app runs in DEBUG, for the banner."""
+    if not auth.settings.app.debug:
+        return []
+    return [info for info in auth.plugins.infos if info.state == "quarantined"]
 
 
 def _can(auth: Auth, request: WebRequest) -> Callable[..., bool]:

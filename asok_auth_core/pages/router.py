@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..auth import Auth
+from ..engine.coroutines import NeverAwaited, is_coroutine_function
 from ..errors import AuthError, ConfigurationError
+from ..flows.plugin_faults import at_start
 from ..web import Route, WebRequest, WebResponse
 from .core import CorePages
 from .problems import problem
@@ -20,9 +22,9 @@ class Router:
         self._owners: dict[str, str] = {}
         self._add("the core", CorePages(auth).routes())
         for method in auth.login_methods.values():
-            self._add(f"login method {method.name!r}", method.routes())
+            self._add(f"login method {method.name!r}", at_start(method, method.routes))
         for factor in auth.second_factors.values():
-            self._add(f"second factor {factor.name!r}", factor.routes())
+            self._add(f"second factor {factor.name!r}", at_start(factor, factor.routes))
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -54,5 +56,8 @@ class Router:
                     "Uninstall or disable one.",
                     code="plugin",
                 )
+            for handler in (route.get, route.post):
+                if is_coroutine_function(handler):
+                    raise NeverAwaited(f"The page {route.path} of {owner}")
             self._routes[route.path] = route
             self._owners[route.path] = owner

@@ -39,7 +39,10 @@ class EnrolledFactor(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return True
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def reset(self, user: User) -> None:
+        return
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup("")
 
     def verify(self, request: WebRequest, user: User) -> bool:

@@ -85,11 +85,26 @@ class SecondFactorContract:
     def test_the_challenge_has_fields_but_no_form_or_button(
         self, factor: SecondFactor, ada: User, challenged: FakeRequest
     ) -> None:
-        shown = factor.challenge(challenged.follow(SECOND_FACTOR_PATH, form={"code": HOSTILE}), ada)
-        assert isinstance(shown, Markup), "challenge() must return markupsafe.Markup"
-        assert "<form" not in shown
-        assert "<button" not in shown
-        assert HOSTILE not in shown, "input is repeated unescaped"
+        request = challenged.follow(SECOND_FACTOR_PATH, form={"code": HOSTILE})
+        for problem in (None, HOSTILE):
+            shown = factor.challenge(request, ada, problem)
+            assert isinstance(shown, Markup), "challenge() must return markupsafe.Markup"
+            assert "<form" not in shown
+            assert "<button" not in shown
+            assert HOSTILE not in shown, "input is repeated unescaped"
+
+    @pytest.mark.requirement("SECURITY-42")
+    def test_showing_the_challenge_again_sends_nothing(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        """Pages are reloaded, and shown again after a wrong proof: what was sent stays valid."""
+        form = self.proof(auth, auth_parts, ada)
+        sent = len(auth_parts.mail.sent)
+        for problem in (None, "The code is incorrect.", None):
+            factor.challenge(challenged.follow(SECOND_FACTOR_PATH), ada, problem)
+        auth.outbox.flush(5)
+        assert len(auth_parts.mail.sent) == sent, "send it in begin(), not in challenge()"
+        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
 
     # -- enrollment ----------------------------------------------------------------------------------
 
@@ -98,6 +113,20 @@ class SecondFactorContract:
     ) -> None:
         assert factor.is_enrolled(ada), "enrol() did not enroll Ada"
         assert not factor.is_enrolled(fake_users.create("bob@example.com")), "every user is enrolled"
+
+    def test_a_reset_factor_is_gone(self, factor: SecondFactor, ada: User) -> None:
+        for _ in range(2):
+            factor.reset(ada)
+            assert factor.is_enrolled(ada) is False, "reset() left the user enrolled"
+
+    @pytest.mark.requirement("SECURITY-34")
+    def test_is_enrolled_and_verify_answer_true_or_false(
+        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+    ) -> None:
+        """Anything else is taken for the answer that grants nothing."""
+        assert factor.is_enrolled(ada) is True
+        form = self.proof(auth, auth_parts, ada)
+        assert factor.verify(challenged.follow(SECOND_FACTOR_PATH, form=form), ada) is True
 
     @pytest.mark.requirement("SECURITY-19")
     def test_users_without_it_cannot_prove_it(

@@ -283,12 +283,12 @@ def test_a_quarantined_plugin_is_found(tmp_path: Path, sound: dict[str, object])
     broken = ModuleType("broken")
 
     @hookimpl
-    def asok_auth_provider() -> list[OpenIDProvider]:
-        return []
+    def asok_auth_providers() -> list[OpenIDProvider]:
+        raise RuntimeError("out of order")
 
-    broken.asok_auth_provider = asok_auth_provider  # type: ignore[attr-defined]
+    broken.asok_auth_providers = asok_auth_providers  # type: ignore[attr-defined]
     found = only(examine(build(tmp_path, sound, plugins=(broken,))), "plugins")
-    assert "Did you mean 'asok_auth_providers'" in found.message
+    assert "out of order" in found.message
     assert "'broken'" in found.message
 
 

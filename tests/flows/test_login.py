@@ -54,10 +54,13 @@ class Word(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return str(user.id) in self.users
 
+    def reset(self, user: User) -> None:
+        self.users.discard(str(user.id))
+
     def begin(self, request: WebRequest, user: User) -> None:
         self.started += 1
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="word">')
 
     def verify(self, request: WebRequest, user: User) -> bool:
@@ -312,7 +315,7 @@ class TestFinishing:
         assert plugin.names == ["second_factor.enrolled"]
 
     def test_an_enrolled_factor_counts_for_the_session_it_was_enrolled_in(self, make: Make) -> None:
-        auth, _ = make()
+        auth, _ = make(Word(users=()))
         request = FakeRequest()
         complete_login(auth, request, ADA, method="magic")
         at = logged_in_at(request)

@@ -10,11 +10,12 @@ import pytest
 
 from asok_auth_core.engine.message import Call, Reply
 from asok_auth_core.errors import OAuthError
-from asok_auth_core.flows.provider_documents import FRESH, KEPT, Document, ProviderDocuments
+from asok_auth_core.flows.provider_documents import FRESH, KEPT, WAITING, Document, ProviderDocuments
+from asok_auth_core.http_client import DEADLINE
 from asok_auth_core.testing.fake_provider import rsa_key
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.testing.waiting import PATIENCE
+from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 JWKS = "https://login.example/keys"
 
@@ -124,13 +125,14 @@ def test_fetches_are_limited_in_an_outage_from_the_start(
 
 @pytest.mark.requirement("SECURITY-13")
 def test_many_threads_cause_one_fetch(documents: ProviderDocuments, owner: Keys) -> None:
-    barrier = threading.Barrier(16)
+    together = 1 + WAITING
+    barrier = threading.Barrier(together)
 
     def ask() -> None:
         barrier.wait()
         kids(documents, "first")
 
-    threads = [threading.Thread(target=ask) for _ in range(16)]
+    threads = [threading.Thread(target=ask) for _ in range(together)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -145,9 +147,10 @@ class Noticed:
         self.lock = threading.Lock()
         self.wanted = threading.Semaphore(0)
 
-    def acquire(self, blocking: bool = True) -> bool:
-        self.wanted.release()
-        return self.lock.acquire(blocking)
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if blocking:
+            self.wanted.release()
+        return self.lock.acquire(blocking, PATIENCE if blocking else -1)
 
     def release(self) -> None:
         self.lock.release()
@@ -160,8 +163,7 @@ def test_a_thread_that_waits_for_a_fetch_makes_none(clock: FrozenClock) -> None:
 
     def fetch() -> str:
         fetched.append("call")
-        for _ in range(2):  # until the other thread waits, too
-            lock.wanted.acquire(timeout=PATIENCE)
+        lock.wanted.acquire(timeout=PATIENCE)  # until the other thread waits
         return f"document {len(fetched)}"
 
     document = Document(fetch, clock)
@@ -244,3 +246,71 @@ def test_only_public_signature_keys_are_used(clock: FrozenClock) -> None:
     assert key.kid == "good"
     assert key.key is not None
     assert not key.key.is_private
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_threads_that_find_no_document_during_a_fetch_are_told_to_try_again(clock: FrozenClock) -> None:
+    """However many ask: most of an app's threads stay free while a provider hangs."""
+    answered = threading.Event()
+
+    def fetch() -> str:
+        answered.wait(PATIENCE)
+        return "document"
+
+    document = Document(fetch, clock)
+    codes: list[str] = []
+
+    def ask() -> None:
+        try:
+            codes.append(document.get())
+        except OAuthError as error:
+            codes.append(error.code)
+
+    with ThreadPoolExecutor(40) as pool:
+        for _ in range(40):
+            pool.submit(ask)
+        try:
+            wait_until(lambda: len(codes) == 39, "all but the thread that fetches")
+            assert set(codes) == {"oauth_busy"}
+        finally:
+            answered.set()
+    assert document.get() == "document"
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_a_thread_that_wants_newer_keys_does_not_wait_for_long(clock: FrozenClock) -> None:
+    asked, answered = threading.Event(), threading.Event()
+    documents = iter(["old", "new"])
+
+    def fetch() -> str:
+        found = next(documents)
+        if found == "new":
+            asked.set()
+            answered.wait(PATIENCE)
+        return found
+
+    document = Document(fetch, clock)
+    assert document.get() == "old"
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(document.newer, "old")
+        assert asked.wait(PATIENCE)
+        try:
+            assert document.newer("old") == "old"
+        finally:
+            answered.set()
+        assert first.result(PATIENCE) == "new"
+
+
+@pytest.mark.requirement("SECURITY-42")
+def test_a_fetch_anyone_can_cause_has_a_short_time_limit(clock: FrozenClock) -> None:
+    calls: list[Call] = []
+
+    def send(call: Call) -> Reply:
+        calls.append(call)
+        raise OAuthError("down", code="oauth_unavailable")
+
+    documents = ProviderDocuments(send, clock, debug=False)
+    for ask in (lambda: documents.metadata("https://login.example"), lambda: documents.keys(JWKS, None)):
+        with raises_code("oauth_unavailable"):
+            ask()
+    assert [call.seconds is not None and call.seconds < DEADLINE for call in calls] == [True, True]

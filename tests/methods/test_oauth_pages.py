@@ -115,7 +115,10 @@ class Pin(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return True
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def reset(self, user: User) -> None:
+        return
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="pin">')
 
     def verify(self, request: WebRequest, user: User) -> bool:

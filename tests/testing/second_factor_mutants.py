@@ -30,6 +30,10 @@ class MailCode(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return self.auth.credentials.find(self.name, str(user.id)) is not None
 
+    def reset(self, user: User) -> None:
+        for row in self.auth.credentials.list(str(user.id), self.name):
+            self.auth.credentials.remove(row)
+
     def begin(self, request: WebRequest, user: User) -> None:
         code = f"{int.from_bytes(self.auth.random(4), 'big') % 10**8:08}"
         self.auth.state.put(self.key(user, code), b"1", CODE_LIFETIME)
@@ -37,7 +41,7 @@ class MailCode(SecondFactor):
         assert address is not None
         self.auth.outbox.post(OutgoingMail(address, "Your code", code)).wait(60)
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<label>Code <input name="code"></label>')
 
     def verify(self, request: WebRequest, user: User) -> bool:
@@ -111,6 +115,18 @@ class TestEverybodyEnrolled(Contract):
             return True
 
 
+class TestStaysEnrolled(Contract):
+    class factor_class(MailCode):
+        def reset(self, user: User) -> None:
+            return
+
+
+class TestTruthy(Contract):
+    class factor_class(MailCode):
+        def verify(self, request: WebRequest, user: User) -> bool:
+            return "yes" if super().verify(request, user) else ""  # type: ignore[return-value]
+
+
 class TestNothingIsRight(Contract):
     class factor_class(MailCode):
         def verify(self, request: WebRequest, user: User) -> bool:
@@ -145,13 +161,26 @@ class TestStoresTheCode(Contract):
 
 class TestRepeatsInput(Contract):
     class factor_class(MailCode):
-        def challenge(self, request: WebRequest, user: User) -> Markup:
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
             return Markup('<input name="code" value="' + request.form.get("code", "") + '">')
+
+
+class TestSendsWhenShown(Contract):
+    class factor_class(MailCode):
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+            self.begin(request, user)
+            return super().challenge(request, user, problem)
+
+
+class TestRepeatsTheProblem(Contract):
+    class factor_class(MailCode):
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+            return super().challenge(request, user) + Markup(problem or "")
 
 
 class TestWholeForm(Contract):
     class factor_class(MailCode):
-        def challenge(self, request: WebRequest, user: User) -> Markup:
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
             return Markup('<form method="post"><input name="code"></form>')
 
 

@@ -14,6 +14,7 @@ from asok.request import Request
 from ...auth import Auth
 from ...errors import AuthError, ConfigurationError
 from ...flows.login import LOGIN_KEY
+from ...flows.plugin_faults import plugin_failed
 from ...flows.sessions import is_ended, lacks_factor
 from ...pages.locales import Catalogs
 from ...pages.router import Router
@@ -96,6 +97,9 @@ class AppAuth:
                 user = method.authenticate(web)
             except AuthError as error:
                 web.proof_error = error
+                return None
+            except Exception as error:  # noqa: BLE001 - no user is logged in
+                web.proof_error = plugin_failed(self.auth, method, method.authenticate, error)
                 return None
             if user is not None:
                 request.environ[_USER_PROVED] = method.name

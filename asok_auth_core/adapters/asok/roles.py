@@ -14,11 +14,13 @@ from asok.orm import MODELS_REGISTRY, Model
 from ...auth import Auth
 from ...engine.permission_cache import PermissionCache
 from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
-from ...hookspecs import hookimpl
+from ...hookspecs import PluginManifest, hookimpl
 from ...types import Finding, Grant, User
 from .user_methods import has_own_can
 
 NAME = "roles"
+
+asok_auth_plugin = PluginManifest(required=True)
 
 ADMIN_NAMES = ("admin", "administrator")
 """Asok grants everything to a user whose ``role`` is one of these names, if no such role is stored."""

@@ -8,6 +8,7 @@ from asok.request import Request
 from asok.templates import SafeString
 
 from ...engine.urls import safe_next
+from ...flows.plugin_faults import block
 from .app_auth import app_auth_of
 from .permissions import user_can
 
@@ -32,6 +33,7 @@ def template_oauth_buttons(request: Request) -> Callable[..., str]:
         oauth = app_auth.auth.login_methods.get("oauth")
         if oauth is None:
             return ""
-        return SafeString(oauth.buttons(app_auth.web_request(request), safe_next(next_url)))
+        web = app_auth.web_request(request)
+        return SafeString(block(app_auth.auth, oauth, oauth.buttons, web, safe_next(next_url)) or "")
 
     return oauth_buttons

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import CredentialRejected, PermissionDenied
-from asok_auth_core.flows.factor_policy import enrolled_factors, second_factor_required
+from asok_auth_core.errors import CredentialRejected
+from asok_auth_core.flows.factor_policy import second_factor_required
 from asok_auth_core.flows.recent_login import require_login, require_recent_login
 from asok_auth_core.flows.second_factor import (
     check_second_factor,
@@ -16,7 +16,7 @@ from asok_auth_core.flows.second_factor import (
     complete_second_factor,
     count_factor_attempt,
     enrolling_user,
-    factor_removed,
+    remove_factor,
 )
 from asok_auth_core.types import User
 from asok_auth_core.web import WebRequest
@@ -118,22 +118,12 @@ class TotpApi:
         return True
 
     def disable(self, request: WebRequest) -> bool:
-        """Remove the user's app and recovery codes; return False if there was no app.
+        """Remove the user's app, and the recovery codes unless the user has another second factor.
 
-        Raises LoginRequired, RecentLoginRequired, and PermissionDenied if the user must have a
-        second factor and has no other.
+        Return False if there was no app. Raises LoginRequired, RecentLoginRequired, and PermissionDenied
+        if the user must have a second factor and has no other.
         """
-        user = require_recent_login(self._auth, request)
-        others = set(enrolled_factors(self._auth, user)) - {NAME, RECOVERY}
-        if not others and second_factor_required(self._auth, user):
-            raise PermissionDenied(
-                "Your account must have a second factor. You can replace this app with another one."
-            )
-        removed = self._authenticators.remove(str(user.id))
-        self._codes.void(str(user.id))
-        if removed:
-            factor_removed(self._auth, request, user, NAME)
-        return removed
+        return remove_factor(self._auth, request, require_login(request), NAME)
 
     def recovery_codes(self, request: WebRequest) -> tuple[str, ...]:
         """Create ten recovery codes, to be shown once; the old ones become void.

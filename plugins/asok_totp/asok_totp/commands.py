@@ -1,4 +1,4 @@
-"""``asok-auth totp``: import second factors from Asok's Admin, and reset a user's."""
+"""``asok-auth totp``: import second factors from Asok's Admin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .factor import TotpFactor
 
 SHOWN = 20
 
-app = typer.Typer(help="Import authenticator apps from Asok's Admin; reset one.", no_args_is_help=True)
+app = typer.Typer(help="Import authenticator apps from Asok's Admin.", no_args_is_help=True)
 
 
 @app.command("import")
@@ -60,23 +60,6 @@ def import_(
             err=True,
         )
         raise typer.Exit(1)
-
-
-@app.command()
-def reset(context: typer.Context, user_id: str = typer.Argument(help="The user's id.")) -> None:
-    """Remove the authenticator app and recovery codes of a user who has lost both.
-
-    Verify the user's identity first.
-    """
-    auth = current_auth(context)
-    user = auth.users.by_id(user_id)
-    if user is None:
-        raise ConfigurationError(f"There is no user with id {user_id!r}.")
-    factor = _factor(auth)
-    removed = factor.forget(user)
-    typer.echo(
-        "Reset. The next login does not ask for a code." if removed else "This user has no authenticator app."
-    )
 
 
 def _factor(auth: Auth) -> TotpFactor:

@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import SecondFactor
-from asok_auth_core.flows.trusted_devices import forget_devices
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.types import User
 from asok_auth_core.web import Route, WebRequest
@@ -42,17 +41,11 @@ class TotpFactor(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return self.authenticators.is_enrolled(str(user.id))
 
-    def forget(self, user: User) -> bool:
-        """Remove the user's app and recovery codes, as an operator; False if there was no app."""
-        removed = self.authenticators.remove(str(user.id))
-        self.codes.void(str(user.id))
-        forget_devices(self._auth, user)
-        if removed:
-            self._auth.events.emit("second_factor.reset", user=user, method=self.name)
-        return removed
+    def reset(self, user: User) -> None:
+        self.authenticators.remove(str(user.id))
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        return fragment(self._auth, request, "auth/totp/challenge.html")
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
         return check_code(self.authenticators, user, request.form.get("code", ""))
@@ -73,18 +66,20 @@ class RecoveryFactor(SecondFactor):
 
     name = RECOVERY
     label = "Recovery code"
+    backup = True
 
-    def __init__(self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes) -> None:
+    def __init__(self, auth: Auth, codes: RecoveryCodes) -> None:
         self._auth = auth
-        self._authenticators = authenticators
         self._codes = codes
 
     def is_enrolled(self, user: User) -> bool:
-        user_id = str(user.id)
-        return self._authenticators.is_enrolled(user_id) and self._codes.remaining(user_id) > 0
+        return self._codes.remaining(str(user.id)) > 0
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
-        return fragment(self._auth, request, "auth/totp/recovery_challenge.html")
+    def reset(self, user: User) -> None:
+        self._codes.void(str(user.id))
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
         return self._codes.claim(str(user.id), request.form.get("code", ""))

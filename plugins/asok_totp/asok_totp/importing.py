@@ -13,8 +13,9 @@ import pyotp
 from asok_auth_core.adapters.asok.admin_totp import AdminEnrolment, AdminTotp
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected
+from asok_auth_core.flows.factor_policy import change_factor_names
 
-from .authenticator import Authenticators
+from .authenticator import KIND, Authenticators
 from .recovery import RecoveryCodes
 from .totp import Parameters
 
@@ -96,7 +97,10 @@ def _take_over(
         except CredentialRejected:
             report.already += 1
             return
-        auth.events.emit("second_factor.imported", user=auth.users.by_id(enrolment.user_id), method="totp")
+        user = auth.users.by_id(enrolment.user_id)
+        if user is not None:
+            change_factor_names(auth, user, lambda kept: kept | {KIND})
+        auth.events.emit("second_factor.imported", user=user, method=KIND)
     report.moved += 1
 
 

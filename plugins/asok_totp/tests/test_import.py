@@ -303,10 +303,10 @@ def test_an_app_without_the_columns_is_told_so(tmp_path: Path) -> None:
 def test_a_user_who_lost_everything_is_reset(people) -> None:
     app, _ = people
     run(app, "totp", "import", "--apply")
-    assert "Reset." in run(app, "totp", "reset", "1").output
+    assert "Removed: totp." in run(app, "second-factor", "reset", "1").output
     assert log_in(app, "u0@example.org", "") == "u0@example.org"
-    assert "no authenticator app" in run(app, "totp", "reset", "1").output
-    assert isinstance(run(app, "totp", "reset", "99").exception, ConfigurationError)
+    assert "no second factor" in run(app, "second-factor", "reset", "1").output
+    assert isinstance(run(app, "second-factor", "reset", "99").exception, ConfigurationError)
 
 
 def test_the_installed_command_has_it(tmp_path: Path) -> None:

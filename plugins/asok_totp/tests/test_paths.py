@@ -26,6 +26,7 @@ from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, LoginMethod, SecondFactor, hookimpl
 from asok_auth_core.flows.login import complete_login
+from asok_auth_core.flows.second_factor import reset_factors
 from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OpenIDProvider
@@ -150,12 +151,15 @@ class MailCode(SecondFactor):
     def is_enrolled(self, user) -> bool:
         return self.auth.credentials.find("mailcode", str(user.id)) is not None
 
+    def reset(self, user) -> None:
+        self.auth.credentials.remove(self.auth.credentials.find("mailcode", str(user.id)))
+
     def begin(self, request, user) -> None:
         code = f"{int.from_bytes(self.auth.random(3), 'big') % 10**6:06}"
         self.auth.state.put(f"mailcode:{user.id}:{code}", b"", 600)
         self.sent.append(code)
 
-    def challenge(self, request, user):
+    def challenge(self, request, user, problem=None):
         return Markup('<input name="code">')
 
     def verify(self, request, user) -> bool:
@@ -477,7 +481,7 @@ def test_a_later_policy_applies_to_open_sessions(world, client, policy: str | bo
         here.plugin.grants = ("admin.users",)
         assert alone.who == "nobody"
         assert enrolled.who == ADDRESS, "who has just set one up in this session has given it"
-        here.auth.credentials.remove(here.auth.credentials.find("mailcode", "1"))
+        reset_factors(here.auth, here.auth.users.by_id("1"))
         alone.get("/own")
         assert alone.trail == ["/auth/second-factor/enrol"]
 

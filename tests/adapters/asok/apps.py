@@ -250,7 +250,10 @@ class Word(SecondFactor):
     def is_enrolled(self, user: User) -> bool:
         return getattr(user, "name", None) == "two"
 
-    def challenge(self, request: WebRequest, user: User) -> Markup:
+    def reset(self, user: User) -> None:
+        return
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return Markup('<input name="word">')
 
     def verify(self, request: WebRequest, user: User) -> bool:

@@ -14,6 +14,7 @@ from asok.exceptions import AbortException, RedirectException
 from asok.request import Request
 
 from ....engine.bearer import bearer_challenge
+from ....flows.plugin_faults import at_start
 from ....settings import secrets
 from ..answers import answer_error
 from ..app_auth import AppAuth
@@ -57,7 +58,9 @@ def _allow_form_action(app: Asok, app_auth: AppAuth) -> None:
     """Allow forms to redirect to providers: ``form-action`` applies to redirects too."""
     csp = app.config.get("CSP", {})
     origins = [
-        origin for method in app_auth.auth.login_methods.values() for origin in method.form_action_origins()
+        origin
+        for method in app_auth.auth.login_methods.values()
+        for origin in at_start(method, method.form_action_origins)
     ]
     if isinstance(csp, dict) and origins:
         own = csp.get("form-action", [])

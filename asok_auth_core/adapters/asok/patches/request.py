@@ -9,9 +9,12 @@ from typing import cast
 
 from asok.request import Request
 
+from ....contracts import LoginMethod
+from ....errors import AuthError
 from ....flows.login import complete_login, log_out
+from ....flows.plugin_faults import verdict
 from ....types import User
-from ..app_auth import app_auth_of
+from ..app_auth import AppAuth, app_auth_of
 from ..asok_names import original
 from ..request import ASOK_LOGIN, ASOK_LOGOUT
 from ..request_auth import RequestAuth
@@ -80,5 +83,12 @@ def _redirect(request: Request, url: str, safe: bool = True) -> None:
     app_auth = app_auth_of(request)
     if app_auth is not None:
         methods = app_auth.auth.login_methods.values()
-        safe = safe and not any(method.allows_redirect(url) for method in methods)
+        safe = safe and not any(_allows_redirect(app_auth, method, url) for method in methods)
     _ASOK_REDIRECT(request, url, safe=safe)
+
+
+def _allows_redirect(app_auth: AppAuth, method: LoginMethod, url: str) -> bool:
+    try:
+        return verdict(app_auth.auth, method, method.allows_redirect, url) is True
+    except AuthError:
+        return False

@@ -1,0 +1,46 @@
+"""Start the challenge of a second factor: once for each pending login, and again only when asked to."""
+
+from __future__ import annotations
+
+from ..auth import Auth
+from ..contracts import SecondFactor
+from ..engine.keys import handle_digest
+from ..types import User
+from ..web import WebRequest
+from .login import PENDING_COOKIE, PENDING_LIFETIME
+
+ACCOUNT_STARTS = 10
+CLIENT_STARTS = 100
+START_WINDOW = 900
+DAILY_STARTS = 50
+"""Challenges of one factor per account: each may be a text message."""
+DAY = 86_400
+
+
+def begin_challenge(
+    auth: Auth, request: WebRequest, user: User, factor: SecondFactor, *, again: bool = False
+) -> None:
+    """Call ``factor.begin`` unless this browser's pending login has done so; with ``again``, anyway.
+
+    The caller has checked that the pending login is that of ``user``. Raises RateLimited, and what
+    ``begin`` raises: then the next call tries again.
+    """
+    if not has_begin(factor):
+        return
+    key = f"challenge:{factor.name}:{handle_digest(request.cookies.get(PENDING_COOKIE, ''))}"
+    if not auth.state.add(key, b"1", PENDING_LIFETIME) and not again:
+        return
+    try:
+        name, subject = "second-factor-start", f"{factor.name}:{user.id}"
+        auth.limits.hit_client(name, request.client_ip, limit=CLIENT_STARTS, window=START_WINDOW)
+        auth.limits.hit(name, subject, limit=ACCOUNT_STARTS, window=START_WINDOW)
+        auth.limits.hit(f"{name}:day", subject, limit=DAILY_STARTS, window=DAY)
+        factor.begin(request, user)
+    except BaseException:
+        auth.state.delete(key)
+        raise
+
+
+def has_begin(factor: SecondFactor) -> bool:
+    """True if something is sent or made when the challenge of ``factor`` starts."""
+    return type(factor).begin is not SecondFactor.begin

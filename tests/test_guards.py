@@ -1,0 +1,539 @@
+"""The app does not start without a plugin that may reject something, and says which and why."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from markupsafe import Markup
+
+from asok_auth_core import hookimpl
+from asok_auth_core.auth import Auth
+from asok_auth_core.contracts import LoginMethod, MailTransport, SecondFactor, StateStore
+from asok_auth_core.errors import ConfigurationError, SettingError
+from asok_auth_core.flows.login import complete_login
+from asok_auth_core.flows.permissions import can
+from asok_auth_core.registry import HOOKS, PluginRegistry
+from asok_auth_core.testing import FakeRequest, raises_code
+from asok_auth_core.testing.parts import RecordedMail, build_auth
+from asok_auth_core.types import OutgoingMail, User
+from asok_auth_core.web import WebRequest
+
+pytestmark = pytest.mark.requirement("SECURITY-34")
+
+Install = Callable[..., EntryPoint]
+Start = Callable[..., Auth]
+
+PROVIDER = """
+from asok_auth_core import hookimpl
+
+@hookimpl
+def asok_auth_permissions(user):
+    return ["posts.edit"]
+"""
+POLICY = """
+from asok_auth_core import hookimpl
+
+@hookimpl
+def asok_auth_before_login(attempt):
+    return "Not today."
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a distribution with one module, and give its entry point."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    modules: list[str] = []
+
+    def install(
+        source: str, *, name: str = "guard", distribution: str = "", attribute: str = ""
+    ) -> EntryPoint:
+        distribution = distribution or f"asok-{name}"
+        module = distribution.replace("-", "_")
+        modules.append(module)
+        (folder / f"{module}.py").write_text(textwrap.dedent(source))
+        info = folder / f"{module}-2.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.0\n")
+        value = f"{module}:{attribute}" if attribute else module
+        (info / "entry_points.txt").write_text(f"[asok_auth]\n{name} = {value}\n")
+        [entry] = [e for e in entry_points(group="asok_auth") if e.dist and e.dist.name == distribution]
+        return entry
+
+    yield install
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an app with entry points, as in production unless ``debug``."""
+    made: list[Auth] = []
+
+    def start(
+        *found: EntryPoint, debug: bool = False, plugins: Iterable[object] = (), **auth: object
+    ) -> Auth:
+        settings = {"STRICT": False, **auth}
+        config = {"DEBUG": debug}
+        made.append(
+            build_auth(tmp_path, plugins=tuple(plugins), settings=settings, config=config, entry_points=found)
+        )
+        return made[-1]
+
+    yield start
+    for auth in made:
+        auth.outbox.close()
+
+
+def state_of(auth: Auth, name: str) -> str:
+    [info] = [info for info in auth.plugins.infos if info.name == name]
+    return info.state
+
+
+MAY_BE_GUARDS = {
+    "an import fails": (
+        "import a_library_that_is_gone\n" + POLICY,
+        "No module named 'a_library_that_is_gone'",
+    ),
+    "a syntax error": ("def (", "SyntaxError"),
+    "SystemExit": ("raise SystemExit('bye')", "SystemExit: bye"),
+    "another BaseException": ("class Odd(BaseException): ...\nraise Odd('odd')", "Odd: odd"),
+    "a misspelled hook": (
+        POLICY.replace("before_login", "befor_login"),
+        "Did you mean 'asok_auth_before_login'?",
+    ),
+    "a misspelled hook without mark": ("def asok_auth_befor_login(attempt): ...", "'asok_auth_befor_login'"),
+    "a hook without the prefix": (POLICY.replace("asok_auth_before", "before"), "no hook 'before_login'"),
+    "no hook": ("def before_login(attempt): ...", "it implements no hook"),
+    "another API": (
+        "from asok_auth_core import PluginManifest\nasok_auth_plugin = PluginManifest(api='>=2')\n"
+        + PROVIDER,
+        "written for plugin API >=2",
+    ),
+    "a bad API range": (
+        "from asok_auth_core import PluginManifest\nasok_auth_plugin = PluginManifest(api='two')\n"
+        + PROVIDER,
+        "api range 'two' is not valid",
+    ),
+    "a bad manifest": ("asok_auth_plugin = 'guard'\n" + PROVIDER, "not a PluginManifest"),
+}
+
+
+@pytest.mark.parametrize("case", MAY_BE_GUARDS)
+def test_a_plugin_that_may_be_a_guard_stops_the_start(install: Install, start: Start, case: str) -> None:
+    source, why = MAY_BE_GUARDS[case]
+    entry = install(source)
+    with raises_code("plugin") as raised:
+        start(entry)
+    message = raised.value.message
+    assert "Plugin 'guard' (distribution asok-guard 2.0, entry point 'guard = asok_guard')" in message
+    assert why in message
+    assert 'AUTH["OPTIONAL_PLUGINS"]' in message
+
+
+@pytest.mark.parametrize("case", MAY_BE_GUARDS)
+@pytest.mark.parametrize("name", ["guard", "asok-guard"])
+def test_an_optional_plugin_does_not(install: Install, start: Start, case: str, name: str) -> None:
+    source, why = MAY_BE_GUARDS[case]
+    auth = start(install(source), OPTIONAL_PLUGINS=[name])
+    [info] = [info for info in auth.plugins.infos if info.name == "guard"]
+    assert info.state == "quarantined"
+    assert why in info.reason
+
+
+@pytest.mark.parametrize("case", MAY_BE_GUARDS)
+def test_in_debug_it_is_logged_as_an_error(
+    install: Install, start: Start, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, why = MAY_BE_GUARDS[case]
+    assert state_of(start(install(source), debug=True), "guard") == "quarantined"
+    assert any(why in r.getMessage() and r.levelname == "ERROR" for r in caplog.records)
+
+
+def test_strict_holds_in_debug_too(install: Install, start: Start) -> None:
+    entry = install("def (")
+    with raises_code("plugin", match="STRICT"):
+        start(entry, debug=True, STRICT=True)
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_passed_on(install: Install, start: Start) -> None:
+    entry = install("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        start(entry)
+
+
+KNOWN_GUARDS = {
+    "a hook that takes another argument": POLICY.replace("attempt", "person"),
+    "a hook without mark": POLICY.replace("@hookimpl", ""),
+    "a wrapper": POLICY.replace("@hookimpl", "@hookimpl(wrapper=True)"),
+    "an old wrapper": POLICY.replace("@hookimpl", "@hookimpl(hookwrapper=True)").replace("return", "yield"),
+    "a hook marked as another": POLICY.replace("@hookimpl", "@hookimpl(specname='asok_auth_event')"),
+    "a misspelled hook beside it": POLICY + "\n@hookimpl\ndef asok_auth_evnt(event): ...",
+    "another API": "from asok_auth_core import PluginManifest\n"
+    "asok_auth_plugin = PluginManifest(api='>=2')\n" + POLICY,
+    "a factor that raises": PROVIDER + "\n@hookimpl\ndef asok_auth_second_factors(auth): import nothing_here",
+    "a factor that exits": PROVIDER + "\n@hookimpl\ndef asok_auth_second_factors(auth): raise SystemExit(1)",
+    "a provider that raises beside it": POLICY + "\n@hookimpl\ndef asok_auth_providers(settings): 1 / 0",
+    "a required observer": """
+        from asok_auth_core import PluginManifest, hookimpl
+        asok_auth_plugin = PluginManifest(required=True)
+        @hookimpl
+        def asok_auth_event(event): ...
+        @hookimpl
+        def asok_auth_providers(settings): 1 / 0
+        """,
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("case", KNOWN_GUARDS)
+def test_a_known_guard_stops_the_start_whatever_the_settings(
+    install: Install, start: Start, case: str, debug: bool
+) -> None:
+    entry = install(KNOWN_GUARDS[case])
+    with raises_code("plugin", match="asok-guard 2.0"):
+        start(entry, debug=debug, OPTIONAL_PLUGINS=["guard"])
+
+
+HARMLESS = {
+    "an observer": "\n@hookimpl\ndef asok_auth_event(event): ...",
+    "a check": "\n@hookimpl\ndef asok_auth_checks(auth): return []",
+}
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_a_plugin_without_a_guard_is_quarantined(install: Install, start: Start, case: str) -> None:
+    entry = install(PROVIDER + HARMLESS[case] + "\n@hookimpl\ndef asok_auth_providers(settings): 1 / 0")
+    assert state_of(start(entry), "guard") == "quarantined"
+    with raises_code("plugin", match="STRICT"):
+        start(entry, STRICT=True)
+    with raises_code("plugin", match=r"AUTH\[.PLUGINS.\] lists it"):
+        start(entry, PLUGINS=["guard"])
+
+
+def test_exiting_in_a_registration_hook_does_not_end_the_app(install: Install, start: Start) -> None:
+    entry = install(PROVIDER + "\n@hookimpl\ndef asok_auth_login_methods(auth): raise SystemExit(3)")
+    assert state_of(start(entry), "guard") == "quarantined"
+
+
+# -- the lists -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_listed_plugin_that_is_missing_stops_the_start(start: Start, debug: bool) -> None:
+    with raises_code("plugin", match="'totpp' is not loaded: it is not installed"):
+        start(debug=debug, PLUGINS=["totpp"])
+
+
+def test_a_misspelled_name_in_the_list_gets_a_hint(install: Install, start: Start) -> None:
+    entry = install(PROVIDER)
+    with raises_code("plugin", match="Did you mean 'guard'"):
+        start(entry, PLUGINS=["gaurd"])
+
+
+def test_an_optional_plugin_that_is_missing_is_no_error(start: Start) -> None:
+    start(OPTIONAL_PLUGINS=["nothing-here"])
+
+
+@pytest.mark.parametrize("lists", [("guard", "guard"), ("asok-guard", "guard"), ("guard", "asok-guard")])
+def test_a_plugin_in_both_lists_is_an_error(install: Install, start: Start, lists: tuple[str, str]) -> None:
+    entry = install(PROVIDER)
+    with pytest.raises(SettingError, match="both name 'guard'"):
+        start(entry, PLUGINS=[lists[0]], OPTIONAL_PLUGINS=[lists[1]])
+
+
+def test_a_name_in_both_lists_is_an_error_though_nothing_is_installed(start: Start) -> None:
+    with pytest.raises(SettingError, match="both name 'gone'"):
+        start(PLUGINS=["gone"], OPTIONAL_PLUGINS=["gone"])
+
+
+def test_a_plugin_outside_the_lists_is_not_imported(install: Install, start: Start) -> None:
+    outside, listed = install("raise SystemExit", name="outside"), install(PROVIDER, name="listed")
+    perhaps = install(PROVIDER, name="perhaps")
+    auth = start(outside, listed, perhaps, PLUGINS=["listed"], OPTIONAL_PLUGINS=["perhaps"])
+    assert [state_of(auth, name) for name in ("outside", "listed", "perhaps")] == [
+        "disabled",
+        "loaded",
+        "loaded",
+    ]
+    assert "asok_outside" not in sys.modules
+
+
+@pytest.mark.parametrize("listed", [[], ["asok-auth-core"], ["asok_auth_core"]])
+def test_the_core_runs_whatever_is_listed(start: Start, listed: list[str]) -> None:
+    auth = start(PLUGINS=listed)
+    assert state_of(auth, "asok_auth_core") == "loaded"
+    assert "token" in auth.login_methods
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+def clash(install: Install) -> tuple[EntryPoint, EntryPoint]:
+    return (
+        install(POLICY, name="totp", distribution="asok-totp-fork"),
+        install(PROVIDER, name="totp", distribution="an-other"),
+    )
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_two_distributions_of_one_name_stop_the_start(install: Install, start: Start, debug: bool) -> None:
+    with raises_code("plugin", match="the name 'totp' is taken") as raised:
+        start(*clash(install), debug=debug, OPTIONAL_PLUGINS=["totp"])
+    assert "asok-totp-fork 2.0" in raised.value.message
+    assert "an-other 2.0" in raised.value.message
+
+
+def test_a_list_can_choose_between_them(install: Install, start: Start) -> None:
+    auth = start(*clash(install), PLUGINS=["asok-totp-fork"])
+    assert state_of(auth, "totp") == "loaded"
+    assert state_of(auth, "totp (an-other)") == "disabled"
+    ada = auth.users.create("ada@example.com")
+    with raises_code("login_rejected", match="Not today"):
+        complete_login(auth, FakeRequest("/"), ada, method="app")
+
+
+def test_a_listed_name_of_two_distributions_stops_the_start(install: Install, start: Start) -> None:
+    with raises_code("plugin", match="the name 'totp' is taken"):
+        start(*clash(install), PLUGINS=["totp"])
+
+
+def test_an_installed_plugin_cannot_take_the_cores_name(install: Install, start: Start) -> None:
+    entry = install(PROVIDER, name="asok_auth_core", distribution="an-other")
+    with raises_code("plugin", match="the name 'asok_auth_core' is taken by distribution asok-auth-core"):
+        start(entry)
+
+
+def test_a_plugin_found_twice_is_loaded_once(install: Install, start: Start) -> None:
+    entry = install(POLICY)
+    assert state_of(start(entry, entry), "guard") == "loaded"
+
+
+def test_an_installed_plugin_that_the_app_passes_too_is_loaded_once(install: Install, start: Start) -> None:
+    entry = install(POLICY)
+    auth = start(entry, plugins=[entry.load()], PLUGINS=["guard"])
+    assert [state_of(auth, "asok_guard"), state_of(auth, "guard")] == ["loaded", "disabled"]
+
+
+# -- what is not a plugin ------------------------------------------------------------------------
+
+CLASS = """
+from asok_auth_core import hookimpl
+
+class Guard:
+    @hookimpl
+    def asok_auth_{hook}(self): ...
+
+def guard(): ...
+guard_text = "guard"
+"""
+
+
+@pytest.mark.parametrize("hook", ["before_login", "event"])
+def test_an_entry_point_that_names_a_class_is_explained(install: Install, start: Start, hook: str) -> None:
+    entry = install(CLASS.format(hook=hook), attribute="Guard")
+    with raises_code("plugin", match="names the class Guard; name a module, or an instance"):
+        start(entry)
+
+
+@pytest.mark.parametrize("attribute", ["guard", "guard_text", "missing"])
+def test_so_is_one_that_names_something_else(install: Install, start: Start, attribute: str) -> None:
+    entry = install(CLASS.format(hook="event"), attribute=attribute)
+    with raises_code("plugin", match=f"asok_guard:{attribute}"):
+        start(entry)
+
+
+def test_a_plugin_that_cannot_be_read_is_named(start: Start) -> None:
+    class Unreadable:
+        @property
+        def asok_auth_event(self) -> object:
+            raise RuntimeError("no such file")
+
+    with raises_code("plugin", match="'Unreadable' is not loaded: RuntimeError: no such file"):
+        start(plugins=[Unreadable()])
+
+
+# -- coroutine functions -------------------------------------------------------------------------
+
+
+def with_hook(hook: str, function: object) -> ModuleType:
+    module = ModuleType("waiting")
+    setattr(module, hook, hookimpl(function))
+    return module
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_coroutine_function_as_hook_stops_the_start(start: Start, hook: str, debug: bool) -> None:
+    async def coroutine() -> None: ...
+
+    async def generator() -> object:
+        yield
+
+    for function in (coroutine, generator):
+        with raises_code("plugin", match=f"{hook} is a coroutine function"):
+            start(plugins=[with_hook(hook, function)], debug=debug)
+
+
+class Factor(SecondFactor):
+    name = "waiting"
+    label = "Waiting"
+
+    def is_enrolled(self, user: User) -> bool:
+        return True
+
+    def reset(self, user: User) -> None:
+        return
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return Markup()
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return False
+
+
+FACTOR_METHODS = ("is_enrolled", "reset", "begin", "challenge", "verify", "routes", "account_block")
+
+
+class Method(LoginMethod):
+    name = "waiting"
+
+
+async def _waiting(*arguments: object) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("contract", "method"),
+    [(Factor, name) for name in FACTOR_METHODS]
+    + [
+        (Method, name)
+        for name in ("routes", "login_block", "account_block", "buttons", "allows_redirect", "authenticate")
+    ],
+)
+@pytest.mark.parametrize("static", [False, True])
+def test_a_coroutine_function_in_a_part_stops_the_start(
+    start: Start, contract: type, method: str, static: bool
+) -> None:
+    part = type("Part", (contract,), {method: staticmethod(_waiting) if static else _waiting})()
+    hook = "asok_auth_second_factors" if contract is Factor else "asok_auth_login_methods"
+    with raises_code("plugin", match=rf"'waiting' is not loaded: Part\.{method} is a coroutine function"):
+        start(plugins=[with_hook(hook, lambda: [part])], debug=True)
+
+
+def test_a_coroutine_function_in_a_store_or_transport_stops_the_start(start: Start) -> None:
+    class Mail(RecordedMail):
+        async def send(self, mail: OutgoingMail) -> None:  # type: ignore[override]
+            return None
+
+    transport: MailTransport = Mail()
+    with raises_code("plugin", match=r"Mail\.send is a coroutine function"):
+        start(plugins=[with_hook("asok_auth_mail_transports", lambda: {"own": lambda: transport})],
+              MAIL_TRANSPORT="own")  # fmt: skip
+
+    class Store(StateStore):
+        pass
+
+    waiting = type("Waiting", (Store,), dict.fromkeys(("take", "incr"), _waiting))
+    waiting.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+    with raises_code("plugin", match=r"Waiting\.take is a coroutine function"):
+        start(plugins=[with_hook("asok_auth_state_stores", lambda: {"own": lambda url: waiting()})],
+              STATE_STORE="own:")  # fmt: skip
+
+
+# -- verdicts ------------------------------------------------------------------------------------
+
+
+async def _no() -> str:
+    return "no"
+
+
+def _yield_nothing() -> Iterator[str]:
+    yield from ()
+
+
+def shown(verdict: object) -> str:
+    """A name for the test, the same in each process."""
+    return repr(verdict) if isinstance(verdict, str | bytes | int | list | tuple) else type(verdict).__name__
+
+
+ANYTHING_BUT_NONE = ["", " ", 0, False, [], (), object(), b"no", True, _yield_nothing]
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    ANYTHING_BUT_NONE,
+    ids=shown,
+)
+def test_anything_but_none_from_a_policy_rejects(start: Start, verdict: object) -> None:
+    auth = start(plugins=[with_hook("asok_auth_before_login", lambda: verdict)])
+    ada = auth.users.create("ada@example.com")
+    request = FakeRequest("/")
+    with raises_code("login_rejected") as raised:
+        complete_login(auth, request, ada, method="app")
+    assert raised.value.message.strip()
+    assert request.user is None
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    ANYTHING_BUT_NONE,
+    ids=shown,
+)
+def test_anything_but_none_from_denies_denies(start: Start, verdict: object) -> None:
+    grants = ModuleType("grants")
+    grants.asok_auth_permissions = hookimpl(lambda: ["*"])  # type: ignore[attr-defined]
+    auth = start(plugins=[grants, with_hook("asok_auth_denies", lambda: verdict)])
+    assert can(auth, auth.users.create("ada@example.com"), "posts.edit") is False
+
+
+def test_a_function_that_returns_a_coroutine_rejects(start: Start) -> None:
+    made = []
+
+    def policy() -> object:
+        made.append(_no())
+        return made[-1]
+
+    auth = start(plugins=[with_hook("asok_auth_before_login", policy)])
+    with raises_code("login_rejected"):
+        complete_login(auth, FakeRequest("/"), auth.users.create("ada@example.com"), method="app")
+    made[0].close()
+
+
+# -- the installed plugins -----------------------------------------------------------------------
+
+
+def test_without_pyotp_the_app_does_not_start(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith(("asok_totp", "pyotp"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyotp", None)  # type: ignore[arg-type]
+    totp = next(entry for entry in entry_points(group="asok_auth") if entry.name == "totp")
+    with raises_code("plugin", match="'totp' .*asok-totp.*pyotp"):
+        start(totp)
+
+
+def test_an_inventory_survives_every_plugin(install: Install) -> None:
+    registry = PluginRegistry(inventory=True, strict=True)
+    registry.discover(
+        [
+            install("raise SystemExit", name="leaves"),
+            install(KNOWN_GUARDS["a wrapper"], name="guard"),
+            *clash(install),
+        ]
+    )
+    assert len(registry.quarantined) == 3
+
+
+def test_errors_name_no_secret(install: Install, start: Start) -> None:
+    """The message quotes what the plugin said, and nothing of the app's settings."""
+    with pytest.raises(ConfigurationError) as raised:
+        start(install("def ("))
+    assert "2b7e151628aed2a6" not in str(raised.value)
