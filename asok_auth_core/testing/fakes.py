@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 from markupsafe import Markup
 
 from ..contracts import CredentialStore, UserDirectory
-from ..errors import CredentialExists, StoreError
+from ..errors import AccountExists, CredentialExists, StoreError
 from ..stores.bounds import credential_problem
 from ..types import JSON, Clock, Credential, Installation, Random, User
 from ..web import Session, WebRequest
@@ -60,6 +60,8 @@ class MemoryUsers(UserDirectory):
         return next((user for user in self._users.values() if user.email == email), None)
 
     def create(self, email: str, name: str | None = None) -> FakeUser:
+        if self.by_email(email) is not None:
+            raise AccountExists("There is an account with this email address.")
         user = FakeUser(str(len(self._users) + 1), email, name)
         self._users[user.id] = user
         return user

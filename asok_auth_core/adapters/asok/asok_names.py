@@ -69,6 +69,7 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.Asok": ("asok.app",),
     "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
     "asok.session.SessionStore": ("created_at", "ip", "last_seen", "sid", "user_agent"),
+    "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),
     "asok.orm.engines.mysql": ("txn_level",),
     "asok.orm.engines.postgres": ("_pool_initialized", "txn_level"),

@@ -86,12 +86,13 @@ class AuthExtension(AsokExtension):
 
 
 def _prepared(store: AsokCredentialStore, users: AsokUsers, random: Random) -> AsokCredentialStore:
-    """``store`` with its table and the database's id: made now if possible, else on first use."""
+    """``store`` with its table, the database's id and an index: made now if possible, else on first use."""
     try:
         with store.at_start_up() as possible:
             if possible:
                 store.create_schema(attempts=1)
                 store.installation(users, random)
+                users.create_index()
     except StoreUnavailable as error:
         logger.warning("%s The first login tries again.", error)
     return store
