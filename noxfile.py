@@ -425,7 +425,7 @@ def screenshots(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure one thing: `nox -s bench -- tokens`, `permissions` or `stores`."""
+    """Measure one thing: `nox -s bench -- tokens`, `permissions`, `stores` or `users`."""
     known = sorted(path.stem for path in ROOT.glob("benchmarks/*.py"))
     if not session.posargs or session.posargs[0] not in known:
         session.error(f"Say which one: nox -s bench -- {' | '.join(known) or '(there is none yet)'}")

@@ -250,7 +250,8 @@ class UserDirectory(ABC):
     def by_email(self, email: str) -> User | None: ...
 
     @abstractmethod
-    def create(self, email: str, name: str | None = None) -> User: ...
+    def create(self, email: str, name: str | None = None) -> User:
+        """A new account. Raises :class:`~asok_auth_core.errors.AccountExists` if there is one by now."""
 
     @abstractmethod
     def email_of(self, user: User) -> str | None: ...
@@ -258,6 +259,10 @@ class UserDirectory(ABC):
     @abstractmethod
     def is_active(self, user: User) -> bool:
         """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
+
+    def check(self) -> Iterable[Finding]:
+        """What makes accounts hard to find, for ``asok-auth doctor``."""
+        return ()
 
     def highest_id(self) -> int | None:
         """The highest id of all accounts, 0 without accounts; None if ids are not numbers."""

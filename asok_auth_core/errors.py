@@ -170,6 +170,13 @@ class LoginRejected(LoginError):
     code = "login_rejected"
 
 
+class AccountExists(LoginError):
+    """The user directory has an account with this email address."""
+
+    code = "account_exists"
+    status = 409
+
+
 class LoginExpired(LoginError):
     """The login took too long, was finished already, or was started in another browser."""
 

@@ -31,6 +31,7 @@ STATUS_OF = {
     "mail_permanent": 503,
     "login": 403,
     "login_rejected": 403,
+    "account_exists": 409,
     "login_expired": 400,
     "credential_refused": 400,
     "second_factor_required": 401,

@@ -18,6 +18,7 @@ from .second_factor import second_factor
 from .secrets import secrets
 from .store import store
 from .transport import transport
+from .users import users
 
 Check = Callable[[Auth], Iterator[Finding]]
 
@@ -25,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     secrets,
     transport,
     store,
+    users,
     mail,
     providers,
     plugins,

@@ -23,6 +23,7 @@ from .patches.admin import install_on_admin
 from .patches.app import install_on_app
 from .patches.models import install_on_class, install_on_models
 from .patches.request import install_on_request
+from .patches.transactions import install_on_engines
 from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
@@ -72,6 +73,7 @@ class AuthExtension(AsokExtension):
         put_app_auth(app, self.app_auth)
         install_on_request()
         install_on_admin()
+        install_on_engines()
         install_on_models()
         install_on_class(users.model)
         install_on_app(app, self.app_auth)
@@ -84,12 +86,13 @@ class AuthExtension(AsokExtension):
 
 
 def _prepared(store: AsokCredentialStore, users: AsokUsers, random: Random) -> AsokCredentialStore:
-    """``store`` with its table and the database's id: made now if possible, else on first use."""
+    """``store`` with its table, the database's id and an index: made now if possible, else on first use."""
     try:
         with store.at_start_up() as possible:
             if possible:
                 store.create_schema(attempts=1)
                 store.installation(users, random)
+                users.create_index()
     except StoreUnavailable as error:
         logger.warning("%s The first login tries again.", error)
     return store

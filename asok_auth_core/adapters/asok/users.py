@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
+from asok.orm.engines.base import BaseEngine
+from asok.orm.exceptions import ModelError
 
 from ...contracts import UserDirectory
 from ...engine.email_address import same_account
-from ...errors import ConfigurationError, LoginRejected, StoreUnavailable
-from ...types import Grant, User
+from ...errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
+from ...types import Finding, Grant, User
+from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
 from .roles import kept_grants
 
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
@@ -27,6 +33,7 @@ class AsokUsers(UserDirectory):
 
     def __init__(self, app: Asok) -> None:
         self._app = app
+        self._conditions: WeakKeyDictionary[BaseEngine, str | None] = WeakKeyDictionary()
 
     @property
     def config(self) -> Mapping[str, object]:
@@ -57,34 +64,124 @@ class AsokUsers(UserDirectory):
         """The account with exactly this email address, else the only one with it in another case.
 
         None if several accounts differ only in case and none matches exactly: the choice would be random.
+        One statement, whether the address is known or not. Without an index on ``LOWER(email)``, which
+        ``asok-auth doctor`` reports, only the exact and the lower-case spelling are found.
         """
-        # Every query runs whatever the first ones find: known and unknown addresses take the same time.
-        exact = self.model.find(email=email)
-        lower = self.model.find(email=email.lower())
-        others = self._in_any_case(email)
-        for user in (exact, lower):
-            if user is not None and (user.email == email or same_account(user.email, email)):
-                return user
-        return self.by_id(others[0]) if len(others) == 1 else None
-
-    def _in_any_case(self, email: str) -> list[str]:
-        """Ids of the accounts with this email address in any case. An index on ``LOWER(email)`` helps."""
-        kept = self.model._soft_delete_where()
-        sql = f"SELECT id, email FROM {self.model._table} WHERE LOWER(email) = ?"  # noqa: S608
-        rows = self.model.get_engine(op="read").execute(
-            sql + (f" AND {kept}" if kept else ""), (email.lower(),)
-        )
-        # The database may treat more than case as equal, such as accents.
-        return [str(row["id"]) for row in rows if same_account(row["email"], email)]
+        condition = self._condition() if email.isascii() else None
+        if condition is None:
+            return self._choose(self._spelled("email IN (?, ?)", email, email.lower()), email)
+        return self._choose(self._spelled(condition, email.lower()), email)
 
     def create(self, email: str, name: str | None = None) -> User:
-        """See UserDirectory. Raises LoginRejected if accounts have this email address in another case."""
-        if self._in_any_case(email):
+        """See UserDirectory. Raises LoginRejected if this email address cannot have an account."""
+        # Without an index this reads the whole table, or one user could get a second account.
+        alike = self._spelled(self._condition() or IN_LOWER_CASE, email.lower())
+        if any(same_account(str(row["email"]), email) for row in alike):
+            self._reject_taken(email)
             raise LoginRejected("Several accounts have this email address in different spellings.")
-        fields = {"email": email}
+        values = {field: _unusable_password() for field in self._required_passwords()}
+        values["email"] = email
         if name and "name" in self.model._fields:
-            fields["name"] = name
-        return self.model.create(**fields)
+            values["name"] = name
+        try:
+            return self._insert(values)
+        except ModelError as error:
+            if str(error).endswith("already exists"):
+                self._reject_taken(email)
+                # A deleted account, say, which no lookup finds.
+                raise LoginRejected(
+                    "An account with this email address cannot be created. Please contact the administrators."
+                ) from error
+            raise ConfigurationError(
+                f"{self.model.__name__} does not accept an account with only an email address (field "
+                f"{error.field or 'unknown'}). Give its other fields a default or nullable=True, or create "
+                "accounts on a page of your own."
+            ) from error
+
+    def _reject_taken(self, email: str) -> None:
+        """Raise AccountExists if a lookup finds the account."""
+        if self.by_email(email) is not None:
+            raise AccountExists("There is an account with this email address. Please log in again.")
+
+    def create_index(self) -> None:
+        """Create the index on ``LOWER(email)`` at start-up, if the table exists."""
+        engine = self._engine()
+        if engine.table_exists(self.model._table):
+            self._conditions.pop(engine, None)
+            self._condition()
+
+    def check(self) -> Iterator[Finding]:
+        table, field = self.model._table, self.model._fields["email"]
+        if not (field.unique or getattr(field, "index", False)):
+            yield Finding(
+                "users",
+                "error",
+                f"The field email of {self.model.__name__} is not unique, so two accounts can have one email "
+                "address, and every login reads the whole table.",
+                "Declare it as Field.String(unique=True), and migrate.",
+            )
+        if self._condition() is None:
+            yield Finding(
+                "users",
+                "warning",
+                f"The table {table} has no index on LOWER(email), so an account whose email address is "
+                "stored with capitals is found only by that spelling.",
+                f"Create it and restart the app: {statement(self._engine(), table)}. MariaDB has no such "
+                "indexes: use a collation that ignores case, such as utf8mb4_unicode_ci.",
+            )
+
+    def _engine(self) -> BaseEngine:
+        # For writing: a replica may not know yet that an account exists.
+        engine: BaseEngine = self.model.get_engine(op="write")
+        return engine
+
+    def _condition(self) -> str | None:
+        """The condition that finds an address in any case by an index; created on first use if missing."""
+        engine, table = self._engine(), self.model._table
+        if engine not in self._conditions:
+            with _database_errors(table):
+                found = indexed_condition(engine, table)
+                if found is None:
+                    if _in_transaction(engine):
+                        return None  # an index would lock the table until its end
+                    create_index(engine, table)
+                    found = indexed_condition(engine, table)
+                self._conditions[engine] = found
+        return self._conditions[engine]
+
+    def _spelled(self, condition: str, *values: str) -> Sequence[Mapping[str, object]]:
+        """The rows of accounts whose email address meets ``condition``."""
+        table, kept = self.model._table, self.model._soft_delete_where()
+        sql = f"SELECT * FROM {table} WHERE {condition}" + (f" AND {kept}" if kept else "")  # noqa: S608
+        with _database_errors(table):
+            return cast("Sequence[Mapping[str, object]]", self._engine().execute(sql, values))
+
+    def _choose(self, rows: Sequence[Mapping[str, object]], email: str) -> User | None:
+        # The database may treat more than case as equal, such as accents.
+        same = [row for row in rows if row["email"] == email or same_account(str(row["email"]), email)]
+        for spelling in (email, email.lower()):
+            for row in same:
+                if row["email"] == spelling:
+                    return self.model(_trust=True, **row)
+        return self.model(_trust=True, **same[0]) if len(same) == 1 else None
+
+    def _required_passwords(self) -> Iterator[str]:
+        """Password fields that may not be empty, as in the model that ``asok create --admin`` writes."""
+        for name, field in self.model._fields.items():
+            if getattr(field, "is_password", False) and not field.nullable and field.default is None:
+                yield name
+
+    def _insert(self, values: Mapping[str, str]) -> User:
+        engine = self._engine()
+        if _in_transaction(engine):
+            with engine.transaction():  # a savepoint: PostgreSQL would abort the app's transaction
+                return self.model.create(**values)
+        try:
+            return self.model.create(**values)
+        except Exception:
+            # After an INSERT that fails, SQLite would hold the write lock until the end of the request.
+            engine.get_connection().rollback()
+            raise
 
     def email_of(self, user: User) -> str | None:
         return getattr(user, "email", None) or None
@@ -101,16 +198,33 @@ class AsokUsers(UserDirectory):
         return True
 
     def highest_id(self) -> int | None:
-        table, engine = self.model._table, self.model.get_engine(op="write")
-        try:
+        table, engine = self.model._table, self._engine()
+        with _database_errors(table):
             if not engine.table_exists(table):
                 return 0
             (row,) = engine.execute(f"SELECT MAX(id) AS highest FROM {table}", ())  # noqa: S608
-        except Exception as error:
-            raise StoreUnavailable(
-                f"The app's database failed or did not answer ({type(error).__name__}) for {table}."
-            ) from error
         return int(row["highest"] or 0)
 
     def grants(self) -> Iterator[Grant]:
         return kept_grants(self.model)
+
+
+@contextmanager
+def _database_errors(table: str) -> Iterator[None]:
+    """Raise StoreUnavailable for whatever the driver raises, without its text: it may quote values."""
+    try:
+        yield
+    except Exception as error:
+        raise StoreUnavailable(
+            f"The app's database failed or did not answer ({type(error).__name__}) for {table}."
+        ) from error
+
+
+def _in_transaction(engine: BaseEngine) -> bool:
+    """True in a transaction that the app opened with ``engine.transaction()``."""
+    return getattr(engine._local, "txn_level", 0) > 0
+
+
+def _unusable_password() -> str:
+    """A stored password that no typed one matches, and that costs no slow hash."""
+    return f"pbkdf2:sha256:1${secrets.token_hex(16)}$!"
