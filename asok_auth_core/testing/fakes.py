@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ..contracts import CredentialStore, UserDirectory
 from ..errors import AccountExists, CredentialExists, StoreError
 from ..stores.bounds import credential_problem
-from ..types import JSON, Clock, Credential, User
+from ..types import JSON, Clock, Credential, Installation, Random, User
 from ..web import Session, WebRequest
 
 
@@ -203,6 +203,7 @@ class MemoryCredentialStore(CredentialStore):
         self._clock = clock
         self._rows: dict[str, Credential] = {}
         self._numbers = itertools.count(1)
+        self._installation: Installation | None = None
         self._lock = threading.Lock()
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
@@ -241,6 +242,11 @@ class MemoryCredentialStore(CredentialStore):
         with self._lock:
             if row := self._rows.get(credential.id):
                 self._rows[row.id] = replace(row, last_used_at=at)
+
+    def installation(self, users: UserDirectory, random: Random) -> Installation:
+        if self._installation is None:
+            self._installation = super().installation(users, random)
+        return self._installation
 
     def _find(self, kind: str, identifier: str) -> Credential | None:
         wanted = (kind, identifier)
