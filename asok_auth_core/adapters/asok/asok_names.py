@@ -51,7 +51,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "verify_csrf",
     ),
     "asok.orm.Model": ("_fields", "_relations", "_soft_delete_where", "_table"),
-    "asok.orm.engines": ("_local",),
+    "asok.orm.engines": ("_local", "transaction"),
     "asok.admin.Admin": (
         "_can",
         "_has_admin_access",
@@ -68,6 +68,9 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
     "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),
+    "asok.orm.engines.mysql": ("txn_level",),
+    "asok.orm.engines.postgres": ("_pool_initialized", "txn_level"),
+    "asok.orm.engines.sqlite": ("txn_level",),
     "asok.admin.Admin": ("_registered", "impersonate_started_at", "impersonator_id"),
     "asok.core._asset_injector": (
         "_asok_alive_done",
@@ -112,6 +115,9 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
         "asok.request.Request": Request({"asok.app": app}),
         "asok.orm.Model": model,
         "asok.orm.engines": model.get_engine(),
+        "asok.orm.engines.mysql": import_module("asok.orm.engines.mysql"),
+        "asok.orm.engines.postgres": import_module("asok.orm.engines.postgres"),
+        "asok.orm.engines.sqlite": import_module("asok.orm.engines.sqlite"),
         "asok.admin.Admin": Admin,
         "asok.admin.rbac": import_module("asok.admin.rbac"),
         "asok.admin.utils": import_module("asok.admin.utils"),
