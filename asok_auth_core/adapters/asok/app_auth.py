@@ -17,7 +17,7 @@ from ...flows.plugin_faults import plugin_failed
 from ...flows.sessions import find_session, session_cookie
 from ...pages.locales import Catalogs
 from ...pages.router import Router
-from ...types import User
+from ...types import Authentication, User
 from .impersonation import forget_impersonation, forget_user, impersonated_by
 from .request import AsokWebRequest, Current
 
@@ -85,6 +85,8 @@ class AppAuth:
         for method in self.auth.login_methods.values():
             try:
                 proved = method.authenticate(web)
+                if not (proved is None or isinstance(proved, Authentication)):
+                    raise TypeError(f"It returned {type(proved).__name__}, not Authentication or None.")
             except AuthError as error:
                 return Current(error=error)
             except Exception as error:  # noqa: BLE001 - no user is logged in
