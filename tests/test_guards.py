@@ -26,7 +26,7 @@ from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.testing import FakeRequest, raises_code
 from asok_auth_core.testing.parts import RecordedMail, build_auth
-from asok_auth_core.types import OutgoingMail, User
+from asok_auth_core.types import OutgoingMail, Proof, User
 from asok_auth_core.web import WebRequest
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
@@ -303,7 +303,7 @@ def test_a_list_can_choose_between_them(install: Install, start: Start) -> None:
     assert state_of(auth, "totp (an-other)") == "disabled"
     ada = auth.users.create("ada@example.com")
     with raises_code("login_rejected", match="Not today"):
-        complete_login(auth, FakeRequest("/"), ada, method="app")
+        complete_login(auth, FakeRequest("/"), ada, Proof("app"))
 
 
 def test_a_listed_name_of_two_distributions_stops_the_start(install: Install, start: Start) -> None:
@@ -516,7 +516,7 @@ def test_anything_but_none_from_a_policy_rejects(start: Start, verdict: object) 
     ada = auth.users.create("ada@example.com")
     request = FakeRequest("/")
     with raises_code("login_rejected") as raised:
-        complete_login(auth, request, ada, method="app")
+        complete_login(auth, request, ada, Proof("app"))
     assert raised.value.message.strip()
     assert request.user is None
 
@@ -542,7 +542,7 @@ def test_a_function_that_returns_a_coroutine_rejects(start: Start) -> None:
 
     auth = start(plugins=[with_hook("asok_auth_before_login", policy)])
     with raises_code("login_rejected"):
-        complete_login(auth, FakeRequest("/"), auth.users.create("ada@example.com"), method="app")
+        complete_login(auth, FakeRequest("/"), auth.users.create("ada@example.com"), Proof("app"))
     made[0].close()
 
 

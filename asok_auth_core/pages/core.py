@@ -17,7 +17,7 @@ from ..flows.login import log_out, pending_login
 from ..flows.plugin_faults import ask, block
 from ..flows.recent_login import require_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
-from ..flows.sessions import end_other_sessions
+from ..flows.sessions import client_ip_of, end_other_sessions, sessions_of
 from ..flows.trusted_devices import forget_devices, trusted_devices
 from ..paths import (
     ACCOUNT_PATH,
@@ -29,7 +29,7 @@ from ..paths import (
     LOGOUT_PATH,
     SECOND_FACTOR_PATH,
 )
-from ..types import User
+from ..types import SessionRecord, User
 from ..web import Route, WebRequest, WebResponse
 from .problems import error_text
 from .render import fragment, render
@@ -117,7 +117,7 @@ class CorePages:
             "auth/account.html",
             blocks=blocks,
             email=self._auth.users.email_of(user),
-            other_sessions=request.session.other_sessions(),
+            sessions=self._sessions(request, user),
         )
 
     def end_sessions(self, request: WebRequest) -> WebResponse:
@@ -181,6 +181,12 @@ class CorePages:
             trust_days=0,
             error=request.translate("This method does not work at the moment. Please use another one."),
         )
+
+    def _sessions(self, request: WebRequest, user: User) -> list[tuple[SessionRecord, str | None]]:
+        """The user's other sessions, each with its client IP while that is kept."""
+        here = request.session_record
+        found = [record for record in sessions_of(self._auth, user) if here is None or record.id != here.id]
+        return [(record, client_ip_of(self._auth, record)) for record in found]
 
     def _trusted_browsers(self, request: WebRequest, user: User) -> Markup | None:
         """The section of the account page, or None if the user trusts no browser."""

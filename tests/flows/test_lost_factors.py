@@ -34,6 +34,7 @@ from asok_auth_core.flows.second_factor import (
     remove_factor,
     reset_factors,
 )
+from asok_auth_core.flows.sessions import begin_session
 from asok_auth_core.testing import (
     FakeRequest,
     FakeUser,
@@ -43,7 +44,7 @@ from asok_auth_core.testing import (
     TestParts,
 )
 from asok_auth_core.testing.parts import Browser, build_auth
-from asok_auth_core.types import User
+from asok_auth_core.types import Proof, User
 from asok_auth_core.web import WebRequest
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
@@ -120,14 +121,14 @@ class Shop:
         """The browser after the first factor, logged in if it was enough."""
         request = FakeRequest("/")
         try:
-            complete_login(auth, request, self.ada, method="app")
+            complete_login(auth, request, self.ada, Proof("app"))
         except SecondFactorRequired as required:
             return request.follow(required.location, form={"factor": "pin"})
         return request.follow("/")
 
     def enrol(self, auth: Auth, name: str = "pin") -> None:
         request = FakeRequest("/")
-        request.session.begin(self.ada)
+        begin_session(auth, request, self.ada, method="app", factors=(), remember=False)
         complete_enrolment(auth, request, self.ada, name)
 
     @property
@@ -145,7 +146,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 def rejected(shop: Shop, auth: Auth) -> bool:
     request = FakeRequest("/")
     with pytest.raises(LoginRejected, match="not available at the moment"):
-        complete_login(auth, request, shop.ada, method="app")
+        complete_login(auth, request, shop.ada, Proof("app"))
     return request.user is None
 
 
@@ -193,7 +194,7 @@ def test_other_users_are_not_concerned(shop: Shop) -> None:
     request = FakeRequest("/")
     bob = shop.users.by_id("2")
     assert bob is not None
-    complete_login(shop.start(), request, bob, method="app")
+    complete_login(shop.start(), request, bob, Proof("app"))
     assert request.user is bob
 
 
@@ -203,7 +204,7 @@ def test_a_trusted_browser_does_not_replace_a_lost_factor(shop: Shop) -> None:
     complete_second_factor(auth, browser, "pin")
     browser.session.end()
     with pytest.raises(LoginRejected):
-        complete_login(shop.start(TRUSTED_DEVICE=3600), browser.follow("/"), shop.ada, method="app")
+        complete_login(shop.start(TRUSTED_DEVICE=3600), browser.follow("/"), shop.ada, Proof("app"))
 
 
 def test_half_a_login_cannot_enrol_past_a_lost_factor(shop: Shop) -> None:
