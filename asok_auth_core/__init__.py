@@ -26,15 +26,19 @@ if TYPE_CHECKING:
     from .providers import OAuth2Provider as OAuth2Provider
     from .providers import OpenIDProvider as OpenIDProvider
     from .settings import Settings as Settings
+    from .types import Authentication as Authentication
     from .types import Event as Event
     from .types import Finding as Finding
     from .types import Grant as Grant
     from .types import Identity as Identity
+    from .types import Newcomer as Newcomer
+    from .types import Proof as Proof
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AuthExtension": "adapters.asok",
+    "Authentication": "types",
     "Claims": "engine.message",
     "Event": "types",
     "Fetch": "providers",
@@ -43,9 +47,11 @@ _HOMES = {
     "Identity": "types",
     "LoginMethod": "contracts",
     "MailTransport": "contracts",
+    "Newcomer": "types",
     "OAuth2Provider": "providers",
     "OpenIDProvider": "providers",
     "PluginManifest": "hookspecs",
+    "Proof": "types",
     "SecondFactor": "contracts",
     "Settings": "settings",
     "Signer": "contracts",

@@ -14,6 +14,7 @@ from .engine.signer import Signer as Signer
 from .errors import CredentialExists, StoreUnavailable
 from .types import (
     JSON,
+    Authentication,
     Credential,
     Finding,
     Grant,
@@ -312,8 +313,8 @@ class LoginMethod(ABC):
         """
         return ()
 
-    def authenticate(self, request: WebRequest) -> User | None:
-        """The user authenticated by the request itself (a bearer token), or None.
+    def authenticate(self, request: WebRequest) -> Authentication | None:
+        """The user that the request itself authenticates (by a bearer token), or None.
 
         Called when a request's user is first needed, before the session is read. Raises
         :class:`~asok_auth_core.errors.AuthError` if there is a credential and it is invalid: then no

@@ -79,7 +79,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     shown = (
         "app", "plugins", "optional_plugins", "strict", "signer", "mail_transport", "mail", "app_name",
-        "layout", "login_redirect", "logout_redirect", "recent_login", "require_2fa", "trusted_device",
+        "layout", "login_redirect", "logout_redirect", "session_idle", "session_lifetime",
+        "session_remember", "session_ip_days", "recent_login", "require_2fa", "trusted_device",
         "token_revocation",
     )  # fmt: skip
 
@@ -102,6 +103,14 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     login_redirect: PathInApp = "/"
     """Where a login leads if no ``next`` was given."""
     logout_redirect: PathInApp = "/"
+    session_idle: Annotated[int, Meta(ge=60)] = 14 * 86_400
+    """Seconds after which a session that was not used ends, unless the user asked to be remembered."""
+    session_lifetime: Annotated[int, Meta(ge=60)] = 30 * 86_400
+    """Seconds after which a session ends in any case, unless the user asked to be remembered."""
+    session_remember: Annotated[int, Meta(ge=60)] = 365 * 86_400
+    """Seconds after which the session of a user who asked to be remembered ends."""
+    session_ip_days: Annotated[int, Meta(ge=0, le=365)] = 30
+    """Days for which the client IP that a session was started from is kept; 0: not at all."""
     recent_login: Annotated[int, Meta(ge=1)] = 600
     """How recent a login must be for changing factors, email addresses and tokens."""
     require_2fa: bool | Policy = False

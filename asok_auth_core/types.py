@@ -58,13 +58,72 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class LoginAttempt:
-    """A login whose first factor is verified; ``asok_auth_before_login`` may reject it.
+class Newcomer:
+    """A user who proved an email address and has no account yet: the login creates one.
 
-    ``method`` is the login method's name (``magic``, ``google``, ``app`` for an app's own page).
+    ``email`` is normalized. ``id`` is None until then, as for every user that is not stored.
+    """
+
+    email: str
+    name: str | None = None
+    id: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a first factor proved. A login method hands it to ``complete_login``.
+
+    ``method`` is the login method's name. ``email`` is the email address that the proof verified, and
+    ``identity`` the identity it came with, to be linked to the account once the login is complete.
+    """
+
+    method: str
+    email: str | None = None
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """The user that a request itself authenticates, without a session: by a bearer token, for example.
+
+    ``scopes`` are the permission patterns that it is limited to; None means no limit. ``ambient`` says
+    whether a browser would send the proof by itself, as it does with a cookie, Basic credentials, a
+    client certificate or a header that a proxy adds. Only a proof that no browser sends by itself needs
+    no CSRF check. ``expires_at`` is when the proof expires (seconds since the epoch), if it does.
     """
 
     user: User
+    scopes: tuple[str, ...] | None = None
+    ambient: bool = True
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One login of a user in one browser. Times are seconds since the epoch.
+
+    ``factors`` are the second factors that were given. ``id`` is no secret.
+    """
+
+    id: str
+    user_id: str
+    method: str
+    factors: tuple[str, ...]
+    logged_in_at: float
+    last_seen: float
+    remember: bool
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAttempt:
+    """A login whose first factor is verified; ``asok_auth_before_login`` may reject it.
+
+    ``user`` is a :class:`Newcomer` if there is no account yet. ``method`` is the login method's name
+    (``magic``, ``google``, ``app`` for an app's own page).
+    """
+
+    user: User | Newcomer
     method: str
     client_ip: str
     at: float

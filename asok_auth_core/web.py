@@ -7,29 +7,20 @@ Nothing here imports a framework. ``WebRequest`` and ``Session`` are implemented
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
 from .errors import AuthError
-from .types import JSON, User
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A session of the same user in another browser."""
-
-    client_ip: str
-    """Its IP address when it was last seen; empty if unknown."""
-    user_agent: str
-    started: float
-    last_seen: float
-    """Seconds since the epoch."""
+from .types import JSON, Authentication, Proof, SessionRecord, User
 
 
 class Session(ABC):
-    """The browser's session, kept on the server by the framework."""
+    """What the framework keeps on the server for one browser, logged in or not.
+
+    It logs nobody in: that is what the :class:`~asok_auth_core.types.SessionRecord` is for.
+    """
 
     @abstractmethod
     def get(self, key: str) -> JSON:
@@ -44,20 +35,12 @@ class Session(ABC):
         """Remove ``key``; its value, or None."""
 
     @abstractmethod
-    def begin(self, user: User, *, remember: bool = False) -> None:
-        """Log ``user`` in: a new session id, a new CSRF token. Only the login pipeline calls it."""
+    def begin(self, user: User, record: SessionRecord) -> None:
+        """Log ``user`` in: a new session id, a new CSRF token. Only ``begin_session`` calls it."""
 
     @abstractmethod
     def end(self) -> None:
-        """Log out: the session is gone on the server too."""
-
-    def other_sessions(self) -> Sequence[Device]:
-        """The same user's other sessions, last seen first, if the framework can list them."""
-        return ()
-
-    def end_other_sessions(self) -> None:
-        """Delete those sessions. They are void without it (:mod:`.flows.sessions`); this tidies up."""
-        return
+        """Log out: what the framework keeps about the session is gone on the server too."""
 
 
 class WebRequest(ABC):
@@ -81,16 +64,6 @@ class WebRequest(ABC):
     locale: str
     nonce: str
     """This response's Content-Security-Policy nonce."""
-    verified_email: str | None = None
-    """The email address this request has verified, so that a login that follows can record it."""
-    verified_by: str | None = None
-    """The login method that verified ``verified_email``."""
-    wanted_url: str | None = None
-    """The checked URL to go to after the login; for an app's own ``request.login(user)``."""
-    scopes: tuple[str, ...] | None = None
-    """The permission patterns to which this request's API token is limited; None: no limit."""
-    proof_error: AuthError | None = None
-    """Why the proof in this request (a bearer token) was rejected; None: it was not."""
     native: object = None
     """The framework's own request, for functions of the app."""
 
@@ -103,6 +76,38 @@ class WebRequest(ABC):
     @abstractmethod
     def user(self) -> User | None:
         """The current user, if fully logged in (second factor included), or None."""
+
+    @property
+    @abstractmethod
+    def session_record(self) -> SessionRecord | None:
+        """The login that this browser is in; None if a proof in the request itself made the user known.
+
+        During impersonation its ``user_id`` is the impersonator's.
+        """
+
+    @property
+    @abstractmethod
+    def authentication(self) -> Authentication | None:
+        """The proof in the request itself that made the current user known, or None."""
+
+    @property
+    @abstractmethod
+    def rejected_proof(self) -> AuthError | None:
+        """Why the proof in the request itself (a bearer token) was rejected; None: it was not."""
+
+    @property
+    def scopes(self) -> tuple[str, ...] | None:
+        """The permission patterns that this request's API token is limited to; None: no limit."""
+        return None if self.authentication is None else self.authentication.scopes
+
+    @abstractmethod
+    def keep_proof(self, proof: Proof, next_url: str | None = None) -> None:
+        """Keep ``proof`` for a call of the framework's own ``request.login(user)`` in this request.
+
+        It counts for one login, and only if ``proof.email`` is that user's email address. ``next_url``
+        is the checked URL to go to afterwards. For calls that an app's own page makes, such as
+        ``request.auth.magic.verify_token``; a page of ours calls ``complete_login``.
+        """
 
     @property
     @abstractmethod

@@ -23,7 +23,7 @@ from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.testing import FakeRequest, MemoryUsers
-from asok_auth_core.types import LoginAttempt, User
+from asok_auth_core.types import LoginAttempt, Proof, User
 
 ROOT = Path(__file__).parents[1]
 
@@ -135,7 +135,7 @@ def test_every_hook_is_called_as_documented(
     auth = make_auth(plugins=(Probe(),))
     ada = fake_users.by_id("1")
     assert ada is not None
-    complete_login(auth, FakeRequest("/"), ada, method="app")
+    complete_login(auth, FakeRequest("/"), ada, Proof("app"))
     assert can(auth, ada, "posts.edit")
     list(auth.plugins.checks(auth))
     tools = PluginRegistry()

@@ -16,6 +16,7 @@ from asok_auth_core.flows.permissions import can
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.parts import build_auth
+from asok_auth_core.types import Proof
 
 COUNT = 100
 START_UP = 3.0
@@ -75,7 +76,7 @@ def build(tmp_path: Path) -> Iterator[Callable[[list[metadata.EntryPoint]], Auth
 def one_request(auth: Auth) -> None:
     ada = auth.users.by_id("1")
     assert ada is not None
-    complete_login(auth, FakeRequest("/"), ada, method="app")
+    complete_login(auth, FakeRequest("/"), ada, Proof("app"))
     can(auth, ada, "posts.edit")
 
 

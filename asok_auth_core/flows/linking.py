@@ -1,4 +1,4 @@
-"""Find or create the account of an identity; link and unlink identities.
+"""Find the account of an identity; link and unlink identities.
 
 An identity is keyed by (issuer, subject). It is linked to an existing account by email
 address only if both the provider and the account verified that address.
@@ -12,14 +12,12 @@ import json
 import msgspec
 
 from ..auth import Auth
-from ..engine.email_address import account_key, parse_email
+from ..engine.email_address import account_key, parse_email, same_account
 from ..errors import CredentialExists, EmailInvalid, OAuthError
-from ..types import JSON, Credential, Identity, User
-from .verified_emails import is_email_verified, mark_email_verified
+from ..types import JSON, Credential, Identity, Newcomer, User
+from .verified_emails import is_email_verified
 
 KIND = "identity"
-CREATING = 30
-"""Seconds for which the first login of an identity locks out concurrent ones of the same identity."""
 
 
 class LinkedIdentity(msgspec.Struct, frozen=True):
@@ -38,8 +36,8 @@ def identity_key(issuer: str, subject: str) -> str:
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()
 
 
-def account_for(auth: Auth, identity: Identity) -> User:
-    """The account that ``identity`` logs in to; created if there is none.
+def account_for(auth: Auth, identity: Identity) -> User | Newcomer:
+    """The account that ``identity`` logs in to, or the newcomer to open one for. Stores nothing.
 
     Raises OAuthError: ``oauth_address_unproved`` without an email address the provider verified,
     ``oauth_link_required`` if an account has that email address and never verified it.
@@ -55,15 +53,24 @@ def account_for(auth: Auth, identity: Identity) -> User:
             "link the provider on your account page.",
             code="oauth_address_unproved",
         )
-    lock = f"oauth-account:{identity_key(identity.issuer, identity.subject)}"
-    if not auth.state.add(lock, b"1", CREATING):
-        raise OAuthError(
-            "This login is being completed in another tab. Please try again.", code="oauth_state"
-        )
-    try:
-        return _join_or_create(auth, identity, email)
-    finally:
-        auth.state.delete(lock)
+    user = auth.users.by_email(email)
+    if user is None:
+        return Newcomer(email, identity.name)
+    if not _has_verified(auth, user, email):
+        raise _link_required()
+    return user
+
+
+def link_proved(auth: Auth, user: User, identity: Identity) -> None:
+    """Link the ``identity`` of a complete login to its ``user``, unless it is linked already.
+
+    Raises OAuthError if another account has it by now, or if ``user`` no longer has its email address.
+    """
+    owner = _owner(auth, identity)
+    email = _address(identity)
+    if owner is None and (email is None or not _has_verified(auth, user, email)):
+        raise _link_required()
+    link(auth, user, identity)
 
 
 def link(auth: Auth, user: User, identity: Identity) -> None:
@@ -137,21 +144,18 @@ def _owner(auth: Auth, identity: Identity) -> User | None:
     return user
 
 
-def _join_or_create(auth: Auth, identity: Identity, email: str) -> User:
-    user = auth.users.by_email(email)
-    if user is None:
-        user = auth.users.create(email, identity.name)
-        mark_email_verified(auth, user, auth.users.email_of(user) or email)
-    else:
-        own = auth.users.email_of(user)
-        if own is None or not is_email_verified(auth, user, own):
-            raise OAuthError(
-                "An account with this email address already exists. Log in to it first, then link the "
-                "provider on your account page. This protects your account from takeover.",
-                code="oauth_link_required",
-            )
-    _add(auth, user, identity)
-    return user
+def _has_verified(auth: Auth, user: User, email: str) -> bool:
+    """True if ``email`` is the email address of ``user``, who verified it."""
+    own = auth.users.email_of(user)
+    return own is not None and same_account(own, email) and is_email_verified(auth, user, own)
+
+
+def _link_required() -> OAuthError:
+    return OAuthError(
+        "An account with this email address already exists. Log in to it first, then link the "
+        "provider on your account page. This protects your account from takeover.",
+        code="oauth_link_required",
+    )
 
 
 def _add(auth: Auth, user: User, identity: Identity) -> None:

@@ -11,7 +11,7 @@ from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
 from ..providers import Fetch, OAuth2Provider, OpenIDProvider
-from ..types import JSON, Identity, RedactedStruct, User
+from ..types import JSON, Identity, Proof, RedactedStruct, User
 from ..web import WebRequest
 from .oauth_state import FlowRecord, invalid_state, keep, take
 from .provider_documents import ProviderDocuments
@@ -252,14 +252,22 @@ def _unreadable() -> OAuthError:
     return OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
 
 
-def prove(request: WebRequest, identity: Identity) -> None:
-    """Record that this request verified the identity's email address. Raises OAuthError."""
+def proof_of(identity: Identity) -> Proof:
+    """What a provider login proved: its identity, and the email address if the provider verified it."""
+    return Proof(identity.provider, identity.email if identity.email_verified else None, identity)
+
+
+def email_proof(identity: Identity) -> Proof:
+    """The part of a provider login that an app's own page may rely on: its email address.
+
+    Raises OAuthError if the provider did not verify one.
+    """
     if not identity.email or not identity.email_verified:
         raise OAuthError(
             "The provider did not send a verified email address. Verify it there, or log in another way.",
             code="oauth_address_unproved",
         )
-    request.verified_email, request.verified_by = identity.email, identity.provider
+    return Proof(identity.provider, identity.email)
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:

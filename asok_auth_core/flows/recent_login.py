@@ -6,7 +6,6 @@ from ..auth import Auth
 from ..errors import LoginRequired, RecentLoginRequired
 from ..types import User
 from ..web import WebRequest
-from .login import logged_in_at
 
 
 def require_login(request: WebRequest) -> User:
@@ -30,3 +29,11 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
         auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
         raise RecentLoginRequired("Please log in again. This step requires a recent login.")
     return user
+
+
+def logged_in_at(request: WebRequest) -> float | None:
+    """When ``request.user`` completed the login of this session (seconds since the epoch), or None."""
+    record, user = request.session_record, request.user
+    if record is None or user is None or record.user_id != str(user.id):
+        return None
+    return record.logged_in_at

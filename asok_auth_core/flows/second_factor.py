@@ -25,9 +25,10 @@ from .factor_policy import (
     factor_names,
     second_factor_required,
 )
-from .login import amend_login, finish_login, pending_login
-from .plugin_faults import verdict
+from .login import finish_login, pending_login
+from .plugin_faults import ask, verdict
 from .recent_login import require_login, require_recent_login
+from .sessions import add_factor
 from .trusted_devices import FIELD, forget_devices, trust_device
 
 ACCOUNT_ATTEMPTS = 10
@@ -38,11 +39,13 @@ DAILY_ATTEMPTS = 100
 """The limit of NIST SP 800-63B-4, section 3.2.2, for consecutive failures; here per day."""
 DAY = 86_400
 
-Proof = Callable[[WebRequest, User], bool]
+FactorCheck = Callable[[WebRequest, User], bool]
 """Verifies a second factor: False or CredentialRejected (with a message for the user) rejects it."""
 
 
-def complete_second_factor(auth: Auth, request: WebRequest, name: str, proof: Proof | None = None) -> str:
+def complete_second_factor(
+    auth: Auth, request: WebRequest, name: str, proof: FactorCheck | None = None
+) -> str:
     """Check the second factor ``name`` and finish the pending login.
 
     ``proof`` verifies the factor; by default ``factor.verify`` does, with the form in ``request``.
@@ -57,7 +60,7 @@ def complete_second_factor(auth: Auth, request: WebRequest, name: str, proof: Pr
 
 
 def check_second_factor(
-    auth: Auth, request: WebRequest, user: User, name: str, proof: Proof | None = None
+    auth: Auth, request: WebRequest, user: User, name: str, proof: FactorCheck | None = None
 ) -> None:
     """Count and check one attempt of ``user`` at the factor ``name``, without logging the user in.
 
@@ -136,7 +139,8 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
     if request.user is not None:
-        amend_login(request.session, "factor", name)
+        if request.session_record is not None:
+            add_factor(auth, request.session_record, name)
         return ACCOUNT_PATH
     pending, waiting = pending_login(auth, request)
     if str(waiting.id) != str(user.id):
@@ -204,5 +208,5 @@ def _remove(
     left = change_factor_names(auth, user, without)
     for name, factor in auth.second_factors.items():
         if name in removed or (name in backups and not left):
-            factor.reset(user)
+            ask(auth, factor, factor.reset, user)
     return removed

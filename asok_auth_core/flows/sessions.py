@@ -1,40 +1,144 @@
-"""Log out on other devices, effective in every worker from the next request on.
+"""Sessions are records: a session is in force while its row exists and its time limits hold.
 
-Each login writes the user's session generation into its session. Ending the other sessions raises
-the generation in the app's database: from then on they are void, wherever the framework keeps them,
-even if a request of theirs is still running. The session that ended the others gets the new one.
+The browser has a cookie of our own, ``<id>.<secret>``. The row, in the app's database, is found by the
+id and holds a digest of the secret, so whatever the framework keeps about the browser, and whichever
+worker keeps it, a row that is gone stays gone. Every door (a page, a socket, the Admin) asks
+:func:`find_session`.
 """
 
 from __future__ import annotations
 
+import hmac
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
 from ..auth import Auth
-from ..types import User
-from ..web import Session, WebRequest
+from ..engine.encoding import b64url_encode
+from ..engine.keys import handle_digest
+from ..errors import StoreUnavailable
+from ..settings import Settings
+from ..types import Credential, RedactedStruct, SessionRecord, User
+from ..web import WebRequest
+from .epoch import raise_epoch
 from .factor_policy import second_factor_required
-from .generation import GENERATION, generation, raise_generation
-from .login import LOGIN_KEY, amend_login
 from .recent_login import require_recent_login
 
+logger = logging.getLogger("asok_auth")
 
-def is_ended(auth: Auth, session: Session) -> bool:
-    """True if ``session`` was ended from another session, or was not started by our login pipeline."""
-    record = session.get(LOGIN_KEY)
-    if not isinstance(record, dict):
-        return True
-    number = record.get(GENERATION, 0)
-    return type(number) is not int or number != generation(auth, str(record.get("user")))
+KIND = "session"
+COOKIE = "asok_auth_session"
+DAY = 86_400
+SEEN_EVERY = 60
+"""Seconds; the precision of "last seen"."""
+SHOWN_AGENT = 200
+TRIES = 5
 
 
-def lacks_factor(auth: Auth, session: Session, user: User) -> bool:
-    """True if ``session`` was started with one factor, but its owner now needs two.
+class SessionRow(RedactedStruct, frozen=True):
+    """What the row holds. ``secret`` is a digest."""
 
-    ``user`` is the session's current user; during impersonation the owner is the impersonator.
+    shown = ("method", "factors", "at", "remember")
+
+    secret: str
+    method: str
+    factors: tuple[str, ...]
+    at: float
+    remember: bool
+    agent: str
+
+
+def session_cookie(*, secure: bool) -> str:
+    """The cookie's name. ``__Host-`` keeps other hosts of the domain from setting it."""
+    return f"__Host-{COOKIE}" if secure else COOKIE
+
+
+def begin_session(
+    auth: Auth, request: WebRequest, user: User, *, method: str, factors: Sequence[str], remember: bool
+) -> SessionRecord:
+    """Start a session of ``user`` in this browser; the one it was in ends. Raises StoreUnavailable."""
+    _remove(auth, _handle_in(request))
+    for row in auth.credentials.list(str(user.id), KIND):
+        if _is_over(auth, _read(row)):
+            auth.credentials.remove(row)
+    secret = b64url_encode(auth.random(32)).decode()
+    kept = SessionRow(
+        handle_digest(secret),
+        method,
+        tuple(factors),
+        auth.clock(),
+        remember,
+        request.headers.get("User-Agent", "")[:SHOWN_AGENT],
+    )
+    row = auth.credentials.add(
+        str(user.id), KIND, b64url_encode(auth.random(16)).decode(), msgspec.to_builtins(kept)
+    )
+    record = _read(row)
+    if auth.settings.session_ip_days and request.client_ip:
+        # In the state store, which forgets it by itself.
+        auth.state.put(_ip_key(record), request.client_ip.encode(), auth.settings.session_ip_days * DAY)
+    _, lifetime = limits(auth.settings, remember=remember)
+    name = session_cookie(secure=request.secure)
+    request.set_cookie(name, f"{record.id}.{secret}", max_age=lifetime)
+    request.session.begin(user, record)
+    return record
+
+
+def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] | None:
+    """The session in force whose cookie is ``handle``, and its user; None if there is none.
+
+    Not in force: a session that was ended, has passed its idle or absolute limit, whose user is gone or
+    disabled, or was logged in with one factor and now needs two. Raises StoreUnavailable.
     """
-    record = session.get(LOGIN_KEY)
-    if not isinstance(record, dict) or record.get("factor") is not None:
-        return False
-    owner = user if record.get("user") == str(user.id) else auth.users.by_id(str(record.get("user")))
-    return owner is None or second_factor_required(auth, owner)
+    row = _row_of(auth, handle)
+    if row is None:
+        return None
+    record = _read(row)
+    user = None if _is_over(auth, record) else auth.users.by_id(row.user_id)
+    if user is None or not auth.users.is_active(user):
+        return None
+    if not record.factors and second_factor_required(auth, user):
+        return None
+    now = auth.clock()
+    if record.last_seen + SEEN_EVERY <= now:
+        try:
+            auth.credentials.touch(row, now)
+        except StoreUnavailable:
+            # The row was read, so the session is in force; only "last seen" is not up to date.
+            logger.warning("The last use of a session could not be stored.", exc_info=True)
+    return record, user
+
+
+def end_session(auth: Auth, request: WebRequest) -> None:
+    """End the session of this browser, for good: a request of it that is still running changes nothing."""
+    _remove(auth, _handle_in(request))
+    request.set_cookie(session_cookie(secure=request.secure), "", max_age=0)
+    request.session.end()
+
+
+def sessions_of(auth: Auth, user: User) -> list[SessionRecord]:
+    """The user's sessions that have not passed their limits, the last seen first."""
+    found = [_read(row) for row in auth.credentials.list(str(user.id), KIND)]
+    found = [record for record in found if not _is_over(auth, record)]
+    return sorted(found, key=lambda record: record.last_seen, reverse=True)
+
+
+def client_ip_of(auth: Auth, record: SessionRecord) -> str | None:
+    """The client IP that the session was started from; None ``SESSION_IP_DAYS`` after that."""
+    raw = auth.state.get(_ip_key(record))
+    return None if raw is None else raw.decode()
+
+
+def end_sessions(auth: Auth, user: User, *, keep: str | None = None) -> int:
+    """End the user's sessions but the one with the id ``keep``, and every login that is not complete.
+
+    Returns their number. Raises StoreUnavailable.
+    """
+    # First, so that a login that is completed meanwhile notices: see login.finish_login.
+    raise_epoch(auth, str(user.id))
+    rows = auth.credentials.list(str(user.id), KIND)
+    return sum(auth.credentials.remove(row) for row in rows if row.identifier != keep)
 
 
 def end_other_sessions(auth: Auth, request: WebRequest) -> User:
@@ -43,7 +147,71 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
     Raises LoginRequired, RecentLoginRequired (OWASP ASVS 5.0, 7.5.2), StoreUnavailable.
     """
     user = require_recent_login(auth, request)
-    amend_login(request.session, GENERATION, raise_generation(auth, str(user.id)))
-    request.session.end_other_sessions()
+    record = request.session_record
+    end_sessions(auth, user, keep=None if record is None else record.id)
     auth.events.emit("sessions.ended", user=user, client_ip=request.client_ip)
     return user
+
+
+def add_factor(auth: Auth, record: SessionRecord, name: str) -> None:
+    """Note that the user of the session ``record`` has now given the second factor ``name``."""
+    for _ in range(TRIES):
+        row = auth.credentials.find(KIND, record.id)
+        if row is None:
+            return
+        kept = msgspec.json.decode(row.data, type=SessionRow)
+        more = msgspec.structs.replace(kept, factors=tuple(dict.fromkeys((*kept.factors, name))))
+        if auth.credentials.replace(row, msgspec.to_builtins(more)) is not None:
+            return
+    raise StoreUnavailable("This session is being changed by other requests. Please try again.")
+
+
+def limits(settings: Settings, *, remember: bool) -> tuple[int | None, int]:
+    """The idle and the absolute limit of a session, in seconds (OWASP ASVS 5.0, 7.3)."""
+    if remember:
+        return None, settings.session_remember
+    return settings.session_idle, settings.session_lifetime
+
+
+def _is_over(auth: Auth, record: SessionRecord) -> bool:
+    idle, lifetime = limits(auth.settings, remember=record.remember)
+    now = auth.clock()
+    return record.logged_in_at + lifetime <= now or (idle is not None and record.last_seen + idle <= now)
+
+
+def _handle_in(request: WebRequest) -> str | None:
+    return request.cookies.get(session_cookie(secure=request.secure))
+
+
+def _row_of(auth: Auth, handle: str | None) -> Credential | None:
+    """The row of the cookie ``handle``, if its secret is the row's."""
+    name, _, secret = (handle or "").partition(".")
+    row = auth.credentials.find(KIND, name) if name and secret else None
+    if row is None:
+        return None
+    kept = msgspec.json.decode(row.data, type=SessionRow)
+    return row if hmac.compare_digest(kept.secret, handle_digest(secret)) else None
+
+
+def _ip_key(record: SessionRecord) -> str:
+    return f"session-ip:{record.id}"
+
+
+def _remove(auth: Auth, handle: str | None) -> None:
+    row = _row_of(auth, handle)
+    if row is not None:
+        auth.credentials.remove(row)
+
+
+def _read(row: Credential) -> SessionRecord:
+    kept = msgspec.json.decode(row.data, type=SessionRow)
+    return SessionRecord(
+        id=row.identifier,
+        user_id=row.user_id,
+        method=kept.method,
+        factors=kept.factors,
+        logged_in_at=kept.at,
+        last_seen=row.created_at if row.last_used_at is None else row.last_used_at,
+        remember=kept.remember,
+        user_agent=kept.agent,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..flows.oauth import OAuthFlow, prove, user_info
+from ..flows.oauth import OAuthFlow, email_proof, user_info
 from ..flows.oauth_state import invalid_state
 from ..paths import provider_callback_path
 from ..types import JSON
@@ -70,5 +70,5 @@ class OAuthApi:
         if finished.link_user_id is not None:
             raise invalid_state()
         if require_verified_email or finished.identity.email_verified:
-            prove(request, finished.identity)
+            request.keep_proof(email_proof(finished.identity))
         return user_info(finished.identity)

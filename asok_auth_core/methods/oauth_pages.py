@@ -10,14 +10,14 @@ from ..engine.urls import origin, safe_next
 from ..errors import OAuthDenied, OAuthError
 from ..flows.linking import account_for, link
 from ..flows.login import complete_login
-from ..flows.oauth import Finished, OAuthFlow, prove, user_info
+from ..flows.oauth import Finished, OAuthFlow, email_proof, proof_of, user_info
 from ..flows.oauth_state import invalid_state
 from ..flows.recent_login import require_recent_login
 from ..pages.problems import error_text
 from ..pages.render import render
 from ..paths import ACCOUNT_PATH, provider_callback_path, provider_link_path, provider_login_path
 from ..providers import OAuth2Provider
-from ..types import JSON, Identity, User
+from ..types import JSON, Identity, Newcomer, User
 from ..web import Route, WebRequest, WebResponse
 
 OnLogin = Callable[[object, dict[str, JSON]], object]
@@ -67,8 +67,7 @@ class ProviderPages:
             self._auth,
             request,
             user,
-            method=self._provider.name,
-            identity=finished.identity,
+            proof_of(finished.identity),
             next_url=finished.next_url,
         )
         return WebResponse.see_other(location)
@@ -86,7 +85,7 @@ class ProviderPages:
             return WebResponse.see_other(url)
         return self._render(request, "auth/oauth_leave.html", url=url)
 
-    def _account(self, request: WebRequest, identity: Identity) -> User:
+    def _account(self, request: WebRequest, identity: Identity) -> User | Newcomer:
         try:
             return account_for(self._auth, identity)
         except OAuthError as error:
@@ -114,8 +113,7 @@ class ProviderPages:
 
     def _hand_over(self, request: WebRequest, finished: Finished) -> WebResponse:
         """Call the app's ``AUTH["ON_LOGIN"]``, as asok-auth-providers did."""
-        prove(request, finished.identity)
-        request.wanted_url = finished.next_url
+        request.keep_proof(email_proof(finished.identity), finished.next_url)
         on_login = cast("OnLogin", self._auth.settings.on_login)
         on_login(request.native, user_info(finished.identity))
         return WebResponse.see_other(finished.next_url or self._auth.settings.login_redirect)

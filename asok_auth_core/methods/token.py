@@ -16,7 +16,7 @@ from ..flows.api_tokens import ApiTokens
 from ..flows.recent_login import require_login
 from ..pages.render import fragment
 from ..paths import ACCOUNT_PATH, JWKS_PATH, REVOKE_TOKEN_PATH
-from ..types import User
+from ..types import Authentication
 from ..web import Route, WebRequest, WebResponse
 from .token_api import TokenApi
 
@@ -35,7 +35,7 @@ class TokenMethod(LoginMethod):
     def api(self) -> TokenApi:
         return self._api
 
-    def authenticate(self, request: WebRequest) -> User | None:
+    def authenticate(self, request: WebRequest) -> Authentication | None:
         try:
             token = bearer_token(request.headers.get("Authorization"))
             if token is None:
@@ -49,8 +49,7 @@ class TokenMethod(LoginMethod):
                 "token.rejected", method=self.name, client_ip=request.client_ip, reason=error.code
             )
             raise
-        request.scopes = verified.scopes
-        return user
+        return Authentication(user, verified.scopes, ambient=False, expires_at=verified.expires_at)
 
     def routes(self) -> Iterable[Route]:
         return (Route(REVOKE_TOKEN_PATH, post=self._revoke), Route(JWKS_PATH, get=self._jwks))

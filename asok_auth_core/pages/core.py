@@ -11,13 +11,13 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
-from ..errors import CredentialRejected, RateLimited
+from ..errors import AuthError, CredentialRejected, RateLimited
 from ..flows.challenge import begin_challenge, has_begin
 from ..flows.login import log_out, pending_login
-from ..flows.plugin_faults import block
+from ..flows.plugin_faults import ask, block
 from ..flows.recent_login import require_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
-from ..flows.sessions import end_other_sessions
+from ..flows.sessions import client_ip_of, end_other_sessions, sessions_of
 from ..flows.trusted_devices import forget_devices, trusted_devices
 from ..paths import (
     ACCOUNT_PATH,
@@ -29,7 +29,7 @@ from ..paths import (
     LOGOUT_PATH,
     SECOND_FACTOR_PATH,
 )
-from ..types import User
+from ..types import SessionRecord, User
 from ..web import Route, WebRequest, WebResponse
 from .problems import error_text
 from .render import fragment, render
@@ -117,7 +117,7 @@ class CorePages:
             "auth/account.html",
             blocks=blocks,
             email=self._auth.users.email_of(user),
-            other_sessions=request.session.other_sessions(),
+            sessions=self._sessions(request, user),
         )
 
     def end_sessions(self, request: WebRequest) -> WebResponse:
@@ -138,12 +138,18 @@ class CorePages:
 
     def _challenge(self, request: WebRequest, error: CredentialRejected | RateLimited | None) -> WebResponse:
         user, factor, others = self._challenged(request)
-        if error is None and request.method != "HEAD":
-            try:
-                begin_challenge(self._auth, request, user, factor)
-            except RateLimited as limited:
-                error = limited
         text = None if error is None else error_text(request, error)
+        try:
+            if error is None and request.method != "HEAD":
+                begin_challenge(self._auth, request, user, factor)
+            problem = text if isinstance(error, CredentialRejected) else None
+            fields = ask(self._auth, factor, factor.challenge, request, user, problem)
+        except RateLimited as limited:
+            return self._challenge(request, limited)
+        except AuthError as failed:
+            if not others:
+                raise
+            return self._choose_another(request, factor, others, failed)
         return render(
             self._auth,
             request,
@@ -151,14 +157,36 @@ class CorePages:
             status=200 if error is None else error.status,
             factor=factor,
             others=others,
-            challenge=factor.challenge(
-                request, user, text if isinstance(error, CredentialRejected) else None
-            ),
+            challenge=fields,
             again_path=CHALLENGE_AGAIN_PATH if has_begin(factor) else None,
             done_again="again" in request.query,
             trust_days=math.ceil(self._auth.settings.trusted_device / 86_400),
             error=text,
         )
+
+    def _choose_another(
+        self, request: WebRequest, factor: SecondFactor, others: list[SecondFactor], failed: AuthError
+    ) -> WebResponse:
+        """The page of a factor that failed, with links to the user's other ones."""
+        return render(
+            self._auth,
+            request,
+            "auth/second_factor.html",
+            status=failed.status,
+            factor=factor,
+            others=others,
+            challenge=None,
+            again_path=None,
+            done_again=False,
+            trust_days=0,
+            error=request.translate("This method does not work at the moment. Please use another one."),
+        )
+
+    def _sessions(self, request: WebRequest, user: User) -> list[tuple[SessionRecord, str | None]]:
+        """The user's other sessions, each with its client IP while that is kept."""
+        here = request.session_record
+        found = [record for record in sessions_of(self._auth, user) if here is None or record.id != here.id]
+        return [(record, client_ip_of(self._auth, record)) for record in found]
 
     def _trusted_browsers(self, request: WebRequest, user: User) -> Markup | None:
         """The section of the account page, or None if the user trusts no browser."""

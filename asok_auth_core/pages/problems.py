@@ -50,7 +50,7 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
     if isinstance(error, TokenError):
         headers.append(("WWW-Authenticate", bearer_challenge(error)))
     elif isinstance(error, LoginRequired):
-        headers.append(("WWW-Authenticate", bearer_challenge(request.proof_error)))
+        headers.append(("WWW-Authenticate", bearer_challenge(request.rejected_proof)))
     elif isinstance(error, PermissionDenied) and error.scope is not None:
         headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
     message = error_text(request, error)

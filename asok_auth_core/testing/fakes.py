@@ -15,10 +15,22 @@ from urllib.parse import parse_qsl, urlsplit
 
 from markupsafe import Markup
 
+from ..auth import Auth
 from ..contracts import CredentialStore, UserDirectory
-from ..errors import AccountExists, CredentialExists, StoreError
+from ..errors import AccountExists, AuthError, CredentialExists, StoreError
+from ..flows.sessions import find_session, session_cookie
 from ..stores.bounds import credential_problem
-from ..types import JSON, Clock, Credential, Installation, Random, User
+from ..types import (
+    JSON,
+    Authentication,
+    Clock,
+    Credential,
+    Installation,
+    Proof,
+    Random,
+    SessionRecord,
+    User,
+)
 from ..web import Session, WebRequest
 
 
@@ -77,14 +89,19 @@ class MemoryUsers(UserDirectory):
 
 
 class FakeSession(Session):
-    """The session of one browser. ``id`` changes with each login and logout."""
+    """What the framework keeps about one browser. ``id`` changes with each login and logout."""
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(16)
         self.csrf_token = secrets.token_hex(16)
         self.user: User | None = None
-        self.remembered = False
+        self.record: SessionRecord | None = None
         self.values: dict[str, JSON] = {}
+
+    @property
+    def remembered(self) -> bool:
+        """True if the user asked to be remembered."""
+        return self.record is not None and self.record.remember
 
     def get(self, key: str) -> JSON:
         return self.values.get(key)
@@ -95,16 +112,14 @@ class FakeSession(Session):
     def pop(self, key: str) -> JSON:
         return self.values.pop(key, None)
 
-    def begin(self, user: User, *, remember: bool = False) -> None:
+    def begin(self, user: User, record: SessionRecord) -> None:
         self._renew()
-        self.user = user
-        self.remembered = remember
+        self.user, self.record = user, record
 
     def end(self) -> None:
         self._renew()
         self.values.clear()
-        self.user = None
-        self.remembered = False
+        self.user = self.record = None
 
     def _renew(self) -> None:
         self.id = secrets.token_hex(16)
@@ -116,7 +131,13 @@ class FakeRequest(WebRequest):
 
     :meth:`follow` makes the next request of the same browser, with its session and the cookies set
     so far. ``sent_cookies`` maps each cookie of the response to ``(value, max_age, path)``.
+
+    ``user`` is logged in without a session record. With ``auth``, the user is found as an app finds
+    them, by the cookie of the browser's session.
     """
+
+    authentication: Authentication | None = None
+    rejected_proof: AuthError | None = None
 
     def __init__(
         self,
@@ -132,6 +153,7 @@ class FakeRequest(WebRequest):
         locale: str = "en",
         session: FakeSession | None = None,
         user: User | None = None,
+        auth: Auth | None = None,
     ) -> None:
         parts = urlsplit(url)
         self.method = method or ("GET" if form is None else "POST")
@@ -147,6 +169,9 @@ class FakeRequest(WebRequest):
         self.nonce = secrets.token_urlsafe(16)
         self.sent_cookies: dict[str, tuple[str, int, str]] = {}
         self._session = session or FakeSession()
+        self._auth = auth
+        self.proofs: list[tuple[Proof, str | None]] = []
+        """What the request's pages proved for the framework's own ``request.login(user)``."""
         if user is not None:
             self._session.user = user
 
@@ -156,7 +181,23 @@ class FakeRequest(WebRequest):
 
     @property
     def user(self) -> User | None:
-        return self._session.user
+        found = self._found()
+        return self._session.user if found is None else found[1]
+
+    @property
+    def session_record(self) -> SessionRecord | None:
+        found = self._found()
+        return self._session.record if found is None else found[0]
+
+    def keep_proof(self, proof: Proof, next_url: str | None = None) -> None:
+        self.proofs.append((proof, next_url))
+
+    def _found(self) -> tuple[SessionRecord | None, User | None] | None:
+        """The session of the cookie; None without ``auth``, or if this response changes the cookie."""
+        name = session_cookie(secure=self.secure)
+        if self._auth is None or name in self.sent_cookies:
+            return None
+        return find_session(self._auth, self.cookies.get(name)) or (None, None)
 
     @property
     def csrf_field(self) -> Markup:
@@ -193,6 +234,7 @@ class FakeRequest(WebRequest):
             base_url=self.base_url,
             locale=self.locale,
             session=self._session,
+            auth=self._auth,
         )
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
+from ..flows.login import log_out
 from ..hookspecs import hookimpl
 from ..paths import LOGIN_PATH, SECOND_FACTOR_PATH
 from ..types import LoginAttempt, User
@@ -123,7 +124,7 @@ class LoginMethodContract:
         last = browser.request
         query = "&".join(f"{name}={value}" for name, value in last.query.items())
         again = last.follow(f"{last.path}?{query}", method=last.method, form=last.form or None)
-        again.session.end()
+        log_out(auth, again)
         browser.request = again
         if last.method == "POST":
             browser.post(f"{last.path}?{query}", last.form)

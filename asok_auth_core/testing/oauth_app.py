@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..contracts import UserDirectory
-from ..flows.login import LOGIN_KEY
+from ..flows.sessions import begin_session
 from ..hookspecs import hookimpl
 from ..methods.oauth import OAuthMethod
 from ..pages.router import Router
@@ -95,14 +95,13 @@ class OAuthApp:
         self, user: User, url: str = "/auth/account", form: Mapping[str, str] | None = None
     ) -> FakeRequest:
         """A request from a browser in which ``user`` logged in just now."""
-        request = FakeRequest(url, user=user, form=form)
-        record: JSON = {"user": str(user.id), "at": self.clock(), "method": "app", "factor": None}
-        request.session.set(LOGIN_KEY, record)
-        return request
+        request = FakeRequest(auth=self.auth)
+        begin_session(self.auth, request, user, method="app", factors=(), remember=False)
+        return request.follow(url, form=form)
 
     def log_in(self, browser: FakeRequest | None = None, **start: str) -> tuple[FakeRequest, WebResponse]:
         """Run a whole login: button, consent at the provider, callback."""
-        request, url = self.start(browser or FakeRequest(), **start)
+        request, url = self.start(browser or FakeRequest(auth=self.auth), **start)
         return self.finish(request, self.fake.authorize(url))
 
 

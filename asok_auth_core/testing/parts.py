@@ -98,7 +98,7 @@ class Browser:
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
         self._router = Router(auth)
-        self.request = FakeRequest("/")
+        self.request = FakeRequest("/", auth=auth)
 
     @property
     def paths(self) -> Iterable[str]:

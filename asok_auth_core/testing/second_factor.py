@@ -14,7 +14,7 @@ from ..contracts import SecondFactor
 from ..errors import CredentialRejected, SecondFactorRequired
 from ..flows.login import complete_login
 from ..paths import SECOND_FACTOR_PATH
-from ..types import User
+from ..types import Proof, User
 from .fakes import FakeRequest, MemoryUsers
 from .parts import Browser, TestParts
 from .races import in_threads
@@ -229,7 +229,7 @@ class SecondFactorContract:
     ) -> None:
         browser = Browser(auth)
         with pytest.raises(SecondFactorRequired):
-            complete_login(auth, browser.request, ada, method="app", next_url="/start")
+            complete_login(auth, browser.request, ada, Proof("app"), next_url="/start")
         assert _who(browser) is None
         assert browser.get(f"{SECOND_FACTOR_PATH}?factor={factor.name}").status == 200
         assert browser.post(SECOND_FACTOR_PATH, {"factor": factor.name}).status == CredentialRejected.status

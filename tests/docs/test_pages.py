@@ -87,7 +87,8 @@ def marked() -> dict[str, set[str]]:
 def test_every_requirement_has_a_row() -> None:
     numbers = [int(name.removeprefix("SECURITY-")) for name in SECURITY]
     assert numbers == sorted(set(numbers))
-    assert numbers[:34] == list(range(1, 35))
+    # 46 and 47 are about passkeys and passwords, which there are none of.
+    assert set(range(1, 49)) - set(numbers) <= {35, 36, 39, 43, 44, 46, 47}
 
 
 def test_every_marked_requirement_has_a_row() -> None:
@@ -132,4 +133,4 @@ def test_sessions_are_started_in_one_place() -> None:
         for path in folder.rglob("*.py")
         if ".session.begin(" in path.read_text("utf-8")
     ]
-    assert callers == ["asok_auth_core/flows/login.py"]
+    assert callers == ["asok_auth_core/flows/sessions.py"]

@@ -19,7 +19,7 @@ from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.paths import CHALLENGE_AGAIN_PATH, SECOND_FACTOR_PATH
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, FrozenClock, MemoryUsers
 from asok_auth_core.testing.parts import Browser, build_auth
-from asok_auth_core.types import User
+from asok_auth_core.types import Proof, User
 from asok_auth_core.web import WebRequest
 
 pytestmark = pytest.mark.requirement("SECURITY-42")
@@ -93,7 +93,7 @@ class Phone:
         browser = Browser(self.auth)
         browser.request = FakeRequest("/", client_ip=client_ip)
         with pytest.raises(SecondFactorRequired):
-            complete_login(self.auth, browser.request, user or self.users[0], method="app")
+            complete_login(self.auth, browser.request, user or self.users[0], Proof("app"))
         return browser
 
 

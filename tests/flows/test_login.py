@@ -19,14 +19,14 @@ from asok_auth_core.errors import (
     StoreUnavailable,
 )
 from asok_auth_core.flows.login import (
-    LOGIN_KEY,
     complete_login,
     finish_login,
     log_out,
-    logged_in_at,
     pending_login,
 )
+from asok_auth_core.flows.recent_login import logged_in_at
 from asok_auth_core.flows.second_factor import complete_enrolment, complete_second_factor
+from asok_auth_core.flows.sessions import sessions_of
 from asok_auth_core.flows.verified_emails import is_email_verified, mark_email_verified
 from asok_auth_core.testing.fakes import (
     FakeRequest,
@@ -35,7 +35,7 @@ from asok_auth_core.testing.fakes import (
     MemoryUsers,
 )
 from asok_auth_core.testing.parts import build_auth
-from asok_auth_core.types import LoginAttempt, User
+from asok_auth_core.types import LoginAttempt, Proof, User
 from asok_auth_core.web import WebRequest
 
 ADA = FakeUser("1", "ada@example.org")
@@ -121,7 +121,7 @@ def test_a_login_without_a_second_factor_completes_at_once(make: Make, clock: Fr
     auth, plugin = make()
     request = FakeRequest()
     before = request.session.id
-    assert complete_login(auth, request, ADA, method="magic", next_url="/inbox") == "/inbox"
+    assert complete_login(auth, request, ADA, Proof("magic"), next_url="/inbox") == "/inbox"
     assert request.user is ADA
     assert request.session.id != before, "a new session id at login"
     assert logged_in_at(request) == clock.now
@@ -134,7 +134,7 @@ def test_a_login_without_a_second_factor_completes_at_once(make: Make, clock: Fr
 
 def test_a_login_without_next_leads_to_login_redirect(make: Make) -> None:
     auth, _ = make(settings={"LOGIN_REDIRECT": "/home"})
-    assert complete_login(auth, FakeRequest(), ADA, method="magic") == "/home"
+    assert complete_login(auth, FakeRequest(), ADA, Proof("magic")) == "/home"
 
 
 @pytest.mark.requirement("SECURITY-23")
@@ -144,7 +144,7 @@ def test_a_disabled_account_is_rejected(make: Make) -> None:
     off = auth.users.by_id("2")
     assert off is not None
     with pytest.raises(LoginRejected, match="disabled"):
-        complete_login(auth, request, off, method="magic")
+        complete_login(auth, request, off, Proof("magic"))
     assert request.user is None
     assert plugin.names == ["login.rejected"]
 
@@ -157,10 +157,10 @@ def test_a_hook_that_rejects_or_raises_rejects_the_login(make: Make, refusal: st
     plugin.refusal = refusal
     request = FakeRequest()
     with pytest.raises(LoginRejected) as raised:
-        complete_login(auth, request, ADA, method="magic")
+        complete_login(auth, request, ADA, Proof("magic"))
     assert "database" not in raised.value.message
     assert request.user is None
-    assert request.session.values == {}
+    assert auth.credentials.list("1") == []
     assert plugin.names == ["login.rejected"]
 
 
@@ -169,7 +169,7 @@ class TestSecondFactor:
         auth, plugin = make(Word())
         request = FakeRequest()
         with pytest.raises(SecondFactorRequired) as raised:
-            complete_login(auth, request, ADA, method="magic", next_url="/inbox", remember=True)
+            complete_login(auth, request, ADA, Proof("magic"), next_url="/inbox", remember=True)
         assert raised.value.location == "/auth/second-factor"
         return auth, plugin, request
 
@@ -177,7 +177,7 @@ class TestSecondFactor:
     def test_half_a_login_has_no_authority(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         assert request.user is None
-        assert request.session.values == {}
+        assert auth.credentials.list("1") == []
         assert plugin.names == ["login.second_factor_required"]
         pending, user = pending_login(auth, request.follow("/auth/second-factor"))
         assert (pending.user_id, user) == ("1", ADA)
@@ -264,7 +264,7 @@ class TestSecondFactor:
         auth, _ = make(Failing())
         request = FakeRequest()
         with pytest.raises(StoreUnavailable):
-            complete_login(auth, request, ADA, method="magic")
+            complete_login(auth, request, ADA, Proof("magic"))
         assert request.user is None
 
     def test_a_deleted_user_cannot_complete_a_login(self, make: Make) -> None:
@@ -280,7 +280,7 @@ class TestFinishing:
     def begin(self, auth: Auth) -> FakeRequest:
         request = FakeRequest()
         with pytest.raises(SecondFactorRequired):
-            complete_login(auth, request, ADA, method="magic", next_url="/inbox")
+            complete_login(auth, request, ADA, Proof("magic"), next_url="/inbox")
         return request.follow("/auth/second-factor")
 
     def test_two_simultaneous_proofs_are_one_login(self, make: Make) -> None:
@@ -310,25 +310,24 @@ class TestFinishing:
         auth, plugin = make(Word())
         request = FakeRequest(user=ADA)
         assert complete_enrolment(auth, request, ADA, "word") == "/auth/account"
-        assert request.session.values == {}
+        assert auth.credentials.list("1", "session") == []
         assert logged_in_at(request) is None
         assert plugin.names == ["second_factor.enrolled"]
 
     def test_an_enrolled_factor_counts_for_the_session_it_was_enrolled_in(self, make: Make) -> None:
         auth, _ = make(Word(users=()))
         request = FakeRequest()
-        complete_login(auth, request, ADA, method="magic")
+        complete_login(auth, request, ADA, Proof("magic"))
         at = logged_in_at(request)
         complete_enrolment(auth, request, ADA, "word")
-        record = request.session.get(LOGIN_KEY)
-        assert isinstance(record, dict)
-        assert (record["factor"], record["method"], logged_in_at(request)) == ("word", "magic", at)
+        [record] = sessions_of(auth, ADA)
+        assert (record.factors, record.method, record.logged_in_at) == (("word",), "magic", at)
 
 
 def test_logging_out_ends_the_session_with_an_event(make: Make) -> None:
     auth, plugin = make()
     request = FakeRequest()
-    complete_login(auth, request, ADA, method="magic")
+    complete_login(auth, request, ADA, Proof("magic"))
     before = request.session.id
     assert log_out(auth, request) == "/"
     assert request.user is None
@@ -350,15 +349,13 @@ def test_an_email_is_verified_for_one_account_at_a_time(make: Make) -> None:
     assert not is_email_verified(auth, ADA, "ada@example.org")
 
 
-def test_a_login_records_the_email_verified_by_this_request(make: Make) -> None:
+def test_a_login_records_the_email_that_its_proof_verified(make: Make) -> None:
     auth, _ = make()
     request = FakeRequest()
-    request.verified_email = "other@example.org"
-    complete_login(auth, request, ADA, method="magic")
+    complete_login(auth, request, ADA, Proof("magic", "other@example.org"))
     assert not is_email_verified(auth, ADA, "other@example.org")
     assert not is_email_verified(auth, ADA, "ada@example.org")
-    request.verified_email = "ada@example.org"
-    complete_login(auth, request, ADA, method="magic")
+    complete_login(auth, request, ADA, Proof("magic", "ada@example.org"))
     assert is_email_verified(auth, ADA, "ada@example.org")
 
 
@@ -368,6 +365,6 @@ def test_events_hold_no_secret(make: Make) -> None:
     auth, plugin = make(Word())
     request = FakeRequest()
     with pytest.raises(SecondFactorRequired):
-        complete_login(auth, request, ADA, method="magic")
+        complete_login(auth, request, ADA, Proof("magic"))
     for value, _, _ in request.sent_cookies.values():
         assert value not in repr(plugin.events)

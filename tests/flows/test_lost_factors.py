@@ -23,6 +23,7 @@ from asok_auth_core.errors import (
     PluginFailed,
     RecentLoginRequired,
     SecondFactorRequired,
+    StoreUnavailable,
 )
 from asok_auth_core.flows.factor_policy import KIND, enrolled_factors, factor_names
 from asok_auth_core.flows.login import complete_login
@@ -33,6 +34,7 @@ from asok_auth_core.flows.second_factor import (
     remove_factor,
     reset_factors,
 )
+from asok_auth_core.flows.sessions import begin_session
 from asok_auth_core.testing import (
     FakeRequest,
     FakeUser,
@@ -42,7 +44,7 @@ from asok_auth_core.testing import (
     TestParts,
 )
 from asok_auth_core.testing.parts import Browser, build_auth
-from asok_auth_core.types import User
+from asok_auth_core.types import Proof, User
 from asok_auth_core.web import WebRequest
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
@@ -119,14 +121,14 @@ class Shop:
         """The browser after the first factor, logged in if it was enough."""
         request = FakeRequest("/")
         try:
-            complete_login(auth, request, self.ada, method="app")
+            complete_login(auth, request, self.ada, Proof("app"))
         except SecondFactorRequired as required:
             return request.follow(required.location, form={"factor": "pin"})
         return request.follow("/")
 
     def enrol(self, auth: Auth, name: str = "pin") -> None:
         request = FakeRequest("/")
-        request.session.begin(self.ada)
+        begin_session(auth, request, self.ada, method="app", factors=(), remember=False)
         complete_enrolment(auth, request, self.ada, name)
 
     @property
@@ -144,7 +146,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 def rejected(shop: Shop, auth: Auth) -> bool:
     request = FakeRequest("/")
     with pytest.raises(LoginRejected, match="not available at the moment"):
-        complete_login(auth, request, shop.ada, method="app")
+        complete_login(auth, request, shop.ada, Proof("app"))
     return request.user is None
 
 
@@ -192,7 +194,7 @@ def test_other_users_are_not_concerned(shop: Shop) -> None:
     request = FakeRequest("/")
     bob = shop.users.by_id("2")
     assert bob is not None
-    complete_login(shop.start(), request, bob, method="app")
+    complete_login(shop.start(), request, bob, Proof("app"))
     assert request.user is bob
 
 
@@ -202,7 +204,7 @@ def test_a_trusted_browser_does_not_replace_a_lost_factor(shop: Shop) -> None:
     complete_second_factor(auth, browser, "pin")
     browser.session.end()
     with pytest.raises(LoginRejected):
-        complete_login(shop.start(TRUSTED_DEVICE=3600), browser.follow("/"), shop.ada, method="app")
+        complete_login(shop.start(TRUSTED_DEVICE=3600), browser.follow("/"), shop.ada, Proof("app"))
 
 
 def test_half_a_login_cannot_enrol_past_a_lost_factor(shop: Shop) -> None:
@@ -368,6 +370,48 @@ def test_half_a_login_whose_factor_was_reset_starts_again(shop: Shop) -> None:
     reset_factors(auth, shop.ada)
     assert page(shop, auth, browser)[0] == LoginExpired.status
     assert shop.log_in(auth).user is shop.ada
+
+
+class Sms(Pin):
+    """Fails when its challenge starts or is shown."""
+
+    name = "sms"
+    label = "Text message"
+    fails = "begin"
+
+    def begin(self, request: WebRequest, user: User) -> None:
+        if self.fails == "begin":
+            raise RuntimeError("out of order")
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        if self.fails == "store":
+            raise StoreUnavailable("No answer.")
+        raise RuntimeError("out of order")
+
+
+@pytest.mark.parametrize("fails", ["begin", "challenge", "store"])
+def test_a_challenge_that_fails_leaves_the_users_other_factors(shop: Shop, fails: str) -> None:
+    sms = Sms(True)
+    sms.fails = fails
+    auth = shop.start(sms, Pin(True))
+    browser = shop.log_in(auth)
+    status, body = page(shop, auth, browser)
+    assert status >= 500
+    assert "This method does not work at the moment." in body
+    assert 'href="/auth/second-factor?factor=pin"' in body
+    assert "out of order" not in body
+    complete_second_factor(auth, browser, "pin")
+    assert browser.user is shop.ada
+
+
+@pytest.mark.parametrize("fails", ["begin", "challenge"])
+def test_a_challenge_that_fails_gets_a_page_without_others_too(shop: Shop, fails: str) -> None:
+    sms = Sms(True)
+    sms.fails = fails
+    auth = shop.start(sms)
+    status, body = page(shop, auth, shop.log_in(auth))
+    assert status == PluginFailed.status
+    assert "out of order" not in body
 
 
 # -- removing ------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import pytest
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialExists, StoreUnavailable
-from asok_auth_core.flows.generation import KIND as GENERATION_KIND
-from asok_auth_core.flows.generation import generation, raise_generation
+from asok_auth_core.flows.epoch import KIND as EPOCH_KIND
+from asok_auth_core.flows.epoch import epoch, raise_epoch
 from asok_auth_core.flows.verified_emails import KIND, is_email_verified, mark_email_verified
 from asok_auth_core.testing.fakes import FakeUser
 
@@ -43,21 +43,17 @@ def test_an_email_another_account_verified_meanwhile_is_not_verified(
 
 
 @pytest.mark.requirement("SECURITY-23")
-def test_two_simultaneous_calls_raise_the_generation_twice(
-    auth: Auth, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_simultaneous_calls_raise_the_epoch_twice(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that comes second raises the number of the first."""
-    overtaken_by(auth, ADA, GENERATION_KIND, "1", monkeypatch)
-    assert raise_generation(auth, "1") == 2
-    assert generation(auth, "1") == 2
+    overtaken_by(auth, ADA, EPOCH_KIND, "1", monkeypatch)
+    assert raise_epoch(auth, "1") == 2
+    assert epoch(auth, "1") == 2
 
 
 @pytest.mark.requirement("SECURITY-32")
-def test_a_generation_that_cannot_be_raised_is_a_store_error(
-    auth: Auth, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raise_generation(auth, "1")
+def test_an_epoch_that_cannot_be_raised_is_a_store_error(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_epoch(auth, "1")
     monkeypatch.setattr(auth.credentials, "replace", lambda row, data: None)
     with pytest.raises(StoreUnavailable, match="being ended by other requests"):
-        raise_generation(auth, "1")
-    assert generation(auth, "1") == 1
+        raise_epoch(auth, "1")
+    assert epoch(auth, "1") == 1

@@ -201,17 +201,15 @@ def test_an_identity_of_a_deleted_account_gets_a_new_account(app: OAuthApp) -> N
 
 @pytest.mark.requirement("SECURITY-14")
 def test_first_logins_in_two_tabs_create_one_account(app: OAuthApp) -> None:
-    """The second is answered while the first is still creating the account."""
+    """The second completes while the first is still creating the account."""
     create, meanwhile = app.users.create, []
 
     def slow(email: str, name: str | None = None) -> User:
+        app.users.create = create  # type: ignore[method-assign]
         meanwhile.append(app.log_in()[1])
         return create(email, name)
 
     app.users.create = slow  # type: ignore[method-assign]
     _, response = app.log_in()
-    assert location(response) == "/"
-    assert [error_code(other) for other in meanwhile] == ["oauth_state"]
-    assert "in another tab" in meanwhile[0].body
+    assert [location(one) for one in (response, *meanwhile)] == ["/", "/"]
     assert len(app.users) == 1  # type: ignore[arg-type]
-    assert location(app.log_in()[1]) == "/", "the lock was released"

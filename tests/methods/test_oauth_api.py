@@ -15,7 +15,7 @@ from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
 from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.types import JSON
+from asok_auth_core.types import JSON, Proof
 
 ISSUER = "https://login.example"
 MakeApp = Callable[..., OAuthApp]
@@ -46,7 +46,7 @@ def test_the_documented_calls_handle_state_themselves(app: OAuthApp) -> None:
     assert info["picture"] is None
     assert isinstance(info["raw"], dict)
     assert json.dumps(info)
-    assert request.verified_email == "ada@example.com"
+    assert request.proofs == [(Proof("example", "ada@example.com"), None)]
     form = app.fake.calls[-2].form
     headers = app.fake.calls[-2].headers
     assert form is not None
@@ -85,7 +85,7 @@ def test_documented_pages_never_get_an_unverified_email(app: OAuthApp) -> None:
     request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
     with raises_code("oauth_address_unproved"):
         OAuthApi(app.oauth.flow).callback(request, "example", "own-id", "own-secret")
-    assert request.verified_email is None
+    assert request.proofs == []
 
 
 def test_pages_that_look_up_by_issuer_and_subject_may_get_one(app: OAuthApp) -> None:
@@ -95,7 +95,7 @@ def test_pages_that_look_up_by_issuer_and_subject_may_get_one(app: OAuthApp) -> 
     api = OAuthApi(app.oauth.flow)
     info = api.callback(request, "example", "own-id", "own-secret", require_verified_email=False)
     assert (info["provider_id"], info["email_verified"]) == (SUBJECT, False)
-    assert request.verified_email is None
+    assert request.proofs == []
 
 
 def test_missing_credentials_are_reported(make_app: MakeApp) -> None:
@@ -150,6 +150,6 @@ def test_on_login_gets_the_wanted_url(make_app: MakeApp) -> None:
     seen: list[FakeRequest] = []
     app = make_app(config={"ON_LOGIN": lambda native, info: None})
     seen.append(app.log_in(next_url="/after")[0])
-    assert seen[0].wanted_url == "/after"
+    assert [wanted for _, wanted in seen[0].proofs] == ["/after"]
     seen.append(app.log_in(next_url="https://evil.example/")[0])
-    assert seen[1].wanted_url is None
+    assert [wanted for _, wanted in seen[1].proofs] == [None]

@@ -305,7 +305,7 @@ def test_an_honest_provider_logs_in(app: OAuthApp) -> None:
     browser, response = app.log_in(next_url="/welcome")
     assert dict(response.headers)["Location"] == "/welcome"
     assert browser.session.user is not None
-    assert app.events == ["identity.linked", "login.succeeded"]
+    assert app.events == ["account.created", "identity.linked", "login.succeeded"]
 
 
 @pytest.mark.requirement(

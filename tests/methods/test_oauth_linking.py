@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from asok_auth_core.flows.linking import KIND, identity_key, linked
+from asok_auth_core.flows.sessions import begin_session
 from asok_auth_core.methods.oauth_api import OAuthApi
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
@@ -36,11 +37,11 @@ def test_linking_fails_if_another_user_logs_in_meanwhile(make_app: MakeApp) -> N
     user, other = FakeUser("9", "nine@example.com"), FakeUser("8", "eight@example.com")
     app = make_app(users=MemoryUsers(user, other))
     browser, url = app.start(app.logged_in(user), action="link")
-    browser.session.user = other
+    begin_session(app.auth, browser, other, method="app", factors=(), remember=False)
     _, response = app.finish(browser, app.fake.authorize(url))
     assert error_code(response) == "oauth_state"
-    assert not app.credentials.list("9")
-    assert not app.credentials.list("8")
+    assert not app.credentials.list("9", "identity")
+    assert not app.credentials.list("8", "identity")
 
 
 def test_an_identity_is_not_taken_from_another_account(app: OAuthApp) -> None:
@@ -100,7 +101,7 @@ def test_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> None:
     request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
     with raises_code("oauth_state"):
         OAuthApi(app.oauth.flow).callback(request, "example")
-    assert request.verified_email is None
+    assert request.proofs == []
 
 
 def unlink(app: OAuthApp, user: User) -> WebResponse:

@@ -9,7 +9,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.testing import FakeRequest, FakeUser
-from asok_auth_core.types import User
+from asok_auth_core.types import Authentication, User
 
 
 class Plugin:
@@ -36,7 +36,8 @@ def test_can_in_a_template_asks_the_current_users_permissions(
 
     def shown(user: FakeUser | None, scopes: tuple[str, ...] | None = None) -> str:
         request = FakeRequest("/", user=user)
-        request.scopes = scopes
+        if user is not None:
+            request.authentication = Authentication(user, scopes)
         return str(fragment(auth, request, "auth/probe.html"))
 
     assert shown(None) == "False False False"

@@ -12,7 +12,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.testing import Browser, LoginMethodContract, TestParts
-from asok_auth_core.types import OutgoingMail, User
+from asok_auth_core.types import OutgoingMail, Proof, SessionRecord, User
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
 
@@ -62,7 +62,7 @@ class Pin(LoginMethod):
         return self.auth.state.take(key)
 
     def admit(self, request: WebRequest, user: User, pin: str) -> str:
-        return complete_login(self.auth, request, user, method=self.name)
+        return complete_login(self.auth, request, user, Proof(self.name))
 
 
 class Suite(LoginMethodContract):
@@ -131,7 +131,8 @@ class TestReplay(Suite):
 class TestOwnPipeline(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:
-            request.session.begin(user)
+            record = SessionRecord("made-up", str(user.id), self.name, (), 0.0, 0.0, False, "")
+            request.session.begin(user, record)
             self.auth.events.emit("login.succeeded", user=user, method=self.name)
             return "/"
 
@@ -149,7 +150,7 @@ class TestBackDoor(Suite):
         def page(self, request: WebRequest) -> WebResponse:
             ada = self.auth.users.by_id("1")
             if request.query.get("token") and ada is not None:
-                complete_login(self.auth, request, ada, method=self.name)
+                complete_login(self.auth, request, ada, Proof(self.name))
             return super().page(request)
 
 

@@ -23,6 +23,7 @@ from asok_auth_core.testing.fakes import (
 from asok_auth_core.testing.oauth_app import OAuthApp
 from asok_auth_core.testing.parts import Browser
 from asok_auth_core.testing.waiting import PATIENCE
+from asok_auth_core.types import SessionRecord
 
 
 def test_a_browser_keeps_its_session_and_its_cookies() -> None:
@@ -43,7 +44,8 @@ def test_logging_in_and_out_changes_the_session_id_and_the_csrf_token() -> None:
     request = FakeRequest("/")
     ids, tokens = {request.session.id}, {str(request.csrf_field)}
     user = FakeUser("1")
-    request.session.begin(user, remember=True)
+    request.session.begin(user, SessionRecord("s", "1", "app", (), 0.0, 0.0, True, ""))
+    assert request.session.remembered
     assert request.user is user
     ids.add(request.session.id)
     tokens.add(str(request.csrf_field))

@@ -13,17 +13,16 @@ from asok.request import Request
 
 from ...auth import Auth
 from ...errors import AuthError, ConfigurationError
-from ...flows.login import LOGIN_KEY
 from ...flows.plugin_faults import plugin_failed
-from ...flows.sessions import is_ended, lacks_factor
+from ...flows.sessions import find_session, session_cookie
 from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...types import User
-from .request import IMPERSONATOR_KEY, AsokWebRequest
+from .impersonation import forget_impersonation, forget_user, impersonated_by
+from .request import AsokWebRequest, Current
 
 _ATTRIBUTE = "_asok_auth"
 _WEB_REQUEST = "asok_auth.request"
-_USER_PROVED = "asok_auth.proved_by_request"
 
 
 class AppAuth:
@@ -42,28 +41,17 @@ class AppAuth:
         return web
 
     def current_user(self, request: Request) -> User | None:
-        """The fully logged-in user, by the request's bearer token, else by its session."""
+        """The fully logged-in user, by a proof in the request (a bearer token), else by the session."""
         if not request._auth_resolved:
             # First, so that a hook that asks for the current user during this lookup gets None.
             request._user_instance, request._auth_resolved = None, True
-            request._user_instance = self._find_user(request)
+            web = self.web_request(request)
+            web.current = self._find_user(request, web)
+            request._user_instance = web.current.user
         return request._user_instance
 
-    def session_user(self, request: Request) -> User | None:
-        """The user that the session of ``request`` belongs to, if the session is in force."""
-        user_id = request.session.get("user_id")
-        if user_id is None or not _was_logged_in(request, str(user_id)):
-            return None
-        session = self.web_request(request).session
-        if is_ended(self.auth, session):
-            return None
-        user = self.auth.users.by_id(str(user_id))
-        if user is None or not self.auth.users.is_active(user):
-            return None
-        return None if lacks_factor(self.auth, session, user) else user
-
     def is_csrf_exempt(self, request: Request) -> bool:
-        """True if the request needs no CSRF check, because no cookie authenticates it.
+        """True if the request needs no CSRF check, because no browser would send its proof by itself.
 
         That holds for a request with a bearer token and no session, and for a route with ``csrf`` False.
         """
@@ -73,10 +61,13 @@ class AppAuth:
         return self.current_user(request) is not None and self.is_authenticated_without_session(request)
 
     def is_authenticated_without_session(self, request: Request) -> bool:
-        """True if a token authenticated the user, with no session sent or started."""
+        """True if a proof that is not ambient authenticated the user, with no session sent or started."""
+        web = self.web_request(request)
+        authentication = None if web.current is None else web.current.authentication
         return (
-            bool(request.environ.get(_USER_PROVED))
-            and not _has_session(request)
+            authentication is not None
+            and authentication.ambient is False
+            and not self._has_session(request)
             and (request._session is None or "user_id" not in request._session)
         )
 
@@ -85,38 +76,40 @@ class AppAuth:
 
         Otherwise the response would be about the CSRF token, which such a request does not need.
         """
-        if not _has_session(request) and self.current_user(request) is None:
-            error = self.web_request(request).proof_error
+        if not self._has_session(request) and self.current_user(request) is None:
+            error = self.web_request(request).rejected_proof
             if error is not None:
                 raise error
 
-    def _find_user(self, request: Request) -> User | None:
-        web = self.web_request(request)
+    def _find_user(self, request: Request, web: AsokWebRequest) -> Current:
         for method in self.auth.login_methods.values():
             try:
-                user = method.authenticate(web)
+                proved = method.authenticate(web)
             except AuthError as error:
-                web.proof_error = error
-                return None
+                return Current(error=error)
             except Exception as error:  # noqa: BLE001 - no user is logged in
-                web.proof_error = plugin_failed(self.auth, method, method.authenticate, error)
-                return None
-            if user is not None:
-                request.environ[_USER_PROVED] = method.name
-                return user if self.auth.users.is_active(user) else None
-        return self.session_user(request)
+                return Current(error=plugin_failed(self.auth, method, method.authenticate, error))
+            if proved is not None:
+                active = self.auth.users.is_active(proved.user)
+                return Current(proved.user, authentication=proved) if active else Current()
+        handle = web.cookies.get(session_cookie(secure=web.secure))
+        found = find_session(self.auth, handle) if handle else None
+        if found is None:
+            forget_user(request)
+            return Current()
+        record, owner = found
+        user = impersonated_by(self.auth, request, owner)
+        if user is None:
+            forget_impersonation(request)
+            user = owner
+        if request.session.get("user_id") != user.id:
+            request.session["user_id"] = user.id
+        return Current(user, record)
 
-
-def _has_session(request: Request) -> bool:
-    cookies = request.cookies_dict
-    return "asok_sid" in cookies or "asok_session" in cookies
-
-
-def _was_logged_in(request: Request, user_id: str) -> bool:
-    """True if the login pipeline started this session for user or impersonator."""
-    record = request.session.get(LOGIN_KEY)
-    impersonator = request.session.get(IMPERSONATOR_KEY, user_id)
-    return isinstance(record, dict) and record.get("user") in (user_id, str(impersonator))
+    def _has_session(self, request: Request) -> bool:
+        name = session_cookie(secure=self.web_request(request).secure)
+        cookies = request.cookies_dict
+        return name in cookies or "asok_sid" in cookies or "asok_session" in cookies
 
 
 # -- finding it ----------------------------------------------------------------------------------

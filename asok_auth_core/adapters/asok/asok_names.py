@@ -17,7 +17,6 @@ from asok import Asok
 from asok.admin import Admin
 from asok.orm import Model
 from asok.request import Request
-from asok.session import SessionStore
 
 from ...errors import ConfigurationError
 
@@ -35,7 +34,6 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_handle_dispatch_exception",
         "_resolve_route",
         "_security_headers",
-        "_session_store",
         "_sign",
         "_verify_signature",
     ),
@@ -51,7 +49,6 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "user",
         "verify_csrf",
     ),
-    "asok.session.SessionStore": ("delete", "get_user_sessions"),
     "asok.orm.Model": ("_fields", "_relations", "_soft_delete_where", "_table"),
     "asok.orm.engines": ("_local", "transaction"),
     "asok.admin.Admin": (
@@ -68,7 +65,6 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.Asok": ("asok.app",),
     "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
-    "asok.session.SessionStore": ("created_at", "ip", "last_seen", "sid", "user_agent"),
     "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),
     "asok.orm.engines.mysql": ("txn_level",),
@@ -116,7 +112,6 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
     return {
         "asok.Asok": app,
         "asok.request.Request": Request({"asok.app": app}),
-        "asok.session.SessionStore": SessionStore,
         "asok.orm.Model": model,
         "asok.orm.engines": model.get_engine(),
         "asok.orm.engines.mysql": import_module("asok.orm.engines.mysql"),

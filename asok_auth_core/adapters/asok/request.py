@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
@@ -14,10 +15,10 @@ from markupsafe import Markup
 from ...auth import Auth
 from ...engine.client_ip import client_ip as trusted_client_ip
 from ...engine.urls import is_loopback
-from ...errors import ConfigurationError
+from ...errors import AuthError, ConfigurationError
 from ...pages.locales import Catalogs
-from ...types import JSON, User
-from ...web import Device, Session, WebRequest
+from ...types import JSON, Authentication, Proof, SessionRecord, User
+from ...web import Session, WebRequest
 from .asok_names import original
 
 ASOK_LOGIN = original(Request, "login")
@@ -25,6 +26,8 @@ ASOK_LOGOUT = original(Request, "logout")
 
 IMPERSONATOR_KEY = "impersonator_id"
 """The session key in which Asok's Admin stores the impersonator's user id."""
+STARTED_KEY = "impersonate_started_at"
+"""And when the impersonation started, in seconds since the epoch."""
 
 T = TypeVar("T")
 
@@ -32,11 +35,23 @@ _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 """What a WSGI environ holds without HTTP_ before it (PEP 3333)."""
 
 
-class AsokSession(Session):
-    """Asok's server-side session."""
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The current user of a request and what made them known: a session, or a proof in the request."""
 
-    def __init__(self, request: Request) -> None:
+    user: User | None = None
+    record: SessionRecord | None = None
+    authentication: Authentication | None = None
+    error: AuthError | None = None
+    """Why a proof in the request was rejected."""
+
+
+class AsokSession(Session):
+    """Asok's server-side session. Its ``user_id`` follows our record, for the Admin and flash messages."""
+
+    def __init__(self, request: Request, web: AsokWebRequest) -> None:
         self._request = request
+        self._web = web
 
     def get(self, key: str) -> JSON:
         return cast("JSON", self._request.session.get(key))
@@ -47,37 +62,18 @@ class AsokSession(Session):
     def pop(self, key: str) -> JSON:
         return cast("JSON", self._request.session.pop(key, None))
 
-    def begin(self, user: User, *, remember: bool = False) -> None:
+    def begin(self, user: User, record: SessionRecord) -> None:
         # Asok keeps them, so its Admin would admit the next user who logs in with this browser.
-        for name in (IMPERSONATOR_KEY, "impersonate_started_at"):
+        for name in (IMPERSONATOR_KEY, STARTED_KEY):
             self.pop(name)
-        ASOK_LOGIN(self._request, user, remember=remember)
+        ASOK_LOGIN(self._request, user, remember=record.remember)
+        self._web.current = Current(user, record)
 
     def end(self) -> None:
         ASOK_LOGOUT(self._request)
         # Asok would look the user up again, from cookies that this response deletes.
         self._request._auth_resolved = True
-
-    def other_sessions(self) -> Sequence[Device]:
-        """See Session. Asok's ``memory`` backend lists only those of this worker process."""
-        return [
-            Device(
-                client_ip="" if entry["ip"] == "Unknown" else str(entry["ip"]),
-                user_agent=str(entry["user_agent"]),
-                started=float(entry["created_at"]),
-                last_seen=float(entry["last_seen"]),
-            )
-            for entry in self._others()
-        ]
-
-    def end_other_sessions(self) -> None:
-        for entry in self._others():
-            self._request.app._session_store.delete(entry["sid"])
-
-    def _others(self) -> list[dict[str, str | float]]:
-        session = self._request.session
-        found = self._request.app._session_store.get_user_sessions(session.get("user_id"))
-        return [entry for entry in found if entry["sid"] != session.sid]
+        self._web.current = Current()
 
 
 class Headers(Mapping[str, str]):
@@ -119,7 +115,10 @@ class AsokWebRequest(WebRequest):
         self._request = request
         self._auth = auth
         self._catalogs = catalogs
-        self._session = AsokSession(request)
+        self._session = AsokSession(request, self)
+        self._kept: tuple[Proof, str | None] | None = None
+        self.current: Current | None = None
+        """Set by :class:`~.app_auth.AppAuth` when the user is first asked for, and by the session."""
         self.native = request
         self.method = request.environ.get("REQUEST_METHOD", "GET")
         self.path = request.path
@@ -184,6 +183,30 @@ class AsokWebRequest(WebRequest):
     def user(self) -> User | None:
         # The property as patched by patches/request.py: its users have can().
         return cast("User | None", self._request.user)
+
+    @property
+    def session_record(self) -> SessionRecord | None:
+        return self._resolved().record
+
+    @property
+    def authentication(self) -> Authentication | None:
+        return self._resolved().authentication
+
+    @property
+    def rejected_proof(self) -> AuthError | None:
+        return self._resolved().error
+
+    def keep_proof(self, proof: Proof, next_url: str | None = None) -> None:
+        self._kept = (proof, next_url)
+
+    def take_proof(self) -> tuple[Proof, str | None] | None:
+        """What :meth:`keep_proof` kept last, once."""
+        kept, self._kept = self._kept, None
+        return kept
+
+    def _resolved(self) -> Current:
+        _ = self.user
+        return self.current or Current()
 
     @property
     def csrf_field(self) -> Markup:

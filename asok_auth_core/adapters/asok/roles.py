@@ -16,6 +16,7 @@ from ...engine.permission_cache import PermissionCache
 from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
 from ...hookspecs import PluginManifest, hookimpl
 from ...types import Finding, Grant, User
+from .impersonation import is_admin
 from .user_methods import has_own_can
 
 NAME = "roles"
@@ -68,12 +69,6 @@ def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
         written = _permissions(row, f"{kind} {_label(row)}")
         yield from written
         yield from written.malformed
-
-
-def is_admin(user: object) -> bool:
-    """True only for True or a database's 1; a method or a string does not count."""
-    flag = getattr(user, "is_admin", False)
-    return flag is True or (isinstance(flag, int) and flag == 1)
 
 
 def roles_of(user: object) -> list[object]:

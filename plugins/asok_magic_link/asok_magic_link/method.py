@@ -17,6 +17,7 @@ from asok_auth_core.mail.outbox import DeliveryState
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import fragment, render
 from asok_auth_core.paths import LOGIN_PATH
+from asok_auth_core.types import Newcomer, Proof
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
 from .grants import Grants
@@ -61,7 +62,7 @@ class MagicLinkMethod(LoginMethod):
                 "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
             )
             return None
-        request.verified_email, request.verified_by = grant.email, self.name
+        request.keep_proof(Proof(self.name, grant.email))
         return grant.email
 
     def send(
@@ -97,12 +98,10 @@ class MagicLinkMethod(LoginMethod):
             "magic-send", account_key(email), limit=self._settings.sends_per_email, window=window
         )
         known = self._auth.users.by_email(email) is not None
-        issued = self._grants.issue(email, self._settings.lifetime, safe_next(next_url))
-        link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
         welcome = known or self._settings.signup
-        if not welcome:
-            # The same work and response as for a known email address; only the email differs.
-            self._grants.take_link(issued.token)
+        # The same work and response for an unknown email address; only the email differs.
+        issued = self._grants.issue(email, self._settings.lifetime, safe_next(next_url), usable=welcome)
+        link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
         content = issued if welcome else None
         mail = compose(self._auth, request, email, content, link, self._settings.lifetime, subject, template)
         delivery = self._auth.outbox.post(mail)
@@ -202,16 +201,15 @@ class MagicLinkMethod(LoginMethod):
         return self._finish(request, grant.email, grant.next_url)
 
     def _finish(self, request: WebRequest, email: str, next_url: str | None) -> WebResponse:
-        request.verified_email, request.verified_by = email, self.name
         user = self._auth.users.by_email(email)
-        if user is None:
-            if not self._settings.signup:
-                raise LoginRejected("There is no account with this email address.")
-            user = self._auth.users.create(account_key(email))
-            self._auth.events.emit(
-                "account.created", user=user, method=self.name, client_ip=request.client_ip
-            )
-        request.session.pop(EMAIL_KEY)
-        return WebResponse.see_other(
-            complete_login(self._auth, request, user, method=self.name, next_url=next_url)
+        if user is None and not self._settings.signup:
+            raise LoginRejected("There is no account with this email address.")
+        location = complete_login(
+            self._auth,
+            request,
+            user or Newcomer(account_key(email)),
+            Proof(self.name, email),
+            next_url=next_url,
         )
+        request.session.pop(EMAIL_KEY)
+        return WebResponse.see_other(location)

@@ -22,6 +22,7 @@ from asok_auth_core.testing.fakes import (
     MemoryUsers,
 )
 from asok_auth_core.testing.parts import build_auth
+from asok_auth_core.types import Proof
 from asok_auth_core.web import WebResponse
 
 
@@ -44,7 +45,7 @@ class Site:
         """The first factor is right; the request says what came of it."""
         request = request or FakeRequest()
         try:
-            complete_login(self.auth, request, user or self.ann, method="app", next_url="/start")
+            complete_login(self.auth, request, user or self.ann, Proof("app"), next_url="/start")
         except SecondFactorRequired as required:
             return request.follow(required.location)
         return request.follow("/start")

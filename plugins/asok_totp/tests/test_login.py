@@ -16,6 +16,7 @@ from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import ACCOUNT_ATTEMPTS, CLIENT_ATTEMPTS
 from asok_auth_core.testing.fakes import FakeRequest, MemoryCredentialStore
 from asok_auth_core.testing.raises import raises_code
+from asok_auth_core.types import Proof
 
 
 @pytest.mark.requirement("SECURITY-18", "SECURITY-19")
@@ -401,7 +402,7 @@ def test_a_factor_that_raises_denies_the_login(make_site) -> None:
     site = make_site(Plugin())
     request = FakeRequest()
     with raises_code("plugin_failed", match=r"Broken\.is_enrolled failed with OSError"):
-        complete_login(site.auth, request, site.ann, method="app")
+        complete_login(site.auth, request, site.ann, Proof("app"))
     assert request.user is None
 
 
@@ -412,4 +413,4 @@ def test_a_login_completes_once(site) -> None:
     assert site.second_factor(browser, phone.code())[0] == 303
     assert site.second_factor(twin, codes[0], "recovery")[0] == 400
     with pytest.raises(SecondFactorRequired):
-        complete_login(site.auth, FakeRequest(), site.ann, method="app")
+        complete_login(site.auth, FakeRequest(), site.ann, Proof("app"))

@@ -20,6 +20,7 @@ from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.testing.parts import build_auth
+from asok_auth_core.types import Proof
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
 
@@ -62,7 +63,7 @@ def restart(site, tmp_path: Path, clock: FrozenClock) -> Restart:
 def assert_rejected(auth: Auth) -> None:
     request = FakeRequest("/")
     with pytest.raises(LoginRejected, match="not available at the moment"):
-        complete_login(auth, request, auth.users.by_id("1"), method="magic")
+        complete_login(auth, request, auth.users.by_id("1"), Proof("magic"))
     assert request.user is None
 
 
@@ -128,7 +129,7 @@ class TestCommand:
         assert "Removed: totp." in output
         assert "No loaded plugin provides totp: its data stays" in output
         request = FakeRequest("/")
-        complete_login(auth, request, auth.users.by_id("1"), method="magic")
+        complete_login(auth, request, auth.users.by_id("1"), Proof("magic"))
         assert request.user is not None
         assert "has no second factor" in run(auth, user)
 

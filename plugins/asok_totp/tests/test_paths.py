@@ -24,7 +24,7 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 from markupsafe import Markup
 
-from asok_auth_core import AuthExtension, LoginMethod, SecondFactor, hookimpl
+from asok_auth_core import AuthExtension, LoginMethod, Proof, SecondFactor, hookimpl
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import reset_factors
 from asok_auth_core.methods.oauth import OAuthMethod
@@ -134,7 +134,7 @@ class Stranger(LoginMethod):
 
     def _enter(self, request):
         user = self.auth.users.by_email(ADDRESS)
-        return WebResponse.see_other(complete_login(self.auth, request, user, method=self.name))
+        return WebResponse.see_other(complete_login(self.auth, request, user, Proof(self.name)))
 
 
 class MailCode(SecondFactor):
@@ -618,6 +618,7 @@ import json, re, sys
 from pathlib import Path
 from asok.testing import TestClient
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.types import Proof
 
 root, cookies, code = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
 user = (root / "src/models/user.py").read_text()

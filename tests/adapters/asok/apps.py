@@ -18,7 +18,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.errors import TokenExpired
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.testing.waiting import PATIENCE
-from asok_auth_core.types import User
+from asok_auth_core.types import Authentication, User
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
 T = TypeVar("T")
@@ -205,15 +205,14 @@ class Badge(LoginMethod):
     def __init__(self, auth: Auth) -> None:
         self.auth = auth
 
-    def authenticate(self, request: WebRequest) -> User | None:
+    def authenticate(self, request: WebRequest) -> Authentication | None:
         badge, _, scopes = request.headers.get("X-Badge", "").partition(";")
         if not badge:
             return None
         if badge == "old":
             raise TokenExpired("This badge has expired.")
-        if scopes:
-            request.scopes = tuple(scopes.split(","))
-        return self.auth.users.by_email(badge)
+        user = self.auth.users.by_email(badge)
+        return user and Authentication(user, tuple(scopes.split(",")) if scopes else None, ambient=False)
 
     def routes(self) -> list[Route]:
         return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
@@ -45,26 +47,8 @@ class TestLogin:
         assert (response.status_code, response.headers["Location"]) == (303, "/")
         assert home(client) == "two@example.org"
 
-    def test_a_session_not_started_by_the_login_pipeline_has_no_user(
-        self, app: Asok, client: TestClient
-    ) -> None:
-        client.get("/enter?as=ada@example.org")
-        sid = app._unsign(client.cookies["asok_sid"])
-        data = app._session_store.load(sid)
-        del data["asok_auth.login"]
-        app._session_store.save(sid, data)
-        assert home(client) == "nobody"
-
-    def test_a_session_of_one_user_is_not_anothers(self, app: Asok, client: TestClient) -> None:
-        client.get("/enter?as=ada@example.org")
-        sid = app._unsign(client.cookies["asok_sid"])
-        data = app._session_store.load(sid)
-        data["user_id"] = MODELS_REGISTRY["User"].find(email="two@example.org").id
-        app._session_store.save(sid, data)
-        assert home(client) == "nobody"
-
     def changed(self, app: Asok, client: TestClient, **changes: object) -> str:
-        """The user of a session after Asok's Admin, or an attacker, has changed it."""
+        """The user of a session after Asok's Admin, or an attacker, has changed Asok's part of it."""
         client.get("/enter?as=ada@example.org")
         sid = app._unsign(client.cookies["asok_sid"])
         data = app._session_store.load(sid)
@@ -72,20 +56,21 @@ class TestLogin:
         app._session_store.save(sid, {name: value for name, value in data.items() if value is not None})
         return home(client)
 
-    def test_impersonation_by_the_owner_of_the_session(self, app: Asok, client: TestClient) -> None:
-        ada, bob = (MODELS_REGISTRY["User"].create(email=f"{name}@example.net") for name in ("ada", "bob"))
-        impersonator = MODELS_REGISTRY["User"].find(email="ada@example.org")
-        assert self.changed(app, client, user_id=bob.id, impersonator_id=impersonator.id) == "bob@example.net"
-        assert self.changed(app, client, user_id=bob.id, impersonator_id=ada.id) == "nobody", "not hers"
+    def test_asoks_own_session_logs_nobody_in(self, app: Asok, client: TestClient) -> None:
+        two = MODELS_REGISTRY["User"].find(email="two@example.org")
+        assert self.changed(app, client, user_id=two.id) == "ada@example.org", "the record decides"
+        del client.cookies["asok_auth_session"]
+        assert home(client) == "nobody"
+        sid = app._unsign(client.cookies["asok_sid"])
+        assert "user_id" not in app._session_store.load(sid), "nor does the Admin take it for one"
 
-    def test_impersonation_needs_a_session_started_by_the_login_pipeline(
-        self, app: Asok, client: TestClient
-    ) -> None:
-        """Such as one from before the extension was installed, which passed no second factor."""
-        bob = MODELS_REGISTRY["User"].create(email="bob@example.net")
-        impersonator = MODELS_REGISTRY["User"].find(email="ada@example.org")
-        changes = {"user_id": bob.id, "impersonator_id": impersonator.id, "asok_auth.login": None}
-        assert self.changed(app, client, **changes) == "nobody"
+    @pytest.mark.requirement("SECURITY-40")
+    def test_only_an_administrators_own_session_impersonates(self, app: Asok, client: TestClient) -> None:
+        ada, bob = (MODELS_REGISTRY["User"].create(email=f"{name}@example.net") for name in ("ada", "bob"))
+        owner = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        acting = {"user_id": bob.id, "impersonate_started_at": time.time()}
+        assert self.changed(app, client, **acting, impersonator_id=owner.id) == "ada@example.org", "no admin"
+        assert self.changed(app, client, **acting, impersonator_id=ada.id) == "ada@example.org", "not hers"
 
     def test_a_signed_number_is_no_session(self, app: Asok, client: TestClient) -> None:
         """In DEBUG, Asok 0.8 takes any signed user id for a session."""

@@ -17,7 +17,7 @@ from asok_auth_tests.postgres_server import PostgresServer
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import StoreUnavailable, TokenError
 from asok_auth_core.flows.api_tokens import ApiTokens
-from asok_auth_core.flows.generation import generation, raise_generation
+from asok_auth_core.flows.epoch import epoch, raise_epoch
 from asok_auth_core.testing.asok_app import asok_app
 
 from .apps import elsewhere
@@ -161,10 +161,10 @@ class TestARevokedToken:
 class TestWhatIsReplaced:
     @ENDS
     def test_ended_sessions_stay_ended(self, auth: Auth, ends: str) -> None:
-        raise_generation(auth, "1")
-        before = generation(auth, "1")
-        raised = in_transaction(lambda: raise_generation(auth, "1"), ends=ends)
-        assert raised == generation(auth, "1") == before + 1
+        raise_epoch(auth, "1")
+        before = epoch(auth, "1")
+        raised = in_transaction(lambda: raise_epoch(auth, "1"), ends=ends)
+        assert raised == epoch(auth, "1") == before + 1
 
     @ENDS
     @pytest.mark.requirement("SECURITY-1", "SECURITY-20")

@@ -13,7 +13,6 @@ from ....types import User
 from ..app_auth import app_auth_on
 from ..asok_names import original
 from ..permissions import held_by, user_can
-from ..request import IMPERSONATOR_KEY
 
 _ASOK_CAN = original(Admin, "_can")
 _ASOK_MAY_ENTER = original(Admin, "_is_admin_or_has_roles")
@@ -60,10 +59,12 @@ def _may_log_in(self: Admin, user: User | None) -> bool:
 def _impersonate(self: Admin, request: Request) -> None:
     """Impersonate only in a valid session; Asok checks only its own entry in it."""
     app_auth = app_auth_on(self.app)
-    if app_auth is None or (
-        IMPERSONATOR_KEY in request.session and app_auth.session_user(request) is not None
-    ):
+    if app_auth is None:
         _ASOK_IMPERSONATE(self, request)
+        return
+    user, record = request.user, app_auth.web_request(request).session_record
+    if record is not None and user is not None and record.user_id != str(user.id):
+        request.impersonator = app_auth.auth.users.by_id(record.user_id)
 
 
 def _holds_something(admin: Admin, user: User | None) -> bool:

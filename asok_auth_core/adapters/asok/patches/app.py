@@ -86,7 +86,7 @@ def _send_cookies(app: Asok, app_auth: AppAuth) -> None:
         found.extend(ours)
         if str(request.status).startswith("401") and not _has_header(request, "WWW-Authenticate"):
             # RFC 9110, section 15.5.2: a 401 must have this header; an app's page may omit it.
-            found.append(("WWW-Authenticate", bearer_challenge(app_auth.web_request(request).proof_error)))
+            found.append(("WWW-Authenticate", bearer_challenge(app_auth.web_request(request).rejected_proof)))
         return found
 
     app._cookie_headers = headers

@@ -10,10 +10,11 @@ from typing import cast
 from asok.request import Request
 
 from ....contracts import LoginMethod
+from ....engine.email_address import same_account
 from ....errors import AuthError
 from ....flows.login import complete_login, log_out
 from ....flows.plugin_faults import verdict
-from ....types import User
+from ....types import Proof, User
 from ..app_auth import AppAuth, app_auth_of
 from ..asok_names import original
 from ..request import ASOK_LOGIN, ASOK_LOGOUT
@@ -58,9 +59,11 @@ def _login(request: Request, user: User, remember: bool = False) -> None:
     if app_auth is None:
         ASOK_LOGIN(request, user, remember=remember)
         return
-    web = app_auth.web_request(request)
-    method = web.verified_by or "app"
-    complete_login(app_auth.auth, web, user, method=method, remember=remember, next_url=web.wanted_url)
+    auth, web = app_auth.auth, app_auth.web_request(request)
+    proof, next_url = web.take_proof() or (Proof("app"), None)
+    if not same_account(proof.email, auth.users.email_of(user)):
+        proof = Proof("app")
+    complete_login(auth, web, user, proof, remember=remember, next_url=next_url)
 
 
 def _logout(request: Request) -> None:

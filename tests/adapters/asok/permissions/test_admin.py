@@ -11,7 +11,7 @@ from asok.admin import rbac as asok_rbac
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core.flows.generation import raise_generation
+from asok_auth_core.flows.sessions import end_sessions
 from asok_auth_core.testing.asok_app import asok_app
 
 from ..apps import ROLE_MODEL, USER_MODEL, Plugin, first_line, logged_in, make_user
@@ -106,7 +106,7 @@ class TestWithTheAdmin:
         """Logging out other sessions ends a stolen one within the Admin too."""
         client = self.impersonating(admin_app)
         auth = admin_app.extensions["AuthExtension"].auth
-        raise_generation(auth, str(MODELS_REGISTRY["User"].find(email="root@example.org").id))
+        end_sessions(auth, MODELS_REGISTRY["User"].find(email="root@example.org"))
         assert first_line(client, "/") == "nobody"
         assert client.get("/admin/posts").headers["Location"] == "/admin/login"
         with_token = {"X-Badge": "bob@example.org;files.view"}

@@ -1,23 +1,25 @@
-"""A user's session generation: raising it voids all sessions with an older one."""
+"""A user's epoch: raising it voids every login that is not complete yet.
+
+Half logins, receipts and mailed links lie under handles that cannot be listed by user. Each carries the
+epoch of its user from when it was made, and is void once that has been raised.
+"""
 
 from __future__ import annotations
 
 from ..auth import Auth
 from ..errors import CredentialExists, StoreUnavailable
 
-KIND = "sessions"
-GENERATION = "generation"
-"""The key of the generation in the session's login record."""
+KIND = "epoch"
 TRIES = 5
 
 
-def generation(auth: Auth, user_id: str) -> int:
-    """The generation that the user's sessions must have; 0 until sessions are first ended."""
+def epoch(auth: Auth, user_id: str) -> int:
+    """The user's epoch; 0 until it is first raised."""
     row = auth.credentials.find(KIND, user_id)
     return 0 if row is None else row.version
 
 
-def raise_generation(auth: Auth, user_id: str) -> int:
+def raise_epoch(auth: Auth, user_id: str) -> int:
     """Raise it and return the new one. Raises StoreUnavailable if concurrent calls keep winning."""
     for _ in range(TRIES):
         row = auth.credentials.find(KIND, user_id)
