@@ -17,6 +17,8 @@ from asok import Asok
 from asok.admin import Admin
 from asok.orm import Model
 from asok.request import Request
+from asok.ws import WebSocketServer
+from asok.ws.connection import Connection
 
 from ...errors import ConfigurationError
 
@@ -56,9 +58,22 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_has_admin_access",
         "_is_admin_or_has_roles",
         "_maybe_apply_impersonation",
+        "_setup_impersonation",
+        "_stop_impersonate",
     ),
     "asok.admin.rbac": ("_user_can", "_user_roles_accessor"),
     "asok.admin.utils": ("_decrypt_totp_secret",),
+    "asok.ws.WebSocketServer": (
+        "_broadcast_presence",
+        "_decrement_presence",
+        "_dispatch_text_frame",
+        "_fire_on_connect",
+        "_fire_on_disconnect",
+        "_register",
+        "_resolve_user",
+        "check_room_authorization",
+    ),
+    "asok.ws.live": ("_build_pseudo_request",),
 }
 """Attributes by place; :func:`_holders` returns the object for each place."""
 
@@ -68,6 +83,8 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),
     "asok.admin.Admin": ("_registered", "impersonate_started_at", "impersonator_id"),
+    "asok.ws.WebSocketServer": ("_build_pseudo_request", "request"),
+    "asok.ws.connection.Connection": ("_rooms", "server", "session", "user"),
     "asok.core._asset_injector": (
         "_asok_alive_done",
         "_asok_security_utils_done",
@@ -77,7 +94,7 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
 """Names that exist only at run time (dictionary keys, attributes), by the object that uses them."""
 
 
-def original(holder: type, name: str) -> Any:
+def original(holder: object, name: str) -> Any:
     """Asok's own attribute, taken before a patch replaces it; None if this Asok has none.
 
     :func:`check_asok` reports what is missing before anything is replaced.
@@ -114,6 +131,9 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
         "asok.admin.Admin": Admin,
         "asok.admin.rbac": import_module("asok.admin.rbac"),
         "asok.admin.utils": import_module("asok.admin.utils"),
+        "asok.ws.WebSocketServer": WebSocketServer,
+        "asok.ws.connection.Connection": Connection,
+        "asok.ws.live": import_module("asok.ws.live"),
         "asok.core._asset_injector": import_module("asok.core._asset_injector"),
     }
 

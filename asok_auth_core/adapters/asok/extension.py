@@ -23,6 +23,7 @@ from .patches.admin import install_on_admin
 from .patches.app import install_on_app
 from .patches.models import install_on_class, install_on_models
 from .patches.request import install_on_request
+from .patches.websocket import install_on_websockets
 from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
@@ -72,6 +73,7 @@ class AuthExtension(AsokExtension):
         put_app_auth(app, self.app_auth)
         install_on_request()
         install_on_admin()
+        install_on_websockets()
         install_on_models()
         install_on_class(users.model)
         install_on_app(app, self.app_auth)
