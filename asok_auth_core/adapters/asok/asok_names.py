@@ -56,6 +56,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "asok.admin.Admin": (
         "_can",
         "_has_admin_access",
+        "_inject_user_methods",
         "_is_admin_or_has_roles",
         "_maybe_apply_impersonation",
         "_setup_impersonation",

@@ -15,11 +15,14 @@ from ....types import User
 from ..app_auth import app_auth_on
 from ..asok_names import original
 from ..permissions import held_by, user_can
+from ..users import AsokUsers
+from .models import install_on_class
 
 _ASOK_CAN = original(Admin, "_can")
 _ASOK_MAY_ENTER = original(Admin, "_is_admin_or_has_roles")
 _ASOK_MAY_LOG_IN = original(Admin, "_has_admin_access")
 _ASOK_IMPERSONATE = original(Admin, "_maybe_apply_impersonation")
+_ASOK_INJECT = original(Admin, "_inject_user_methods")
 _ASOK_START = original(Admin, "_setup_impersonation")
 _ASOK_STOP = original(Admin, "_stop_impersonate")
 
@@ -32,8 +35,16 @@ def install_on_admin() -> None:
     Admin._is_admin_or_has_roles = _may_enter
     Admin._has_admin_access = _may_log_in
     Admin._maybe_apply_impersonation = _impersonate
+    Admin._inject_user_methods = _inject
     Admin._setup_impersonation = _start
     Admin._stop_impersonate = _stop
+
+
+def _inject(self: Admin) -> None:
+    """Put our ``can`` back where the Admin put its own: a job has no request that would do so."""
+    _ASOK_INJECT(self)
+    if app_auth_on(self.app) is not None:
+        install_on_class(AsokUsers(self.app).model)
 
 
 def _can(self: Admin, request: Request, slug: str, verb: str) -> bool:
