@@ -127,6 +127,21 @@ def sessions_of(auth: Auth, user: User) -> list[SessionRecord]:
     return sorted(found, key=lambda record: record.last_seen, reverse=True)
 
 
+def all_sessions(auth: Auth, limit: int) -> list[SessionRecord]:
+    """Up to ``limit`` sessions of all users that have not passed their limits, the last seen first."""
+    found = [_read(row) for row in auth.credentials.newest(KIND, limit)]
+    return [record for record in found if not _is_over(auth, record)]
+
+
+def end_session_of(auth: Auth, session_id: str, *, user_id: str | None = None) -> bool:
+    """End the session with this id, for an operator; False if there is none, or not of that user."""
+    row = auth.credentials.find(KIND, session_id)
+    if row is None or user_id not in (None, row.user_id) or not auth.credentials.remove(row):
+        return False
+    auth.events.emit("sessions.ended", user=auth.users.by_id(row.user_id))
+    return True
+
+
 def client_ip_of(auth: Auth, record: SessionRecord) -> str | None:
     """The client IP that the session was started from; None ``SESSION_IP_DAYS`` after that."""
     raw = auth.state.get(_ip_key(record))

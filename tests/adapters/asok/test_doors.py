@@ -123,20 +123,38 @@ def find(email: str) -> Any:
     return MODELS_REGISTRY["User"].find(email=email)
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Asok, Server, Plugin]]:
+    """One app and socket server for all tests: starting them takes longer than most tests."""
+    plugin = Plugin()
+    with app_in(tmp_path_factory.mktemp("app"), plugin) as app, sockets(app) as server:
+        yield app, server, plugin
+
+
 @pytest.fixture
-def here(tmp_path: Path, plugin: Plugin) -> Iterator[Here]:
-    with started(tmp_path, plugin) as app, sockets(app) as server:
-        yield Here(app, server, plugin)
+def here(running: tuple[Asok, Server, Plugin]) -> Iterator[Here]:
+    app, server, plugin = running
+    engine = MODELS_REGISTRY["User"].get_engine()
+    for table in ("users", "auth_credentials"):
+        engine.execute(f"DELETE FROM {table}", ())
+    populate(plugin)
+    made = Here(app, server, plugin)
+    kept = made.auth.clock, made.auth.settings
+    yield made
+    made.auth.clock, made.auth.settings = kept
 
 
 @contextmanager
-def started(root: Path, plugin: Plugin) -> Iterator[Asok]:
+def app_in(root: Path, plugin: Plugin) -> Iterator[Asok]:
     with asok_app(root, pages=PAGES, models=MODELS, plugins=[plugin]) as app:
         add_admin(app)
-        create(ADA)
-        create(ROOT, is_admin=True)
-        plugin.grants[ADA] = ["posts.*"]
         yield app
+
+
+def populate(plugin: Plugin) -> None:
+    create(ADA)
+    create(ROOT, is_admin=True)
+    plugin.grants[ADA] = ["posts.*"]
 
 
 # -- doors: each opens one, and returns how to ask there -----------------------------------------
@@ -290,7 +308,6 @@ def test_a_user_who_is_out_is_out_at_every_door(
     assert ask() == ADA
     reason(here)
     assert ask() != ADA
-    here.auth.settings = msgspec.structs.replace(here.auth.settings, require_2fa=False)
     if reason is logged_out:
         assert page(here)() == "", "and nothing brought the session back"
 
@@ -340,6 +357,14 @@ def test_impersonation_ends_at_every_door(
     assert ask() != ADA
 
 
+@pytest.mark.parametrize("reason", [disabled, deleted, role_lost])
+def test_a_job_asks_for_the_account_and_its_permissions(here: Here, reason: Callable[[Here], None]) -> None:
+    ask = job(here)
+    assert ask() == ADA
+    reason(here)
+    assert ask() == ""
+
+
 # -- what never opens a door ---------------------------------------------------------------------
 
 
@@ -358,12 +383,14 @@ def test_a_session_of_another_app_opens_nothing(
     tmp_path: Path, plugin: Plugin, door: Callable[[Here], Ask]
 ) -> None:
     """Both have the same SECRET_KEY and a user with the same id."""
-    with started(tmp_path / "one", plugin) as app, sockets(app) as server:
+    with app_in(tmp_path / "one", plugin) as app, sockets(app) as server:
+        populate(plugin)
         there = Here(app, server, plugin)
         there.log_in()
         assert door(there)() == ADA
         cookies = dict(there.client.cookies)
-    with started(tmp_path / "two", plugin) as app, sockets(app) as server:
+    with app_in(tmp_path / "two", plugin) as app, sockets(app) as server:
+        populate(plugin)
         here = Here(app, server, plugin)
         here.client.cookies = cookies
         assert door(here)() == ""
@@ -387,14 +414,6 @@ def test_a_session_of_another_tenant_opens_nothing(
     finally:
         close_all_db_connections()
         clear_tenant_databases()
-
-
-@pytest.mark.parametrize("reason", [disabled, deleted, role_lost])
-def test_a_job_asks_for_the_account_and_its_permissions(here: Here, reason: Callable[[Here], None]) -> None:
-    ask = job(here)
-    assert ask() == ADA
-    reason(here)
-    assert ask() == ""
 
 
 NOT_APPLICABLE = {
