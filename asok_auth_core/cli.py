@@ -44,7 +44,7 @@ def build(found: Plugins) -> typer.Typer:
     for name, module in GROUPS.items():
         cli.add_typer(module.app, name=name)
 
-    def report(plugin: str, error: Exception) -> None:
+    def report(plugin: str, error: BaseException) -> None:
         _print_error(f"Plugin {plugin!r} could not add its commands: {type(error).__name__}: {error}")
 
     found.commands(cli, report)

@@ -114,13 +114,15 @@ class Plugins:
                 reason = f"{hook.__name__} raised {type(error).__name__}: {error}"
                 self.registry.quarantine(plugin, reason)
                 continue
-            clash = next((name for name, _ in given if name in merged), None)
+            names = [name for name, _ in given]
+            clash = next((name for name in names if name in merged or names.count(name) > 1), None)
             if clash is not None:
-                reason = f"{hook.__name__} returns {clash!r}, which plugin {owners[clash]!r} returns already"
+                owner = owners.get(clash, plugin)
+                reason = f"{hook.__name__} returns {clash!r}, which plugin {owner!r} returns already"
                 self.registry.quarantine(plugin, reason)
                 continue
             merged.update(given)
-            owners.update((name, plugin) for name, _ in given)
+            owners.update(dict.fromkeys(names, plugin))
         return merged
 
     # -- request hooks ---------------------------------------------------------------------------
@@ -186,17 +188,17 @@ class Plugins:
         for plugin, call in self.registry.callers(hookspecs.asok_auth_checks):
             try:
                 yield from [finding for result in call(auth=auth) for finding in result or ()]
-            except Exception as error:  # noqa: BLE001 - the hook's failure policy
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the hook's failure policy
                 yield Finding(
                     plugin, "error", f"its check raised {type(error).__name__}: {error}", "Fix the plugin."
                 )
 
-    def commands(self, cli: typer.Typer, on_error: HookErrorHandler) -> None:
+    def commands(self, cli: typer.Typer, on_error: Callable[[str, BaseException], None]) -> None:
         """Let every plugin add its subcommands; one that raises is reported."""
         for plugin, call in self.registry.callers(hookspecs.asok_auth_commands):
             try:
                 call(cli=cli)
-            except Exception as error:  # noqa: BLE001 - the hook's failure policy
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the hook's failure policy
                 on_error(plugin, error)
 
 

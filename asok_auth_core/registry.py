@@ -185,7 +185,7 @@ class PluginRegistry:
         self._infos[info.name] = replace(info, state="quarantined", reason=reason)
         if self._inventory:
             return
-        message = f"Plugin {info.name!r}{_origin(info, ' ({})')} is not loaded: {reason}."
+        message = f"Plugin {info.name!r}{_origin(info, ' ({})')} is not loaded: {reason.rstrip('.')}."
         needed = manifest is not None and manifest.required
         stop = self._why_stop(info, needed, hooks_known, in_debug and self._debug)
         if stop is not None:

@@ -10,14 +10,19 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 from markupsafe import Markup
 
 from asok_auth_core import hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod, MailTransport, SecondFactor, StateStore
+from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.engine.signers import SIGNERS
+from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
 from asok_auth_core.errors import ConfigurationError, SettingError
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
+from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.testing import FakeRequest, raises_code
 from asok_auth_core.testing.parts import RecordedMail, build_auth
@@ -449,6 +454,39 @@ def test_a_coroutine_function_in_a_store_or_transport_stops_the_start(start: Sta
               STATE_STORE="own:")  # fmt: skip
 
 
+def test_a_coroutine_function_in_a_signer_stops_the_start(start: Start) -> None:
+    """Its coroutine would count as a matching signature."""
+    signer = type("Waiting", (SIGNERS["HS256"],), {"algorithm": "WAIT", "verify_encoded": _waiting})
+    with raises_code("plugin", match=r"Waiting\.verify_encoded is a coroutine function"):
+        start(plugins=[with_hook("asok_auth_signers", lambda: {"WAIT": signer})], SIGNER="WAIT")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_factors_of_one_name_stop_the_start(start: Start, same: bool) -> None:
+    """The second would take the place of the first."""
+    one, two = ([Factor(), Factor()], []) if same else ([Factor()], [Factor()])
+    plugins = [with_hook("asok_auth_second_factors", lambda found=found: found) for found in (one, two)]
+    for plugin, name in zip(plugins, ("one", "two"), strict=True):
+        plugin.__name__ = name
+    with raises_code("plugin", match="returns 'waiting', which plugin 'one' returns already"):
+        start(plugins=plugins)
+
+
+@pytest.mark.parametrize("hook", ["asok_auth_checks", "asok_auth_commands"])
+def test_exiting_in_a_tools_hook_does_not_end_the_command(start: Start, hook: str) -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    registry = PluginRegistry()
+    registry.register(with_hook(hook, leave))
+    errors: list[str] = []
+    plugins = Plugins(registry)
+    plugins.commands(typer.Typer(), lambda plugin, error: errors.append(repr(error)))
+    found = list(plugins.checks(start()))
+    assert errors == (["SystemExit(3)"] if hook == "asok_auth_commands" else [])
+    assert [finding.severity for finding in found] == (["error"] if hook == "asok_auth_checks" else [])
+
+
 # -- verdicts ------------------------------------------------------------------------------------
 
 
@@ -506,6 +544,20 @@ def test_a_function_that_returns_a_coroutine_rejects(start: Start) -> None:
     with raises_code("login_rejected"):
         complete_login(auth, FakeRequest("/"), auth.users.create("ada@example.com"), Proof("app"))
     made[0].close()
+
+
+@pytest.mark.parametrize("answer", ["yes", 1, object(), None, "no"], ids=shown)
+def test_a_signature_counts_only_if_the_signer_says_true(answer: object) -> None:
+    signer = type("Odd", (SIGNERS["HS256"],), {"verify_encoded": lambda self, message, signature: answer})
+    codec = TokenCodec(
+        purpose="test",
+        claims=TokenClaims,
+        keys=KeyRing([b"k" * 32]),
+        clock=lambda: 0.0,
+        signers={"HS256": signer},
+    )
+    with raises_code("token_signature"):
+        codec.verify(codec.sign(TokenClaims(iat=0)))
 
 
 # -- the installed plugins -----------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_credentials_come_from_three_places_in_order() -> None:
 def test_an_unknown_provider_is_named() -> None:
     with pytest.raises(SettingError, match="Did you mean 'example'"):
         configured_providers({"example": named()}, read({"AUTH": {"PROVIDERS": {"exampel": {}}}}, {}), {})
-    with pytest.raises(SettingError, match="asok-oauth-gitlab"):
+    with pytest.raises(SettingError, match="asok-oauth-oidc for any OpenID provider"):
         configured_providers({}, read({"AUTH": {"PROVIDERS": {"gitlab": {}}}}, {}), {})
 
 
@@ -125,7 +125,8 @@ def test_asoks_settings_of_providers_not_installed_are_warned_about_and_skipped(
     caplog.set_level(logging.WARNING)
     settings = read({"OAUTH_PROVIDERS": {"twitch": {"client_id": "a", "client_secret": "canary"}}}, {})
     assert configured_providers({}, settings, {}) == {}
-    assert "asok-oauth-twitch" in caplog.text
+    assert '["twitch"]: no plugin registers this provider' in caplog.text
+    assert "asok-oauth-twitch" not in caplog.text, "anybody can register that package"
     assert "canary" not in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ else:
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+
+
+OURS = {"asok-auth-core", *(folder.name.replace("_", "-") for folder in PLUGINS)}
 
 
 def project(folder: Path) -> dict[str, Any]:
@@ -99,3 +103,31 @@ def test_every_nox_session_explains_itself() -> None:
         r'@nox\.session.*\ndef (\w+)\(session: nox\.Session\) -> None:\n    (""".+)', noxfile
     )
     assert len(sessions) == noxfile.count("@nox.session")
+
+
+def test_nobody_is_told_to_install_a_package_that_is_not_ours() -> None:
+    """Anybody can register the name of a package that does not exist."""
+    advice = re.compile(r"(?:\binstall(?:s|ed)?\b|\bwithout\b|\bplugin such as\b)", re.IGNORECASE)
+    named = re.compile(r"(?<![\w/.-])asok-[a-z][a-z-]*[a-z](?![\w-]*[=(])")
+    for path in (*ROOT.glob("asok_auth_core/**/*"), *ROOT.glob("plugins/*/asok_*/**/*")):
+        if path.suffix not in (".py", ".html", ".txt") or "scaffold" in path.parts:
+            continue
+        for text in texts(path):
+            assert "asok-{" not in text, f"{path}: a package name made from what a user typed"
+            assert not re.search(r"asok-(oauth|auth)-\{", text), f"{path}: a package name made from input"
+            if advice.search(text):
+                others = set(named.findall(text)) - OURS - {"asok-auth"}
+                assert not others, f"{path}: {others} in {text!r}"
+
+
+def texts(path: Path) -> list[str]:
+    """A template's texts, or a Python file's strings, with ``{`` for each value in them."""
+    if path.suffix != ".py":
+        return re.findall(r'_\("([^"]+)"', path.read_text("utf-8"))
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            found.append("".join(str(v.value) if isinstance(v, ast.Constant) else "{" for v in node.values))
+    return found

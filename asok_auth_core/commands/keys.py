@@ -8,7 +8,9 @@ everything it signed has expired. Restart the app after each step.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
+import stat
 import tempfile
 from pathlib import Path
 
@@ -115,7 +117,11 @@ def _load(path: Path, *, missing_ok: bool = False) -> list[str]:
 
 
 def _save(path: Path, keys: list[str]) -> None:
-    """Replace the keys in the file atomically, keep its other lines; a new file is private."""
+    """Replace the keys in the file atomically, and keep its other lines and who may read it.
+
+    The file behind a symbolic link is replaced, not the link. A file that every user can read becomes
+    private: whoever reads it can log in as anybody.
+    """
     for key in keys:
         if "," in key:
             raise ConfigurationError(f"A key contains a comma, which separates the keys in {OLDER}.")
@@ -128,19 +134,30 @@ def _save(path: Path, keys: list[str]) -> None:
     if keys[1:]:
         lines.append(f"{OLDER}={','.join(keys[1:])}")
     try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
+        path = path.resolve()
+        old = path.stat() if path.exists() else None
+        mode = stat.S_IMODE(old.st_mode) if old else 0o600
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as folder:
             new = Path(folder, path.name)
+            new.touch(0o600)
             new.write_text("\n".join(lines) + "\n", "utf-8")
-            new.chmod(mode)
+            if old is not None and (old.st_uid, old.st_gid) != (new.stat().st_uid, new.stat().st_gid):
+                os.chown(new, old.st_uid, old.st_gid)
+            new.chmod(0o600 if mode & 0o007 else mode)
             new.replace(path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
+    if mode & 0o007:
+        typer.echo(f"{path} was open to every user (mode {mode:o}); now only its owner can read it (600).")
 
 
 def _lines(path: Path, *, missing_ok: bool = False) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
+        # Not splitlines(), which also ends a line at U+2028 and others: they may be part of a value.
+        text = path.read_text("utf-8")
+        return text.removesuffix("\n").split("\n") if text else []
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} cannot be read: it is not UTF-8 text.") from None
     except FileNotFoundError:
         if missing_ok:
             return []

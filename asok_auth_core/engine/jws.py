@@ -48,7 +48,7 @@ def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) ->
     signer = table.get(header)
     if signer is None:
         _malformed("The token's header does not belong to a trusted key.")
-    if not signer.verify_encoded(message, signature):
+    if signer.verify_encoded(message, signature) is not True:
         raise TokenError("The token's signature does not match.", code="token_signature")
     try:
         return b64url_decode(payload)

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ConfigurationError, TokenError, TokenExpired
 from ..types import Clock, RedactedStruct
+from .coroutines import reject_coroutines
 from .encoding import b64url_encode
 from .jws import header_segment, sign_compact, verify_compact
 from .keys import KeyRing
@@ -152,6 +153,7 @@ def _make(signers: Mapping[str, SignerFactory], name: str, material: bytes) -> S
     signer = factory(material)
     if signer.algorithm != name:
         raise ConfigurationError(f"The token signer {name!r} signs with {signer.algorithm!r}.")
+    reject_coroutines(signer, Signer)
     return signer
 
 

@@ -53,6 +53,15 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" or is_loopback_ip(host.removeprefix("[").removesuffix("]"))
 
 
+def is_loopback_host(header: str | None) -> bool:
+    """True if a request's ``Host`` header names this machine, with or without a port."""
+    try:
+        parts = urlsplit(f"//{header or ''}")
+        return parts.netloc == header and "@" not in header and is_loopback(parts.hostname or "")
+    except ValueError:
+        return False
+
+
 def is_loopback_ip(text: str) -> bool:
     """True for 127.0.0.0/8, also mapped into IPv6, and ``::1``; false for everything else."""
     try:

@@ -28,13 +28,17 @@ MAX_NAME = 100
 
 
 class ApiClaims(TokenClaims, frozen=True, kw_only=True):
-    """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2)."""
+    """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2).
 
-    shown = ("iat", "exp", "sub", "jti", "scope")
+    ``aud`` is the id of the database that ``sub`` is a user of; tokens of before have none.
+    """
+
+    shown = ("iat", "exp", "sub", "jti", "scope", "aud")
 
     sub: str
     jti: str
     scope: str | None = None
+    aud: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,9 @@ class ApiTokens:
         )
         self._mark = auth.state.revocation_mark(auth.random)
         self._trusts = self.codec.trusts
-        # token: (its content, its header, its expiry, when to read its record again, revocation mark)
-        self._cache: dict[str, tuple[VerifiedToken, str, float, float, bytes | None]] = {}
+        # (id of the database, token):
+        # (its content, its header, its expiry, when to read its record again, revocation mark)
+        self._cache: dict[tuple[str, str], tuple[VerifiedToken, str, float, float, bytes | None]] = {}
 
     # -- creating --------------------------------------------------------------------------------
 
@@ -119,6 +124,7 @@ class ApiTokens:
             sub=str(user_id),
             jti=b64url_encode(self._auth.random(15)).decode(),
             scope=None if patterns is None else " ".join(patterns),
+            aud=self._auth.installation().id,
         )
         token = self.codec.sign(claims)
         made = ApiToken(claims.jti, claims.sub, name, patterns, now, claims.exp)
@@ -145,7 +151,8 @@ class ApiTokens:
 
         Raises TokenError, TokenExpired among them, or StoreUnavailable.
         """
-        known = self._cache.get(token) if type(token) is str else None
+        database = self._auth.installation().id
+        known = self._cache.get((database, token)) if type(token) is str else None
         if known is not None:
             verified, header, ends, recheck, mark = known
             now = self._clock()
@@ -156,11 +163,14 @@ class ApiTokens:
                 and (mark is None or mark == self._mark.current())
             ):
                 return verified
-            self._cache.pop(token, None)
-        return self._verify(token)
+            self._cache.pop((database, token), None)
+        return self._verify(token, database)
 
-    def _verify(self, token: str) -> VerifiedToken:
+    def _verify(self, token: str, database: str) -> VerifiedToken:
         claims = self.codec.verify(token)
+        # Without a record to look up, only the claim tells another tenant's token from ours.
+        if claims.aud != database and (claims.aud is not None or not self.checked):
+            raise TokenError("The token belongs to another database.", code="token_revoked")
         now = self._clock()
         # Read before the record: a revocation in between changes the mark.
         mark = self._mark.current() if self.checked else None
@@ -175,7 +185,7 @@ class ApiTokens:
             # Clear everything: LRU order would cost every request more than this costs one in 4,096.
             self._cache.clear()
         ends = float("inf") if claims.exp is None else float(claims.exp)
-        self._cache[token] = (verified, token.partition(".")[0], ends, now + RECHECK, mark)
+        self._cache[database, token] = (verified, token.partition(".")[0], ends, now + RECHECK, mark)
         return verified
 
     def _note_use(self, record: Credential, now: float) -> None:
@@ -224,7 +234,8 @@ class ApiTokens:
 
     def _remove(self, records: Iterable[Credential]) -> int:
         # Before the removal, so that nothing is removed if other workers cannot be notified. And after it,
-        # because another worker may have read a record in between.
+        # because another worker may have read a record in between. In a transaction of the app's, others
+        # may see the records until it has ended.
         self._mark.advance()
         removed = 0
         for record in records:
@@ -233,6 +244,7 @@ class ApiTokens:
                 owner = self._auth.users.by_id(record.user_id)
                 self._auth.events.emit("token.revoked", user=owner, token=record.identifier)
         self._mark.advance()
+        self._auth.credentials.repeat_after_transaction(self._mark.advance)
         return removed
 
     def _reject_stateless(self) -> None:

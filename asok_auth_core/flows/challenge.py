@@ -8,6 +8,7 @@ from ..engine.keys import handle_digest
 from ..types import User
 from ..web import WebRequest
 from .login import PENDING_COOKIE, PENDING_LIFETIME
+from .plugin_faults import ask
 
 ACCOUNT_STARTS = 10
 CLIENT_STARTS = 100
@@ -35,7 +36,7 @@ def begin_challenge(
         auth.limits.hit_client(name, request.client_ip, limit=CLIENT_STARTS, window=START_WINDOW)
         auth.limits.hit(name, subject, limit=ACCOUNT_STARTS, window=START_WINDOW)
         auth.limits.hit(f"{name}:day", subject, limit=DAILY_STARTS, window=DAY)
-        factor.begin(request, user)
+        ask(auth, factor, factor.begin, request, user)
     except BaseException:
         auth.state.delete(key)
         raise

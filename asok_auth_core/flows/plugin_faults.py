@@ -22,19 +22,24 @@ T = TypeVar("T")
 Part = LoginMethod | SecondFactor
 
 
-def verdict(
-    auth: Auth, part: Part, call: Callable[P, bool], *args: P.args, **kwargs: P.kwargs
-) -> bool | None:
-    """The answer of ``call``, a method of ``part``; None if it is neither True nor False.
+def ask(auth: Auth, part: Part, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``call``, a method of ``part``, returns.
 
     Raises AuthError as ``call`` does, and PluginFailed for any other exception.
     """
     try:
-        given: object = call(*args, **kwargs)
+        return call(*args, **kwargs)
     except AuthError:
         raise
     except Exception as error:
         raise plugin_failed(auth, part, call, error) from error
+
+
+def verdict(
+    auth: Auth, part: Part, call: Callable[P, bool], *args: P.args, **kwargs: P.kwargs
+) -> bool | None:
+    """What ``call`` decides; None if it answers with neither True nor False. Raises as :func:`ask`."""
+    given: object = ask(auth, part, call, *args, **kwargs)
     if given is True or given is False:
         return given
     plugin_failed(auth, part, call, TypeError(f"It returned {type(given).__name__}, not True or False."))

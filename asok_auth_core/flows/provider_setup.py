@@ -57,5 +57,8 @@ def _configured(provider: OAuth2Provider, settings: Settings, environ: Mapping[s
 
 
 def _unknown(name: str, given: Iterable[str], where: str = 'AUTH["PROVIDERS"]') -> str:
-    hint = did_you_mean(name, given) or f"Install its plugin, such as asok-oauth-{name}."
+    hint = did_you_mean(name, given) or (
+        "Install the plugin that registers it: asok-oauth-google, asok-oauth-github, asok-oauth-oidc for any "
+        "OpenID provider, or one of your own (asok-auth new-plugin)."
+    )
     return f'{where}["{name}"]: no plugin registers this provider. {hint}'

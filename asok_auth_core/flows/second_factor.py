@@ -26,7 +26,7 @@ from .factor_policy import (
     second_factor_required,
 )
 from .login import finish_login, pending_login
-from .plugin_faults import verdict
+from .plugin_faults import ask, verdict
 from .recent_login import require_login, require_recent_login
 from .sessions import add_factor
 from .trusted_devices import FIELD, forget_devices, trust_device
@@ -208,5 +208,5 @@ def _remove(
     left = change_factor_names(auth, user, without)
     for name, factor in auth.second_factors.items():
         if name in removed or (name in backups and not left):
-            factor.reset(user)
+            ask(auth, factor, factor.reset, user)
     return removed

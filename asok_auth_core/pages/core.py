@@ -11,10 +11,10 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
 from ..engine.urls import safe_next
-from ..errors import CredentialRejected, RateLimited
+from ..errors import AuthError, CredentialRejected, RateLimited
 from ..flows.challenge import begin_challenge, has_begin
 from ..flows.login import log_out, pending_login
-from ..flows.plugin_faults import block
+from ..flows.plugin_faults import ask, block
 from ..flows.recent_login import require_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..flows.sessions import client_ip_of, end_other_sessions, sessions_of
@@ -138,12 +138,18 @@ class CorePages:
 
     def _challenge(self, request: WebRequest, error: CredentialRejected | RateLimited | None) -> WebResponse:
         user, factor, others = self._challenged(request)
-        if error is None and request.method != "HEAD":
-            try:
-                begin_challenge(self._auth, request, user, factor)
-            except RateLimited as limited:
-                error = limited
         text = None if error is None else error_text(request, error)
+        try:
+            if error is None and request.method != "HEAD":
+                begin_challenge(self._auth, request, user, factor)
+            problem = text if isinstance(error, CredentialRejected) else None
+            fields = ask(self._auth, factor, factor.challenge, request, user, problem)
+        except RateLimited as limited:
+            return self._challenge(request, limited)
+        except AuthError as failed:
+            if not others:
+                raise
+            return self._choose_another(request, factor, others, failed)
         return render(
             self._auth,
             request,
@@ -151,13 +157,29 @@ class CorePages:
             status=200 if error is None else error.status,
             factor=factor,
             others=others,
-            challenge=factor.challenge(
-                request, user, text if isinstance(error, CredentialRejected) else None
-            ),
+            challenge=fields,
             again_path=CHALLENGE_AGAIN_PATH if has_begin(factor) else None,
             done_again="again" in request.query,
             trust_days=math.ceil(self._auth.settings.trusted_device / 86_400),
             error=text,
+        )
+
+    def _choose_another(
+        self, request: WebRequest, factor: SecondFactor, others: list[SecondFactor], failed: AuthError
+    ) -> WebResponse:
+        """The page of a factor that failed, with links to the user's other ones."""
+        return render(
+            self._auth,
+            request,
+            "auth/second_factor.html",
+            status=failed.status,
+            factor=factor,
+            others=others,
+            challenge=None,
+            again_path=None,
+            done_again=False,
+            trust_days=0,
+            error=request.translate("This method does not work at the moment. Please use another one."),
         )
 
     def _sessions(self, request: WebRequest, user: User) -> list[tuple[SessionRecord, str | None]]:

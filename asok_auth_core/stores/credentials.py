@@ -97,6 +97,10 @@ class SqlCredentialStore(CredentialStore):
         """The engine of the database in use. An adapter with several, one per tenant, overrides it."""
         return self._engine
 
+    def in_transaction(self) -> bool:
+        """True if the calling thread has a transaction open in which this store works."""
+        return False
+
     def create_schema(self, attempts: int = ATTEMPTS) -> None:
         """Create the table and its indexes if they are missing; upgrade them if they are older.
 
@@ -109,13 +113,14 @@ class SqlCredentialStore(CredentialStore):
             # and Asok's SQLite engine reports a file that is being created as "locked".
             self._execute(engine, statement, (), attempts)
         self._upgrade(engine)
-        self._database(engine).schema_made = True
+        self._database(engine).schema_made = not self.in_transaction()  # which may be rolled back
 
     def installation(self, users: UserDirectory, random: Random) -> Installation:
         database = self._database(self.current_engine())
-        if database.installation is None:
-            database.installation = super().installation(users, random)
-        return database.installation
+        found = database.installation or super().installation(users, random)
+        if not self.in_transaction():  # which may be rolled back, and the row with it
+            database.installation = found
+        return found
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
         if problem := credential_problem(user_id=user_id, kind=kind, identifier=identifier):

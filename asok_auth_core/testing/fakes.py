@@ -20,7 +20,17 @@ from ..contracts import CredentialStore, UserDirectory
 from ..errors import AccountExists, AuthError, CredentialExists, StoreError
 from ..flows.sessions import find_session, session_cookie
 from ..stores.bounds import credential_problem
-from ..types import JSON, Authentication, Clock, Credential, Proof, SessionRecord, User
+from ..types import (
+    JSON,
+    Authentication,
+    Clock,
+    Credential,
+    Installation,
+    Proof,
+    Random,
+    SessionRecord,
+    User,
+)
 from ..web import Session, WebRequest
 
 
@@ -235,6 +245,7 @@ class MemoryCredentialStore(CredentialStore):
         self._clock = clock
         self._rows: dict[str, Credential] = {}
         self._numbers = itertools.count(1)
+        self._installation: Installation | None = None
         self._lock = threading.Lock()
 
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
@@ -273,6 +284,11 @@ class MemoryCredentialStore(CredentialStore):
         with self._lock:
             if row := self._rows.get(credential.id):
                 self._rows[row.id] = replace(row, last_used_at=at)
+
+    def installation(self, users: UserDirectory, random: Random) -> Installation:
+        if self._installation is None:
+            self._installation = super().installation(users, random)
+        return self._installation
 
     def _find(self, kind: str, identifier: str) -> Credential | None:
         wanted = (kind, identifier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,65 @@ def test_the_file_keeps_its_permissions(env: Path) -> None:
     run(env, "rotate")
     assert env.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in env.parent.iterdir()] == [".env"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(0o644, 0o600), (0o666, 0o600), (0o604, 0o600), (0o660, 0o660)]
+)
+def test_a_file_that_every_user_can_read_becomes_private(env: Path, before: int, after: int) -> None:
+    env.chmod(before)
+    shown = run(env, "rotate")
+    assert env.stat().st_mode & 0o777 == after
+    assert (f"was open to every user (mode {before:o})" in shown) is (before != after)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_symbolic_link_stays_one(env: Path, depth: int) -> None:
+    """Deployments link .env of each release to one file."""
+    shared = env.parent / "shared"
+    shared.mkdir()
+    target = env.rename(shared / "production.env")
+    link = target
+    for number in range(depth):
+        link, before = env.parent / f"link{number}", link
+        link.symlink_to(before)
+    run(link, "rotate")
+    assert link.is_symlink()
+    assert len(values(target)["SECRET_KEY"]) == 64
+    assert values(link) == values(target)
+    assert [path.name for path in shared.iterdir()] == ["production.env"]
+
+
+def test_a_link_to_nowhere_gets_its_file(env: Path) -> None:
+    env.unlink()
+    env.symlink_to("later.env")
+    run(env, "generate")
+    assert env.is_symlink()
+    assert (env.parent / "later.env").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED, a file of another user: only root can make one")
+def test_the_file_keeps_its_owner(env: Path) -> None:
+    os.chown(env, 12345, 12346)
+    run(env, "rotate")
+    assert (env.stat().st_uid, env.stat().st_gid) == (12345, 12346)
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_other_lines_keep_every_character(env: Path, character: str) -> None:
+    """Only a newline ends a line of the file, as when Asok reads it."""
+    note = f"NOTE=one{character}SECRET_KEY=two"
+    env.write_text(f"{note}\nSECRET_KEY=the first key; thirty-two bytes long\n\n# end\n", "utf-8")
+    assert run(env, "list").count("\n") == 1
+    run(env, "rotate")
+    text = env.read_text("utf-8")
+    assert text.startswith(f"{note}\n\n# end\nSECRET_KEY=")
+
+
+def test_a_file_that_is_not_text_is_an_error(env: Path) -> None:
+    env.write_bytes(b"SECRET_KEY=\xff\xfe")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        run(env, "rotate")
 
 
 def test_output_contains_no_key(env: Path) -> None:

@@ -23,6 +23,7 @@ from asok_auth_core.errors import (
     PluginFailed,
     RecentLoginRequired,
     SecondFactorRequired,
+    StoreUnavailable,
 )
 from asok_auth_core.flows.factor_policy import KIND, enrolled_factors, factor_names
 from asok_auth_core.flows.login import complete_login
@@ -33,6 +34,7 @@ from asok_auth_core.flows.second_factor import (
     remove_factor,
     reset_factors,
 )
+from asok_auth_core.flows.sessions import begin_session
 from asok_auth_core.testing import (
     FakeRequest,
     FakeUser,
@@ -126,7 +128,7 @@ class Shop:
 
     def enrol(self, auth: Auth, name: str = "pin") -> None:
         request = FakeRequest("/")
-        request.session.begin(self.ada)
+        begin_session(auth, request, self.ada, method="app", factors=(), remember=False)
         complete_enrolment(auth, request, self.ada, name)
 
     @property
@@ -368,6 +370,48 @@ def test_half_a_login_whose_factor_was_reset_starts_again(shop: Shop) -> None:
     reset_factors(auth, shop.ada)
     assert page(shop, auth, browser)[0] == LoginExpired.status
     assert shop.log_in(auth).user is shop.ada
+
+
+class Sms(Pin):
+    """Fails when its challenge starts or is shown."""
+
+    name = "sms"
+    label = "Text message"
+    fails = "begin"
+
+    def begin(self, request: WebRequest, user: User) -> None:
+        if self.fails == "begin":
+            raise RuntimeError("out of order")
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        if self.fails == "store":
+            raise StoreUnavailable("No answer.")
+        raise RuntimeError("out of order")
+
+
+@pytest.mark.parametrize("fails", ["begin", "challenge", "store"])
+def test_a_challenge_that_fails_leaves_the_users_other_factors(shop: Shop, fails: str) -> None:
+    sms = Sms(True)
+    sms.fails = fails
+    auth = shop.start(sms, Pin(True))
+    browser = shop.log_in(auth)
+    status, body = page(shop, auth, browser)
+    assert status >= 500
+    assert "This method does not work at the moment." in body
+    assert 'href="/auth/second-factor?factor=pin"' in body
+    assert "out of order" not in body
+    complete_second_factor(auth, browser, "pin")
+    assert browser.user is shop.ada
+
+
+@pytest.mark.parametrize("fails", ["begin", "challenge"])
+def test_a_challenge_that_fails_gets_a_page_without_others_too(shop: Shop, fails: str) -> None:
+    sms = Sms(True)
+    sms.fails = fails
+    auth = shop.start(sms)
+    status, body = page(shop, auth, shop.log_in(auth))
+    assert status == PluginFailed.status
+    assert "out of order" not in body
 
 
 # -- removing ------------------------------------------------------------------------------------

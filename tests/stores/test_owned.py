@@ -265,7 +265,7 @@ class OneDatabasePerTenant(MemoryCredentialStore):
         super().__init__(clock)
         self.tenant = "a"
         self.tenants = {name: MemoryCredentialStore(clock) for name in "ab"}
-        for method in ("add", "find", "list", "replace", "remove", "touch"):
+        for method in ("add", "find", "list", "replace", "remove", "touch", "installation"):
             setattr(self, method, partial(self._call, method))
 
     def _call(self, method: str, *arguments: object) -> object:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
+from dataclasses import dataclass
+from pathlib import Path
 
 from asok import Asok
+from asok.orm import MODELS_REGISTRY
 from asok.request import Request
 
 from ...auth import Auth
-from ...errors import AuthError
+from ...errors import AuthError, ConfigurationError
 from ...flows.plugin_faults import plugin_failed
 from ...flows.sessions import find_session, session_cookie
 from ...pages.locales import Catalogs
@@ -128,14 +132,27 @@ def _mirror(request: Request, current: Current) -> None:
 
 # -- finding it ----------------------------------------------------------------------------------
 
-_known: list[weakref.ref[AppAuth]] = []
+
+@dataclass(frozen=True)
+class _Known:
+    """One app of this process, and what tells its users from another app's."""
+
+    app_auth: weakref.ref[AppAuth]
+    root: Path
+    model_name: str
+    model: type | None
+    """The user model when the extension was registered. A page's import may replace it by a new class."""
+
+
+_known: list[_Known] = []
 
 
 def put_app_auth(app: Asok, app_auth: AppAuth) -> None:
     """Store ``app_auth`` on its app, where the functions below find it."""
     setattr(app, _ATTRIBUTE, app_auth)
-    _known[:] = [known for known in _known if known() is not None]
-    _known.append(weakref.ref(app_auth))
+    name = str(app.config.get("AUTH_MODEL") or "User")
+    known = _Known(weakref.ref(app_auth), Path(app.root_dir).resolve(), name, MODELS_REGISTRY.get(name))
+    _known[:] = [*(other for other in _known if other.app_auth() is not None), known]
 
 
 def app_auth_on(app: object) -> AppAuth | None:
@@ -148,6 +165,31 @@ def app_auth_of(request: Request) -> AppAuth | None:
     return getattr(request.environ.get("asok.app"), _ATTRIBUTE, None)
 
 
-def latest_app_auth() -> AppAuth | None:
-    """The app started last, for code outside of requests (a job, a shell)."""
-    return next((found for known in reversed(_known) if (found := known()) is not None), None)
+def app_auth_of_user(user: User) -> AppAuth | None:
+    """The app that ``user`` belongs to, for code outside of requests (a job, a shell); None without any app.
+
+    With several apps in the process, it is the one that loaded the user's class, else the only one whose user
+    model has that name. Raises ConfigurationError if that leaves several.
+    """
+    apps = [known for known in _known if known.app_auth() is not None]
+    if len(apps) > 1:
+        kind, file = type(user), _file_of(type(user))
+        apps = (
+            [known for known in apps if known.model is kind]
+            or [known for known in apps if file is not None and file.is_relative_to(known.root)]
+            or [known for known in apps if known.model_name == kind.__name__]
+        )
+        if len(apps) != 1:
+            raise ConfigurationError(
+                f"Several apps of this process may have the user model {kind.__name__}, so it cannot be "
+                "decided which of them this user belongs to. Name their user models differently, or run one "
+                "app per process."
+            )
+    return apps[0].app_auth() if apps else None
+
+
+def _file_of(kind: type) -> Path | None:
+    """The file of the module that defined ``kind``, if it is the one that is imported now."""
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file and getattr(module, kind.__name__, None) is kind else None

@@ -53,7 +53,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "verify_csrf",
     ),
     "asok.orm.Model": ("_fields", "_relations", "_soft_delete_where", "_table"),
-    "asok.orm.engines": ("_local",),
+    "asok.orm.engines": ("_local", "transaction"),
     "asok.admin.Admin": (
         "_can",
         "_enable_2fa_on_user",
@@ -98,6 +98,9 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
     "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),
+    "asok.orm.engines.mysql": ("txn_level",),
+    "asok.orm.engines.postgres": ("_pool_initialized", "txn_level"),
+    "asok.orm.engines.sqlite": ("txn_level",),
     "asok.admin.Admin": (
         "_registered",
         "current_sid",
@@ -154,6 +157,9 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
         "asok.request.Request": Request({"asok.app": app}),
         "asok.orm.Model": model,
         "asok.orm.engines": model.get_engine(),
+        "asok.orm.engines.mysql": import_module("asok.orm.engines.mysql"),
+        "asok.orm.engines.postgres": import_module("asok.orm.engines.postgres"),
+        "asok.orm.engines.sqlite": import_module("asok.orm.engines.sqlite"),
         "asok.admin.Admin": Admin,
         "asok.admin.rbac": import_module("asok.admin.rbac"),
         "asok.admin.utils": import_module("asok.admin.utils"),

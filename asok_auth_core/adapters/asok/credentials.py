@@ -1,16 +1,29 @@
-"""The credential store in the database of the user model: the current tenant's, if there are several."""
+"""The credential store in the database of the user model: the current tenant's, if there are several.
+
+What is removed or replaced stays so whatever becomes of a transaction of the app. On PostgreSQL and MySQL it
+happens at once, on a connection of its own. SQLite has one writer, which may be this very transaction, so
+there it happens in the transaction, and again when that has ended.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from asok.orm.engines.base import BaseEngine
 from asok.orm.engines.postgres import PostgresEngine
+from asok.orm.engines.sqlite import SQLiteEngine
 
 from ...stores.credentials import SqlCredentialStore
-from ...types import Clock, Random
+from ...types import JSON, Clock, Credential, Random
+from .patches.transactions import again_after_transaction, in_transaction
 from .users import AsokUsers
+
+logger = logging.getLogger("asok_auth")
+
+T = TypeVar("T")
 
 
 class AsokCredentialStore(SqlCredentialStore):
@@ -24,6 +37,54 @@ class AsokCredentialStore(SqlCredentialStore):
         # For writing, whatever the app's router context says: a replica must not answer for its primary.
         engine: BaseEngine = self._users.model.get_engine(op="write")
         return engine
+
+    def in_transaction(self) -> bool:
+        return in_transaction(self.current_engine())
+
+    def replace(self, credential: Credential, data: JSON) -> Credential | None:
+        return self._for_good(lambda store: SqlCredentialStore.replace(store, credential, data))
+
+    def remove(self, credential: Credential) -> bool:
+        return self._for_good(lambda store: SqlCredentialStore.remove(store, credential))
+
+    def repeat_after_transaction(self, action: Callable[[], None]) -> None:
+        engine = self.current_engine()
+        if in_transaction(engine):
+            again_after_transaction(engine, action)
+
+    def _for_good(self, change: Callable[[SqlCredentialStore], T]) -> T:
+        """The result of ``change``, which no transaction of the app can undo, nor delay where possible."""
+        engine = self.current_engine()
+        if not in_transaction(engine):
+            return change(self)
+        self._ready()
+        if not isinstance(engine, SQLiteEngine):
+            done = self._on_own_connection(engine, change)
+            if done:
+                return done
+        # The database is SQLite's, or the row was made or is locked by this very transaction.
+        done = change(self)
+        if done:
+            later = SqlCredentialStore(engine, self._clock, self._random)
+            again_after_transaction(engine, lambda: change(later))
+        return done
+
+    def _on_own_connection(self, engine: BaseEngine, change: Callable[[SqlCredentialStore], T]) -> T | None:
+        """The result of ``change``; None if it could not be made, for example because a row is locked."""
+        own = type(engine)(engine.dsn)
+        own._pool_initialized = True  # PostgresEngine would open a pool, with threads, for one statement
+        try:
+            own.execute(_WAIT_BRIEFLY[isinstance(engine, PostgresEngine)], ())
+            return change(SqlCredentialStore(own, self._clock, self._random, schema_made=True))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the transaction's own connection is left
+            logger.warning(
+                "A credential changes only when the app's transaction ends: on another connection it failed "
+                "with %s.",
+                type(error.__cause__ or error).__name__,
+            )
+            return None
+        finally:
+            own.close_connections()
 
     @contextmanager
     def at_start_up(self) -> Iterator[bool]:
@@ -42,3 +103,10 @@ class AsokCredentialStore(SqlCredentialStore):
         finally:
             if is_new:
                 engine.close_connections()
+
+
+_WAIT_BRIEFLY = {
+    True: "SET lock_timeout = '500ms'",
+    False: "SET SESSION innodb_lock_wait_timeout = 1",
+}
+"""For a row that the app's own transaction has locked; by whether the database is PostgreSQL."""

@@ -25,6 +25,7 @@ from .patches.app import install_on_app
 from .patches.models import install_on_class, install_on_models
 from .patches.request import install_on_request
 from .patches.sessions import install_on_session_screens, install_on_sessions
+from .patches.transactions import install_on_engines
 from .patches.websocket import install_on_websockets
 from .users import AsokUsers
 
@@ -78,6 +79,7 @@ class AuthExtension(AsokExtension):
         install_on_admin_totp()
         install_on_session_screens()
         install_on_websockets()
+        install_on_engines()
         install_on_models()
         install_on_class(users.model)
         install_on_app(app, self.app_auth)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from asok_auth_core.contracts import LoginMethod
-from asok_auth_core.engine.urls import is_loopback_ip
+from asok_auth_core.engine.urls import is_loopback_host, is_loopback_ip
 from asok_auth_core.errors import PermissionDenied
 from asok_auth_core.pages.render import render
 from asok_auth_core.web import Route, WebRequest, WebResponse
@@ -79,7 +79,15 @@ def _shown_time(mail: StoredMail) -> str:
 
 
 def _only_from_this_machine(request: WebRequest) -> None:
-    """Raise PermissionDenied for clients on other machines, also behind a local proxy or tunnel."""
+    """Raise PermissionDenied for clients on other machines, also behind a local proxy or tunnel.
+
+    Also for any host but a loopback one: another website can point its own name at this machine (DNS
+    rebinding), and its pages could then read what this address answers.
+    """
     forwarded = any(header in request.headers for header in FORWARDED)
-    if forwarded or not is_loopback_ip(request.client_ip):
-        raise PermissionDenied("The mailbox can be read only from the machine that runs the app.")
+    local = is_loopback_ip(request.client_ip) and is_loopback_host(request.headers.get("Host"))
+    if forwarded or not local:
+        raise PermissionDenied(
+            "The mailbox can be read only from the machine that runs the app, at a loopback address such as "
+            "http://127.0.0.1:8000/auth/dev/mailbox."
+        )

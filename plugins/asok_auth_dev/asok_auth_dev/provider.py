@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from authlib.oauth2.rfc6749.errors import OAuth2Error
 
+from asok_auth_core.engine.urls import is_loopback_host
 from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.types import JSON
 
@@ -228,6 +229,9 @@ class _Handler(BaseHTTPRequestHandler):
         provider = cast("_HTTPServer", self.server).provider
         parts = urlsplit(self.path)
         provider.requests.append(f"{self.command} {parts.path}")
+        if not is_loopback_host(self.headers.get("Host")):  # DNS rebinding, as for the mailbox
+            self.send_error(403, "The local provider answers only at a loopback address.")
+            return
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         request = Request(self.command, provider.url + self.path, query, form, dict(self.headers.items()))
         answer = provider.answer(request, parts.path)

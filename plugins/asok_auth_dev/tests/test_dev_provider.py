@@ -227,3 +227,18 @@ class _Attempts:
     @hookimpl
     def asok_auth_before_login(self, attempt: object) -> None:
         self._seen.append(attempt)
+
+
+@pytest.mark.parametrize("host", ["rebound.example", "127.0.0.1.rebound.example:80", ""])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_pages_of_another_website_cannot_use_it(local: DevProvider, host: str, method: str) -> None:
+    """DNS rebinding, as for the mailbox."""
+    for path in ("/google/.well-known/openid-configuration", "/google/authorize", "/github/user"):
+        answer = requests.request(method, local.url + path, headers={"Host": host}, data={}, timeout=PATIENCE)
+        assert answer.status_code == 403
+    known = requests.get(
+        f"{local.url}/google/.well-known/openid-configuration",
+        headers={"Host": "localhost"},
+        timeout=PATIENCE,
+    )
+    assert known.status_code == 200

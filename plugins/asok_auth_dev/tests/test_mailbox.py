@@ -132,6 +132,37 @@ def test_requests_through_a_tunnel_or_proxy_cannot_read_it(browser_at: Browser, 
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "rebound.example",
+        "rebound.example:8000",
+        "127.0.0.1.rebound.example",
+        "localhost.rebound.example",
+        "rebound@localhost",
+        "localhost@rebound.example",
+        "192.0.2.1",
+        "localhost/",
+        "[::1",
+        "",
+    ],
+)
+@pytest.mark.parametrize("path", ["/auth/dev/mailbox", "/auth/dev/mailbox/message?number=1"])
+def test_pages_of_another_website_cannot_read_it(
+    browser_at: Browser, server: MailServer, host: str, path: str
+) -> None:
+    """DNS rebinding: its own name points to this machine, so the browser lets it read the answer."""
+    deliver(server, "CANARY-LINK", subject="CANARY")
+    answer = browser_at().get(path, headers={"Host": host})
+    assert answer.status_code == 403
+    assert "CANARY" not in answer.body.decode()
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.0.0.2", "[::1]:8000"])
+def test_loopback_hosts_can_read_it(browser_at: Browser, host: str) -> None:
+    assert browser_at().get("/auth/dev/mailbox", headers={"Host": host}).status_code == 200
+
+
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
 def test_any_client_on_this_machine_can_read_it(browser_at: Browser, client: str) -> None:
     assert browser_at(client).get("/auth/dev/mailbox").status_code == 200

@@ -59,16 +59,22 @@ class Grants:
         self._random = random
         self._codec = TokenCodec(purpose=PURPOSE, claims=LinkClaims, keys=keys, clock=clock)
 
-    def issue(self, email: str, lifetime: int, next_url: str | None = None) -> Issued:
-        """Create a link token and a code for ``email``, valid for ``lifetime`` seconds."""
-        handle = b64url_encode(self._random(24)).decode()
+    def issue(self, email: str, lifetime: int, next_url: str | None = None, *, usable: bool = True) -> Issued:
+        """Create a link token and a code for ``email``, valid for ``lifetime`` seconds.
+
+        If not ``usable``, the link is void from the start and the code is returned to nobody, at the
+        same cost.
+        """
+        linked, other = (b64url_encode(self._random(24)).decode() for _ in range(2))
+        handle = linked if usable else other
         code = _code(self._random)
         code_key = f"magic:code:{self._keys.digests(CODE_PURPOSE, account_key(email), code)[0]}"
         grant = MagicGrant(email, (code_key,), next_url)
         self._state.put(_grant_key(handle), msgspec.json.encode(grant), lifetime)
         self._state.put(code_key, handle_digest(handle).encode(), lifetime)
         now = int(self._clock())
-        return Issued(self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=handle)), code)
+        token = self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=linked))
+        return Issued(token, code if usable else "")
 
     def look(self, token: str) -> MagicGrant:
         """Look up the grant of a link without consuming it. Raises CredentialRejected."""

@@ -98,12 +98,10 @@ class MagicLinkMethod(LoginMethod):
             "magic-send", account_key(email), limit=self._settings.sends_per_email, window=window
         )
         known = self._auth.users.by_email(email) is not None
-        issued = self._grants.issue(email, self._settings.lifetime, safe_next(next_url))
-        link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
         welcome = known or self._settings.signup
-        if not welcome:
-            # The same work and response as for a known email address; only the email differs.
-            self._grants.take_link(issued.token)
+        # The same work and response for an unknown email address; only the email differs.
+        issued = self._grants.issue(email, self._settings.lifetime, safe_next(next_url), usable=welcome)
+        link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
         content = issued if welcome else None
         mail = compose(self._auth, request, email, content, link, self._settings.lifetime, subject, template)
         delivery = self._auth.outbox.post(mail)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from asok import Asok
-from asok.orm import MODELS_REGISTRY
+from asok.orm import MODELS_REGISTRY, close_all_db_connections
 from asok.testing import TestClient
 from markupsafe import Markup
 
@@ -15,8 +17,11 @@ from asok_auth_core import Event, Grant, LoginMethod, SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import TokenExpired
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.waiting import PATIENCE
 from asok_auth_core.types import Authentication, User
 from asok_auth_core.web import Route, WebRequest, WebResponse
+
+T = TypeVar("T")
 
 USER_MODEL = """
 from asok import Field, Model
@@ -311,3 +316,19 @@ def first_line(client: TestClient, path: str, **arguments: object) -> str:
 
 def home(client: TestClient, **arguments: object) -> str:
     return client.get("/", **arguments).text.splitlines()[0]
+
+
+def elsewhere(work: Callable[[], T]) -> T:
+    """The result of ``work`` in another thread, which has another connection."""
+    found: list[T] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        finally:
+            close_all_db_connections()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(PATIENCE)
+    return found[0]

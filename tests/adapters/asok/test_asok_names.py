@@ -101,7 +101,7 @@ def functions_of(holder: object) -> Iterator[FunctionType]:
     for value in (value for one in classes for value in vars(one).values()):
         function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
         if isinstance(function, FunctionType):
-            yield function
+            yield inspect.unwrap(function)  # a function of ours wraps Asok's once an extension was registered
 
 
 def without(code: CodeType, name: str) -> CodeType:

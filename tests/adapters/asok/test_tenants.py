@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, close_all_db_connections, tenant_context
@@ -17,8 +18,10 @@ from asok.orm.tenant import clear_tenant_databases, register_tenant_database
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.stores import credentials as credentials_module
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.raises import raises_code
 
 pytestmark = pytest.mark.requirement("SECURITY-38")
 
@@ -33,9 +36,9 @@ def tables(file: Path) -> list[str]:
 
 
 @contextmanager
-def tenants(root: Path, *names: str) -> Iterator[Asok]:
+def tenants(root: Path, *names: str, auth: Mapping[str, object] | None = None) -> Iterator[Asok]:
     """An app with a database for each tenant, besides its own; each tenant has a user 1."""
-    with asok_app(root) as app:
+    with asok_app(root, auth=auth) as app:
         try:
             for name in names:
                 register_tenant_database(name, f"sqlite://{root / name}.db")
@@ -172,3 +175,69 @@ class TestTheSchema:
             for _ in range(2):
                 with pytest.raises(StoreUnavailable, match="version 2; this asok-auth-core knows up to 1"):
                     auth_of(app).credentials.find("kind", "identifier")
+
+
+class TestTokens:
+    @pytest.mark.requirement("SECURITY-23")
+    @pytest.mark.parametrize("revocation", ["checked", "stateless"])
+    def test_a_token_of_one_tenant_opens_no_other(self, tmp_path: Path, revocation: str) -> None:
+        """Used once at its own, it is remembered; that memory belongs to its own."""
+        with tenants(tmp_path, "a", "b", auth={"TOKEN_REVOCATION": revocation}) as app:
+            tokens = ApiTokens(auth_of(app))
+            with tenant_context("a"):
+                token, _ = tokens.create(1, expires_in=600)
+                assert tokens.verify(token).user_id == tokens.verify(token).user_id == "1"
+            for other in ("b", None):
+                with tenant_context(other):
+                    for _ in range(2):
+                        with raises_code("token_revoked"):
+                            tokens.verify(token)
+            with tenant_context("a"):
+                assert tokens.verify(token).user_id == "1"
+
+    @pytest.mark.requirement("SECURITY-23")
+    def test_each_tenant_can_revoke_its_own_and_only_its_own(self, tmp_path: Path) -> None:
+        with tenants(tmp_path, "a", "b") as app:
+            tokens, worker = ApiTokens(auth_of(app)), ApiTokens(auth_of(app))
+            made = {}
+            for name in "ab":
+                with tenant_context(name):
+                    made[name], _ = tokens.create(1)
+                    assert worker.verify(made[name])
+            with tenant_context("b"):
+                assert tokens.revoke(made["a"]) is False
+                assert tokens.revoke_all(1) == 1
+                with raises_code("token_revoked"):
+                    worker.verify(made["b"])
+            with tenant_context("a"):
+                assert worker.verify(made["a"]).user_id == "1"
+                assert tokens.revoke(made["a"]) is True
+                with raises_code("token_revoked"):
+                    worker.verify(made["a"])
+
+    def test_the_token_of_another_app_with_the_same_key_opens_nothing(self, tmp_path: Path) -> None:
+        """Staging and production, with tokens that no store knows."""
+        made = []
+        for number in range(2):
+            with asok_app(tmp_path / str(number), auth={"TOKEN_REVOCATION": "stateless"}) as app:
+                MODELS_REGISTRY["User"].create(email="user@example.com")
+                tokens = ApiTokens(auth_of(app))
+                made.append(tokens.create(1, expires_in=600)[0])
+                assert tokens.verify(made[number]).user_id == "1"
+                if number:
+                    with raises_code("token_revoked"):
+                        tokens.verify(made[0])
+
+    def test_a_token_of_before_names_no_database_and_needs_its_record(self, tmp_path: Path) -> None:
+        for revocation in ("checked", "stateless"):
+            with asok_app(tmp_path / revocation, auth={"TOKEN_REVOCATION": revocation}) as app:
+                MODELS_REGISTRY["User"].create(email="user@example.com")
+                tokens = ApiTokens(auth_of(app))
+                token, record = tokens.create(1, expires_in=600)
+                claims = msgspec.structs.replace(tokens.codec.verify(token), aud=None)
+                old = tokens.codec.sign(claims)
+                if revocation == "checked":
+                    assert tokens.verify(old).id == record.id
+                else:
+                    with raises_code("token_revoked"):
+                        tokens.verify(old)
