@@ -339,8 +339,11 @@ def test_a_factor_of_the_admin_is_asked_for_at_every_login_and_imported_at_the_f
         add_user("ann@example.org", secret, codes=("ABCD-EFGH",))
         add_user("bob@example.org")
         assert log_in(app, "bob@example.org", "") == "bob@example.org"
+        client = TestClient(app)
+        client.get("/own?email=ann@example.org")
+        assert 'name="code"' in client.get("/auth/second-factor").text
+        assert rows()[0]["totp_enabled"], "looking at the challenge imports nothing"
         assert log_in(app, "ann@example.org", "") == "nobody"
-        assert rows()[0]["totp_enabled"], "the challenge alone imports nothing"
         assert log_in(app, "ann@example.org", totp.now()) == "ann@example.org"
         assert rows()[0] == {"id": 1, "totp_secret": None, "totp_enabled": 0, "backup_codes": None}
         assert log_in(app, "ann@example.org", totp.now()) == "nobody", "each code counts once"
