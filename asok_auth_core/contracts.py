@@ -325,7 +325,8 @@ class LoginMethod(ABC):
 
         Called when a request's user is first needed, before the session is read. Raises
         :class:`~asok_auth_core.errors.AuthError` if there is a credential and it is invalid: then no
-        user is logged in, whatever the session says.
+        user is logged in, whatever the session says. Anything but an Authentication or None is an
+        error and logs nobody in.
         """
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
@@ -46,12 +47,11 @@ PAUSE = 30
 
 
 @dataclass(slots=True)
-class _Provider:
-    """The calls to one origin."""
+class _Failures:
+    """Failures in a row, and the time of the last one."""
 
-    running: int = 0
-    failures: int = 0
-    failed_at: float = 0.0
+    number: int = 0
+    at: float = 0.0
 
 
 class Transport:
@@ -75,8 +75,10 @@ class Transport:
         self._timeouts = (connect_timeout, read_timeout)
         self._deadline = deadline
         self._changed = threading.Condition()
-        self._providers: dict[str, _Provider] = {}
+        self._running: Counter[str] = Counter()
         self._waiting = 0
+        # Apart for fetches that anyone can cause: they must not keep logins in progress from completing.
+        self._failed: defaultdict[tuple[str, bool], _Failures] = defaultdict(_Failures)
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "asok-auth-core"
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -98,7 +100,8 @@ class Transport:
                 code="oauth_insecure_address",
             )
         address = origin(call.url)
-        self._enter(address, patient=call.form is not None or "Authorization" in call.headers)
+        in_login = call.form is not None or "Authorization" in call.headers
+        self._enter(address, in_login=in_login)
         seconds = min(self._deadline, call.seconds or self._deadline)
         ends = time.monotonic() + seconds
         answer: SimpleQueue[Reply | Exception] = SimpleQueue()
@@ -122,7 +125,7 @@ class Transport:
         except Empty:
             outcome = _unavailable()
         failed = isinstance(outcome, OAuthError) and outcome.code == "oauth_unavailable"
-        self._remember(address, failed=failed)
+        self._remember(address, in_login=in_login, failed=failed)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -131,55 +134,48 @@ class Transport:
         """Close all connections."""
         self._session.close()
 
-    def _enter(self, address: str, *, patient: bool) -> None:
+    def _enter(self, address: str, *, in_login: bool) -> None:
         """Take a place for a call to the origin ``address``. Raises OAuthError if there is none."""
         with self._changed:
-            if self._is_paused(address):
-                raise _unavailable()
-            if not self._has_place(address) and patient and self._waiting < WAITING:
+            self._check_pause(address, in_login)
+            if not self._has_place(address) and in_login and self._waiting < WAITING:
                 self._waiting += 1
                 self._changed.wait_for(lambda: self._has_place(address), WAIT)
                 self._waiting -= 1
+                self._check_pause(address, in_login)
             if not self._has_place(address):
                 raise OAuthError(
                     "Too many logins with this provider are in progress. Please try again in a few seconds.",
                     code="oauth_busy",
                 )
-            if self._is_paused(address):
-                raise _unavailable()
-            provider = self._providers.setdefault(address, _Provider())
-            provider.running += 1
-            if provider.failures >= FAILURES:
-                # This call tries the provider; the others keep away until it has an answer.
-                provider.failed_at = self._clock()
+            self._running[address] += 1
+            if (address, in_login) in self._failed:
+                # If it was paused, this call tries it; the others keep away until it has an answer.
+                self._failed[address, in_login].at = self._clock()
 
-    def _is_paused(self, address: str) -> bool:
-        provider = self._providers.get(address)
-        return (
-            provider is not None
-            and provider.failures >= FAILURES
-            and 0 <= self._clock() - provider.failed_at < PAUSE
-        )
+    def _check_pause(self, address: str, in_login: bool) -> None:
+        failed = self._failed.get((address, in_login))
+        if failed and failed.number >= FAILURES and 0 <= self._clock() - failed.at < PAUSE:
+            raise _unavailable()
 
     def _has_place(self, address: str) -> bool:
-        provider = self._providers.get(address)
-        running = sum(one.running for one in self._providers.values())
-        return running < PER_PROCESS and (provider is None or provider.running < PER_PROVIDER)
+        return self._running[address] < PER_PROVIDER and self._running.total() < PER_PROCESS
 
     def _leave(self, address: str) -> None:
         """Give the place back."""
         with self._changed:
-            self._providers[address].running -= 1
+            self._running[address] -= 1
+            self._running += Counter()  # drops what is zero
             self._changed.notify_all()
 
-    def _remember(self, address: str, *, failed: bool) -> None:
+    def _remember(self, address: str, *, in_login: bool, failed: bool) -> None:
         """Count failures in a row."""
         with self._changed:
-            provider = self._providers.setdefault(address, _Provider())
-            provider.failures = provider.failures + 1 if failed else 0
-            provider.failed_at = self._clock()
-            if not provider.failures and not provider.running:
-                del self._providers[address]
+            if failed:
+                record = self._failed[address, in_login]
+                record.number, record.at = record.number + 1, self._clock()
+            else:
+                self._failed.pop((address, in_login), None)
 
     def _attempts(self, call: Call, ends: float) -> Reply:
         attempts = ATTEMPTS if call.form is None else 1

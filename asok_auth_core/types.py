@@ -90,12 +90,14 @@ class Authentication:
     whether a browser would send the proof by itself, as it does with a cookie, Basic credentials, a
     client certificate or a header that a proxy adds. Only a proof that no browser sends by itself needs
     no CSRF check. ``expires_at`` is when the proof expires (seconds since the epoch), if it does.
+    ``token_id`` is the id of the API token, if that is the proof.
     """
 
     user: User
     scopes: tuple[str, ...] | None = None
     ambient: bool = True
     expires_at: float | None = None
+    token_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,6 +344,21 @@ def test_another_provider_is_not_affected(server: Server, transport: Transport) 
         transport(Call(f"{server.url}/", form={}))
 
 
+@pytest.mark.requirement("SECURITY-42")
+def test_fetches_that_fail_keep_no_login_in_progress_from_completing(server: Server) -> None:
+    """Anyone can cause a fetch of the discovery document."""
+    transport = Transport(debug=True, clock=FrozenClock())
+    server.scripts = [reply(503, b"")]
+    for _ in range(FAILURES + 1):
+        with raises_code("oauth_unavailable"):
+            transport(Call(f"{server.url}/.well-known/openid-configuration"))
+    assert len(server.seen) == 2 * FAILURES, "each of them was tried twice, then none"
+    server.scripts = [reply(200, b"{}")]
+    assert transport(Call(f"{server.url}/token", form={})).status == 200
+    assert transport(Call(f"{server.url}/me", {"Authorization": "Bearer x"})).status == 200
+    transport.close()
+
+
 @pytest.mark.parametrize("status", [400, 401, 404])
 def test_an_answer_is_no_failure_whatever_it_says(server: Server, transport: Transport, status: int) -> None:
     """Wrong codes, which anyone can send, do not keep others from logging in."""
@@ -394,7 +409,7 @@ def test_retries_end_with_the_calls_own_time_limit(server: Server, transport: Tr
     with raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/", seconds=0.3))
     gate.open.set()
-    wait_until(lambda: not any(one.running for one in transport._providers.values()), "the end of the call")
+    wait_until(lambda: not transport._running, "the end of the call")
     assert len(server.seen) == 1
 
 

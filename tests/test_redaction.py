@@ -16,8 +16,11 @@ import pytest
 from rich.console import Console
 from rich.pretty import Pretty
 
+from asok_auth_core.errors import SettingError
+from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.settings import Settings, read
 from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.testing.oauth_app import OAuthApp
 from asok_auth_core.testing.parts import SECRET_KEY, TestParts, build_auth
 from asok_auth_core.types import Credential, RedactedStruct
 
@@ -39,6 +42,7 @@ PACKAGES = (
 SECRET = re.compile(
     r"(.*_)?(secret|password|token|code|codes|code_keys|code_challenge|nonce|sealed|imported|backup_codes)"
     r"|body|headers|form|data|raw|uri|qr|text|html|next_url|state_store|providers|oauth_providers|sections"
+    r"|value|values|cookies|answer"
 )
 """Names of fields that hold a secret, or text in which there is one."""
 
@@ -158,6 +162,34 @@ def test_auth_and_its_parts(tmp_path: Path) -> None:
     finally:
         auth.outbox.close()
         auth.state.close()
+
+
+def test_providers_and_what_holds_their_secrets(tmp_path: Path) -> None:
+    provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+    config = {"PROVIDERS": {"example": {"client_id": "app", "client_secret": CANARY}}}
+    app = OAuthApp(provider, tmp_path, config=config)
+    held = app.auth.providers["example"]
+    assert held.client_secret == CANARY
+    for part in (held, held.client(), app.auth.login_methods["oauth"], app.oauth.flow, app.auth.keys):
+        assert CANARY not in shown(part)
+    assert CANARY not in shown([held]) + shown({"example": held})
+
+
+def test_a_mistake_in_a_setting_does_not_repeat_a_secret() -> None:
+    """The error is printed when the app does not start, and may be sent to an error tracker."""
+    wrong: list[dict[str, object]] = [
+        {"MAIL": {"PASSWORD": [CANARY]}},
+        {"PROVIDERS": {"example": CANARY}},
+        {"PROVIDERS": CANARY},
+        {"STATE_STORE": [CANARY]},
+        {"MINE": {"API_KEY": {"value": CANARY}}},
+    ]
+    told = []
+    for given in wrong:
+        with pytest.raises(SettingError) as caught:
+            read({"AUTH": given}, {}, sections={"MINE": Section})
+        told.append(shown(caught.value) + "".join(traceback.format_exception(caught.value)))
+    assert [text for text in told if CANARY in text] == []
 
 
 def test_a_redacted_struct_shows_what_it_names() -> None:

@@ -15,7 +15,7 @@ import msgspec
 from ..auth import Auth
 from ..contracts import SecondFactor
 from ..errors import CredentialExists, LoginRejected, StoreUnavailable
-from ..types import User
+from ..types import Credential, User
 from .permissions import permissions_of
 from .plugin_faults import verdict
 
@@ -53,8 +53,7 @@ def factor_names(auth: Auth, user: User) -> FactorNames:
 
     Raises what a factor raises, and PluginFailed: then nothing is known, and the login is denied.
     """
-    row = auth.credentials.find(KIND, str(user.id))
-    kept = frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
+    kept = _names(auth.credentials.find(KIND, str(user.id)))
     said = {
         name: verdict(auth, factor, factor.is_enrolled, user)
         for name, factor in auth.second_factors.items()
@@ -114,7 +113,7 @@ def change_factor_names(
     user_id = str(user.id)
     for _ in range(TRIES):
         row = auth.credentials.find(KIND, user_id)
-        kept = frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
+        kept = _names(row)
         changed = change(kept)
         if changed == kept:
             return changed
@@ -127,6 +126,10 @@ def change_factor_names(
         if auth.credentials.replace(row, {"names": [*sorted(changed)]}) is not None:
             return changed
     raise StoreUnavailable("Your second factors are being changed in another session. Try again.")
+
+
+def _names(row: Credential | None) -> frozenset[str]:
+    return frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
 
 
 def second_factor_required(auth: Auth, user: User) -> bool:

@@ -18,6 +18,7 @@ from ..errors import (
 from ..paths import ACCOUNT_PATH, ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import User
 from ..web import WebRequest
+from .epoch import raise_epoch
 from .factor_policy import (
     available_factors,
     change_factor_names,
@@ -190,7 +191,7 @@ def _remove(
 ) -> frozenset[str]:
     """Remove those of ``names`` that ``user`` has, and return them, unless ``check`` raises.
 
-    ``check`` gets the names of the factors that are left.
+    Logins in progress are void. ``check`` gets the names of the factors that are left.
     """
     known = factor_names(auth, user)
     backups = {name for name, factor in auth.second_factors.items() if factor.backup}
@@ -206,6 +207,7 @@ def _remove(
 
     # First the names, by compare and swap: of two concurrent removals, the second sees the first.
     left = change_factor_names(auth, user, without)
+    raise_epoch(auth, str(user.id))
     for name, factor in auth.second_factors.items():
         if name in removed or (name in backups and not left):
             ask(auth, factor, factor.reset, user)

@@ -12,7 +12,7 @@ from ..flows.linking import account_for, link
 from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, email_proof, proof_of, user_info
 from ..flows.oauth_state import invalid_state
-from ..flows.recent_login import require_recent_login
+from ..flows.recent_login import require_recent_login, require_session_login
 from ..pages.problems import error_text
 from ..pages.render import render
 from ..paths import ACCOUNT_PATH, provider_callback_path, provider_link_path, provider_login_path
@@ -105,9 +105,9 @@ class ProviderPages:
         )
 
     def _finish_link(self, request: WebRequest, finished: Finished, user_id: str) -> WebResponse:
-        user = request.user
-        if user is None or str(user.id) != user_id:
+        if request.user is None or str(request.user.id) != user_id:
             raise invalid_state()
+        user = require_session_login(request)
         link(self._auth, user, finished.identity)
         return WebResponse.see_other(ACCOUNT_PATH)
 

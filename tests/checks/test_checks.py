@@ -211,6 +211,15 @@ def test_an_unavailable_store_is_found(
     assert "The disk is full." in found.message
 
 
+def test_what_the_user_directory_reports_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
+    class Slow(MemoryUsers):
+        def check(self) -> Iterator[Finding]:
+            yield Finding("users", "warning", "There is no index.", "Create it.")
+
+    finding = only(examine(build(tmp_path, sound, users=Slow())), "users")
+    assert finding == Finding("users", "warning", "There is no index.", "Create it.")
+
+
 def test_an_unreachable_mail_server_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
     found = only(examine(build(tmp_path, {**sound, "MAIL_PORT": 9})), "mail")
     assert found.severity == "error"

@@ -527,6 +527,19 @@ def test_an_operator_resets_everything(shop: Shop) -> None:
     assert reset_factors(auth, shop.ada) == frozenset()
 
 
+@pytest.mark.parametrize("remove", ["operator", "user"])
+def test_removing_a_factor_voids_logins_in_progress(shop: Shop, remove: str) -> None:
+    auth = shop.start(Pin(True), Key(True))
+    half = shop.log_in(auth)
+    if remove == "operator":
+        reset_factors(auth, shop.ada, "pin")
+    else:
+        assert remove_factor(auth, logged_in(shop, auth), shop.ada, "pin")
+    with pytest.raises(LoginExpired):
+        complete_second_factor(auth, half, "key")
+    assert half.user is None
+
+
 def test_an_operator_resets_a_lost_factor(shop: Shop) -> None:
     logged_in(shop, shop.start(Pin(True)))
     auth = shop.start()

@@ -46,6 +46,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_session",
         "_user_instance",
         "auth",
+        "has_role",
         "login",
         "logout",
         "redirect",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import cast
 
 import psycopg
@@ -13,7 +15,7 @@ from psycopg_pool import PoolTimeout
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.stores.bounds import checked_ttl, checked_value, encoded_key
-from asok_auth_core.types import Clock
+from asok_auth_core.types import Clock, StateOperation, StateResult
 
 from .connections import DEADLINE, Connections
 from .schema import prepare
@@ -48,6 +50,8 @@ DELETE FROM asok_auth_state WHERE key = ANY (ARRAY(
   FOR UPDATE SKIP LOCKED))
 """
 
+_SQL = {"put": PUT, "get": GET, "take": TAKE, "add": ADD, "incr": INCR, "delete": DELETE}
+
 
 class PostgresStateStore(StateStore):
     """A store for a libpq URL. It uses the database server's clock unless ``clock`` is given.
@@ -59,56 +63,75 @@ class PostgresStateStore(StateStore):
         self._connections = Connections(url)
         self._clock = clock
         now = sql.SQL(DATABASE_TIME if clock is None else GIVEN_TIME)
-        self._sql = {
-            text: sql.SQL(text).format(now=now) for text in (PUT, ADD, GET, TAKE, DELETE, INCR, SWEEP_OUT)
-        }
+        self._sql = {text: sql.SQL(text).format(now=now) for text in (*_SQL.values(), SWEEP_OUT)}
         self._writes = itertools.count()
         self._prepared = False
 
     def put(self, key: str, value: bytes, ttl: int) -> None:
-        self._run(PUT, key, checked_value(value), checked_ttl(ttl))
+        self.batch([StateOperation("put", key, value, ttl)])
 
     def get(self, key: str) -> bytes | None:
-        return self._run(GET, key)
+        return cast("bytes | None", self.batch([StateOperation("get", key)])[0])
 
     def take(self, key: str) -> bytes | None:
-        return self._run(TAKE, key)
+        return cast("bytes | None", self.batch([StateOperation("take", key)])[0])
 
     def add(self, key: str, value: bytes, ttl: int) -> bool:
-        return self._run(ADD, key, checked_value(value), checked_ttl(ttl)) is not None
+        return bool(self.batch([StateOperation("add", key, value, ttl)])[0])
 
     def incr(self, key: str, ttl: int) -> int:
-        return int(self._run(INCR, key, None, checked_ttl(ttl)) or b"")
+        return cast("int", self.batch([StateOperation("incr", key, ttl=ttl)])[0])
 
     def delete(self, key: str) -> None:
-        self._run(DELETE, key)
+        self.batch([StateOperation("delete", key)])
+
+    def batch(self, operations: Sequence[StateOperation]) -> Sequence[StateResult]:
+        arguments = [self._arguments(operation) for operation in operations]
+        # The statements of a batch are one transaction. In the order of the keys, two of them cannot block
+        # each other; operations on one key stay in their order, because sorting is stable.
+        order = sorted(range(len(operations)), key=lambda number: operations[number].key.encode())
+        rows = self._run([(_SQL[operations[number].name], arguments[number]) for number in order])
+        results: list[StateResult] = [None] * len(operations)
+        for number, row in zip(order, rows, strict=True):
+            results[number] = _result(operations[number].name, row)
+        return results
 
     def close(self) -> None:
         self._connections.close()
 
-    def _run(self, text: str, key: str, value: bytes | None = None, ttl: int | None = None) -> bytes | None:
-        """The one column of the one row, or None.
-
-        Raises StoreUnavailable within two seconds.
-        """
-        arguments = {
-            "key": encoded_key(key),
-            "value": value,
-            "ttl": ttl,
+    def _arguments(self, operation: StateOperation) -> dict[str, object]:
+        """The parameters of its statement. Raises StoreError if they are outside the limits."""
+        writes = operation.name in ("put", "add")
+        return {
+            "key": encoded_key(operation.key),
+            "value": checked_value(operation.value) if writes else None,
+            "ttl": checked_ttl(operation.ttl) if writes or operation.name == "incr" else None,
             "now": self._clock() if self._clock else None,
             "sweep": SWEEP,
         }
+
+    def _run(self, statements: Sequence[tuple[str, dict[str, object]]]) -> list[tuple[object, ...] | None]:
+        """The one row of each statement, or None.
+
+        Raises StoreUnavailable within two seconds.
+        """
+        if not statements:
+            return []
         deadline = time.monotonic() + DEADLINE
+        pipelined = len(statements) > 1 and psycopg.Pipeline.is_supported()
         try:
             with self._connections.use(deadline) as connection:
                 if not self._prepared:
                     prepare(connection)
                     self._prepared = True
                 # Sweep first: if it fails, nothing has been granted yet.
-                if ttl is not None and next(self._writes) % SWEEP_EVERY == 0:
-                    connection.execute(self._sql[SWEEP_OUT], arguments)
-                cursor = connection.execute(self._sql[text], arguments, binary=True)
-                row = cursor.fetchone() if cursor.description else None
+                if any(given["ttl"] for _, given in statements) and next(self._writes) % SWEEP_EVERY == 0:
+                    connection.execute(self._sql[SWEEP_OUT], statements[0][1])
+                with connection.pipeline() if pipelined else nullcontext():
+                    cursors = [
+                        connection.execute(self._sql[text], given, binary=True) for text, given in statements
+                    ]
+                return [cursor.fetchone() if cursor.description else None for cursor in cursors]
         except psycopg.errors.UndefinedTable as error:
             self._prepared = False
             raise StoreUnavailable(
@@ -116,7 +139,6 @@ class PostgresStateStore(StateStore):
             ) from error
         except psycopg.Error as error:
             raise StoreUnavailable(self._explain(error)) from error
-        return None if row is None else cast("bytes", row[0])
 
     def _named(self) -> str:
         return f"The PostgreSQL server {self._connections.target}"
@@ -130,6 +152,14 @@ class PostgresStateStore(StateStore):
             if isinstance(error, kind):
                 return f"{self._named()} {meaning}"
         return f"{self._named()} rejected the statement ({type(error).__name__})."
+
+
+def _result(name: str, row: tuple[object, ...] | None) -> StateResult:
+    """What the method ``name`` returns for the row of its statement."""
+    if name == "add":
+        return row is not None
+    value = None if row is None else cast("bytes", row[0])
+    return int(value or b"") if name == "incr" else value
 
 
 _MEANINGS: tuple[tuple[type[psycopg.Error], str], ...] = (
