@@ -47,6 +47,9 @@ class TotpFactor(SecondFactor):
         self.authenticators.remove(str(user.id))
         self._imports.forget(user)
 
+    def is_imported(self, user: User) -> bool:
+        return self.authenticators.is_imported(str(user.id))
+
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
 
@@ -82,6 +85,9 @@ class RecoveryFactor(SecondFactor):
 
     def reset(self, user: User) -> None:
         self._codes.void(str(user.id))
+
+    def is_imported(self, user: User) -> bool:
+        return self._codes.is_imported(str(user.id))
 
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)
