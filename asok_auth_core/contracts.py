@@ -252,7 +252,10 @@ class UserDirectory(ABC):
 
     @abstractmethod
     def create(self, email: str, name: str | None = None) -> User:
-        """A new account. Raises :class:`~asok_auth_core.errors.AccountExists` if there is one by now."""
+        """Create an account.
+
+        Raises :class:`~asok_auth_core.errors.AccountExists` if there is one with this email address.
+        """
 
     @abstractmethod
     def email_of(self, user: User) -> str | None: ...
@@ -268,6 +271,14 @@ class UserDirectory(ABC):
     def highest_id(self) -> int | None:
         """The highest id of all accounts, 0 without accounts; None if ids are not numbers."""
         return None
+
+    def has_password(self, user: User) -> bool:
+        """True if ``user`` can log in with a password that the app keeps."""
+        return False
+
+    def clear_password(self, user: User) -> bool:
+        """Make the password of ``user`` unusable; True if it is."""
+        return False
 
     def grants(self) -> Iterable[Grant]:
         """What the app's own roles grant, as written in the app; for ``asok-auth doctor``."""
@@ -318,7 +329,8 @@ class LoginMethod(ABC):
 
         Called when a request's user is first needed, before the session is read. Raises
         :class:`~asok_auth_core.errors.AuthError` if there is a credential and it is invalid: then no
-        user is logged in, whatever the session says.
+        user is logged in, whatever the session says. Anything but an Authentication or None is an
+        error and logs nobody in.
         """
         return None
 
@@ -346,6 +358,14 @@ class SecondFactor(ABC):
     backup: ClassVar[bool] = False
     """True if it only stands in for another factor, as a recovery code does: a user who has nothing else
     has no second factor."""
+
+    def is_imported(self, user: User) -> bool:
+        """True if an operator imported this factor of ``user``, who set it up in another system.
+
+        When an account is voided, because its email address is verified for the first time, imported
+        factors stay; anything but False counts as True.
+        """
+        return False
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:

@@ -112,7 +112,9 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_ip_days: Annotated[int, Meta(ge=0, le=365)] = 30
     """Days for which the client IP that a session was started from is kept; 0: not at all."""
     recent_login: Annotated[int, Meta(ge=1)] = 600
-    """How recent a login must be for changing factors, email addresses and tokens."""
+    """How recent a login must be, in seconds, for our pages that change factors, email addresses, linked
+    logins and API tokens. ``request.auth.token.create`` in a page of yours does not ask for one: guard
+    that page with ``@requires_recent_login`` if its tokens are worth it."""
     require_2fa: bool | Policy = False
     """False: optional. True: for every user. A pattern: for users whose permissions match it."""
     trusted_device: Annotated[int, Meta(ge=0)] = 0

@@ -75,11 +75,19 @@ class Proof:
 
     ``method`` is the login method's name. ``email`` is the email address that the proof verified, and
     ``identity`` the identity it came with, to be linked to the account once the login is complete.
+    ``trusted`` is False if a provider verified ``email`` that is not trusted for it: then the login leads to
+    no existing account by its email address, and does not mark it as verified.
     """
 
     method: str
     email: str | None = None
     identity: Identity | None = None
+    trusted: bool = True
+
+    @property
+    def verified_email(self) -> str | None:
+        """The email address that the login verifies for its account, or None."""
+        return self.email if self.trusted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +98,14 @@ class Authentication:
     whether a browser would send the proof by itself, as it does with a cookie, Basic credentials, a
     client certificate or a header that a proxy adds. Only a proof that no browser sends by itself needs
     no CSRF check. ``expires_at`` is when the proof expires (seconds since the epoch), if it does.
+    ``token_id`` is the id of the API token, if that is the proof.
     """
 
     user: User
     scopes: tuple[str, ...] | None = None
     ambient: bool = True
     expires_at: float | None = None
+    token_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from markupsafe import Markup
 
@@ -100,6 +101,11 @@ class WebRequest(ABC):
         """The permission patterns that this request's API token is limited to; None: no limit."""
         return None if self.authentication is None else self.authentication.scopes
 
+    @cached_property
+    def kept(self) -> dict[object, object]:
+        """What one function remembers for the rest of this request, under a key of its own."""
+        return {}
+
     @abstractmethod
     def keep_proof(self, proof: Proof, next_url: str | None = None) -> None:
         """Keep ``proof`` for a call of the framework's own ``request.login(user)`` in this request.
@@ -152,8 +158,9 @@ Handler = Callable[[WebRequest], WebResponse]
 class Route:
     """An exact path below ``/`` and its handlers, by method.
 
-    GET answers HEAD too. POST is checked for CSRF by the framework unless ``csrf`` is False,
-    which only a route that authenticates its caller in another way may set.
+    GET answers HEAD too. POST is checked for CSRF by the framework unless ``csrf`` is False, which only a
+    route that authenticates its caller in another way may set: for its POST, ``request.user`` is None
+    unless a proof that no browser sends by itself (a bearer token) is in the request.
     """
 
     path: str

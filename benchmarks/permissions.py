@@ -34,7 +34,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
 from asok_auth_core.events import Events
-from asok_auth_core.flows.permissions import can, permissions_of
+from asok_auth_core.flows.permissions import permissions_of, user_can
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import Settings
@@ -211,7 +211,7 @@ def measure_checks(sizes: tuple[int, ...]) -> dict[int, dict[str, dict[str, floa
             loops[f"{size} frozenset"] = compiled_loop("p in s", p=permission, s=bare[size])
             loops[f"{size} ours"] = compiled_loop("s.allows(p)", p=permission, s=sets[size])
             loops[f"{size} user.can"] = compiled_loop(
-                "c(a, u, p, held=h)", c=can, a=auth, u=user, p=permission, h=held
+                "c(a, u, p, held=h)", c=user_can, a=auth, u=user, p=permission, h=held
             )
         times = side_by_side(loops)
         for size in sizes:
@@ -263,7 +263,7 @@ def first_check(size: int, as_list: bool) -> tuple[float, float]:
     stored = json.dumps(grants_of(size)) if as_list else ",".join(grants_of(size)).encode()
     auth = an_auth()
     times: dict[str, list[float]] = {"ours": [], "asok": []}
-    checks = {"ours": partial(can, auth), "asok": _user_can}
+    checks = {"ours": partial(user_can, auth), "asok": _user_can}
     for _ in range(60):
         for name, check in checks.items():
             user = asok_user(json.loads(stored) if isinstance(stored, str) else stored.decode())

@@ -10,7 +10,7 @@ from typing import Any
 
 from asok_auth_core.adapters.asok import roles
 from asok_auth_core.auth import Auth
-from asok_auth_core.flows.permissions import can, explain
+from asok_auth_core.flows.permissions import user_can, user_explain
 
 PAGE = (Path(__file__).parent.parent / "docs" / "permissions.md").read_text("utf-8")
 
@@ -31,29 +31,29 @@ def test_the_documented_plugin_and_its_explanation(make_auth: Callable[..., Auth
     role = SimpleNamespace(name="editor", permissions="posts.*")
     team = SimpleNamespace(name="blue", is_finance=True)
     user: Any = SimpleNamespace(id=1, roles=[role], teams=[team])
-    assert can(auth, user, "reports.june")
-    assert "of team blue (plugin locks)" in str(explain(auth, user, "reports.june"))
-    assert can(auth, user, "posts.edit", SimpleNamespace(locked=False))
-    shown = str(explain(auth, user, "posts.edit", SimpleNamespace(locked=True)))
+    assert user_can(auth, user, "reports.june")
+    assert "of team blue (plugin locks)" in str(user_explain(auth, user, "reports.june"))
+    assert user_can(auth, user, "posts.edit", SimpleNamespace(locked=False))
+    shown = str(user_explain(auth, user, "posts.edit", SimpleNamespace(locked=True)))
     assert shown.replace("plugin asok_auth_core.adapters.asok.roles", "plugin roles") in blocks("text")[0]
 
 
 def test_the_documented_table_of_patterns(make_auth: Callable[..., Auth]) -> None:
     auth = make_auth(plugins=(roles,))
     editor: Any = SimpleNamespace(id=1, permissions=["posts.*"])
-    assert can(auth, editor, "posts.edit")
-    assert can(auth, editor, "posts.comments.edit")
-    assert not can(auth, editor, "posts")
+    assert user_can(auth, editor, "posts.edit")
+    assert user_can(auth, editor, "posts.comments.edit")
+    assert not user_can(auth, editor, "posts")
     for pattern in ("posts.", ".edit", "**", "posts edit"):
         everyone: Any = SimpleNamespace(id=1, is_admin=True)
         assert f"`{pattern}`" in PAGE
-        assert not can(auth, everyone, pattern)
+        assert not user_can(auth, everyone, pattern)
 
 
 def test_a_denial_lists_what_is_missing(make_auth: Callable[..., Auth]) -> None:
     user: Any = SimpleNamespace(id=1)
     [console] = blocks("console")
-    assert str(explain(make_auth(plugins=(roles,)), user, "posts.delete")) in console
+    assert str(user_explain(make_auth(plugins=(roles,)), user, "posts.delete")) in console
 
 
 def test_the_documented_large_set_is_used_unchanged() -> None:

@@ -180,7 +180,9 @@ KNOWN_GUARDS = {
     "a hook without mark": POLICY.replace("@hookimpl", ""),
     "a wrapper": POLICY.replace("@hookimpl", "@hookimpl(wrapper=True)"),
     "an old wrapper": POLICY.replace("@hookimpl", "@hookimpl(hookwrapper=True)").replace("return", "yield"),
-    "a hook marked as another": POLICY.replace("@hookimpl", "@hookimpl(specname='asok_auth_event')"),
+    "a hook marked as another": POLICY.replace("@hookimpl", "@hookimpl(specname='asok_auth_event')").replace(
+        "attempt", ""
+    ),
     "a misspelled hook beside it": POLICY + "\n@hookimpl\ndef asok_auth_evnt(event): ...",
     "another API": "from asok_auth_core import PluginManifest\n"
     "asok_auth_plugin = PluginManifest(api='>=2')\n" + POLICY,

@@ -18,7 +18,7 @@ from asok_auth_core import Event, Finding, Grant, LoginMethod, OAuth2Provider, S
 from asok_auth_core import hookspecs as specs
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
-from asok_auth_core.flows.permissions import can
+from asok_auth_core.flows.permissions import user_can
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
@@ -136,7 +136,7 @@ def test_every_hook_is_called_as_documented(
     ada = fake_users.by_id("1")
     assert ada is not None
     complete_login(auth, FakeRequest("/"), ada, Proof("app"))
-    assert can(auth, ada, "posts.edit")
+    assert user_can(auth, ada, "posts.edit")
     list(auth.plugins.checks(auth))
     tools = PluginRegistry()
     tools.register(Probe(), "probe")

@@ -12,7 +12,7 @@ import pytest
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
-from asok_auth_core.flows.permissions import can
+from asok_auth_core.flows.permissions import user_can
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.parts import build_auth
@@ -77,7 +77,7 @@ def one_request(auth: Auth) -> None:
     ada = auth.users.by_id("1")
     assert ada is not None
     complete_login(auth, FakeRequest("/"), ada, Proof("app"))
-    can(auth, ada, "posts.edit")
+    user_can(auth, ada, "posts.edit")
 
 
 def test_a_hundred_plugins_start_quickly(

@@ -9,8 +9,7 @@ import typer
 
 from ..auth import Auth
 from ..errors import ConfigurationError
-from ..flows.permissions import explain as explain_permission
-from ..flows.permissions import permissions_of
+from ..flows.permissions import permissions_of, user_explain
 from ..types import User
 from . import current_auth
 
@@ -33,7 +32,7 @@ def explain(
     called without one.
     """
     auth = current_auth(context)
-    found = explain_permission(auth, find_user(auth, user), permission)
+    found = user_explain(auth, find_user(auth, user), permission)
     typer.echo(json.dumps(dataclasses.asdict(found), indent=2) if as_json else str(found))
     if not found.allowed:
         raise typer.Exit(DENIED)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+
+import msgspec
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.permissions import is_well_formed
+from ..engine.permissions import compile_grants, is_well_formed
 from ..engine.tokens import TokenClaims, TokenCodec
-from ..errors import ConfigurationError, StoreUnavailable, TokenError, TokenExpired
-from ..types import Credential
+from ..errors import ConfigurationError, PermissionDenied, StoreUnavailable, TokenError, TokenExpired
+from ..types import Authentication, Credential, RedactedStruct
 
 logger = logging.getLogger("asok_auth")
 
@@ -24,6 +24,8 @@ RECHECK = 60
 """Seconds for which a record is cached unless a revocation occurs; the precision of "last used"."""
 
 MAX_SCOPES = 64
+MAX_PARENTS = 8
+"""Each parent costs a lookup when a token is verified for the first time."""
 MAX_NAME = 100
 
 
@@ -41,11 +43,25 @@ class ApiClaims(TokenClaims, frozen=True, kw_only=True):
     aud: str | None = None
 
 
+class TokenRow(RedactedStruct, frozen=True):
+    """What the record of a token holds; ``parents`` as in :class:`ApiToken`."""
+
+    shown = ("name", "scopes", "exp", "iat", "parents")
+
+    name: str | None
+    scopes: tuple[str, ...] | None
+    exp: int | None
+    iat: int
+    parents: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ApiToken:
     """The record of a token, without the token itself. Times are seconds since the epoch.
 
-    ``scopes`` None: all permissions of its owner. ``expires_at`` None: permanent.
+    ``scopes`` None: all permissions of its owner. ``expires_at`` None: permanent. ``parents`` are the
+    ids of the token that it was made with, of the one that was made with, and so on, the first one first:
+    it is valid only while all their records exist.
     """
 
     id: str
@@ -55,6 +71,7 @@ class ApiToken:
     created_at: int
     expires_at: int | None
     last_used_at: float | None = None
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +118,17 @@ class ApiTokens:
         expires_in: int | None = None,
         scopes: Iterable[str] | None = None,
         name: str | None = None,
+        *,
+        made_with: Authentication | None = None,
     ) -> tuple[str, ApiToken]:
         """Create a token; return it, which cannot be shown again, and its record.
 
         ``expires_in`` is in seconds; None creates a permanent token. ``scopes`` are permission
         patterns; None means all permissions of the owner. Raises ValueError for invalid arguments.
+
+        ``made_with`` is the proof of the request that asks for the token, if it has one: then the token
+        has at most its scopes and its lifetime, which are the defaults, and is void when that is revoked.
+        Raises PermissionDenied if more is asked for.
         """
         owner = self._auth.users.by_id(str(user_id))
         if owner is None:
@@ -118,31 +141,41 @@ class ApiTokens:
         if name is not None and not 1 <= len(name) <= MAX_NAME:
             raise ValueError(f"A token's name must have 1 to {MAX_NAME} characters.")
         now = int(self._clock())
+        expires_at = None if expires_in is None else now + int(expires_in)
+        parents: tuple[str, ...] = ()
+        if made_with is not None:
+            patterns, expires_at = _within(made_with, str(user_id), patterns, expires_at)
+            parents = self._with_parents(made_with)
         claims = ApiClaims(
             iat=now,
-            exp=None if expires_in is None else now + int(expires_in),
+            exp=expires_at,
             sub=str(user_id),
             jti=b64url_encode(self._auth.random(15)).decode(),
             scope=None if patterns is None else " ".join(patterns),
             aud=self._auth.installation().id,
         )
         token = self.codec.sign(claims)
-        made = ApiToken(claims.jti, claims.sub, name, patterns, now, claims.exp)
-        self._auth.credentials.add(
-            made.user_id,
-            KIND,
-            made.id,
-            {
-                "name": name,
-                "scopes": None if patterns is None else list(patterns),
-                "exp": claims.exp,
-                "iat": now,
-            },
-        )
+        made = ApiToken(claims.jti, claims.sub, name, patterns, now, expires_at, parents=parents)
+        row = TokenRow(name, patterns, expires_at, now, parents)
+        self._auth.credentials.add(made.user_id, KIND, made.id, msgspec.to_builtins(row))
         if claims.exp is None and not self.checked:
             logger.warning("A permanent API token was created that cannot be revoked; pass expires_in.")
         self._auth.events.emit("token.created", user=owner, token=made.id, permanent=claims.exp is None)
         return token, made
+
+    def _with_parents(self, made_with: Authentication) -> tuple[str, ...]:
+        """The parents of a token made with ``made_with``: that one's, and itself."""
+        if made_with.token_id is None:
+            return ()
+        record = self._auth.credentials.find(KIND, made_with.token_id)
+        if record is None:
+            raise TokenError("The token has been revoked.", code="token_revoked")
+        parents = (*_row(record).parents, record.identifier)
+        if len(parents) > MAX_PARENTS:
+            raise PermissionDenied(
+                "This token was itself made with a token, and so on, too many times to create another one."
+            )
+        return parents
 
     # -- verifying -------------------------------------------------------------------------------
 
@@ -176,7 +209,7 @@ class ApiTokens:
         mark = self._mark.current() if self.checked else None
         if self.checked:
             record = self._auth.credentials.find(KIND, claims.jti)
-            if record is None or record.user_id != claims.sub:
+            if record is None or record.user_id != claims.sub or not self._has_all_parents(record):
                 raise TokenError("The token has been revoked.", code="token_revoked")
             self._note_use(record, now)
         scopes = None if claims.scope is None else tuple(claims.scope.split())
@@ -187,6 +220,9 @@ class ApiTokens:
         ends = float("inf") if claims.exp is None else float(claims.exp)
         self._cache[database, token] = (verified, token.partition(".")[0], ends, now + RECHECK, mark)
         return verified
+
+    def _has_all_parents(self, record: Credential) -> bool:
+        return all(self._auth.credentials.find(KIND, parent) for parent in _row(record).parents)
 
     def _note_use(self, record: Credential, now: float) -> None:
         minute = now - now % RECHECK
@@ -221,12 +257,25 @@ class ApiTokens:
         return self._remove(self._auth.credentials.list(str(user_id), KIND))
 
     def list(self, user_id: int | str) -> list[ApiToken]:
-        """A user's valid tokens, oldest first. Records of expired ones are removed."""
+        """A user's valid tokens, oldest first. Records of expired and void ones are removed.
+
+        A damaged record is left out, with an event: it does not keep the user from the others.
+        """
         now = self._clock()
         found = []
-        for record in self._auth.credentials.list(str(user_id), KIND):
-            token = _described(record)
-            if token.expires_at is not None and token.expires_at <= now:
+        records = self._auth.credentials.list(str(user_id), KIND)
+        known = {record.identifier for record in records}
+        for record in records:
+            try:
+                token = _described(record)
+            except TokenError:
+                logger.error("The record of API token %r cannot be read. Revoke it.", record.identifier)
+                owner = self._auth.users.by_id(record.user_id)
+                self._auth.events.emit("token.damaged", user=owner, token=record.identifier)
+                continue
+            if (token.expires_at is not None and token.expires_at <= now) or not known.issuperset(
+                token.parents
+            ):
                 self._auth.credentials.remove(record)
             else:
                 found.append(token)
@@ -268,18 +317,44 @@ def checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-def _described(record: Credential) -> ApiToken:
+def _within(
+    made_with: Authentication, user_id: str, patterns: tuple[str, ...] | None, expires_at: int | None
+) -> tuple[tuple[str, ...] | None, int | None]:
+    """Scopes and expiry of a token made with ``made_with``, whose own are the defaults and the limit."""
+    if user_id != str(made_with.user.id):
+        raise PermissionDenied("A token can create tokens of its own user only.")
+    if made_with.ambient is False and made_with.token_id is None:
+        # Nothing here would void the new token when the other one is revoked.
+        raise PermissionDenied("This kind of token cannot create API tokens. Log in to create one.")
+    if made_with.scopes is not None:
+        own = compile_grants(made_with.scopes, "token scopes")
+        patterns = checked_scopes(made_with.scopes) if patterns is None else patterns
+        if not all(own.allows(pattern) for pattern in patterns):
+            raise PermissionDenied("A scoped token cannot create one with broader scopes.")
+    if made_with.expires_at is not None:
+        latest = int(made_with.expires_at)
+        expires_at = latest if expires_at is None else expires_at
+        if expires_at > latest:
+            raise PermissionDenied("A token cannot create one that is valid for longer than itself.")
+    return patterns, expires_at
+
+
+def _row(record: Credential) -> TokenRow:
     try:
-        data = cast("dict[str, object]", json.loads(record.data))
-        scopes = data["scopes"]
-        return ApiToken(
-            id=record.identifier,
-            user_id=record.user_id,
-            name=cast("str | None", data["name"]),
-            scopes=None if scopes is None else tuple(cast("list[str]", scopes)),
-            created_at=cast("int", data["iat"]),
-            expires_at=cast("int | None", data["exp"]),
-            last_used_at=record.last_used_at,
-        )
-    except (ValueError, KeyError, TypeError):
+        return msgspec.json.decode(record.data, type=TokenRow)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise TokenError("The record of an API token cannot be read.", code="token_malformed") from None
+
+
+def _described(record: Credential) -> ApiToken:
+    row = _row(record)
+    return ApiToken(
+        id=record.identifier,
+        user_id=record.user_id,
+        name=row.name,
+        scopes=row.scopes,
+        created_at=row.iat,
+        expires_at=row.exp,
+        last_used_at=record.last_used_at,
+        parents=row.parents,
+    )

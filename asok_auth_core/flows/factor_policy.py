@@ -7,7 +7,7 @@ required. They are learned when a factor is set up and when one is given at a lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -15,9 +15,9 @@ import msgspec
 from ..auth import Auth
 from ..contracts import SecondFactor
 from ..errors import CredentialExists, LoginRejected, StoreUnavailable
-from ..types import User
+from ..types import Credential, User
 from .permissions import permissions_of
-from .plugin_faults import verdict
+from .plugin_faults import ask, verdict
 
 logger = logging.getLogger("asok_auth")
 
@@ -53,8 +53,7 @@ def factor_names(auth: Auth, user: User) -> FactorNames:
 
     Raises what a factor raises, and PluginFailed: then nothing is known, and the login is denied.
     """
-    row = auth.credentials.find(KIND, str(user.id))
-    kept = frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
+    kept = _names(auth.credentials.find(KIND, str(user.id)))
     said = {
         name: verdict(auth, factor, factor.is_enrolled, user)
         for name, factor in auth.second_factors.items()
@@ -114,7 +113,7 @@ def change_factor_names(
     user_id = str(user.id)
     for _ in range(TRIES):
         row = auth.credentials.find(KIND, user_id)
-        kept = frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
+        kept = _names(row)
         changed = change(kept)
         if changed == kept:
             return changed
@@ -129,6 +128,10 @@ def change_factor_names(
     raise StoreUnavailable("Your second factors are being changed in another session. Try again.")
 
 
+def _names(row: Credential | None) -> frozenset[str]:
+    return frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
+
+
 def second_factor_required(auth: Auth, user: User) -> bool:
     """True if ``user`` must not log in without a second factor.
 
@@ -140,3 +143,29 @@ def second_factor_required(auth: Auth, user: User) -> bool:
         return policy
     held = permissions_of(auth, user)
     return bool(held.failed) or held.permissions.covers_any(policy)
+
+
+def backup_factors(auth: Auth) -> tuple[str, ...]:
+    """The names of the factors that only stand in for another one."""
+    return tuple(name for name, factor in auth.second_factors.items() if factor.backup)
+
+
+def void_factors(auth: Auth, user: User, *, keep: Collection[str]) -> int:
+    """Remove the second factors of ``user``, except ``keep`` and imported ones; return their number.
+
+    A factor whose plugin is not loaded stays: nobody can tell what it keeps.
+    """
+    gone = {
+        name: factor
+        for name, factor in auth.second_factors.items()
+        if name not in keep and verdict(auth, factor, factor.is_imported, user) is False
+    }
+    had = factor_names(auth, user).all
+    for name, factor in gone.items():
+        had |= {name} if factor.backup and verdict(auth, factor, factor.is_enrolled, user) else set()
+        ask(auth, factor, factor.reset, user)
+    change_factor_names(auth, user, lambda kept: kept - gone.keys())
+    removed = had & gone.keys()
+    for name in sorted(removed):
+        auth.events.emit("second_factor.reset", user=user, method=name)
+    return len(removed)

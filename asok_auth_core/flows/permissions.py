@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..engine.permissions import (
     PermissionSet,
@@ -15,8 +15,10 @@ from ..engine.permissions import (
     is_well_formed,
     union,
 )
-from ..errors import LoginRequired, PermissionDenied
+from ..errors import PermissionDenied
 from ..types import Grant, User
+from ..web import WebRequest
+from .recent_login import require_login
 
 if TYPE_CHECKING:
     from ..auth import Auth
@@ -106,12 +108,67 @@ def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) 
     return Held(parts, tuple(failed), limit, whole if limit is None else intersection(whole, limit))
 
 
-def can(
+def permissions_in(auth: Auth, request: WebRequest, user: User) -> Held:
+    """What ``user`` may do in this request; the plugins are asked once per user and request.
+
+    The owner of the request's API token has no more than the token's scopes.
+    """
+    proved = request.authentication
+    same = proved is not None and (proved.user is user or str(proved.user.id) == str(user.id))
+    scopes = proved.scopes if same and proved is not None else None
+    # With the scopes: a plugin may ask while the request's token is still being read. The user is kept, so
+    # that its id() is not reused during the request.
+    known = cast("dict[object, tuple[User, Held]]", request.kept.setdefault(permissions_in, {}))
+    key = id(user), scopes
+    if key not in known:
+        known[key] = user, permissions_of(auth, user, scopes)
+    return known[key][1]
+
+
+def can(auth: Auth, request: WebRequest, permission: str, resource: object = None) -> bool:
+    """True if the current user may do ``permission`` (to ``resource``); False without a user.
+
+    Never raises. Knows the scopes of the request's API token.
+    """
+    user = request.user
+    if user is None:
+        return False
+    return user_can(auth, user, permission, resource, held=permissions_in(auth, request, user))
+
+
+def require(auth: Auth, request: WebRequest, permission: str, resource: object = None) -> User:
+    """The current user, who may do ``permission`` (to ``resource``).
+
+    Raises LoginRequired without a user; PermissionDenied if they may not do it, or if the scopes of the
+    request's API token do not include it. A denial becomes the event ``permission.denied``.
+    """
+    user = require_login(request)
+    held = permissions_in(auth, request, user)
+    if user_can(auth, user, permission, resource, held=held):
+        return user
+    reason = user_explain(auth, user, permission, resource, held=held)
+    auth.events.emit(
+        "permission.denied",
+        user=user,
+        permission=_shown(reason.permission),
+        granted=reason.grant is not None,
+        in_scope=reason.in_scope,
+        rejected_by=reason.rejected_by or None,
+    )
+    raise PermissionDenied(
+        "You do not have permission to do this.",
+        explanation=str(reason),
+        scope=reason.permission if reason.grant is not None and not reason.in_scope else None,
+    )
+
+
+def user_can(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> bool:
-    """True if ``user`` may do ``permission`` (to ``resource``); False without a user. Never raises.
+    """True if ``user`` may do ``permission`` (to ``resource``), for code without a request, such as a job.
 
-    ``held`` is what :func:`permissions_of` returned earlier in the same request.
+    It knows no API token: where there is a request, call :func:`can`. ``held`` is what
+    :func:`permissions_in` or :func:`permissions_of` returned. Never raises.
     """
     if user is None:
         return False
@@ -119,10 +176,10 @@ def can(
     return held.permissions.allows(permission) and _denial(auth, user, permission, resource) is None
 
 
-def explain(
+def user_explain(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> Explanation:
-    """The verdict of :func:`can` with the same arguments, and the reasons for it."""
+    """The verdict of :func:`user_can` with the same arguments, and the reasons for it."""
     asked = permission if isinstance(permission, str) else repr(permission)
     if user is None:
         return Explanation(asked, False, note="No user is logged in.")
@@ -152,34 +209,6 @@ def explain(
         missing=tuple(patterns) if grant is None else (),
         malformed=tuple(held.permissions.malformed),
         failed=held.failed,
-    )
-
-
-def require(
-    auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
-) -> None:
-    """Raise LoginRequired without a user, PermissionDenied if ``user`` may not do it.
-
-    A denial becomes the event ``permission.denied``.
-    """
-    if user is None:
-        raise LoginRequired("Please log in to see this page.")
-    held = held or permissions_of(auth, user)
-    if can(auth, user, permission, resource, held=held):
-        return
-    reason = explain(auth, user, permission, resource, held=held)
-    auth.events.emit(
-        "permission.denied",
-        user=user,
-        permission=_shown(reason.permission),
-        granted=reason.grant is not None,
-        in_scope=reason.in_scope,
-        rejected_by=reason.rejected_by or None,
-    )
-    raise PermissionDenied(
-        "You do not have permission to do this.",
-        explanation=str(reason),
-        scope=reason.permission if reason.grant is not None and not reason.in_scope else None,
     )
 
 

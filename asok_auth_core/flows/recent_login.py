@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..auth import Auth
-from ..errors import LoginRequired, RecentLoginRequired
+from ..errors import LoginRequired, PermissionDenied, RecentLoginRequired
 from ..types import User
 from ..web import WebRequest
 
@@ -16,15 +16,34 @@ def require_login(request: WebRequest) -> User:
     return user
 
 
-def require_recent_login(auth: Auth, request: WebRequest) -> User:
-    """The current user, if they logged in within ``AUTH["RECENT_LOGIN"]``.
+def require_session_login(request: WebRequest) -> User:
+    """The current user, who logged in to this session; for pages about the account itself.
 
-    Raises LoginRequired, and RecentLoginRequired if the login is older or its time is unknown.
-    An API token never passes, because it is not a login.
+    Raises LoginRequired; PermissionDenied for an API token or another proof in the request itself, and
+    during impersonation: neither may read or change how the user logs in.
     """
     user = require_login(request)
-    at = logged_in_at(request)
-    now = auth.clock()
+    if request.authentication is not None:
+        raise PermissionDenied("This page needs a login. An API token cannot open it.")
+    if is_impersonated(request):
+        raise PermissionDenied("This page is not available during impersonation.")
+    return user
+
+
+def is_impersonated(request: WebRequest) -> bool:
+    """True if an administrator acts as the current user: the session is the administrator's."""
+    record, user = request.session_record, request.user
+    return record is not None and user is not None and record.user_id != str(user.id)
+
+
+def require_recent_login(auth: Auth, request: WebRequest) -> User:
+    """The current user, if they logged in to this session within ``AUTH["RECENT_LOGIN"]``.
+
+    Raises LoginRequired and PermissionDenied as :func:`require_session_login` does, and
+    RecentLoginRequired if the login is older or its time is unknown.
+    """
+    user = require_session_login(request)
+    at, now = logged_in_at(request), auth.clock()
     if at is None or not now - auth.settings.recent_login <= at <= now:
         auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
         raise RecentLoginRequired("Please log in again. This step requires a recent login.")
@@ -33,7 +52,5 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
 
 def logged_in_at(request: WebRequest) -> float | None:
     """When ``request.user`` completed the login of this session (seconds since the epoch), or None."""
-    record, user = request.session_record, request.user
-    if record is None or user is None or record.user_id != str(user.id):
-        return None
-    return record.logged_in_at
+    record = request.session_record
+    return None if record is None or is_impersonated(request) else record.logged_in_at

@@ -55,14 +55,24 @@ def session_cookie(*, secure: bool) -> str:
 
 
 def begin_session(
-    auth: Auth, request: WebRequest, user: User, *, method: str, factors: Sequence[str], remember: bool
+    auth: Auth,
+    request: WebRequest,
+    user: User,
+    *,
+    method: str,
+    factors: Sequence[str],
+    remember: bool,
+    secret: str | None = None,
 ) -> SessionRecord:
-    """Start a session of ``user`` in this browser; the one it was in ends. Raises StoreUnavailable."""
-    _remove(auth, _handle_in(request))
+    """Start a session of ``user`` in this browser; the one it was in ends. Raises StoreUnavailable.
+
+    ``secret`` is the secret half of the cookie; by default a random one.
+    """
     for row in auth.credentials.list(str(user.id), KIND):
         if _is_over(auth, _read(row)):
             auth.credentials.remove(row)
-    secret = b64url_encode(auth.random(32)).decode()
+    session_id = b64url_encode(auth.random(16)).decode()
+    secret = secret or b64url_encode(auth.random(32)).decode()
     kept = SessionRow(
         handle_digest(secret),
         method,
@@ -71,18 +81,33 @@ def begin_session(
         remember,
         request.headers.get("User-Agent", "")[:SHOWN_AGENT],
     )
-    row = auth.credentials.add(
-        str(user.id), KIND, b64url_encode(auth.random(16)).decode(), msgspec.to_builtins(kept)
-    )
-    record = _read(row)
     if auth.settings.session_ip_days and request.client_ip:
         # In the state store, which forgets it by itself.
-        auth.state.put(_ip_key(record), request.client_ip.encode(), auth.settings.session_ip_days * DAY)
-    _, lifetime = limits(auth.settings, remember=remember)
-    name = session_cookie(secure=request.secure)
-    request.set_cookie(name, f"{record.id}.{secret}", max_age=lifetime)
-    request.session.begin(user, record)
+        ip = request.client_ip.encode()
+        auth.state.put(_ip_key(session_id), ip, auth.settings.session_ip_days * DAY)
+    record = _read(auth.credentials.add(str(user.id), KIND, session_id, msgspec.to_builtins(kept)))
+    _enter(auth, request, user, record, secret)
     return record
+
+
+def resume_session(auth: Auth, request: WebRequest, session_id: str, secret: str) -> bool:
+    """Send the cookie of the session ``session_id`` again; False if the session has ended."""
+    found = find_session(auth, f"{session_id}.{secret}")
+    if found is None:
+        return False
+    record, user = found
+    _enter(auth, request, user, record, secret)
+    return True
+
+
+def _enter(auth: Auth, request: WebRequest, user: User, record: SessionRecord, secret: str) -> None:
+    """Send the cookie of ``record``; another session that this browser was in ends."""
+    before = _row_of(auth, _handle_in(request))
+    if before is not None and before.identifier != record.id:
+        auth.credentials.remove(before)
+    _, lifetime = limits(auth.settings, remember=record.remember)
+    request.set_cookie(session_cookie(secure=request.secure), f"{record.id}.{secret}", max_age=lifetime)
+    request.session.begin(user, record)
 
 
 def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] | None:
@@ -110,9 +135,14 @@ def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] |
     return record, user
 
 
-def end_session(auth: Auth, request: WebRequest) -> None:
-    """End the session of this browser, for good: a request of it that is still running changes nothing."""
-    _remove(auth, _handle_in(request))
+def end_session(auth: Auth, request: WebRequest, begun: SessionRecord | None = None) -> None:
+    """End the session of this browser, for good: a request of it that is still running changes nothing.
+
+    ``begun`` is one that this request itself began.
+    """
+    _remove(auth, _row_of(auth, _handle_in(request)))
+    if begun is not None:
+        _remove(auth, auth.credentials.find(KIND, begun.id))
     request.set_cookie(session_cookie(secure=request.secure), "", max_age=0)
     request.session.end()
 
@@ -126,7 +156,7 @@ def sessions_of(auth: Auth, user: User) -> list[SessionRecord]:
 
 def client_ip_of(auth: Auth, record: SessionRecord) -> str | None:
     """The client IP that the session was started from; None ``SESSION_IP_DAYS`` after that."""
-    raw = auth.state.get(_ip_key(record))
+    raw = auth.state.get(_ip_key(record.id))
     return None if raw is None else raw.decode()
 
 
@@ -193,12 +223,11 @@ def _row_of(auth: Auth, handle: str | None) -> Credential | None:
     return row if hmac.compare_digest(kept.secret, handle_digest(secret)) else None
 
 
-def _ip_key(record: SessionRecord) -> str:
-    return f"session-ip:{record.id}"
+def _ip_key(session_id: str) -> str:
+    return f"session-ip:{session_id}"
 
 
-def _remove(auth: Auth, handle: str | None) -> None:
-    row = _row_of(auth, handle)
+def _remove(auth: Auth, row: Credential | None) -> None:
     if row is not None:
         auth.credentials.remove(row)
 

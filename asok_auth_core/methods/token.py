@@ -11,9 +11,9 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import LoginMethod
 from ..engine.bearer import bearer_token
-from ..errors import AuthError, PermissionDenied, TokenError
+from ..errors import AuthError, TokenError
 from ..flows.api_tokens import ApiTokens
-from ..flows.recent_login import require_login
+from ..flows.recent_login import require_recent_login
 from ..pages.render import fragment
 from ..paths import ACCOUNT_PATH, JWKS_PATH, REVOKE_TOKEN_PATH
 from ..types import Authentication
@@ -49,7 +49,9 @@ class TokenMethod(LoginMethod):
                 "token.rejected", method=self.name, client_ip=request.client_ip, reason=error.code
             )
             raise
-        return Authentication(user, verified.scopes, ambient=False, expires_at=verified.expires_at)
+        return Authentication(
+            user, verified.scopes, ambient=False, expires_at=verified.expires_at, token_id=verified.id
+        )
 
     def routes(self) -> Iterable[Route]:
         return (Route(REVOKE_TOKEN_PATH, post=self._revoke), Route(JWKS_PATH, get=self._jwks))
@@ -70,9 +72,7 @@ class TokenMethod(LoginMethod):
         )
 
     def _revoke(self, request: WebRequest) -> WebResponse:
-        user = require_login(request)
-        if request.scopes is not None:
-            raise PermissionDenied("A scoped token cannot revoke tokens.")
+        user = require_recent_login(self._auth, request)
         self.tokens.revoke_id(str(user.id), request.form.get("token", ""))
         return WebResponse.see_other(ACCOUNT_PATH)
 

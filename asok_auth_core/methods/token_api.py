@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..engine.permissions import compile_grants
 from ..errors import PermissionDenied, TokenError
-from ..flows.api_tokens import ApiToken, ApiTokens, checked_scopes
+from ..flows.api_tokens import ApiToken, ApiTokens
+from ..flows.recent_login import is_impersonated
 from ..web import WebRequest
 
 
@@ -27,16 +27,16 @@ class TokenApi:
         """Create a token. Anyone who has it can act as the user; show it once.
 
         ``expires_in`` is in seconds; None makes a permanent token. ``scopes`` are permission patterns;
-        None means everything the user may do. Raises PermissionDenied if the request itself came with
-        a scoped token and asks for broader scopes, ValueError for invalid arguments.
+        None means everything the user may do. In a request that came with a token, the defaults are that
+        token's expiry and scopes, and the new one is void when that one is revoked.
+
+        Raises PermissionDenied if such a request asks for more, or for another user's token, and during
+        impersonation; ValueError for invalid arguments.
         """
-        _ = request.user  # reads the bearer token, if the page did not ask yet
-        if request.scopes is not None:
-            scopes = request.scopes if scopes is None else checked_scopes(scopes)
-            own = compile_grants(request.scopes, "token scopes")
-            if not all(own.allows(scope) for scope in scopes):
-                raise PermissionDenied("A scoped token cannot create one with broader scopes.")
-        return self._tokens.create(user_id, expires_in, scopes, name)[0]
+        made_with = request.authentication
+        if is_impersonated(request):
+            raise PermissionDenied("During impersonation no API tokens can be created.")
+        return self._tokens.create(user_id, expires_in, scopes, name, made_with=made_with)[0]
 
     def verify(self, request: WebRequest, token: str | None) -> str | None:
         """The user id of a valid token, else None. Raises StoreUnavailable.

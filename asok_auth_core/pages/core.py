@@ -15,7 +15,7 @@ from ..errors import AuthError, CredentialRejected, RateLimited
 from ..flows.challenge import begin_challenge, has_begin
 from ..flows.login import log_out, pending_login
 from ..flows.plugin_faults import ask, block
-from ..flows.recent_login import require_login
+from ..flows.recent_login import require_session_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..flows.sessions import client_ip_of, end_other_sessions, sessions_of
 from ..flows.trusted_devices import forget_devices, trusted_devices
@@ -102,7 +102,7 @@ class CorePages:
         return render(self._auth, request, "auth/enrol.html", factors=factors)
 
     def account(self, request: WebRequest) -> WebResponse:
-        user = require_login(request)
+        user = require_session_login(request)
         parts: list[LoginMethod | SecondFactor] = [
             *self._auth.login_methods.values(),
             *self._auth.second_factors.values(),
@@ -125,7 +125,7 @@ class CorePages:
         return _to_account(request)
 
     def forget_browsers(self, request: WebRequest) -> WebResponse:
-        forget_devices(self._auth, require_login(request), client_ip=request.client_ip)
+        forget_devices(self._auth, require_session_login(request), client_ip=request.client_ip)
         return _to_account(request)
 
     def _challenged(self, request: WebRequest) -> tuple[User, SecondFactor, list[SecondFactor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from markupsafe import Markup
 
 from ..auth import Auth
 from ..engine.user_agent import browser
-from ..flows.permissions import Held, can, permissions_of
+from ..flows.permissions import can
 from ..types import PluginInfo
 from ..web import WebRequest, WebResponse
 from .folders import package_folders
@@ -86,7 +87,7 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "request": request,
         "parts": None,
         "user": request.user,
-        "can": _can(auth, request),
+        "can": functools.partial(can, auth, request),
         "app_name": auth.settings.app_name,
         "csrf_field": request.csrf_field,
         "nonce": request.nonce,
@@ -103,18 +104,3 @@ def _broken_plugins(auth: Auth) -> list[PluginInfo]:
     if not auth.settings.app.debug:
         return []
     return [info for info in auth.plugins.infos if info.state == "quarantined"]
-
-
-def _can(auth: Auth, request: WebRequest) -> Callable[..., bool]:
-    """``can("posts.edit")`` for a template. Permissions are looked up at its first use."""
-    held: list[Held] = []
-
-    def can_here(permission: str, resource: object = None) -> bool:
-        user = request.user
-        if user is None:
-            return False
-        if not held:
-            held.append(permissions_of(auth, user, request.scopes))
-        return can(auth, user, permission, resource, held=held[0])
-
-    return can_here

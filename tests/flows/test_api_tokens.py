@@ -16,8 +16,15 @@ import pytest
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import RevocationMark, StoredMark
 from asok_auth_core.engine.tokens import MAX_TOKEN_BYTES
-from asok_auth_core.errors import ConfigurationError, SettingError, StoreUnavailable, TokenError, TokenExpired
-from asok_auth_core.flows.api_tokens import KIND, MAX_CACHED, RECHECK, ApiTokens
+from asok_auth_core.errors import (
+    ConfigurationError,
+    PermissionDenied,
+    SettingError,
+    StoreUnavailable,
+    TokenError,
+    TokenExpired,
+)
+from asok_auth_core.flows.api_tokens import KIND, MAX_CACHED, MAX_PARENTS, RECHECK, ApiTokens
 from asok_auth_core.startup import start
 from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.stores.mapped_mark import MappedMark
@@ -25,7 +32,7 @@ from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.fakes import FakeUser, FrozenClock, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.testing.parts import TestParts, build_auth
 from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.types import JSON, Credential
+from asok_auth_core.types import JSON, Authentication, Credential
 
 USERS = (FakeUser("1", "ada@app.example"), FakeUser("2", "bob@app.example"))
 
@@ -302,22 +309,176 @@ def test_a_token_another_worker_revoked_first_is_counted_once(
 @pytest.mark.requirement("SECURITY-32")
 @pytest.mark.parametrize(
     "data",
-    ["text", [], {}, {"name": "ci", "scopes": 7, "iat": 1, "exp": None}],
-    ids=["text", "list", "empty", "scopes"],
+    [
+        "text",
+        [],
+        {},
+        {"name": "ci", "scopes": 7, "iat": 1, "exp": None},
+        {"name": "ci", "scopes": None, "iat": 1, "exp": "soon"},
+        {"name": "ci", "scopes": None, "iat": 1, "exp": None, "parents": None},
+    ],
+    ids=["text", "list", "empty", "scopes", "expiry", "parents"],
 )
-def test_an_unreadable_record_is_reported_and_can_be_revoked(
-    tokens: ApiTokens, auth: Auth, data: JSON
+def test_a_damaged_record_is_reported_and_does_not_hide_the_others(
+    tokens: ApiTokens, auth: Auth, parts: TestParts, caplog: pytest.LogCaptureFixture, data: JSON
 ) -> None:
-    """It is not left out of the list in silence: it may be of a token that is in force."""
-    token, _ = tokens.create(1, name="ci")
-    (row,) = auth.credentials.list("1", KIND)
+    """It is not left out of the list in silence, and what it says about its token counts for nothing."""
+    first = tokens.create(1, name="first")[1]
+    token, damaged = tokens.create(1, name="ci")
+    last = tokens.create(1, name="last")[1]
+    row = auth.credentials.find(KIND, damaged.id)
+    assert row is not None
     auth.credentials.replace(row, data)
+    assert [one.id for one in tokens.list(1)] == [first.id, last.id]
+    assert damaged.id in caplog.text
+    [event] = [event for event in parts.events if event.name == "token.damaged"]
+    assert (event.user_id, event.detail) == ("1", {"token": damaged.id})
     with raises_code("token_malformed", match="record of an API token"):
-        tokens.list(1)
-    assert tokens.revoke_all(1) == 1
+        tokens.verify(token)
+    assert tokens.revoke_id(1, damaged.id) is True
+    assert tokens.revoke_all(1) == 2
     assert tokens.list(1) == []
     with raises_code("token_revoked"):
         tokens.verify(token)
+
+
+# -- making one with another --------------------------------------------------------------------------
+
+
+def proof_of(tokens: ApiTokens, token: str, user: FakeUser = USERS[0]) -> Authentication:
+    """What the login method returns for a request with ``token``."""
+    verified = tokens.verify(token)
+    return Authentication(
+        user, verified.scopes, ambient=False, expires_at=verified.expires_at, token_id=verified.id
+    )
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_token_made_with_a_token_inherits_its_scopes_and_expiry(
+    tokens: ApiTokens, clock: FrozenClock
+) -> None:
+    parent, _ = tokens.create(1, expires_in=60, scopes=["posts.*"])
+    proof = proof_of(tokens, parent)
+    clock.advance(20.5)
+    child, record = tokens.create(1, made_with=proof)
+    assert (record.scopes, record.expires_at) == (("posts.*",), proof.expires_at)
+    clock.advance(39)
+    assert tokens.verify(child).scopes == ("posts.*",)
+    clock.advance(1)
+    for token in (parent, child):
+        with pytest.raises(TokenExpired):
+            tokens.verify(token)
+
+
+@pytest.mark.requirement("SECURITY-43")
+@pytest.mark.parametrize(
+    ("user_id", "expires_in", "scopes"),
+    [
+        ("1", 61, ["posts.view"]),
+        ("1", 10**9, ["posts.view"]),
+        ("1", 30, ["posts.view", "users.view"]),
+        ("1", 30, ["*"]),
+        ("1", 30, ["posts.edit.*"]),
+        ("2", 30, ["posts.view"]),
+        ("2", None, None),
+        (2, None, []),
+    ],
+)
+def test_a_token_cannot_make_one_that_may_do_more_or_lives_longer(
+    tokens: ApiTokens, auth: Auth, user_id: int | str, expires_in: int | None, scopes: list[str] | None
+) -> None:
+    proof = proof_of(tokens, tokens.create(1, expires_in=60, scopes=["posts.view", "posts.edit"])[0])
+    with pytest.raises(PermissionDenied):
+        tokens.create(user_id, expires_in, scopes, made_with=proof)
+    assert len(tokens.list(1)) == 1
+    assert tokens.list(2) == []
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_token_without_scopes_and_expiry_still_makes_tokens_of_its_own_user_only(tokens: ApiTokens) -> None:
+    proof = proof_of(tokens, tokens.create(1)[0])
+    assert tokens.create(1, made_with=proof)[1].expires_at is None
+    with pytest.raises(PermissionDenied):
+        tokens.create(2, made_with=proof)
+
+
+@pytest.mark.requirement("SECURITY-43", "SECURITY-23")
+@pytest.mark.parametrize("revoked", [0, 1, 2])
+def test_a_token_is_void_when_one_it_descends_from_is_revoked(
+    auth: Auth, tokens: ApiTokens, revoked: int
+) -> None:
+    """At once, in every worker, whatever it has remembered."""
+    line = [tokens.create(1, name="0")]
+    for name in ("1", "2", "3"):
+        line.append(tokens.create(1, name=name, made_with=proof_of(tokens, line[-1][0])))
+    other = ApiTokens(auth)
+    for token, _ in line:
+        assert tokens.verify(token) == other.verify(token)
+    tokens.revoke(line[revoked][0])
+    for number, (token, _) in enumerate(line):
+        for worker in (tokens, other):
+            if number < revoked:
+                assert worker.verify(token).user_id == "1"
+            else:
+                with raises_code("token_revoked"):
+                    worker.verify(token)
+    assert [one.name for one in tokens.list(1)] == [str(number) for number in range(revoked)]
+    assert len(auth.credentials.list("1", KIND)) == revoked, "void tokens are removed"
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_token_is_void_when_its_parents_record_is_gone(
+    tokens: ApiTokens, auth: Auth, clock: FrozenClock
+) -> None:
+    parent, record = tokens.create(1)
+    child, _ = tokens.create(1, made_with=proof_of(tokens, parent))
+    assert tokens.verify(child).user_id == "1"
+    row = auth.credentials.find(KIND, record.id)
+    assert row is not None
+    auth.credentials.remove(row)
+    clock.advance(RECHECK)
+    with raises_code("token_revoked"):
+        tokens.verify(child)
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_token_revoked_while_it_makes_another_makes_none(tokens: ApiTokens) -> None:
+    parent, _ = tokens.create(1)
+    proof = proof_of(tokens, parent)
+    tokens.revoke(parent)
+    with raises_code("token_revoked"):
+        tokens.create(1, made_with=proof)
+    assert tokens.list(1) == []
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_token_of_a_plugin_that_cannot_be_followed_makes_none(tokens: ApiTokens) -> None:
+    """Nothing here would notice that it was revoked. A proof that a browser sends is like a login."""
+    with pytest.raises(PermissionDenied):
+        tokens.create(1, made_with=Authentication(USERS[0], ambient=False))
+    assert tokens.create(1, made_with=Authentication(USERS[0]))[1].scopes is None
+    with pytest.raises(PermissionDenied):
+        tokens.create(2, made_with=Authentication(USERS[0]))
+    with pytest.raises(ValueError, match="pattern"):
+        tokens.create(1, made_with=Authentication(USERS[0], scopes=("posts.view *",)))
+
+
+def test_the_line_of_parents_has_a_limit(tokens: ApiTokens) -> None:
+    token, _ = tokens.create(1)
+    for _ in range(MAX_PARENTS):
+        token, _ = tokens.create(1, made_with=proof_of(tokens, token))
+    with pytest.raises(PermissionDenied):
+        tokens.create(1, made_with=proof_of(tokens, token))
+
+
+def test_parents_cost_nothing_once_a_token_is_remembered(tokens: ApiTokens) -> None:
+    token, _ = tokens.create(1)
+    child, _ = tokens.create(1, made_with=proof_of(tokens, token))
+    tokens.verify(child)
+    before = store(tokens).finds
+    for _ in range(5):
+        tokens.verify(child)
+    assert store(tokens).finds == before
 
 
 def test_only_its_owners_id_revokes_a_token(tokens: ApiTokens) -> None:

@@ -461,13 +461,16 @@ def test_the_last_factor_of_a_user_who_must_have_one_stays(shop: Shop, kept: boo
     assert list(enrolled_factors(auth, shop.ada)) == ["pin", "codes"]
 
 
-def test_a_factor_whose_plugin_is_gone_is_not_another_one(shop: Shop) -> None:
+@pytest.mark.parametrize("required", [True, False])
+def test_a_factor_whose_plugin_is_gone_is_not_another_one(shop: Shop, required: bool) -> None:
+    """The user would be locked out."""
     auth = shop.start(Pin(True), Key(True))
     logged_in(shop, auth)
-    auth = shop.start(Key(True), REQUIRE_2FA=True)
+    auth = shop.start(Key(True), REQUIRE_2FA=required)
     browser = logged_in(shop, auth, "key")
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(PermissionDenied, match="you could not log in"):
         remove_factor(auth, browser, shop.ada, "key")
+    assert list(enrolled_factors(auth, shop.ada)) == ["key"]
 
 
 def test_of_two_concurrent_removals_one_is_denied(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,6 +528,19 @@ def test_an_operator_resets_everything(shop: Shop) -> None:
     assert [factor.is_enrolled(shop.ada) for factor in auth.second_factors.values()] == [False] * 3
     assert shop.events.count("second_factor.reset") == 2
     assert reset_factors(auth, shop.ada) == frozenset()
+
+
+@pytest.mark.parametrize("remove", ["operator", "user"])
+def test_removing_a_factor_voids_logins_in_progress(shop: Shop, remove: str) -> None:
+    auth = shop.start(Pin(True), Key(True))
+    half = shop.log_in(auth)
+    if remove == "operator":
+        reset_factors(auth, shop.ada, "pin")
+    else:
+        assert remove_factor(auth, logged_in(shop, auth), shop.ada, "pin")
+    with pytest.raises(LoginExpired):
+        complete_second_factor(auth, half, "key")
+    assert half.user is None
 
 
 def test_an_operator_resets_a_lost_factor(shop: Shop) -> None:

@@ -17,12 +17,21 @@ from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.permissions import compile_grants
 from asok_auth_core.errors import LoginRequired, PermissionDenied
 from asok_auth_core.events import Events
-from asok_auth_core.flows.permissions import Explanation, can, explain, permissions_of, require
+from asok_auth_core.flows.permissions import (
+    Explanation,
+    can,
+    permissions_in,
+    permissions_of,
+    require,
+    user_can,
+    user_explain,
+)
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.settings import Settings
-from asok_auth_core.types import Event, Grant, User
+from asok_auth_core.testing.fakes import FakeRequest
+from asok_auth_core.types import Authentication, Event, Grant, User
 
 PATTERN = st.sampled_from(["*", "a", "b", "a.*", "a.b", "a.c", "a.b.*", "a.b.c", "b.*", "a.", "**", "", " a"])
 ASKED = st.sampled_from(["*", "a", "b", "a.*", "a.b", "a.c", "a.b.*", "a.b.c", "b.x", "a.", "**", "", "a. b"])
@@ -75,6 +84,13 @@ def refusing(*permissions: str) -> Refuser:
     return Refuser(lambda permission, resource: "not now" if permission in permissions else None)
 
 
+def by_token(*scopes: str) -> FakeRequest:
+    """A request of PERSON with an API token that has these scopes."""
+    request = FakeRequest(user=PERSON)
+    request.authentication = Authentication(PERSON, scopes, ambient=False)
+    return request
+
+
 def auth_with(*plugins: object, **named: object) -> Auth:
     registry = PluginRegistry()
     for number, plugin in enumerate(plugins):
@@ -115,8 +131,8 @@ def test_explain_agrees_with_can(
 ) -> None:
     auth = auth_with(*(Resolver(*patterns) for patterns in grants), refusing(*refused))
     held = permissions_of(auth, PERSON, scopes)
-    verdict = can(auth, PERSON, asked, held=held)
-    reason = explain(auth, PERSON, asked, held=held)
+    verdict = user_can(auth, PERSON, asked, held=held)
+    reason = user_explain(auth, PERSON, asked, held=held)
     assert reason.allowed is verdict
     assert replay(reason) is verdict
     assert ("allowed" if verdict else "denied") in str(reason)
@@ -125,7 +141,7 @@ def test_explain_agrees_with_can(
     if reason.missing:
         for pattern in reason.missing:
             wider = auth_with(*(Resolver(*patterns) for patterns in grants), Resolver(pattern))
-            assert can(wider, PERSON, asked), "what is called missing would have been enough"
+            assert user_can(wider, PERSON, asked), "what is called missing would have been enough"
 
 
 @pytest.mark.requirement("SECURITY-28")
@@ -135,12 +151,12 @@ def test_a_grant_never_removes_and_a_denial_never_adds_a_permission(
     grants: list[list[str]], refused: list[str], more: str, less: str, asked: str
 ) -> None:
     resolvers = [Resolver(*patterns) for patterns in grants]
-    before = can(auth_with(*resolvers, refusing(*refused)), PERSON, asked)
-    assert can(auth_with(*resolvers, refusing(*refused), Resolver(more)), PERSON, asked) >= before
-    assert can(auth_with(*resolvers, refusing(*refused, less)), PERSON, asked) <= before
-    assert can(auth_with(*resolvers, refusing(*refused), refusing(less)), PERSON, asked) <= before
+    before = user_can(auth_with(*resolvers, refusing(*refused)), PERSON, asked)
+    assert user_can(auth_with(*resolvers, refusing(*refused), Resolver(more)), PERSON, asked) >= before
+    assert user_can(auth_with(*resolvers, refusing(*refused, less)), PERSON, asked) <= before
+    assert user_can(auth_with(*resolvers, refusing(*refused), refusing(less)), PERSON, asked) <= before
     narrowed = permissions_of(auth_with(*resolvers), PERSON, scopes=[more])
-    assert can(auth_with(*resolvers), PERSON, asked, held=narrowed) <= can(
+    assert user_can(auth_with(*resolvers), PERSON, asked, held=narrowed) <= user_can(
         auth_with(*resolvers), PERSON, asked
     )
 
@@ -158,7 +174,7 @@ def test_the_order_of_plugins_never_matters(grants: list[list[str]], refused: li
     reasons = {
         (reason.allowed, reason.grant, reason.plugin, reason.rejected_by, reason.missing)
         for order in itertools.islice(itertools.permutations(named), 12)
-        for reason in [explain(auth_with(**{name: named[name] for name in order}), PERSON, asked)]
+        for reason in [user_explain(auth_with(**{name: named[name] for name in order}), PERSON, asked)]
     }
     assert len(reasons) == 1
 
@@ -177,9 +193,9 @@ def test_a_resolver_that_raises_grants_nothing_and_the_others_still_count(
 ) -> None:
     seen = Observer()
     auth = auth_with(broken=broken, good=Resolver("posts.edit"), seen=seen)
-    assert can(auth, PERSON, "posts.edit")
-    assert not can(auth, PERSON, "posts.delete")
-    reason = explain(auth, PERSON, "posts.delete")
+    assert user_can(auth, PERSON, "posts.edit")
+    assert not user_can(auth, PERSON, "posts.delete")
+    reason = user_explain(auth, PERSON, "posts.delete")
     assert reason.failed == ("broken",)
     assert "Plugin broken raised an error" in str(reason)
     names = {event.name for event in seen.events}
@@ -201,9 +217,9 @@ def test_an_answer_that_is_not_a_list_of_grants_grants_nothing(answer: object) -
             return answer
 
     auth = auth_with(wrong=Wrong())
-    assert not can(auth, PERSON, "posts.edit")
-    assert not can(auth, PERSON, "p")
-    assert explain(auth, PERSON, "posts.edit").failed == ("wrong",)
+    assert not user_can(auth, PERSON, "posts.edit")
+    assert not user_can(auth, PERSON, "p")
+    assert user_explain(auth, PERSON, "posts.edit").failed == ("wrong",)
 
 
 @pytest.mark.requirement("SECURITY-32")
@@ -213,16 +229,16 @@ def test_a_denial_wins_and_an_exception_denies() -> None:
 
     seen = Observer()
     auth = auth_with(all=Resolver("*"), hours=refusing("posts.edit"), seen=seen)
-    assert not can(auth, PERSON, "posts.edit")
-    assert can(auth, PERSON, "posts.view")
-    reason = explain(auth, PERSON, "posts.edit")
+    assert not user_can(auth, PERSON, "posts.edit")
+    assert user_can(auth, PERSON, "posts.view")
+    reason = user_explain(auth, PERSON, "posts.edit")
     assert (reason.allowed, reason.rejected_by, reason.denial) == (False, "hours", "not now")
     assert reason.grant == Grant("*")
     assert "Denied by plugin hours: not now" in str(reason)
 
     auth = auth_with(all=Resolver("*"), broken=Refuser(broken), seen=seen)
-    assert not can(auth, PERSON, "posts.view")
-    assert explain(auth, PERSON, "posts.view").rejected_by == "broken"
+    assert not user_can(auth, PERSON, "posts.view")
+    assert user_explain(auth, PERSON, "posts.view").rejected_by == "broken"
     assert [event.name for event in seen.events] == ["permission.check_failed"] * 2
     assert "secret-canary" not in repr(seen.events)
 
@@ -235,21 +251,21 @@ def test_denies_gets_the_resource_and_is_called_only_for_granted_permissions() -
         return "not yours" if resource == "theirs" else None
 
     auth = auth_with(some=Resolver("posts.*"), owner=Refuser(foreign))
-    assert can(auth, PERSON, "posts.edit", "mine")
-    assert not can(auth, PERSON, "posts.edit", "theirs")
-    assert explain(auth, PERSON, "posts.edit", "theirs").denial == "not yours"
-    assert not can(auth, PERSON, "users.edit", "mine")
+    assert user_can(auth, PERSON, "posts.edit", "mine")
+    assert not user_can(auth, PERSON, "posts.edit", "theirs")
+    assert user_explain(auth, PERSON, "posts.edit", "theirs").denial == "not yours"
+    assert not user_can(auth, PERSON, "users.edit", "mine")
     assert asked == [("posts.edit", "mine"), ("posts.edit", "theirs"), ("posts.edit", "theirs")]
 
 
 @pytest.mark.requirement("SECURITY-28")
 def test_an_anonymous_user_has_no_permissions() -> None:
     auth = auth_with(all=Resolver("*"))
-    assert not can(auth, None, "posts.edit")
-    assert explain(auth, None, "posts.edit").allowed is False
-    assert "No user is logged in" in str(explain(auth, None, "posts.edit"))
+    assert not user_can(auth, None, "posts.edit")
+    assert user_explain(auth, None, "posts.edit").allowed is False
+    assert "No user is logged in" in str(user_explain(auth, None, "posts.edit"))
     with pytest.raises(LoginRequired):
-        require(auth, None, "posts.edit")
+        require(auth, FakeRequest(), "posts.edit")
 
 
 @pytest.mark.requirement("SECURITY-28")
@@ -259,13 +275,13 @@ def test_an_anonymous_user_has_no_permissions() -> None:
 def test_malformed_permissions_are_denied_with_a_reason(asked: Any) -> None:
     seen = Observer()
     auth = auth_with(all=Resolver("*"), seen=seen)
-    assert can(auth, PERSON, asked) is False
-    reason = explain(auth, PERSON, asked)
+    assert user_can(auth, PERSON, asked) is False
+    reason = user_explain(auth, PERSON, asked)
     assert not reason.allowed
     assert "not a permission" in str(reason)
     assert len(str(reason)) < 300
     with pytest.raises(PermissionDenied):
-        require(auth, PERSON, asked)
+        require(auth, FakeRequest(user=PERSON), asked)
     assert len(str(seen.events[0].detail["permission"])) < 100
 
 
@@ -273,10 +289,10 @@ def test_malformed_permissions_are_denied_with_a_reason(asked: Any) -> None:
 def test_require_passes_or_raises_with_an_event_and_an_explanation() -> None:
     seen = Observer()
     auth = auth_with(some=Resolver(Grant("posts.view", "role author"), "bad grant"), seen=seen)
-    require(auth, PERSON, "posts.view")
+    assert require(auth, FakeRequest(user=PERSON), "posts.view") is PERSON
     assert seen.events == []
     with pytest.raises(PermissionDenied) as raised:
-        require(auth, PERSON, "posts.edit")
+        require(auth, FakeRequest(user=PERSON), "posts.edit")
     assert raised.value.status == 403
     assert "'posts.edit', 'posts.*', '*'" in raised.value.explanation
     assert "'bad grant' is not well formed" in raised.value.explanation
@@ -292,25 +308,78 @@ def test_require_passes_or_raises_with_an_event_and_an_explanation() -> None:
 def test_scopes_limit_even_superusers() -> None:
     auth = auth_with(all=Resolver("*"))
     held = permissions_of(auth, PERSON, scopes=["posts.view", "files.*", "oops "])
-    assert can(auth, PERSON, "posts.view", held=held)
-    assert can(auth, PERSON, "files.read", held=held)
-    assert not can(auth, PERSON, "posts.edit", held=held)
-    assert not can(auth, PERSON, "oops", held=held)
-    reason = explain(auth, PERSON, "posts.edit", held=held)
+    assert user_can(auth, PERSON, "posts.view", held=held)
+    assert user_can(auth, PERSON, "files.read", held=held)
+    assert not user_can(auth, PERSON, "posts.edit", held=held)
+    assert not user_can(auth, PERSON, "oops", held=held)
+    reason = user_explain(auth, PERSON, "posts.edit", held=held)
     assert not reason.in_scope
     assert "scopes do not include it" in str(reason)
     nothing = permissions_of(auth, PERSON, scopes=[])
-    assert not can(auth, PERSON, "posts.view", held=nothing)
+    assert not user_can(auth, PERSON, "posts.view", held=nothing)
 
 
 def test_only_a_denial_by_token_scopes_names_the_missing_scope() -> None:
     """RFC 6750 section 3.1: insufficient_scope, so that a client knows a wider token would do."""
     auth = auth_with(some=Resolver("posts.*"))
-    held = permissions_of(auth, PERSON, scopes=["posts.view"])
     for asked, scope in (("posts.edit", "posts.edit"), ("users.edit", None)):
         with pytest.raises(PermissionDenied) as raised:
-            require(auth, PERSON, asked, held=held)
+            require(auth, by_token("posts.view"), asked)
         assert raised.value.scope == scope
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_check_with_the_request_knows_the_scopes_of_its_token() -> None:
+    auth = auth_with(all=Resolver("*"))
+    request = by_token("posts.view", "files.*")
+    assert require(auth, request, "posts.view") is PERSON
+    assert can(auth, request, "files.read")
+    for asked in ("posts.edit", "users.view", "posts.*", "*"):
+        assert not can(auth, request, asked)
+        with pytest.raises(PermissionDenied) as raised:
+            require(auth, request, asked)
+        assert raised.value.scope == asked
+    assert not can(auth, by_token(), "posts.view")
+    assert can(auth, FakeRequest(user=PERSON), "users.view"), "no token, no scopes"
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_scopes_follow_the_user_whatever_object_a_page_loaded() -> None:
+    class Loaded:
+        def __init__(self, number: int | str) -> None:
+            self.id = number
+
+    auth = auth_with(all=Resolver("*"))
+    request = by_token("posts.view")
+    for same in (PERSON, Loaded(7), Loaded("7")):
+        assert not permissions_in(auth, request, cast(User, same)).permissions.allows("posts.edit")
+    assert permissions_in(auth, request, cast(User, Loaded(8))).permissions.allows("posts.edit")
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_what_was_asked_before_the_token_was_read_does_not_lift_its_scopes() -> None:
+    """A login method may ask for a permission of the user it is about to return."""
+    auth = auth_with(all=Resolver("*"))
+    request = FakeRequest(user=PERSON)
+    assert can(auth, request, "posts.edit")
+    request.authentication = Authentication(PERSON, ("posts.view",), ambient=False)
+    assert not can(auth, request, "posts.edit")
+
+
+def test_the_plugins_are_asked_once_per_user_and_request() -> None:
+    class Counting(Resolver):
+        asked = 0
+
+        @hookimpl
+        def asok_auth_permissions(self, user: User) -> Iterable[str | Grant]:
+            self.asked += 1
+            return self.grants
+
+    counting = Counting("posts.*")
+    auth = auth_with(counting=counting)
+    first, second = FakeRequest(user=PERSON), FakeRequest(user=PERSON)
+    assert [can(auth, request, "posts.edit") for request in (first, first, second)] == [True] * 3
+    assert counting.asked == 2
 
 
 def test_a_compiled_set_is_used_unchanged() -> None:
@@ -324,11 +393,11 @@ def test_a_compiled_set_is_used_unchanged() -> None:
     held = permissions_of(auth_with(large=Large()), PERSON)
     assert held.permissions is compiled
     assert held.parts == (("large", compiled),)
-    assert "of role all (plugin large)" in str(explain(auth_with(large=Large()), PERSON, "m3.view"))
+    assert "of role all (plugin large)" in str(user_explain(auth_with(large=Large()), PERSON, "m3.view"))
 
 
 def test_many_malformed_grants_are_counted_rather_than_listed() -> None:
     auth = auth_with(some=Resolver(*(f"bad {i}" for i in range(12))))
-    text = str(explain(auth, PERSON, "posts.edit"))
+    text = str(user_explain(auth, PERSON, "posts.edit"))
     assert text.count("is not well formed") == 5
     assert "7 more grants are not well formed" in text

@@ -12,7 +12,7 @@ from asok_auth_core.methods.oauth_api import OAuthApi
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
 from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.types import JSON, Credential, User
+from asok_auth_core.types import JSON, Authentication, Credential, User
 from asok_auth_core.web import WebResponse
 
 ISSUER = "https://login.example"
@@ -91,6 +91,35 @@ def test_linking_and_unlinking_need_a_recent_login(app: OAuthApp) -> None:
         response = app.send(browser.follow(path, form={}))
         assert error_code(response) == "recent_login_required"
         assert error_code(app.send(FakeRequest(path, form={}))) == "login_required"
+
+
+@pytest.mark.requirement("SECURITY-43")
+@pytest.mark.parametrize("path", ["/auth/example/link", "/auth/oauth/unlink", "callback"])
+@pytest.mark.parametrize("proof", ["token", "impersonator"])
+def test_neither_an_impersonator_nor_a_token_links_or_unlinks(app: OAuthApp, path: str, proof: str) -> None:
+    """Not even one that finishes what its user started."""
+    user = app.users.create("nine@example.com")
+    browser = app.logged_in(user)
+    if path == "callback":
+        browser, url = app.start(browser, action="link")
+        request = browser.follow(app.fake.authorize(url).removeprefix("https://app.example"))
+    else:
+        request = browser.follow(path, form={})
+    if proof == "token":
+        request.authentication = Authentication(user, scopes=("*",), ambient=False)
+    else:
+        other = app.users.create("root@example.com")
+        record = begin_session(app.auth, FakeRequest(), other, method="app", factors=(), remember=False)
+        request = FakeRequest(
+            request.path,
+            method=request.method,
+            query=request.query,
+            form=request.form,
+            cookies=request.cookies,
+        )
+        request.session.user, request.session.record = user, record
+    assert error_code(app.send(request)) == "permission_denied"
+    assert linked(app.auth, user) == []
 
 
 @pytest.mark.requirement("SECURITY-24")

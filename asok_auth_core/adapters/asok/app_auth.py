@@ -13,7 +13,7 @@ from asok.request import Request
 
 from ...auth import Auth
 from ...errors import AuthError, ConfigurationError
-from ...flows.plugin_faults import plugin_failed
+from ...flows.authentication import authenticate, needs_no_csrf_token
 from ...flows.sessions import find_session, session_cookie
 from ...pages.locales import Catalogs
 from ...pages.router import Router
@@ -55,8 +55,7 @@ class AppAuth:
 
         That holds for a request with a bearer token and no session, and for a route with ``csrf`` False.
         """
-        route = self.router.match(request.path)
-        if route is not None and not route.csrf:
+        if not self._checks_csrf(request):
             return True
         return self.current_user(request) is not None and self.is_authenticated_without_session(request)
 
@@ -65,8 +64,7 @@ class AppAuth:
         web = self.web_request(request)
         authentication = None if web.current is None else web.current.authentication
         return (
-            authentication is not None
-            and authentication.ambient is False
+            needs_no_csrf_token(authentication)
             and not self._has_session(request)
             and (request._session is None or "user_id" not in request._session)
         )
@@ -82,16 +80,17 @@ class AppAuth:
                 raise error
 
     def _find_user(self, request: Request, web: AsokWebRequest) -> Current:
-        for method in self.auth.login_methods.values():
-            try:
-                proved = method.authenticate(web)
-            except AuthError as error:
-                return Current(error=error)
-            except Exception as error:  # noqa: BLE001 - no user is logged in
-                return Current(error=plugin_failed(self.auth, method, method.authenticate, error))
-            if proved is not None:
-                active = self.auth.users.is_active(proved.user)
-                return Current(proved.user, authentication=proved) if active else Current()
+        try:
+            proved = authenticate(self.auth, web)
+        except AuthError as error:
+            return Current(error=error)
+        # Where no CSRF token is checked, what a browser sends by itself authenticates nobody.
+        ambient = web.method in ("GET", "HEAD", "OPTIONS", "TRACE") or self._checks_csrf(request)
+        if proved is not None and (ambient or needs_no_csrf_token(proved)):
+            active = self.auth.users.is_active(proved.user)
+            return Current(proved.user, authentication=proved) if active else Current()
+        if not ambient:
+            return Current()
         handle = web.cookies.get(session_cookie(secure=web.secure))
         found = find_session(self.auth, handle) if handle else None
         if found is None:
@@ -105,6 +104,11 @@ class AppAuth:
         if request.session.get("user_id") != user.id:
             request.session["user_id"] = user.id
         return Current(user, record)
+
+    def _checks_csrf(self, request: Request) -> bool:
+        """False only on one of our routes with ``csrf`` False."""
+        route = self.router.match(request.path)
+        return route is None or route.csrf
 
     def _has_session(self, request: Request) -> bool:
         name = session_cookie(secure=self.web_request(request).secure)

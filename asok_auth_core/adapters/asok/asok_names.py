@@ -43,6 +43,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_session",
         "_user_instance",
         "auth",
+        "has_role",
         "login",
         "logout",
         "redirect",

@@ -15,7 +15,6 @@ from ...errors import ConfigurationError
 from ...flows.permissions import require
 from ...flows.recent_login import require_recent_login
 from .app_auth import AppAuth, app_auth_of
-from .permissions import held_by
 from .threads import in_thread
 
 P = ParamSpec("P")
@@ -34,9 +33,7 @@ def requires(permission: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def check(request: Request) -> None:
         app_auth = _app_auth(request)
-        user = request.user
-        held = None if user is None else held_by(app_auth, request, user)
-        require(app_auth.auth, user, permission, held=held)
+        require(app_auth.auth, app_auth.web_request(request), permission)
 
     return lambda handler: _guarded(handler, check)
 

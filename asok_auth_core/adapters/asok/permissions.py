@@ -1,31 +1,20 @@
-"""The permissions of an app's users, looked up once per request."""
+"""The permissions of an app's users, with or without a request."""
 
 from __future__ import annotations
 
 from asok.request import Request
 
-from ...flows.permissions import Explanation, Held, can, explain, permissions_of
+from ...flows import permissions
+from ...flows.permissions import Explanation, Held, permissions_in, permissions_of
 from ...types import User
 from .app_auth import AppAuth, app_auth_of
 
-_HELD = "asok_auth.held"
-
 
 def held_by(app_auth: AppAuth, request: Request | None, user: User) -> Held:
-    """The permissions of ``user``; plugins are called once per user and request.
-
-    The owner of the request's API token has no more than the token's scopes.
-    """
+    """The permissions of ``user``; in ``request`` if this app handles it, else as for a job."""
     if request is None or app_auth_of(request) is not app_auth:
         return permissions_of(app_auth.auth, user)
-    # Keep a reference to the user, so that its id() is not reused during the request.
-    known: dict[int, tuple[User, Held]] = request.environ.setdefault(_HELD, {})
-    if id(user) not in known:
-        current = app_auth.current_user(request)
-        same = current is not None and (current is user or str(current.id) == str(user.id))
-        scopes = app_auth.web_request(request).scopes if same else None
-        known[id(user)] = user, permissions_of(app_auth.auth, user, scopes)
-    return known[id(user)][1]
+    return permissions_in(app_auth.auth, app_auth.web_request(request), user)
 
 
 def user_can(
@@ -38,7 +27,8 @@ def user_can(
     """True if ``user`` has ``permission`` (for ``resource``); False without a user."""
     if user is None:
         return False
-    return can(app_auth.auth, user, permission, resource, held=held_by(app_auth, request, user))
+    held = held_by(app_auth, request, user)
+    return permissions.user_can(app_auth.auth, user, permission, resource, held=held)
 
 
 def user_explain(
@@ -50,4 +40,4 @@ def user_explain(
 ) -> Explanation:
     """The verdict of :func:`user_can`, and the reasons for it."""
     held = None if user is None else held_by(app_auth, request, user)
-    return explain(app_auth.auth, user, permission, resource, held=held)
+    return permissions.user_explain(app_auth.auth, user, permission, resource, held=held)

@@ -205,7 +205,8 @@ class AsokWebRequest(WebRequest):
         return kept
 
     def _resolved(self) -> Current:
-        _ = self.user
+        if self.current is None:
+            _ = self.user
         return self.current or Current()
 
     @property

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from asok.request import Request
 from asok.templates import SafeString
 
 from ...engine.urls import safe_next
+from ...flows.permissions import can
 from ...flows.plugin_faults import block
 from .app_auth import app_auth_of
-from .permissions import user_can
 
 
 def template_can(request: Request) -> Callable[..., bool]:
     """``can("posts.edit")`` in a template: does the current user have this permission?"""
     app_auth = app_auth_of(request)
     assert app_auth is not None
-
-    def can(permission: str, resource: object = None) -> bool:
-        return user_can(app_auth, request, request.user, permission, resource)
-
-    return can
+    return functools.partial(can, app_auth.auth, app_auth.web_request(request))
 
 
 def template_oauth_buttons(request: Request) -> Callable[..., str]:

@@ -17,6 +17,7 @@ from asok_auth_core.flows.second_factor import (
     count_factor_attempt,
     enrolling_user,
     remove_factor,
+    waiting_login,
 )
 from asok_auth_core.types import User
 from asok_auth_core.web import WebRequest
@@ -94,7 +95,8 @@ class TotpApi:
         user = enrolling_user(self._auth, request)
         count_factor_attempt(self._auth, request, user, "totp-enrolment")
         # A user who is not fully logged in may add a first factor but must not replace an existing one.
-        self._authenticators.confirm(str(user.id), code, replace=request.user is not None)
+        may_replace = waiting_login(self._auth, request) is None
+        self._authenticators.confirm(str(user.id), code, replace=may_replace)
         codes = self._codes.issue(str(user.id))
         return codes, complete_enrolment(self._auth, request, user, NAME)
 
@@ -109,10 +111,10 @@ class TotpApi:
             return check_code(self._authenticators, user, code)
 
         try:
-            if request.user is None:
-                complete_second_factor(self._auth, request, NAME, proof)
-            else:
+            if request.user is not None and waiting_login(self._auth, request) is None:
                 check_second_factor(self._auth, request, request.user, NAME, proof)
+            else:
+                complete_second_factor(self._auth, request, NAME, proof)
         except CredentialRejected:
             return False
         return True

@@ -44,6 +44,9 @@ class TotpFactor(SecondFactor):
     def reset(self, user: User) -> None:
         self.authenticators.remove(str(user.id))
 
+    def is_imported(self, user: User) -> bool:
+        return self.authenticators.is_imported(str(user.id))
+
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
 
@@ -77,6 +80,9 @@ class RecoveryFactor(SecondFactor):
 
     def reset(self, user: User) -> None:
         self._codes.void(str(user.id))
+
+    def is_imported(self, user: User) -> bool:
+        return self._codes.is_imported(str(user.id))
 
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)

@@ -93,7 +93,7 @@ def _take_over(
         try:
             # The app is stored last, because it marks the user as done.
             codes.adopt(enrolment.user_id, enrolment.backup_codes or ())
-            authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False)
+            authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False, imported=True)
         except CredentialRejected:
             report.already += 1
             return

@@ -15,6 +15,7 @@ from asok_auth_core.errors import (
     SecondFactorRequired,
 )
 from asok_auth_core.testing.fakes import FakeRequest
+from asok_auth_core.types import Authentication
 
 
 def api(site):
@@ -136,13 +137,38 @@ def test_changes_need_a_recent_login(site, change) -> None:
         change(api(site), browser)
 
 
-@pytest.mark.requirement("SECURITY-24")
-def test_another_users_recent_login_does_not_count(site) -> None:
-    """An impersonating session, or a token beside a session, is not a recent login."""
+@pytest.mark.requirement("SECURITY-24", "SECURITY-43")
+@pytest.mark.parametrize("change", [change for _, change in CHANGES], ids=[name for name, _ in CHANGES])
+def test_neither_an_impersonator_nor_a_token_changes_factors(site, change) -> None:
+    """Beside a recent login too."""
+    browser = site.log_in()
+    browser.authentication = Authentication(site.ann, ambient=False)
+    with pytest.raises(PermissionDenied):
+        change(api(site), browser)
     browser = site.log_in()
     browser.session.user = site.auth.users.by_id("2")
-    with pytest.raises(RecentLoginRequired):
-        api(site).enroll(browser)
+    with pytest.raises(PermissionDenied):
+        change(api(site), browser)
+
+
+@pytest.mark.requirement("SECURITY-43")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/auth/totp"),
+        ("POST", "/auth/totp/enrol"),
+        ("POST", "/auth/totp/confirm"),
+        ("POST", "/auth/totp/recovery-codes"),
+        ("POST", "/auth/totp/disable"),
+    ],
+)
+def test_no_token_opens_its_pages(site, method, path) -> None:
+    site.enrol()
+    form = {"code": "123456"} if method == "POST" else None
+    request = FakeRequest(path, method=method, form=form, user=site.ann)
+    request.authentication = Authentication(site.ann, scopes=("*",), ambient=False)
+    assert site.answer(request).status == 403
+    assert api(site).status(FakeRequest(user=site.ann)).enabled
 
 
 @pytest.mark.requirement("SECURITY-24")

@@ -25,6 +25,7 @@ from asok.testing import TestClient
 from markupsafe import Markup
 
 from asok_auth_core import AuthExtension, LoginMethod, Proof, SecondFactor, hookimpl
+from asok_auth_core.flows.factor_policy import change_factor_names
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import reset_factors
 from asok_auth_core.methods.oauth import OAuthMethod
@@ -283,6 +284,9 @@ class World:
         self.auth.credentials.add("1", "mailcode", "1", {})
 
 
+CORP = {"client_id": "a", "client_secret": "b"}
+
+
 class Corp(OpenIDProvider):
     name = "corp"
     label = "Corp"
@@ -302,7 +306,7 @@ def world(tmp_path: Path) -> Iterator[Callable]:
         plugin = Plugin()
         settings = {
             "PLUGINS": ["totp", "magic-link"],
-            "PROVIDERS": {"corp": {"client_id": "a", "client_secret": "b"}},
+            "PROVIDERS": {"corp": {**CORP, "trusted_email_domains": ["example.org"]}},
         }
         with asok_app(
             tmp_path,
@@ -405,6 +409,26 @@ def test_an_enrolled_user_is_challenged_on_every_path(world, client) -> None:
             assert browser.who == ADDRESS, policy
             assert browser.client.cookies["asok_sid"] != session
         (Path(here.app.root_dir) / "db.sqlite3").unlink()
+
+
+@pytest.mark.requirement("SECURITY-34")
+@pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])
+def test_a_user_whose_factors_plugin_is_gone_is_rejected_on_every_path(world, client) -> None:
+    with world() as here:
+        user = here.auth.users.by_id("1")
+        change_factor_names(here.auth, user, lambda kept: kept | {"passkey"})
+        for way in WAYS:
+            browser = Browser(client(here.app))
+            answer = way(here, browser)
+            assert browser.who == "nobody", way.__name__
+            assert browser.get("/auth/account").status_code == 401, way.__name__
+            if way is not by_swallowing_page:
+                assert answer.status_code == 403, way.__name__
+                assert "not available at the moment" in answer.text, way.__name__
+        reset_factors(here.auth, user, "passkey")
+        browser = Browser(client(here.app))
+        by_own_page(here, browser)
+        assert browser.who == ADDRESS
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=["wsgi", "asgi"])

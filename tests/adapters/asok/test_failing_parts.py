@@ -14,7 +14,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod, SecondFactor
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.methods.oauth import OAuthMethod
-from asok_auth_core.testing import raises_code
+from asok_auth_core.testing import FakeUser, raises_code
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.types import Event, User
 from asok_auth_core.web import Route, WebRequest, WebResponse
@@ -115,8 +115,20 @@ def test_buttons_that_fail_cost_only_themselves(tmp_path: Path, monkeypatch: pyt
     assert plugin.failures() == ["buttons"]
 
 
-@pytest.mark.parametrize("answer", [RuntimeError("out of order"), KeyError("x"), OSError()], ids=repr)
-def test_authenticate_that_raises_logs_nobody_in(tmp_path: Path, answer: Exception) -> None:
+NO_USER = [
+    RuntimeError("out of order"),
+    KeyError("x"),
+    OSError(),
+    "yes",
+    True,
+    "",
+    0,
+    FakeUser("1", "a@b.example"),
+]
+
+
+@pytest.mark.parametrize("answer", NO_USER, ids=repr)
+def test_authenticate_that_fails_logs_nobody_in(tmp_path: Path, answer: object) -> None:
     """Not even the user of the session, who may not be the one that the request means."""
     plugin = Plugin(failing("authenticate", None))
     with asok_app(tmp_path, plugins=[plugin], pages=PAGES) as app:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from asok import Asok
-from asok.exceptions import AbortException, RedirectException
+from asok.exceptions import AbortException, RedirectException, SecurityError
 from asok.request import Request
 
 from ....engine.bearer import bearer_challenge
@@ -190,6 +190,8 @@ def _show_errors(app: Asok, app_auth: AppAuth) -> None:
             raise app._build_final_redirect(request, environ, redirect) from None
         except AbortException as abort:
             return app._abort_to_error_page(request, abort)
+        except SecurityError as error:
+            return app._handle_dispatch_exception(request, error)
         except Exception as error:
             answer = answer_error(app_auth, request, error)
             if answer is None:

@@ -23,6 +23,7 @@ from .models import install_on_class
 
 _ASOK_AUTH = original(Request, "auth")
 _ASOK_USER = original(Request, "user")
+_ASOK_HAS_ROLE = original(Request, "has_role")
 _ASOK_VERIFY_CSRF = original(Request, "verify_csrf")
 _ASOK_REDIRECT = original(Request, "redirect")
 
@@ -34,6 +35,7 @@ def install_on_request() -> None:
     Request.query = property(lambda request: request.args)
     Request.login = _login
     Request.logout = _logout
+    Request.has_role = _has_role
     Request.verify_csrf = _verify_csrf
     Request.redirect = _redirect
 
@@ -72,6 +74,13 @@ def _logout(request: Request) -> None:
         ASOK_LOGOUT(request)
     else:
         log_out(app_auth.auth, app_auth.web_request(request))
+
+
+def _has_role(request: Request, *roles: str) -> bool:
+    """A token with scopes has no role, which stands for more than the scopes."""
+    app_auth = app_auth_of(request)
+    scopes = None if app_auth is None else app_auth.web_request(request).scopes
+    return (scopes is None or "*" in scopes) and bool(_ASOK_HAS_ROLE(request, *roles))
 
 
 def _verify_csrf(request: Request) -> None:
