@@ -117,7 +117,9 @@ class SqlCredentialStore(CredentialStore):
 
     def installation(self, users: UserDirectory, random: Random) -> Installation:
         database = self._database(self.current_engine())
-        found = database.installation or super().installation(users, random)
+        if database.installation is not None:
+            return database.installation
+        found = super().installation(users, random)
         if not self.in_transaction():  # which may be rolled back, and the row with it
             database.installation = found
         return found
