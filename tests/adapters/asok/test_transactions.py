@@ -1,4 +1,4 @@
-"""Removals and replacements hold whatever becomes of a transaction of the app, on SQLite and PostgreSQL."""
+"""Removals and replacements hold whatever becomes of a transaction of the app, on every database."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import TypeVar
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, close_all_db_connections, tenant_context
-from asok.orm.engines import _ENGINES_CACHE
+from asok.orm.engines import _ENGINES_CACHE, get_engine
 from asok.orm.tenant import clear_tenant_databases, register_tenant_database
+from asok_auth_tests.mariadb_server import mysql_url
 from asok_auth_tests.postgres_server import PostgresServer
 
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import StoreUnavailable, TokenError
+from asok_auth_core.errors import OAuthError, StoreUnavailable, TokenError
 from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.flows.epoch import epoch, raise_epoch
+from asok_auth_core.flows.linking import linked, unlink
+from asok_auth_core.flows.sessions import KIND as SESSION
+from asok_auth_core.flows.sessions import end_sessions
 from asok_auth_core.testing.asok_app import asok_app
 
 from .apps import elsewhere
@@ -39,19 +43,29 @@ def server() -> Iterator[PostgresServer]:
     server.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="module")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mysql_url(tmp_path_factory.mktemp("mysql")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asok]:
     """An app with user 1, on a new database."""
     url = None
     if request.param == "postgres":
-        server: PostgresServer = request.getfixturevalue("server")
-        server.ask("DROP TABLE IF EXISTS users, auth_credentials")
-        url = server.url
+        url = request.getfixturevalue("server").url
+    elif request.param == "mysql":
+        url = request.getfixturevalue("mysql")
+    if url is not None:
+        engine = get_engine(url)
+        engine.execute("DROP TABLE IF EXISTS users, auth_credentials")
+        engine.close_connections()
     with asok_app(tmp_path, database=url) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.com")
         yield app
-    if url is not None:
-        pool = _ENGINES_CACHE.pop(url)._pool
+    pool = getattr(_ENGINES_CACHE.pop(url, None), "_pool", None)
+    if pool is not None:
         pool.close()
 
 
@@ -101,7 +115,7 @@ class TestARevokedToken:
     def test_stays_revoked_if_another_worker_reads_it_in_between(
         self, app: Asok, auth: Auth, tokens: ApiTokens, ends: str
     ) -> None:
-        """On PostgreSQL that worker is told at once; on SQLite when the transaction has ended."""
+        """With a server that worker is told at once; on SQLite when the transaction has ended."""
         worker = ApiTokens(auth)
         token, _ = tokens.create(1)
         assert accepted(worker, token)
@@ -160,11 +174,35 @@ class TestARevokedToken:
 
 class TestWhatIsReplaced:
     @ENDS
-    def test_ended_sessions_stay_ended(self, auth: Auth, ends: str) -> None:
-        raise_epoch(auth, "1")
-        before = epoch(auth, "1")
+    @pytest.mark.parametrize("before", [0, 1, 2])
+    def test_logins_that_were_voided_stay_void(self, auth: Auth, ends: str, before: int) -> None:
+        for _ in range(before):
+            raise_epoch(auth, "1")
         raised = in_transaction(lambda: raise_epoch(auth, "1"), ends=ends)
         assert raised == epoch(auth, "1") == before + 1
+
+    @ENDS
+    def test_the_last_login_method_stays_linked(self, auth: Auth, ends: str) -> None:
+        """Unlinking removes it, sees that nothing is left, and adds it again."""
+        auth.login_methods.pop("magic", None)
+        user = auth.users.by_id("1")
+        assert user is not None
+        made = auth.credentials.add("1", "identity", "issuer subject", {"provider": "google"})
+
+        def work() -> None:
+            with pytest.raises(OAuthError, match="only login method"):
+                unlink(auth, user, made.id)
+
+        in_transaction(work, ends=ends)
+        assert [one.provider for one in linked(auth, user)] == ["google"]
+
+    @ENDS
+    def test_an_ended_session_stays_ended(self, auth: Auth, ends: str) -> None:
+        user = auth.users.by_id("1")
+        assert user is not None
+        auth.credentials.add("1", SESSION, "handle", {})
+        assert in_transaction(lambda: end_sessions(auth, user), ends=ends) == 1
+        assert auth.credentials.find(SESSION, "handle") is None
 
     @ENDS
     @pytest.mark.requirement("SECURITY-1", "SECURITY-20")
