@@ -19,6 +19,7 @@ from . import roles
 from .app_auth import AppAuth, app_auth_on, put_app_auth
 from .asok_names import check_asok
 from .credentials import AsokCredentialStore
+from .deleted_users import watch_users
 from .patches.admin import install_on_admin
 from .patches.app import install_on_app
 from .patches.models import install_on_class, install_on_models
@@ -75,6 +76,7 @@ class AuthExtension(AsokExtension):
         install_on_admin()
         install_on_engines()
         install_on_models()
+        watch_users()
         install_on_class(users.model)
         install_on_app(app, self.app_auth)
         app.on_shutdown(self.close)
