@@ -174,6 +174,13 @@ class CredentialStore(ABC):
     def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
         """A user's credentials, oldest first; of one kind, or of all."""
 
+    def newest(self, kind: str, limit: int) -> Sequence[Credential]:
+        """Up to ``limit`` credentials of one kind, of all users, the last used first.
+
+        For an operator's screens. A store that cannot tell returns none.
+        """
+        return ()
+
     @abstractmethod
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         """Compare and swap: the new row if it was not replaced since it was read, else None."""

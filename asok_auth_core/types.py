@@ -123,6 +123,9 @@ class SessionRecord:
     last_seen: float
     remember: bool
     user_agent: str
+    impersonates: str | None = None
+    """The id of the user that the session's user acts as, and since when."""
+    impersonates_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

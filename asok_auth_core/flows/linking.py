@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 
 import msgspec
 
@@ -135,10 +136,19 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
         return
     if not _has_login_method(auth, user):
         # Checked after the removal: at least one of two concurrent removals sees that nothing is left.
-        data: JSON = dict(_data(row))
-        auth.credentials.add(row.user_id, KIND, row.identifier, data)
+        _restore(auth, row)
+        # A rollback of the app's transaction undoes what was added, but not what was removed.
+        auth.credentials.repeat_after_transaction(lambda: _restore(auth, row))
         raise OAuthError("This is your only login method. Add another one first.", code="oauth_last_way_in")
     auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+
+
+def _restore(auth: Auth, row: Credential) -> None:
+    """Link a removed identity again, unless it is linked or its user is gone."""
+    data: JSON = dict(_data(row))
+    if auth.users.by_id(row.user_id) is not None:
+        with suppress(CredentialExists):
+            auth.credentials.add(row.user_id, KIND, row.identifier, data)
 
 
 def _identity_of(proof: Proof) -> Identity:

@@ -164,14 +164,21 @@ def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> boo
 
     Without another factor, backups such as recovery codes are removed too. Browsers trusted so far no
     longer are. Raises LoginRequired, RecentLoginRequired, and PermissionDenied if ``user`` is not the
-    current user, or must have a second factor and has no other that is available.
+    current user, could not log in without it, or must have a second factor and has no other.
     """
     if str(require_recent_login(auth, request).id) != str(user.id):
         raise PermissionDenied("You can remove only your own second factors.")
     required = second_factor_required(auth, user)
 
     def may_remove(left: frozenset[str]) -> None:
-        if required and not left & auth.second_factors.keys():
+        if left & auth.second_factors.keys():
+            return
+        if left:
+            raise PermissionDenied(
+                "Your other second factor is not available at the moment. Without this one you could not log "
+                "in."
+            )
+        if required:
             raise PermissionDenied(
                 "Your account must have a second factor. Set up another one before you remove this one."
             )

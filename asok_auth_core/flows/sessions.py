@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
@@ -47,6 +48,8 @@ class SessionRow(RedactedStruct, frozen=True):
     at: float
     remember: bool
     agent: str
+    acts_as: str | None = None
+    acts_since: float = 0.0
 
 
 def session_cookie(*, secure: bool) -> str:
@@ -154,6 +157,21 @@ def sessions_of(auth: Auth, user: User) -> list[SessionRecord]:
     return sorted(found, key=lambda record: record.last_seen, reverse=True)
 
 
+def all_sessions(auth: Auth, limit: int) -> list[SessionRecord]:
+    """Up to ``limit`` sessions of all users that have not passed their limits, the last seen first."""
+    found = [_read(row) for row in auth.credentials.newest(KIND, limit)]
+    return [record for record in found if not _is_over(auth, record)]
+
+
+def end_session_of(auth: Auth, session_id: str, *, user_id: str | None = None) -> bool:
+    """End the session with this id, for an operator; False if there is none, or not of that user."""
+    row = auth.credentials.find(KIND, session_id)
+    if row is None or user_id not in (None, row.user_id) or not auth.credentials.remove(row):
+        return False
+    auth.events.emit("sessions.ended", user=auth.users.by_id(row.user_id))
+    return True
+
+
 def client_ip_of(auth: Auth, record: SessionRecord) -> str | None:
     """The client IP that the session was started from; None ``SESSION_IP_DAYS`` after that."""
     raw = auth.state.get(_ip_key(record.id))
@@ -191,15 +209,15 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
 
 def add_factor(auth: Auth, record: SessionRecord, name: str) -> None:
     """Note that the user of the session ``record`` has now given the second factor ``name``."""
-    for _ in range(TRIES):
-        row = auth.credentials.find(KIND, record.id)
-        if row is None:
-            return
-        kept = msgspec.json.decode(row.data, type=SessionRow)
-        more = msgspec.structs.replace(kept, factors=tuple(dict.fromkeys((*kept.factors, name))))
-        if auth.credentials.replace(row, msgspec.to_builtins(more)) is not None:
-            return
-    raise StoreUnavailable("This session is being changed by other requests. Please try again.")
+    _change(auth, record, lambda row: replace(row, factors=tuple(dict.fromkeys((*row.factors, name)))))
+
+
+def impersonate(auth: Auth, record: SessionRecord, user_id: str | None) -> None:
+    """Let the user of the session ``record`` act as another from now on; None ends that.
+
+    The caller has checked that they may. Raises StoreUnavailable.
+    """
+    _change(auth, record, lambda row: replace(row, acts_as=user_id, acts_since=auth.clock()))
 
 
 def limits(settings: Settings, *, remember: bool) -> tuple[int | None, int]:
@@ -229,6 +247,18 @@ def _row_of(auth: Auth, handle: str | None) -> Credential | None:
     return row if hmac.compare_digest(kept.secret, handle_digest(secret)) else None
 
 
+def _change(auth: Auth, record: SessionRecord, change: Callable[[SessionRow], SessionRow]) -> None:
+    """Change the row of ``record``; a session that was ended meanwhile stays ended."""
+    for _ in range(TRIES):
+        row = auth.credentials.find(KIND, record.id)
+        if row is None:
+            return
+        changed = change(msgspec.json.decode(row.data, type=SessionRow))
+        if auth.credentials.replace(row, msgspec.to_builtins(changed)) is not None:
+            return
+    raise StoreUnavailable("This session is being changed by other requests. Please try again.")
+
+
 def _ip_key(session_id: str) -> str:
     return f"session-ip:{session_id}"
 
@@ -249,4 +279,6 @@ def _read(row: Credential) -> SessionRecord:
         last_seen=row.created_at if row.last_used_at is None else row.last_used_at,
         remember=kept.remember,
         user_agent=kept.agent,
+        impersonates=kept.acts_as,
+        impersonates_since=kept.acts_since,
     )

@@ -23,6 +23,7 @@ from asok_auth_core.types import User
 from asok_auth_core.web import WebRequest
 
 from .authenticator import Authenticators, check_code
+from .importing import LoginImport
 from .qr import svg
 from .recovery import RecoveryCodes
 from .settings import TotpSettings
@@ -67,6 +68,7 @@ class TotpApi:
         self._settings = settings
         self._authenticators = authenticators
         self._codes = codes
+        self._imports = LoginImport(auth, authenticators, codes)
 
     def enroll(self, request: WebRequest) -> Enrolment:
         """Create a secret for the current user, or for one who must enroll to log in.
@@ -108,6 +110,7 @@ class TotpApi:
         """
 
         def proof(request: WebRequest, user: User) -> bool:
+            self._imports.run(user)
             return check_code(self._authenticators, user, code)
 
         try:
@@ -146,7 +149,7 @@ class TotpApi:
         user = require_login(request)
         row = self._authenticators.enrolled(str(user.id))
         return Status(
-            enabled=row is not None,
+            enabled=row is not None or self._imports.waits_for(user),
             recovery_codes=0 if row is None else self._codes.remaining(str(user.id)),
             required=second_factor_required(self._auth, user),
             enrolled_at=None if row is None else row.created_at,
