@@ -174,6 +174,13 @@ class CredentialStore(ABC):
     def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
         """A user's credentials, oldest first; of one kind, or of all."""
 
+    def newest(self, kind: str, limit: int) -> Sequence[Credential]:
+        """Up to ``limit`` credentials of one kind, of all users, the last used first.
+
+        For an operator's screens. A store that cannot tell returns none.
+        """
+        return ()
+
     @abstractmethod
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         """Compare and swap: the new row if it was not replaced since it was read, else None."""
@@ -252,7 +259,10 @@ class UserDirectory(ABC):
 
     @abstractmethod
     def create(self, email: str, name: str | None = None) -> User:
-        """A new account. Raises :class:`~asok_auth_core.errors.AccountExists` if there is one by now."""
+        """Create an account.
+
+        Raises :class:`~asok_auth_core.errors.AccountExists` if there is one with this email address.
+        """
 
     @abstractmethod
     def email_of(self, user: User) -> str | None: ...
@@ -268,6 +278,14 @@ class UserDirectory(ABC):
     def highest_id(self) -> int | None:
         """The highest id of all accounts, 0 without accounts; None if ids are not numbers."""
         return None
+
+    def has_password(self, user: User) -> bool:
+        """True if ``user`` can log in with a password that the app keeps."""
+        return False
+
+    def clear_password(self, user: User) -> bool:
+        """Make the password of ``user`` unusable; True if it is."""
+        return False
 
     def grants(self) -> Iterable[Grant]:
         """What the app's own roles grant, as written in the app; for ``asok-auth doctor``."""
@@ -347,6 +365,14 @@ class SecondFactor(ABC):
     backup: ClassVar[bool] = False
     """True if it only stands in for another factor, as a recovery code does: a user who has nothing else
     has no second factor."""
+
+    def is_imported(self, user: User) -> bool:
+        """True if an operator imported this factor of ``user``, who set it up in another system.
+
+        When an account is voided, because its email address is verified for the first time, imported
+        factors stay; anything but False counts as True.
+        """
+        return False
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:

@@ -7,7 +7,7 @@ signature names; None always means "nothing from this plugin".
 
 *Registration* hooks run once, at startup. *Request* hooks run when the docstring says so. Each
 docstring states the failure policy: what happens if your function raises. No hook is awaited: a
-coroutine function stops the start.
+coroutine function stops the start. Names of functions that start with ``asok_auth_`` are hooks.
 
 *Guards* are second factors, ``asok_auth_denies``, ``asok_auth_before_login``, and any plugin whose manifest
 says ``required``: the app does not start without them. A plugin without a guard is quarantined if it

@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
+from .engine.email_address import email_domain, parse_email
 from .engine.jwk import ALGORITHMS
 from .engine.message import Claims
 from .engine.oauth2 import OWN_PARAMETERS, Client, TokenAuth
 from .engine.suggest import did_you_mean
 from .engine.urls import is_secure
-from .errors import SettingError
+from .errors import EmailInvalid, SettingError
 from .types import JSON, Identity
 
 Fetch = Callable[[str], JSON]
@@ -45,6 +46,17 @@ class OAuth2Provider:
     """``client_secret_post``, ``client_secret_basic``, or ``none`` for a client without a secret."""
     client_id: str = ""
     client_secret: str = ""
+    trusted_email_domains: tuple[str, ...] = ()
+    """Domains of email addresses that the provider is trusted for: see :meth:`trusted_for_email`."""
+
+    def trusted_for_email(self, identity: Identity) -> bool:
+        """True if the provider's word is enough that the user owns the identity's verified email address.
+
+        Then a login joins an existing account with that address and marks the address as verified. Override
+        it for a provider that is the authority for an address, or checks each of them by mail. By default,
+        only the domains in ``trusted_email_domains`` are trusted.
+        """
+        return email_domain(identity.email or "") in self.trusted_email_domains
 
     def identity(self, claims: Claims, fetch: Fetch) -> Identity:
         """The identity in this profile.
@@ -124,6 +136,12 @@ class OAuth2Provider:
         for name in self.authorize_parameters:
             if name in OWN_PARAMETERS:
                 raise SettingError(f"{self._where('authorize_parameters')} cannot set {name!r}.")
+        for domain in self.trusted_email_domains:
+            if not _is_domain(domain):
+                raise SettingError(
+                    f"{self._where('trusted_email_domains')} must be a list of domains such as "
+                    f"'example.com', in lowercase; got {domain!r}."
+                )
         self.client()
 
     def _needed(self) -> tuple[str, ...]:
@@ -178,6 +196,13 @@ class OpenIDProvider(OAuth2Provider):
             )
         if "openid" not in self.scopes:
             raise SettingError(f"{self._where('scopes')} must contain 'openid'.")
+
+
+def _is_domain(text: str) -> bool:
+    try:
+        return parse_email(f"user@{text}") == f"user@{text}"
+    except EmailInvalid:
+        return False
 
 
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")

@@ -75,11 +75,19 @@ class Proof:
 
     ``method`` is the login method's name. ``email`` is the email address that the proof verified, and
     ``identity`` the identity it came with, to be linked to the account once the login is complete.
+    ``trusted`` is False if a provider verified ``email`` that is not trusted for it: then the login leads to
+    no existing account by its email address, and does not mark it as verified.
     """
 
     method: str
     email: str | None = None
     identity: Identity | None = None
+    trusted: bool = True
+
+    @property
+    def verified_email(self) -> str | None:
+        """The email address that the login verifies for its account, or None."""
+        return self.email if self.trusted else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,9 @@ class SessionRecord:
     last_seen: float
     remember: bool
     user_agent: str
+    impersonates: str | None = None
+    """The id of the user that the session's user acts as, and since when."""
+    impersonates_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from asok_auth_core.errors import SettingError
 from asok_auth_core.flows.provider_setup import configured_providers
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.settings import read
-from asok_auth_core.types import JSON
+from asok_auth_core.types import JSON, Identity
 
 
 class Plain(OAuth2Provider):
@@ -58,6 +58,10 @@ def test_every_attribute_can_be_overridden_and_the_class_stays_as_it_is() -> Non
         ({"client_id": 7}, "must be a string, got int"),
         ({"scopes": [1]}, "must be a list of strings"),
         ({"authorize_parameters": {"a": 1}}, "must be a mapping of strings"),
+        ({"trusted_email_domains": ["*"]}, "must be a list of domains such as"),
+        ({"trusted_email_domains": ["@example.com"]}, "must be a list of domains such as"),
+        ({"trusted_email_domains": ["Example.com"]}, "in lowercase"),
+        ({"trusted_email_domains": ["com"]}, "must be a list of domains such as"),
         ({"authorize_parameters": {"state": "fixed"}}, "cannot set 'state'"),
         ({"issuer": "http://login.example"}, "must be an https URL"),
         ({"issuer": ""}, "is missing"),
@@ -141,3 +145,24 @@ def test_a_missing_client_secret_is_an_error_at_start_up() -> None:
 def test_a_provider_without_an_identity_mapping_is_an_error() -> None:
     with pytest.raises(NotImplementedError, match="Plain"):
         Plain().identity(Claims({}), lambda url: None)
+
+
+@pytest.mark.requirement("SECURITY-15")
+@pytest.mark.parametrize(
+    ("email", "trusted"),
+    [
+        ("ada@example.com", True),
+        ("ada@EXAMPLE.com", True),
+        ("ada@sub.example.com", False),
+        ("ada@badexample.com", False),
+        ("ada@example.com.evil.example", False),
+        ("example.com@evil.example", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_provider_is_trusted_only_for_the_domains_of_its_setting(email: str | None, trusted: bool) -> None:
+    identity = Identity("https://login.example", "1", "example", email, True)
+    made = named().configured({"trusted_email_domains": ["example.com", "example.org"]})
+    assert made.trusted_for_email(identity) is trusted
+    assert named().trusted_for_email(identity) is False

@@ -1,14 +1,37 @@
-"""Open the account of a newcomer, and store what a complete login proved about an account."""
+"""Open the account of a newcomer, store what a complete login proved, and void an account's logins."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from ..auth import Auth
 from ..engine.email_address import same_account
-from ..errors import AccountExists, LoginExpired
-from ..types import Newcomer, Proof, User
+from ..errors import AccountExists, LoginRejected, MailError
+from ..types import Identity, Newcomer, OutgoingMail, Proof, User
 from ..web import WebRequest
-from .linking import account_for, link_proved
-from .verified_emails import mark_email_verified
+from .api_tokens import ApiTokens
+from .factor_policy import void_factors
+from .linking import account_for, check_link, link, void_identities
+from .sessions import end_sessions
+from .trusted_devices import forget_devices
+from .verified_emails import is_email_verified, mark_email_verified, void_emails
+
+logger = logging.getLogger("asok_auth")
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """How many of each were removed; ``password`` says what became of it."""
+
+    sessions: int
+    tokens: int
+    identities: int
+    browsers: int
+    factors: int
+    password: str
+    """``cleared``, ``kept`` or ``none``."""
 
 
 def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Proof) -> tuple[User, bool]:
@@ -20,25 +43,123 @@ def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Pro
         user = auth.users.create(newcomer.email, newcomer.name)
     except AccountExists:
         # Another login with this email address was faster: look it up again.
-        found = (
-            auth.users.by_email(newcomer.email)
-            if proof.identity is None
-            else account_for(auth, proof.identity)
-        )
+        found = auth.users.by_email(newcomer.email) if proof.identity is None else account_for(auth, proof)
         if found is None or isinstance(found, Newcomer):
-            raise LoginExpired("This login was completed in another tab. Please start again.") from None
+            raise LoginRejected(
+                "An account with this email address exists, but you cannot log in to it. Please contact "
+                "the administrators of {app}.",
+                app=auth.settings.app_name,
+            ) from None
         return found, False
     auth.events.emit("account.created", user=user, method=proof.method, client_ip=request.client_ip)
     return user, True
 
 
-def settle_proof(auth: Auth, request: WebRequest, user: User, proof: Proof, *, is_new: bool) -> None:
-    """Store what the ``proof`` of a complete login says about ``user``.
-
-    ``is_new``: this login created the account. Raises OAuthError if the identity cannot be linked.
-    """
+def newly_verifies(auth: Auth, user: User, proof: Proof) -> bool:
+    """True if a complete login with ``proof`` verifies the account's email address for the first time."""
     own = auth.users.email_of(user)
-    if own is not None and same_account(proof.email, own):
+    return (
+        own is not None and same_account(proof.verified_email, own) and not is_email_verified(auth, user, own)
+    )
+
+
+def settle_proof(
+    auth: Auth, request: WebRequest, user: User, proof: Proof, *, is_new: bool, keep_factors: Collection[str]
+) -> bool:
+    """Store what the ``proof`` of a complete login says about ``user``; True if the account was voided.
+
+    ``is_new``: this login created the account. ``keep_factors``: the second factors given in this login.
+    Raises OAuthError if the identity cannot be linked, before anything is stored.
+    """
+    if proof.identity is not None:
+        check_link(auth, user, proof, is_new=is_new)
+    voids = not is_new and newly_verifies(auth, user, proof)
+    if voids:
+        # First: if it fails, the email address is not verified yet, so the next login does it again.
+        void_account(auth, request, user, keep_identity=proof.identity, keep_factors=keep_factors)
+    own = auth.users.email_of(user)
+    if own is not None and same_account(proof.verified_email, own):
         mark_email_verified(auth, user, own)
     if proof.identity is not None:
-        link_proved(auth, user, proof.identity)
+        link(auth, user, proof.identity)
+    return voids
+
+
+def void_account(
+    auth: Auth,
+    request: WebRequest,
+    user: User,
+    *,
+    keep_identity: Identity | None = None,
+    keep_factors: Collection[str] = (),
+) -> Voided:
+    """Remove everything that was set up in the account of ``user`` so far; tell the user by mail.
+
+    Sessions, logins in progress and mailed links, API tokens, identities, verified email addresses, trusted
+    browsers, second factors (imported ones excepted), and the password of an account that is newer than the
+    installation. Safe to repeat after an error: raises StoreUnavailable, and what a factor raises.
+    """
+    # Sessions first, so that nothing can be added with them while the rest is removed.
+    sessions = end_sessions(auth, user)
+    tokens = ApiTokens(auth)
+    voided = Voided(
+        sessions=sessions,
+        tokens=tokens.revoke_all(str(user.id)) if tokens.checked else 0,
+        identities=void_identities(auth, user, keep=keep_identity),
+        browsers=forget_devices(auth, user, client_ip=request.client_ip),
+        factors=void_factors(auth, user, keep=keep_factors),
+        password=_void_password(auth, user),
+    )
+    void_emails(auth, user)
+    auth.events.emit(
+        "account.voided",
+        user=user,
+        client_ip=request.client_ip,
+        sessions=voided.sessions,
+        tokens=voided.tokens,
+        identities=voided.identities,
+        browsers=voided.browsers,
+        factors=voided.factors,
+        password=voided.password,
+    )
+    _tell(auth, request, user, voided)
+    return voided
+
+
+def _void_password(auth: Auth, user: User) -> str:
+    """Clear the password of an account that is newer than the installation; older ones keep theirs."""
+    if not auth.users.has_password(user):
+        return "none"
+    highest = auth.installation().highest_user_id
+    user_id = str(user.id)
+    if highest is None or not user_id.isdecimal() or int(user_id) <= highest:
+        return "kept"
+    return "cleared" if auth.users.clear_password(user) is True else "kept"
+
+
+def _tell(auth: Auth, request: WebRequest, user: User, voided: Voided) -> None:
+    to = auth.users.email_of(user)
+    removed = (voided.sessions, voided.tokens, voided.identities, voided.browsers, voided.factors)
+    if to is None or (not any(removed) and voided.password == "none"):  # noqa: S105 - not a password
+        return
+    app = auth.settings.app_name
+    lines = [
+        request.translate("This email address was verified for your account at {app}.", app=app),
+        request.translate(
+            "Everything set up in the account before that was removed, because another person may have set "
+            "it up: sessions, API tokens, linked logins, trusted browsers and second factors."
+        ),
+    ]
+    if voided.password == "cleared":  # noqa: S105
+        lines.append(
+            request.translate("The account's password was removed too. Set a new one if you need one.")
+        )
+    if voided.password == "kept":  # noqa: S105
+        lines.append(
+            request.translate("The account's password still works. If you did not choose it, change it now.")
+        )
+    subject = " ".join(request.translate("Your account at {app}", app=app).split())
+    try:
+        auth.outbox.post(OutgoingMail(to, subject, "\n\n".join(lines) + "\n"))
+    except MailError:
+        logger.warning("The mail about a voided account could not be sent.", exc_info=True)

@@ -6,6 +6,8 @@ epoch of its user from when it was made, and is void once that has been raised.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ..auth import Auth
 from ..errors import CredentialExists, StoreUnavailable
 
@@ -25,10 +27,18 @@ def raise_epoch(auth: Auth, user_id: str) -> int:
         row = auth.credentials.find(KIND, user_id)
         if row is None:
             try:
-                return auth.credentials.add(user_id, KIND, user_id, {}).version
+                made = auth.credentials.add(user_id, KIND, user_id, {})
             except CredentialExists:
                 continue
+            # A rollback of the app's transaction undoes what was added, unlike what was replaced.
+            auth.credentials.repeat_after_transaction(lambda: _keep_first(auth, user_id))
+            return made.version
         changed = auth.credentials.replace(row, {})
         if changed is not None:
             return changed.version
     raise StoreUnavailable("This account's sessions are being ended by other requests. Please try again.")
+
+
+def _keep_first(auth: Auth, user_id: str) -> None:
+    with suppress(CredentialExists):
+        auth.credentials.add(user_id, KIND, user_id, {})

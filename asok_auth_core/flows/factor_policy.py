@@ -7,7 +7,7 @@ required. They are learned when a factor is set up and when one is given at a lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -17,7 +17,7 @@ from ..contracts import SecondFactor
 from ..errors import CredentialExists, LoginRejected, StoreUnavailable
 from ..types import Credential, User
 from .permissions import permissions_of
-from .plugin_faults import verdict
+from .plugin_faults import ask, verdict
 
 logger = logging.getLogger("asok_auth")
 
@@ -143,3 +143,29 @@ def second_factor_required(auth: Auth, user: User) -> bool:
         return policy
     held = permissions_of(auth, user)
     return bool(held.failed) or held.permissions.covers_any(policy)
+
+
+def backup_factors(auth: Auth) -> tuple[str, ...]:
+    """The names of the factors that only stand in for another one."""
+    return tuple(name for name, factor in auth.second_factors.items() if factor.backup)
+
+
+def void_factors(auth: Auth, user: User, *, keep: Collection[str]) -> int:
+    """Remove the second factors of ``user``, except ``keep`` and imported ones; return their number.
+
+    A factor whose plugin is not loaded stays: nobody can tell what it keeps.
+    """
+    gone = {
+        name: factor
+        for name, factor in auth.second_factors.items()
+        if name not in keep and verdict(auth, factor, factor.is_imported, user) is False
+    }
+    had = factor_names(auth, user).all
+    for name, factor in gone.items():
+        had |= {name} if factor.backup and verdict(auth, factor, factor.is_enrolled, user) else set()
+        ask(auth, factor, factor.reset, user)
+    change_factor_names(auth, user, lambda kept: kept - gone.keys())
+    removed = had & gone.keys()
+    for name in sorted(removed):
+        auth.events.emit("second_factor.reset", user=user, method=name)
+    return len(removed)

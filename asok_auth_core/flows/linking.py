@@ -1,20 +1,21 @@
 """Find the account of an identity; link and unlink identities.
 
 An identity is keyed by (issuer, subject). It is linked to an existing account by email
-address only if both the provider and the account verified that address.
+address only if the provider verified that address and is trusted for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 
 import msgspec
 
 from ..auth import Auth
 from ..engine.email_address import account_key, parse_email, same_account
 from ..errors import CredentialExists, EmailInvalid, OAuthError
-from ..types import JSON, Credential, Identity, Newcomer, User
+from ..types import JSON, Credential, Identity, Newcomer, Proof, User
 from .verified_emails import is_email_verified
 
 KIND = "identity"
@@ -36,12 +37,14 @@ def identity_key(issuer: str, subject: str) -> str:
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()
 
 
-def account_for(auth: Auth, identity: Identity) -> User | Newcomer:
-    """The account that ``identity`` logs in to, or the newcomer to open one for. Stores nothing.
+def account_for(auth: Auth, proof: Proof) -> User | Newcomer:
+    """The account that the identity of ``proof`` logs in to, or the newcomer to open one for.
 
-    Raises OAuthError: ``oauth_address_unproved`` without an email address the provider verified,
-    ``oauth_link_required`` if an account has that email address and never verified it.
+    Stores nothing. Raises OAuthError: ``oauth_address_unproved`` without an email address the provider
+    verified, ``oauth_link_required`` if an account has that email address and the provider is not trusted
+    for it.
     """
+    identity = _identity_of(proof)
     user = _owner(auth, identity)
     if user is not None:
         return user
@@ -56,34 +59,49 @@ def account_for(auth: Auth, identity: Identity) -> User | Newcomer:
     user = auth.users.by_email(email)
     if user is None:
         return Newcomer(email, identity.name)
-    if not _has_verified(auth, user, email):
+    if proof.verified_email is None:
         raise _link_required()
     return user
 
 
-def link_proved(auth: Auth, user: User, identity: Identity) -> None:
-    """Link the ``identity`` of a complete login to its ``user``, unless it is linked already.
+def check_link(auth: Auth, user: User, proof: Proof, *, is_new: bool) -> None:
+    """Check that the identity of a complete login may be linked to its ``user``, or is already.
 
-    Raises OAuthError if another account has it by now, or if ``user`` no longer has its email address.
+    ``is_new``: the login created the account. Raises OAuthError if another account has the identity by now,
+    or if ``user`` no longer has its email address.
     """
+    identity = _identity_of(proof)
     owner = _owner(auth, identity)
-    email = _address(identity)
-    if owner is None and (email is None or not _has_verified(auth, user, email)):
+    if owner is not None:
+        if str(owner.id) != str(user.id):
+            raise _taken(auth, user, identity)
+    elif not is_new and not same_account(proof.verified_email, auth.users.email_of(user)):
         raise _link_required()
-    link(auth, user, identity)
 
 
 def link(auth: Auth, user: User, identity: Identity) -> None:
-    """Link ``identity`` to the current ``user``. Raises OAuthError if another account has it."""
-    owner = _owner(auth, identity)
-    if owner is None:
-        _add(auth, user, identity)
-    elif str(owner.id) != str(user.id):
-        auth.events.emit("identity.rejected", user=user, method=identity.provider)
-        raise OAuthError(
-            "This login is linked to another account. Log in to that account and unlink it there first.",
-            code="oauth_identity_taken",
-        )
+    """Link ``identity`` to ``user``, or note its use. Raises OAuthError if another account has it."""
+    row = auth.credentials.find(KIND, identity_key(identity.issuer, identity.subject))
+    if row is not None and auth.users.by_id(row.user_id) is None:
+        auth.credentials.remove(row)
+        row = None
+    if row is None:
+        row = _add(auth, user, identity)
+    elif row.user_id == str(user.id):
+        auth.credentials.touch(row, auth.clock())
+    if row is None or row.user_id != str(user.id):
+        raise _taken(auth, user, identity)
+
+
+def void_identities(auth: Auth, user: User, *, keep: Identity | None) -> int:
+    """Remove the identities of ``user``, except ``keep``; return their number."""
+    kept = None if keep is None else identity_key(keep.issuer, keep.subject)
+    removed = 0
+    for row in auth.credentials.list(str(user.id), KIND):
+        if row.identifier != kept and auth.credentials.remove(row):
+            removed += 1
+            auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+    return removed
 
 
 def linked(auth: Auth, user: User) -> list[LinkedIdentity]:
@@ -118,10 +136,25 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
         return
     if not _has_login_method(auth, user):
         # Checked after the removal: at least one of two concurrent removals sees that nothing is left.
-        data: JSON = dict(_data(row))
-        auth.credentials.add(row.user_id, KIND, row.identifier, data)
+        _restore(auth, row)
+        # A rollback of the app's transaction undoes what was added, but not what was removed.
+        auth.credentials.repeat_after_transaction(lambda: _restore(auth, row))
         raise OAuthError("This is your only login method. Add another one first.", code="oauth_last_way_in")
     auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
+
+
+def _restore(auth: Auth, row: Credential) -> None:
+    """Link a removed identity again, unless it is linked or its user is gone."""
+    data: JSON = dict(_data(row))
+    if auth.users.by_id(row.user_id) is not None:
+        with suppress(CredentialExists):
+            auth.credentials.add(row.user_id, KIND, row.identifier, data)
+
+
+def _identity_of(proof: Proof) -> Identity:
+    if proof.identity is None:
+        raise ValueError("A proof without an identity leads to no account by an identity.")
+    return proof.identity
 
 
 def _address(identity: Identity) -> str | None:
@@ -134,20 +167,7 @@ def _address(identity: Identity) -> str | None:
 
 def _owner(auth: Auth, identity: Identity) -> User | None:
     row = auth.credentials.find(KIND, identity_key(identity.issuer, identity.subject))
-    if row is None:
-        return None
-    user = auth.users.by_id(row.user_id)
-    if user is None:
-        auth.credentials.remove(row)
-        return None
-    auth.credentials.touch(row, auth.clock())
-    return user
-
-
-def _has_verified(auth: Auth, user: User, email: str) -> bool:
-    """True if ``email`` is the email address of ``user``, who verified it."""
-    own = auth.users.email_of(user)
-    return own is not None and same_account(own, email) and is_email_verified(auth, user, own)
+    return None if row is None else auth.users.by_id(row.user_id)
 
 
 def _link_required() -> OAuthError:
@@ -158,20 +178,29 @@ def _link_required() -> OAuthError:
     )
 
 
-def _add(auth: Auth, user: User, identity: Identity) -> None:
+def _taken(auth: Auth, user: User, identity: Identity) -> OAuthError:
+    auth.events.emit("identity.rejected", user=user, method=identity.provider)
+    return OAuthError(
+        "This login is linked to another account. Log in to that account and unlink it there first.",
+        code="oauth_identity_taken",
+    )
+
+
+def _add(auth: Auth, user: User, identity: Identity) -> Credential | None:
+    """Add the identity; if another login was faster, the row that it added."""
     data: JSON = {
         "provider": identity.provider,
         "issuer": identity.issuer,
         "subject": identity.subject,
         "email": identity.email,
     }
+    key = identity_key(identity.issuer, identity.subject)
     try:
-        auth.credentials.add(str(user.id), KIND, identity_key(identity.issuer, identity.subject), data)
+        row = auth.credentials.add(str(user.id), KIND, key, data)
     except CredentialExists:
-        raise OAuthError(
-            "This login was just linked. Please try again.", code="oauth_identity_taken"
-        ) from None
+        return auth.credentials.find(KIND, key)
     auth.events.emit("identity.linked", user=user, method=identity.provider)
+    return row
 
 
 def _has_login_method(auth: Auth, user: User) -> bool:

@@ -8,7 +8,8 @@ stored by :func:`_settle`, after the second factor.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import asdict
@@ -20,16 +21,31 @@ from ..errors import LoginExpired, LoginRejected, SecondFactorRequired
 from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import Identity, LoginAttempt, Newcomer, Proof, RedactedStruct, User
 from ..web import WebRequest
-from .accounts import open_account, settle_proof
+from .accounts import newly_verifies, open_account, settle_proof
 from .epoch import epoch
-from .factor_policy import enrolled_factors, second_factor_required
-from .sessions import begin_session, end_session
+from .factor_policy import backup_factors, enrolled_factors, second_factor_required
+from .receipts import (
+    KeptReceipt,
+    Receipt,
+    find_receipt,
+    keep_receipt,
+    receipt_for,
+    start_receipt,
+    void_receipt,
+)
+from .sessions import begin_session, end_session, resume_session
 from .trusted_devices import is_trusted
 
 logger = logging.getLogger("asok_auth")
 
 PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
+
+T = TypeVar("T")
+
+
+_SESSION, _PENDING = "session", "login"
+"""The two handles that are derived from a receipt."""
 
 
 class _StoredIdentity(msgspec.Struct, frozen=True):
@@ -52,6 +68,7 @@ class PendingLogin(RedactedStruct, frozen=True):
     user_id: str
     method: str
     email: str | None
+    trusted: bool
     identity: _StoredIdentity | None
     next_url: str
     remember: bool
@@ -64,7 +81,8 @@ class PendingLogin(RedactedStruct, frozen=True):
     def proof(self) -> Proof:
         """What the first factor proved."""
         stored = self.identity
-        return Proof(self.method, self.email, None if stored is None else Identity(**asdict(stored)))
+        identity = None if stored is None else Identity(**asdict(stored))
+        return Proof(self.method, self.email, identity, trusted=self.trusted)
 
 
 def complete_login(
@@ -76,13 +94,15 @@ def complete_login(
     factors: Sequence[str] = (),
     remember: bool = False,
     next_url: str | None = None,
+    receipt: Receipt | None = None,
 ) -> str:
     """Log ``user`` in after the first factor gave ``proof``, and return the URL to go to next.
 
     Calls the ``before_login`` hooks, creates the account of a newcomer, requires the second factor if
     the user has one or must have one, then starts the session and notifies observers. ``factors`` names
     the second factors that the proof includes: a passkey with user verification is two factors, and no
-    other one is asked for. The caller must have checked ``next_url``.
+    other one is asked for. The caller must have checked ``next_url``. ``receipt``: see
+    :func:`log_in_once`.
 
     Raises LoginRejected, StoreUnavailable, and SecondFactorRequired: the user is not logged in yet, and
     its ``location`` is the page on which to enter the second factor or set it up.
@@ -94,22 +114,25 @@ def complete_login(
         user, is_new = open_account(auth, request, user, proof)
         if not is_new:
             _admit(auth, request, user, proof)
+    since = epoch(auth, str(user.id))
     enrolled = bool(enrolled_factors(auth, user))
-    trusted = enrolled and is_trusted(auth, request, user)
+    # A login that voids the account voids its trusted browsers too, so they do not count for it.
+    trusted = enrolled and not newly_verifies(auth, user, proof) and is_trusted(auth, request, user)
     if not (factors or trusted) and (enrolled or second_factor_required(auth, user)):
         identity = proof.identity
         pending = PendingLogin(
             str(user.id),
             proof.method,
             proof.email,
+            proof.trusted,
             None if identity is None else msgspec.convert(identity, _StoredIdentity, from_attributes=True),
             location,
             remember,
             auth.clock(),
-            epoch(auth, str(user.id)),
+            since,
             is_new,
         )
-        _suspend(auth, request, pending)
+        _suspend(auth, request, pending, receipt)
         auth.events.emit(
             "login.second_factor_required",
             user=user,
@@ -117,12 +140,57 @@ def complete_login(
             client_ip=request.client_ip,
             enrolled=enrolled,
         )
+        page = SECOND_FACTOR_PATH if enrolled else ENROL_PATH
+        if receipt is not None:
+            keep_receipt(auth, receipt, session_id=None, location=page)
         if enrolled:
-            raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
-        raise SecondFactorRequired("Your account needs a second factor before you can log in.", ENROL_PATH)
+            raise SecondFactorRequired("Your second factor is needed to log in.", page)
+        raise SecondFactorRequired("Your account needs a second factor before you can log in.", page)
+    _drop_pending(auth, request)
     given = factors or (("trusted_device",) if trusted else ())
-    _settle(auth, request, user, proof, is_new=is_new, factors=given, remember=remember)
+    session_id = _settle(
+        auth,
+        request,
+        user,
+        proof,
+        since=since,
+        is_new=is_new,
+        factors=given,
+        remember=remember,
+        secret=None if receipt is None else receipt.handle(_SESSION),
+    )
+    if receipt is not None:
+        keep_receipt(auth, receipt, session_id=session_id, location=location)
     return location
+
+
+def log_in_once(
+    auth: Auth,
+    request: WebRequest,
+    secret: str,
+    consume: Callable[[], T],
+    log_in: Callable[[T, Receipt | None], str],
+) -> str:
+    """Log in with what ``consume`` returns for ``secret``, once; return the URL to go to next.
+
+    ``log_in`` hands its second argument to :func:`complete_login`. If this browser did the same in the last
+    30 seconds, it gets the same login again, while that is in force: see :mod:`.receipts`. Raises what both
+    functions raise; CredentialRejected if the secret was used.
+    """
+    receipt = receipt_for(auth, request, secret)
+    if receipt is None:
+        return log_in(consume(), None)
+    if not start_receipt(auth, receipt):
+        found = find_receipt(auth, receipt)
+        location = None if found is None else _resume(auth, request, *found)
+        return location or log_in(consume(), None)
+    try:
+        return log_in(consume(), receipt)
+    except SecondFactorRequired:
+        raise
+    except BaseException:
+        void_receipt(auth, receipt)
+        raise
 
 
 def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
@@ -130,20 +198,26 @@ def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
 
     Raises LoginExpired if there is none.
     """
-    handle = request.cookies.get(PENDING_COOKIE)
-    raw = auth.state.get(_pending_key(handle)) if handle else None
-    pending = None if raw is None else msgspec.json.decode(raw, type=PendingLogin)
-    user = None if pending is None else auth.users.by_id(pending.user_id)
-    if pending is None or user is None or epoch(auth, pending.user_id) != pending.epoch:
+    found = _find_pending(auth, request.cookies.get(PENDING_COOKIE))
+    if found is None:
         raise LoginExpired("This login has expired. Please start again.")
-    return pending, user
+    return found
 
 
-def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: User, factor: str) -> str:
+def finish_login(
+    auth: Auth,
+    request: WebRequest,
+    pending: PendingLogin,
+    user: User,
+    factor: str,
+    *,
+    is_enrolment: bool = False,
+) -> str:
     """Finish a pending login of ``user`` after the second ``factor`` was verified.
 
-    Returns the URL to go to next. Raises LoginExpired, for all but one of several concurrent callers
-    too, and LoginRejected.
+    ``is_enrolment``: the factor was set up in this login, with its backups such as recovery codes. Returns
+    the URL to go to next. Raises LoginExpired, for all but one of several concurrent callers too, and
+    LoginRejected.
     """
     if not _drop_pending(auth, request):
         raise LoginExpired("This login was already completed. Please start again.")
@@ -153,14 +227,12 @@ def finish_login(auth: Auth, request: WebRequest, pending: PendingLogin, user: U
         request,
         user,
         pending.proof,
+        since=pending.epoch,
         is_new=pending.is_new,
         factors=(factor,),
+        backups=backup_factors(auth) if is_enrolment else (),
         remember=pending.remember,
     )
-    if epoch(auth, pending.user_id) != pending.epoch:
-        # All sessions were ended while this one began.
-        end_session(auth, request)
-        raise LoginExpired("This login has expired. Please start again.")
     return pending.next_url
 
 
@@ -190,10 +262,31 @@ def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof)
         raise LoginRejected(reason)
 
 
-def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin) -> None:
-    handle = b64url_encode(auth.random(32)).decode()
+def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin, receipt: Receipt | None) -> None:
+    handle = b64url_encode(auth.random(32)).decode() if receipt is None else receipt.handle(_PENDING)
     auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
     request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
+
+
+def _resume(auth: Auth, request: WebRequest, receipt: Receipt, kept: KeptReceipt) -> str | None:
+    """Give this browser the login of ``receipt`` again, and return its URL; None if that has ended."""
+    if kept.session_id is not None:
+        again = resume_session(auth, request, kept.session_id, receipt.handle(_SESSION))
+    else:
+        handle = receipt.handle(_PENDING)
+        again = _find_pending(auth, handle) is not None
+        if again:
+            request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
+    return kept.location if again else None
+
+
+def _find_pending(auth: Auth, handle: str | None) -> tuple[PendingLogin, User] | None:
+    raw = auth.state.get(_pending_key(handle)) if handle else None
+    pending = None if raw is None else msgspec.json.decode(raw, type=PendingLogin)
+    user = None if pending is None else auth.users.by_id(pending.user_id)
+    if pending is None or user is None or epoch(auth, pending.user_id) != pending.epoch:
+        return None
+    return pending, user
 
 
 def _drop_pending(auth: Auth, request: WebRequest) -> bool:
@@ -211,13 +304,29 @@ def _settle(
     user: User,
     proof: Proof,
     *,
+    since: int,
     is_new: bool,
     factors: Sequence[str],
     remember: bool,
-) -> None:
-    """Store everything that a complete login leaves behind."""
-    settle_proof(auth, request, user, proof, is_new=is_new)
-    begin_session(auth, request, user, method=proof.method, factors=factors, remember=remember)
+    backups: Sequence[str] = (),
+    secret: str | None = None,
+) -> str:
+    """Store everything that a complete login leaves behind; return the id of its session.
+
+    ``since`` is the user's epoch when the login began: if it was raised by another request meanwhile, the
+    login is void. ``secret``: see ``begin_session``.
+    """
+    user_id = str(user.id)
+    if epoch(auth, user_id) != since:
+        raise LoginExpired("This login has expired. Please start again.")
+    voided = settle_proof(auth, request, user, proof, is_new=is_new, keep_factors=(*factors, *backups))
+    record = begin_session(
+        auth, request, user, method=proof.method, factors=factors, remember=remember, secret=secret
+    )
+    if epoch(auth, user_id) != since + voided:
+        # All sessions were ended while this one began.
+        end_session(auth, request, record)
+        raise LoginExpired("This login has expired. Please start again.")
     auth.events.emit(
         "login.succeeded",
         user=user,
@@ -225,6 +334,7 @@ def _settle(
         client_ip=request.client_ip,
         factor=factors[0] if factors else None,
     )
+    return record.id
 
 
 def _pending_key(handle: str) -> str:

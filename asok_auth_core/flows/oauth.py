@@ -25,9 +25,11 @@ START_WINDOW = 900
 class Finished(RedactedStruct, frozen=True):
     """A finished provider login: the identity, and what to do with it."""
 
-    shown = ("identity", "link_user_id")
+    shown = ("identity", "trusted", "link_user_id")
 
     identity: Identity
+    trusted: bool
+    """True if the provider is trusted for the identity's email address."""
     next_url: str | None
     link_user_id: str | None
 
@@ -165,7 +167,8 @@ class OAuthFlow:
             if not isinstance(profile, dict):
                 raise _unreadable()
             claims = Claims(profile)
-        return Finished(_identity(provider, claims, fetch), record.next_url, record.link_user_id)
+        identity = _identity(provider, claims, fetch)
+        return Finished(identity, _is_trusted(provider, identity), record.next_url, record.link_user_id)
 
     def _exchange(
         self,
@@ -248,26 +251,38 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
     )
 
 
+def _is_trusted(provider: OAuth2Provider, identity: Identity) -> bool:
+    """True only if the provider's class says exactly True; a plugin that raises is not trusted."""
+    try:
+        return identity.email_verified and provider.trusted_for_email(identity) is True
+    except (LookupError, TypeError, ValueError, AttributeError):
+        logger.exception("Provider %r could not say whether it is trusted for an email.", provider.name)
+        return False
+
+
 def _unreadable() -> OAuthError:
     return OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
 
 
-def proof_of(identity: Identity) -> Proof:
+def proof_of(finished: Finished) -> Proof:
     """What a provider login proved: its identity, and the email address if the provider verified it."""
-    return Proof(identity.provider, identity.email if identity.email_verified else None, identity)
+    identity = finished.identity
+    email = identity.email if identity.email_verified else None
+    return Proof(identity.provider, email, identity, trusted=finished.trusted)
 
 
-def email_proof(identity: Identity) -> Proof:
+def email_proof(finished: Finished) -> Proof:
     """The part of a provider login that an app's own page may rely on: its email address.
 
     Raises OAuthError if the provider did not verify one.
     """
-    if not identity.email or not identity.email_verified:
+    proof = proof_of(finished)
+    if not proof.email:
         raise OAuthError(
             "The provider did not send a verified email address. Verify it there, or log in another way.",
             code="oauth_address_unproved",
         )
-    return Proof(identity.provider, identity.email)
+    return replace(proof, identity=None)
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:

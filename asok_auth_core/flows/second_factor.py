@@ -26,9 +26,9 @@ from .factor_policy import (
     factor_names,
     second_factor_required,
 )
-from .login import finish_login, pending_login
+from .login import PendingLogin, finish_login, pending_login
 from .plugin_faults import ask, verdict
-from .recent_login import require_login, require_recent_login
+from .recent_login import require_recent_login
 from .sessions import add_factor
 from .trusted_devices import FIELD, forget_devices, trust_device
 
@@ -109,21 +109,30 @@ def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str)
 
 
 def enrolling_user(auth: Auth, request: WebRequest) -> User:
-    """The user who may set up a second factor: the current user, or that of a pending login.
+    """The user who may set up a second factor: that of a pending login, or the current user.
 
     Raises SecondFactorRequired if the user of the pending login already has a factor, which must be
     given first; RecentLoginRequired if the current user's login is too old; LoginRequired without
     a login.
     """
-    if request.user is not None:
+    pending = waiting_login(auth, request)
+    if pending is None:
         return require_recent_login(auth, request)
-    try:
-        _, user = pending_login(auth, request)
-    except LoginExpired:
-        return require_login(request)  # raises LoginRequired
+    user = pending[1]
     if enrolled_factors(auth, user):
         raise SecondFactorRequired("Your second factor is needed to log in.", SECOND_FACTOR_PATH)
     return user
+
+
+def waiting_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User] | None:
+    """The pending login that a second factor given or set up now is for; None: it is for the current user.
+
+    A browser's pending login is newer than its session, which may be another user's.
+    """
+    try:
+        return pending_login(auth, request)
+    except LoginExpired:
+        return None
 
 
 def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -> str:
@@ -139,14 +148,15 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     change_factor_names(auth, user, lambda kept: kept | {name})
     auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
     forget_devices(auth, user, client_ip=request.client_ip)
-    if request.user is not None:
-        if request.session_record is not None:
-            add_factor(auth, request.session_record, name)
-        return ACCOUNT_PATH
-    pending, waiting = pending_login(auth, request)
-    if str(waiting.id) != str(user.id):
+    waiting = waiting_login(auth, request)
+    current = request.user if waiting is None else waiting[1]
+    if current is None or str(current.id) != str(user.id):
         raise LoginExpired("This login has expired. Please start again.")
-    return finish_login(auth, request, pending, user, name)
+    if waiting is not None:
+        return finish_login(auth, request, waiting[0], user, name, is_enrolment=True)
+    if request.session_record is not None:
+        add_factor(auth, request.session_record, name)
+    return ACCOUNT_PATH
 
 
 def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> bool:
@@ -154,14 +164,21 @@ def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> boo
 
     Without another factor, backups such as recovery codes are removed too. Browsers trusted so far no
     longer are. Raises LoginRequired, RecentLoginRequired, and PermissionDenied if ``user`` is not the
-    current user, or must have a second factor and has no other that is available.
+    current user, could not log in without it, or must have a second factor and has no other.
     """
     if str(require_recent_login(auth, request).id) != str(user.id):
         raise PermissionDenied("You can remove only your own second factors.")
     required = second_factor_required(auth, user)
 
     def may_remove(left: frozenset[str]) -> None:
-        if required and not left & auth.second_factors.keys():
+        if left & auth.second_factors.keys():
+            return
+        if left:
+            raise PermissionDenied(
+                "Your other second factor is not available at the moment. Without this one you could not log "
+                "in."
+            )
+        if required:
             raise PermissionDenied(
                 "Your account must have a second factor. Set up another one before you remove this one."
             )

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
@@ -47,6 +48,8 @@ class SessionRow(RedactedStruct, frozen=True):
     at: float
     remember: bool
     agent: str
+    acts_as: str | None = None
+    acts_since: float = 0.0
 
 
 def session_cookie(*, secure: bool) -> str:
@@ -55,14 +58,24 @@ def session_cookie(*, secure: bool) -> str:
 
 
 def begin_session(
-    auth: Auth, request: WebRequest, user: User, *, method: str, factors: Sequence[str], remember: bool
+    auth: Auth,
+    request: WebRequest,
+    user: User,
+    *,
+    method: str,
+    factors: Sequence[str],
+    remember: bool,
+    secret: str | None = None,
 ) -> SessionRecord:
-    """Start a session of ``user`` in this browser; the one it was in ends. Raises StoreUnavailable."""
-    _remove(auth, _handle_in(request))
+    """Start a session of ``user`` in this browser; the one it was in ends. Raises StoreUnavailable.
+
+    ``secret`` is the secret half of the cookie; by default a random one.
+    """
     for row in auth.credentials.list(str(user.id), KIND):
         if _is_over(auth, _read(row)):
             auth.credentials.remove(row)
-    secret = b64url_encode(auth.random(32)).decode()
+    session_id = b64url_encode(auth.random(16)).decode()
+    secret = secret or b64url_encode(auth.random(32)).decode()
     kept = SessionRow(
         handle_digest(secret),
         method,
@@ -71,18 +84,33 @@ def begin_session(
         remember,
         request.headers.get("User-Agent", "")[:SHOWN_AGENT],
     )
-    row = auth.credentials.add(
-        str(user.id), KIND, b64url_encode(auth.random(16)).decode(), msgspec.to_builtins(kept)
-    )
-    record = _read(row)
     if auth.settings.session_ip_days and request.client_ip:
         # In the state store, which forgets it by itself.
-        auth.state.put(_ip_key(record), request.client_ip.encode(), auth.settings.session_ip_days * DAY)
-    _, lifetime = limits(auth.settings, remember=remember)
-    name = session_cookie(secure=request.secure)
-    request.set_cookie(name, f"{record.id}.{secret}", max_age=lifetime)
-    request.session.begin(user, record)
+        ip = request.client_ip.encode()
+        auth.state.put(_ip_key(session_id), ip, auth.settings.session_ip_days * DAY)
+    record = _read(auth.credentials.add(str(user.id), KIND, session_id, msgspec.to_builtins(kept)))
+    _enter(auth, request, user, record, secret)
     return record
+
+
+def resume_session(auth: Auth, request: WebRequest, session_id: str, secret: str) -> bool:
+    """Send the cookie of the session ``session_id`` again; False if the session has ended."""
+    found = find_session(auth, f"{session_id}.{secret}")
+    if found is None:
+        return False
+    record, user = found
+    _enter(auth, request, user, record, secret)
+    return True
+
+
+def _enter(auth: Auth, request: WebRequest, user: User, record: SessionRecord, secret: str) -> None:
+    """Send the cookie of ``record``; another session that this browser was in ends."""
+    before = _row_of(auth, _handle_in(request))
+    if before is not None and before.identifier != record.id:
+        auth.credentials.remove(before)
+    _, lifetime = limits(auth.settings, remember=record.remember)
+    request.set_cookie(session_cookie(secure=request.secure), f"{record.id}.{secret}", max_age=lifetime)
+    request.session.begin(user, record)
 
 
 def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] | None:
@@ -110,9 +138,14 @@ def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] |
     return record, user
 
 
-def end_session(auth: Auth, request: WebRequest) -> None:
-    """End the session of this browser, for good: a request of it that is still running changes nothing."""
-    _remove(auth, _handle_in(request))
+def end_session(auth: Auth, request: WebRequest, begun: SessionRecord | None = None) -> None:
+    """End the session of this browser, for good: a request of it that is still running changes nothing.
+
+    ``begun`` is one that this request itself began.
+    """
+    _remove(auth, _row_of(auth, _handle_in(request)))
+    if begun is not None:
+        _remove(auth, auth.credentials.find(KIND, begun.id))
     request.set_cookie(session_cookie(secure=request.secure), "", max_age=0)
     request.session.end()
 
@@ -124,9 +157,24 @@ def sessions_of(auth: Auth, user: User) -> list[SessionRecord]:
     return sorted(found, key=lambda record: record.last_seen, reverse=True)
 
 
+def all_sessions(auth: Auth, limit: int) -> list[SessionRecord]:
+    """Up to ``limit`` sessions of all users that have not passed their limits, the last seen first."""
+    found = [_read(row) for row in auth.credentials.newest(KIND, limit)]
+    return [record for record in found if not _is_over(auth, record)]
+
+
+def end_session_of(auth: Auth, session_id: str, *, user_id: str | None = None) -> bool:
+    """End the session with this id, for an operator; False if there is none, or not of that user."""
+    row = auth.credentials.find(KIND, session_id)
+    if row is None or user_id not in (None, row.user_id) or not auth.credentials.remove(row):
+        return False
+    auth.events.emit("sessions.ended", user=auth.users.by_id(row.user_id))
+    return True
+
+
 def client_ip_of(auth: Auth, record: SessionRecord) -> str | None:
     """The client IP that the session was started from; None ``SESSION_IP_DAYS`` after that."""
-    raw = auth.state.get(_ip_key(record))
+    raw = auth.state.get(_ip_key(record.id))
     return None if raw is None else raw.decode()
 
 
@@ -155,15 +203,15 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
 
 def add_factor(auth: Auth, record: SessionRecord, name: str) -> None:
     """Note that the user of the session ``record`` has now given the second factor ``name``."""
-    for _ in range(TRIES):
-        row = auth.credentials.find(KIND, record.id)
-        if row is None:
-            return
-        kept = msgspec.json.decode(row.data, type=SessionRow)
-        more = msgspec.structs.replace(kept, factors=tuple(dict.fromkeys((*kept.factors, name))))
-        if auth.credentials.replace(row, msgspec.to_builtins(more)) is not None:
-            return
-    raise StoreUnavailable("This session is being changed by other requests. Please try again.")
+    _change(auth, record, lambda row: replace(row, factors=tuple(dict.fromkeys((*row.factors, name)))))
+
+
+def impersonate(auth: Auth, record: SessionRecord, user_id: str | None) -> None:
+    """Let the user of the session ``record`` act as another from now on; None ends that.
+
+    The caller has checked that they may. Raises StoreUnavailable.
+    """
+    _change(auth, record, lambda row: replace(row, acts_as=user_id, acts_since=auth.clock()))
 
 
 def limits(settings: Settings, *, remember: bool) -> tuple[int | None, int]:
@@ -193,12 +241,23 @@ def _row_of(auth: Auth, handle: str | None) -> Credential | None:
     return row if hmac.compare_digest(kept.secret, handle_digest(secret)) else None
 
 
-def _ip_key(record: SessionRecord) -> str:
-    return f"session-ip:{record.id}"
+def _change(auth: Auth, record: SessionRecord, change: Callable[[SessionRow], SessionRow]) -> None:
+    """Change the row of ``record``; a session that was ended meanwhile stays ended."""
+    for _ in range(TRIES):
+        row = auth.credentials.find(KIND, record.id)
+        if row is None:
+            return
+        changed = change(msgspec.json.decode(row.data, type=SessionRow))
+        if auth.credentials.replace(row, msgspec.to_builtins(changed)) is not None:
+            return
+    raise StoreUnavailable("This session is being changed by other requests. Please try again.")
 
 
-def _remove(auth: Auth, handle: str | None) -> None:
-    row = _row_of(auth, handle)
+def _ip_key(session_id: str) -> str:
+    return f"session-ip:{session_id}"
+
+
+def _remove(auth: Auth, row: Credential | None) -> None:
     if row is not None:
         auth.credentials.remove(row)
 
@@ -214,4 +273,6 @@ def _read(row: Credential) -> SessionRecord:
         last_seen=row.created_at if row.last_used_at is None else row.last_used_at,
         remember=kept.remember,
         user_agent=kept.agent,
+        impersonates=kept.acts_as,
+        impersonates_since=kept.acts_since,
     )

@@ -33,3 +33,9 @@ def is_email_verified(auth: Auth, user: User, address: str) -> bool:
     """True if ``user`` verified the email ``address`` and no other user has since."""
     held = auth.credentials.find(KIND, address)
     return held is not None and held.user_id == str(user.id)
+
+
+def void_emails(auth: Auth, user: User) -> None:
+    """Forget which email addresses ``user`` verified."""
+    for row in auth.credentials.list(str(user.id), KIND):
+        auth.credentials.remove(row)

@@ -70,5 +70,5 @@ class OAuthApi:
         if finished.link_user_id is not None:
             raise invalid_state()
         if require_verified_email or finished.identity.email_verified:
-            request.keep_proof(email_proof(finished.identity))
+            request.keep_proof(email_proof(finished))
         return user_info(finished.identity)

@@ -17,7 +17,7 @@ from ..pages.problems import error_text
 from ..pages.render import render
 from ..paths import ACCOUNT_PATH, provider_callback_path, provider_link_path, provider_login_path
 from ..providers import OAuth2Provider
-from ..types import JSON, Identity, Newcomer, User
+from ..types import JSON, Newcomer, Proof, User
 from ..web import Route, WebRequest, WebResponse
 
 OnLogin = Callable[[object, dict[str, JSON]], object]
@@ -62,14 +62,9 @@ class ProviderPages:
             return self._finish_link(request, finished, finished.link_user_id)
         if self._auth.settings.on_login is not None:
             return self._hand_over(request, finished)
-        user = self._account(request, finished.identity)
-        location = complete_login(
-            self._auth,
-            request,
-            user,
-            proof_of(finished.identity),
-            next_url=finished.next_url,
-        )
+        proof = proof_of(finished)
+        user = self._account(request, proof)
+        location = complete_login(self._auth, request, user, proof, next_url=finished.next_url)
         return WebResponse.see_other(location)
 
     def _start(
@@ -85,12 +80,12 @@ class ProviderPages:
             return WebResponse.see_other(url)
         return self._render(request, "auth/oauth_leave.html", url=url)
 
-    def _account(self, request: WebRequest, identity: Identity) -> User | Newcomer:
+    def _account(self, request: WebRequest, proof: Proof) -> User | Newcomer:
         try:
-            return account_for(self._auth, identity)
+            return account_for(self._auth, proof)
         except OAuthError as error:
             self._auth.events.emit(
-                "login.failed", method=identity.provider, client_ip=request.client_ip, error=error.code
+                "login.failed", method=proof.method, client_ip=request.client_ip, error=error.code
             )
             raise
 
@@ -113,7 +108,7 @@ class ProviderPages:
 
     def _hand_over(self, request: WebRequest, finished: Finished) -> WebResponse:
         """Call the app's ``AUTH["ON_LOGIN"]``, as asok-auth-providers did."""
-        request.keep_proof(email_proof(finished.identity), finished.next_url)
+        request.keep_proof(email_proof(finished), finished.next_url)
         on_login = cast("OnLogin", self._auth.settings.on_login)
         on_login(request.native, user_info(finished.identity))
         return WebResponse.see_other(finished.next_url or self._auth.settings.login_redirect)

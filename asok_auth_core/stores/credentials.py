@@ -117,7 +117,9 @@ class SqlCredentialStore(CredentialStore):
 
     def installation(self, users: UserDirectory, random: Random) -> Installation:
         database = self._database(self.current_engine())
-        found = database.installation or super().installation(users, random)
+        if database.installation is not None:
+            return database.installation
+        found = super().installation(users, random)
         if not self.in_transaction():  # which may be rolled back, and the row with it
             database.installation = found
         return found
@@ -165,6 +167,11 @@ class SqlCredentialStore(CredentialStore):
         if kind is None:
             return self._rows("user_id = ?", (user_id,))
         return self._rows("user_id = ? AND kind = ?", (user_id, kind))
+
+    def newest(self, kind: str, limit: int) -> Sequence[Credential]:
+        if credential_problem(kind=kind):
+            return ()
+        return self._rows("kind = ?", (kind, limit), order="COALESCE(last_used_at, created_at) DESC LIMIT ?")
 
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         text = _dumps(data)
@@ -216,10 +223,12 @@ class SqlCredentialStore(CredentialStore):
             with suppress(CredentialExists):
                 here.replace(row, newest) if row else here.add(INSTALLATION, INSTALLATION, SCHEMA, newest)
 
-    def _rows(self, condition: str, args: tuple[object, ...]) -> Sequence[Credential]:
+    def _rows(
+        self, condition: str, args: tuple[object, ...], order: str = "created_at, id"
+    ) -> Sequence[Credential]:
         rows = self._execute(
             self._ready(),
-            f"SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY created_at, id",  # noqa: S608
+            f"SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY {order}",  # noqa: S608
             args,
         )
         if isinstance(rows, int):

@@ -56,33 +56,47 @@ class FakeUser:
     email: str | None = None
     name: str | None = None
     is_active: bool = True
+    password: str | None = field(default=None, repr=False)
     roles: list[str] = field(default_factory=list)
 
 
 class MemoryUsers(UserDirectory):
-    """The users of an app, in memory. Email addresses are compared exactly."""
+    """The users of an app, in memory. Email addresses are compared exactly, and each is unique."""
 
     def __init__(self, *users: FakeUser) -> None:
         self._users = {user.id: user for user in users}
+        self._lock = threading.Lock()
 
     def by_id(self, user_id: str) -> FakeUser | None:
         return self._users.get(user_id)
 
     def by_email(self, email: str) -> FakeUser | None:
-        return next((user for user in self._users.values() if user.email == email), None)
+        return next((user for user in list(self._users.values()) if user.email == email), None)
 
     def create(self, email: str, name: str | None = None) -> FakeUser:
-        if self.by_email(email) is not None:
-            raise AccountExists("There is an account with this email address.")
-        user = FakeUser(str(len(self._users) + 1), email, name)
-        self._users[user.id] = user
-        return user
+        with self._lock:
+            if any(user.email == email for user in self._users.values()):
+                raise AccountExists("There is an account with this email address.")
+            user = FakeUser(str(len(self._users) + 1), email, name)
+            self._users[user.id] = user
+            return user
 
     def email_of(self, user: User) -> str | None:
         return self._users[str(user.id)].email
 
     def is_active(self, user: User) -> bool:
         return self._users[str(user.id)].is_active
+
+    def highest_id(self) -> int | None:
+        ids = list(self._users)
+        return max(map(int, ids), default=0) if all(id_.isdecimal() for id_ in ids) else None
+
+    def has_password(self, user: User) -> bool:
+        return self._users[str(user.id)].password is not None
+
+    def clear_password(self, user: User) -> bool:
+        self._users[str(user.id)].password = None
+        return True
 
     def __len__(self) -> int:
         return len(self._users)

@@ -461,13 +461,16 @@ def test_the_last_factor_of_a_user_who_must_have_one_stays(shop: Shop, kept: boo
     assert list(enrolled_factors(auth, shop.ada)) == ["pin", "codes"]
 
 
-def test_a_factor_whose_plugin_is_gone_is_not_another_one(shop: Shop) -> None:
+@pytest.mark.parametrize("required", [True, False])
+def test_a_factor_whose_plugin_is_gone_is_not_another_one(shop: Shop, required: bool) -> None:
+    """The user would be locked out."""
     auth = shop.start(Pin(True), Key(True))
     logged_in(shop, auth)
-    auth = shop.start(Key(True), REQUIRE_2FA=True)
+    auth = shop.start(Key(True), REQUIRE_2FA=required)
     browser = logged_in(shop, auth, "key")
-    with pytest.raises(PermissionDenied):
+    with pytest.raises(PermissionDenied, match="you could not log in"):
         remove_factor(auth, browser, shop.ada, "key")
+    assert list(enrolled_factors(auth, shop.ada)) == ["key"]
 
 
 def test_of_two_concurrent_removals_one_is_denied(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""One app with one provider at https://login.example, whose user is Ada with a verified email address."""
+"""One app with one provider at https://login.example, trusted for its user Ada's verified email address."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def make_app(tmp_path: Path) -> Callable[..., OAuthApp]:
 
     def make(provider: OAuth2Provider | None = None, **options: object) -> OAuthApp:
         example = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
+        example.trusted_email_domains = ("example.com",)
         return OAuthApp(provider or example, tmp_path, profile=PROFILE, **options)  # type: ignore[arg-type]
 
     return make

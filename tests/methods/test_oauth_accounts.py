@@ -50,15 +50,19 @@ def test_the_same_subject_at_another_issuer_is_another_identity(app: OAuthApp) -
 
 
 @pytest.mark.requirement("SECURITY-15", "SECURITY-31")
-def test_an_account_with_an_unverified_email_is_not_joined(make_app: MakeApp) -> None:
-    """An attacker registered the victim's email address and never verified it."""
-    attacker = FakeUser("9", "ada@example.com")
-    app = make_app(users=MemoryUsers(attacker))
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_a_provider_that_is_not_trusted_joins_no_account(make_app: MakeApp, is_verified: bool) -> None:
+    """Its administrators, say, can give any of its users the email address of a user of the app."""
+    user = FakeUser("9", "ada@example.com")
+    app = make_app(users=MemoryUsers(user))
+    app.provider.trusted_email_domains = ("other.example",)
+    if is_verified:
+        mark_email_verified(app.auth, user, "ada@example.com")
     browser, response = app.log_in()
     assert error_code(response) == "oauth_link_required"
     assert "Log in to it first" in response.body
     assert browser.session.user is None
-    assert not app.credentials.list("9")
+    assert not app.credentials.list("9", KIND)
     assert app.events == ["login.failed"]
 
 

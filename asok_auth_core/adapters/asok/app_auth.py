@@ -18,8 +18,8 @@ from ...flows.sessions import find_session, session_cookie
 from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...types import User
-from .impersonation import forget_impersonation, forget_user, impersonated_by
-from .request import AsokWebRequest, Current
+from .impersonation import impersonated_by
+from .request import IMPERSONATOR_KEY, STARTED_KEY, AsokWebRequest, Current
 
 _ATTRIBUTE = "_asok_auth"
 _WEB_REQUEST = "asok_auth.request"
@@ -46,16 +46,22 @@ class AppAuth:
             # First, so that a hook that asks for the current user during this lookup gets None.
             request._user_instance, request._auth_resolved = None, True
             web = self.web_request(request)
-            web.current = self._find_user(request, web)
+            web.current = self._find_user(web)
             request._user_instance = web.current.user
+            _mirror(request, web.current)
         return request._user_instance
+
+    def current(self, request: Request) -> Current:
+        """The current user of ``request``, and what made them known."""
+        self.current_user(request)
+        return self.web_request(request).current or Current()
 
     def is_csrf_exempt(self, request: Request) -> bool:
         """True if the request needs no CSRF check, because no browser would send its proof by itself.
 
         That holds for a request with a bearer token and no session, and for a route with ``csrf`` False.
         """
-        if not self._checks_csrf(request):
+        if not self._checks_csrf(request.path):
             return True
         return self.current_user(request) is not None and self.is_authenticated_without_session(request)
 
@@ -79,13 +85,14 @@ class AppAuth:
             if error is not None:
                 raise error
 
-    def _find_user(self, request: Request, web: AsokWebRequest) -> Current:
+    def _find_user(self, web: AsokWebRequest) -> Current:
+        """The answer of every door: pages, the Admin, a socket's handshake and each of its messages."""
         try:
             proved = authenticate(self.auth, web)
         except AuthError as error:
             return Current(error=error)
         # Where no CSRF token is checked, what a browser sends by itself authenticates nobody.
-        ambient = web.method in ("GET", "HEAD", "OPTIONS", "TRACE") or self._checks_csrf(request)
+        ambient = web.method in ("GET", "HEAD", "OPTIONS", "TRACE") or self._checks_csrf(web.path)
         if proved is not None and (ambient or needs_no_csrf_token(proved)):
             active = self.auth.users.is_active(proved.user)
             return Current(proved.user, authentication=proved) if active else Current()
@@ -94,26 +101,37 @@ class AppAuth:
         handle = web.cookies.get(session_cookie(secure=web.secure))
         found = find_session(self.auth, handle) if handle else None
         if found is None:
-            forget_user(request)
             return Current()
         record, owner = found
-        user = impersonated_by(self.auth, request, owner)
-        if user is None:
-            forget_impersonation(request)
-            user = owner
-        if request.session.get("user_id") != user.id:
-            request.session["user_id"] = user.id
-        return Current(user, record)
+        target = impersonated_by(self.auth, record, owner)
+        return Current(owner, record) if target is None else Current(target, record, impersonator=owner)
 
-    def _checks_csrf(self, request: Request) -> bool:
+    def _checks_csrf(self, path: str) -> bool:
         """False only on one of our routes with ``csrf`` False."""
-        route = self.router.match(request.path)
+        route = self.router.match(path)
         return route is None or route.csrf
 
     def _has_session(self, request: Request) -> bool:
         name = session_cookie(secure=self.web_request(request).secure)
         cookies = request.cookies_dict
         return name in cookies or "asok_sid" in cookies or "asok_session" in cookies
+
+
+def _mirror(request: Request, current: Current) -> None:
+    """Make Asok's session name the user whom our record names, for the Admin and flash messages."""
+    record, impersonator = current.record, current.impersonator
+    if record is None and (current.authentication or current.error or "asok_sid" not in request.cookies_dict):
+        return
+    values = {
+        "user_id": None if current.user is None else current.user.id,
+        IMPERSONATOR_KEY: None if impersonator is None else impersonator.id,
+        STARTED_KEY: None if record is None or impersonator is None else record.impersonates_since,
+    }
+    for name, value in values.items():
+        if value is None and name in request.session:
+            request.session.pop(name)
+        elif value is not None and request.session.get(name) != value:
+            request.session[name] = value
 
 
 # -- finding it ----------------------------------------------------------------------------------

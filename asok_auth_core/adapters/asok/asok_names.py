@@ -17,6 +17,8 @@ from asok import Asok
 from asok.admin import Admin
 from asok.orm import Model
 from asok.request import Request
+from asok.ws import WebSocketServer
+from asok.ws.connection import Connection
 
 from ...errors import ConfigurationError
 
@@ -34,6 +36,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_handle_dispatch_exception",
         "_resolve_route",
         "_security_headers",
+        "_session_store",
         "_sign",
         "_verify_signature",
     ),
@@ -54,12 +57,40 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "asok.orm.engines": ("_local", "transaction"),
     "asok.admin.Admin": (
         "_can",
+        "_enable_2fa_on_user",
+        "_get_pending_2fa_user",
+        "_get_user_2fa",
+        "_handle_login_success",
+        "_handle_successful_2fa_login",
         "_has_admin_access",
+        "_inject_user_methods",
         "_is_admin_or_has_roles",
+        "_log",
+        "_login_rate_reset",
         "_maybe_apply_impersonation",
+        "_render",
+        "_require_admin",
+        "_setup_impersonation",
+        "_stop_impersonate",
+        "_twofa_challenge",
+        "_twofa_disable",
+        "_twofa_setup",
+        "_verify_2fa_code",
+        "_verify_backup_codes",
     ),
     "asok.admin.rbac": ("_user_can", "_user_roles_accessor"),
-    "asok.admin.utils": ("_decrypt_totp_secret",),
+    "asok.admin.utils": ("_decrypt_totp_secret", "_totp_at"),
+    "asok.ws.WebSocketServer": (
+        "_broadcast_presence",
+        "_decrement_presence",
+        "_dispatch_text_frame",
+        "_fire_on_connect",
+        "_fire_on_disconnect",
+        "_register",
+        "_resolve_user",
+        "check_room_authorization",
+    ),
+    "asok.ws.live": ("_build_pseudo_request",),
 }
 """Attributes by place; :func:`_holders` returns the object for each place."""
 
@@ -71,7 +102,19 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.orm.engines.mysql": ("txn_level",),
     "asok.orm.engines.postgres": ("_pool_initialized", "txn_level"),
     "asok.orm.engines.sqlite": ("txn_level",),
-    "asok.admin.Admin": ("_registered", "impersonate_started_at", "impersonator_id"),
+    "asok.admin.Admin": (
+        "_registered",
+        "current_sid",
+        "delete",
+        "get_all_active_sessions",
+        "get_user_sessions",
+        "impersonate_started_at",
+        "impersonator_id",
+        "revoke_all_user_sessions",
+        "revoke_user_session",
+    ),
+    "asok.ws.WebSocketServer": ("_build_pseudo_request", "request"),
+    "asok.ws.connection.Connection": ("_rooms", "server", "session", "user"),
     "asok.core._asset_injector": (
         "_asok_alive_done",
         "_asok_security_utils_done",
@@ -81,7 +124,7 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
 """Names that exist only at run time (dictionary keys, attributes), by the object that uses them."""
 
 
-def original(holder: type, name: str) -> Any:
+def original(holder: object, name: str) -> Any:
     """Asok's own attribute, taken before a patch replaces it; None if this Asok has none.
 
     :func:`check_asok` reports what is missing before anything is replaced.
@@ -121,6 +164,9 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
         "asok.admin.Admin": Admin,
         "asok.admin.rbac": import_module("asok.admin.rbac"),
         "asok.admin.utils": import_module("asok.admin.utils"),
+        "asok.ws.WebSocketServer": WebSocketServer,
+        "asok.ws.connection.Connection": Connection,
+        "asok.ws.live": import_module("asok.ws.live"),
         "asok.core._asset_injector": import_module("asok.core._asset_injector"),
     }
 

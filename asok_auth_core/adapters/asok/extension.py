@@ -20,10 +20,13 @@ from .app_auth import AppAuth, app_auth_on, put_app_auth
 from .asok_names import check_asok
 from .credentials import AsokCredentialStore
 from .patches.admin import install_on_admin
+from .patches.admin_totp import install_on_admin_totp
 from .patches.app import install_on_app
 from .patches.models import install_on_class, install_on_models
 from .patches.request import install_on_request
+from .patches.sessions import install_on_session_screens, install_on_sessions
 from .patches.transactions import install_on_engines
+from .patches.websocket import install_on_websockets
 from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
@@ -73,10 +76,14 @@ class AuthExtension(AsokExtension):
         put_app_auth(app, self.app_auth)
         install_on_request()
         install_on_admin()
+        install_on_admin_totp()
+        install_on_session_screens()
+        install_on_websockets()
         install_on_engines()
         install_on_models()
         install_on_class(users.model)
         install_on_app(app, self.app_auth)
+        install_on_sessions(app, self.app_auth)
         app.on_shutdown(self.close)
 
     def close(self) -> None:

@@ -1,41 +1,26 @@
-"""Impersonation: Asok's Admin lets an administrator act as another user, for at most an hour."""
+"""Impersonation: Asok's Admin lets an administrator act as another user, for at most an hour.
+
+The administrator's session record says so, never Asok's session: a request or socket that saves an older
+copy of that cannot bring back an impersonation that has ended.
+"""
 
 from __future__ import annotations
 
-from asok.request import Request
-
 from ...auth import Auth
-from ...types import User
-from .request import IMPERSONATOR_KEY, STARTED_KEY
+from ...types import SessionRecord, User
 
 LIMIT = 3600
 """Seconds, as in Asok's Admin."""
 
 
-def impersonated_by(auth: Auth, request: Request, owner: User) -> User | None:
+def impersonated_by(auth: Auth, record: SessionRecord, owner: User) -> User | None:
     """The user that ``owner``, whose session it is, acts as; None if nobody, or no longer allowed."""
-    session = request.session
-    started = session.get(STARTED_KEY)
-    if str(session.get(IMPERSONATOR_KEY)) != str(owner.id) or not is_admin(owner):
+    if record.impersonates is None or not is_admin(owner):
         return None
-    if not isinstance(started, (int, float)) or not 0 <= auth.clock() - started <= LIMIT:
+    if not 0 <= auth.clock() - record.impersonates_since <= LIMIT:
         return None
-    target = auth.users.by_id(str(session.get("user_id")))
+    target = auth.users.by_id(record.impersonates)
     return target if target is not None and auth.users.is_active(target) else None
-
-
-def forget_impersonation(request: Request) -> None:
-    """Remove what Asok's session keeps about an impersonation that has ended or never was this user's."""
-    for name in (IMPERSONATOR_KEY, STARTED_KEY):
-        if name in request.session:
-            request.session.pop(name)
-
-
-def forget_user(request: Request) -> None:
-    """Remove the user from Asok's session: no session of ours is in force."""
-    forget_impersonation(request)
-    if "user_id" in request.session:
-        request.session.pop("user_id")
 
 
 def is_admin(user: object) -> bool:

@@ -44,6 +44,8 @@ class Current:
     authentication: Authentication | None = None
     error: AuthError | None = None
     """Why a proof in the request was rejected."""
+    impersonator: User | None = None
+    """The user whose session it is, if ``user`` is another whom they impersonate."""
 
 
 class AsokSession(Session):

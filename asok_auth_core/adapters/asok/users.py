@@ -20,6 +20,8 @@ from ...types import Finding, Grant, User
 from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
 from .roles import kept_grants
 
+UNUSABLE = "$!"
+"""The end of a stored password that no typed one matches."""
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
 _ENABLED = ("is_active", "active", "enabled", "is_enabled")
 
@@ -167,9 +169,13 @@ class AsokUsers(UserDirectory):
 
     def _required_passwords(self) -> Iterator[str]:
         """Password fields that may not be empty, as in the model that ``asok create --admin`` writes."""
-        for name, field in self.model._fields.items():
-            if getattr(field, "is_password", False) and not field.nullable and field.default is None:
+        for name in self._passwords():
+            field = self.model._fields[name]
+            if not field.nullable and field.default is None:
                 yield name
+
+    def _passwords(self) -> Iterator[str]:
+        return (name for name, field in self.model._fields.items() if getattr(field, "is_password", False))
 
     def _insert(self, values: Mapping[str, str]) -> User:
         engine = self._engine()
@@ -205,6 +211,20 @@ class AsokUsers(UserDirectory):
             (row,) = engine.execute(f"SELECT MAX(id) AS highest FROM {table}", ())  # noqa: S608
         return int(row["highest"] or 0)
 
+    def has_password(self, user: User) -> bool:
+        kept = [getattr(user, name, None) for name in self._passwords()]
+        return any(text and not str(text).endswith(UNUSABLE) for text in kept)
+
+    def clear_password(self, user: User) -> bool:
+        table = self.model._table
+        for name in self._passwords():
+            unusable = _unusable_password()
+            with _database_errors(table):
+                # Only this column: save() would write back the rest of the row as it was read.
+                self._engine().execute(f"UPDATE {table} SET {name} = ? WHERE id = ?", (unusable, user.id))  # noqa: S608
+            setattr(user, name, unusable)
+        return True
+
     def grants(self) -> Iterator[Grant]:
         return kept_grants(self.model)
 
@@ -227,4 +247,4 @@ def _in_transaction(engine: BaseEngine) -> bool:
 
 def _unusable_password() -> str:
     """A stored password that no typed one matches, and that costs no slow hash."""
-    return f"pbkdf2:sha256:1${secrets.token_hex(16)}$!"
+    return f"pbkdf2:sha256:1${secrets.token_hex(16)}{UNUSABLE}"

@@ -36,6 +36,8 @@ class MagicGrant(RedactedStruct, frozen=True):
     email: str
     code_keys: tuple[str, ...]
     next_url: str | None = None
+    epoch: int = 0
+    """The epoch of the email address's account when the grant was issued; 0 without an account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +61,19 @@ class Grants:
         self._random = random
         self._codec = TokenCodec(purpose=PURPOSE, claims=LinkClaims, keys=keys, clock=clock)
 
-    def issue(self, email: str, lifetime: int, next_url: str | None = None, *, usable: bool = True) -> Issued:
+    def issue(
+        self, email: str, lifetime: int, next_url: str | None = None, *, epoch: int = 0, usable: bool = True
+    ) -> Issued:
         """Create a link token and a code for ``email``, valid for ``lifetime`` seconds.
 
-        If not ``usable``, the link is void from the start and the code is returned to nobody, at the
-        same cost.
+        ``epoch`` is that of the account with this email address. If not ``usable``, the link is void from
+        the start and the code is returned to nobody, at the same cost.
         """
         linked, other = (b64url_encode(self._random(24)).decode() for _ in range(2))
         handle = linked if usable else other
         code = _code(self._random)
         code_key = f"magic:code:{self._keys.digests(CODE_PURPOSE, account_key(email), code)[0]}"
-        grant = MagicGrant(email, (code_key,), next_url)
+        grant = MagicGrant(email, (code_key,), next_url, epoch)
         self._state.put(_grant_key(handle), msgspec.json.encode(grant), lifetime)
         self._state.put(code_key, handle_digest(handle).encode(), lifetime)
         now = int(self._clock())

@@ -12,19 +12,23 @@ from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.engine.email_address import account_key, parse_email
 from asok_auth_core.engine.urls import safe_next
 from asok_auth_core.errors import AuthError, CredentialRejected, EmailInvalid, LoginRejected, MailError
-from asok_auth_core.flows.login import complete_login
+from asok_auth_core.flows.epoch import epoch
+from asok_auth_core.flows.login import complete_login, log_in_once
+from asok_auth_core.flows.receipts import Receipt, mark_browser
 from asok_auth_core.mail.outbox import DeliveryState
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import fragment, render
 from asok_auth_core.paths import LOGIN_PATH
-from asok_auth_core.types import Newcomer, Proof
+from asok_auth_core.types import Newcomer, Proof, User
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
-from .grants import Grants
+from .grants import REJECTED, Grants, MagicGrant, normalize_code
 from .mail import compose
 from .settings import MagicLinkSettings
 
 CALLBACK = "/auth/magic/callback"
+NOBODY = "-"
+"""No user has this id."""
 EMAIL_KEY = "asok_auth.magic.email"
 FIRST_ATTEMPT = 2.0
 """Seconds a page waits for the mail server, so that it can report a failure."""
@@ -51,12 +55,14 @@ class MagicLinkMethod(LoginMethod):
 
         Raises EmailInvalid, StoreUnavailable.
         """
-        return self._grants.issue(self._parse(email), expires_in or self._settings.lifetime).token
+        email = self._parse(email)
+        at = self._epoch(self._auth.users.by_email(email))
+        return self._grants.issue(email, expires_in or self._settings.lifetime, epoch=at).token
 
     def verify_token(self, request: WebRequest, token: str | None) -> str | None:
         """Consume a token and return its email address; None if it is invalid, used or expired."""
         try:
-            grant = self._grants.take_link(token or "")
+            grant = self._valid(self._grants.take_link(token or ""))
         except CredentialRejected:
             self._auth.events.emit(
                 "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
@@ -97,10 +103,12 @@ class MagicLinkMethod(LoginMethod):
         self._auth.limits.hit(
             "magic-send", account_key(email), limit=self._settings.sends_per_email, window=window
         )
-        known = self._auth.users.by_email(email) is not None
-        welcome = known or self._settings.signup
+        user = self._auth.users.by_email(email)
+        welcome = user is not None or self._settings.signup
         # The same work and response for an unknown email address; only the email differs.
-        issued = self._grants.issue(email, self._settings.lifetime, safe_next(next_url), usable=welcome)
+        issued = self._grants.issue(
+            email, self._settings.lifetime, safe_next(next_url), epoch=self._epoch(user), usable=welcome
+        )
         link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
         content = issued if welcome else None
         mail = compose(self._auth, request, email, content, link, self._settings.lifetime, subject, template)
@@ -110,6 +118,16 @@ class MagicLinkMethod(LoginMethod):
         if state == "failed" and delivery.error is not None:
             raise delivery.error
         return link, state
+
+    def _epoch(self, user: User | None) -> int:
+        """The epoch of ``user``; 0 without an account, found with the same statement."""
+        return epoch(self._auth, NOBODY if user is None else str(user.id))
+
+    def _valid(self, grant: MagicGrant) -> MagicGrant:
+        """``grant``, unless everything of its account was ended since. Raises CredentialRejected."""
+        if self._epoch(self._auth.users.by_email(grant.email)) != grant.epoch:
+            raise CredentialRejected(REJECTED)
+        return grant
 
     def _parse(self, email: str) -> str:
         return parse_email(email, allow_localhost=self._auth.settings.app.debug)
@@ -155,6 +173,7 @@ class MagicLinkMethod(LoginMethod):
 
     def _show_code_page(self, request: WebRequest, error: AuthError | None) -> WebResponse:
         email = request.form.get("email") or request.session.get(EMAIL_KEY) or ""
+        mark_browser(self._auth, request)
         return render(
             self._auth,
             request,
@@ -176,40 +195,56 @@ class MagicLinkMethod(LoginMethod):
             self._auth.limits.hit(
                 "magic-code", account_key(email), limit=self._settings.code_attempts, window=window
             )
-            grant = self._grants.take_code(email, request.form.get("code", ""))
+            code = request.form.get("code", "")
+            location = log_in_once(
+                self._auth,
+                request,
+                f"code:{account_key(email)}:{normalize_code(code)}",
+                lambda: self._valid(self._grants.take_code(email, code)),
+                lambda grant, receipt: self._log_in(request, grant, receipt),
+            )
         except (CredentialRejected, EmailInvalid) as error:
             self._auth.events.emit(
                 "magic.rejected", method=self.name, client_ip=request.client_ip, way="code"
             )
             return self._show_code_page(request, error)
-        return self._finish(request, grant.email, grant.next_url)
+        return WebResponse.see_other(location)
 
     def _confirm_page(self, request: WebRequest) -> WebResponse:
         """Show the button that consumes the link; GET does not, because mail scanners follow links."""
         token = request.query.get("token", "")
-        grant = self._grants.look(token)
+        grant = self._valid(self._grants.look(token))
+        mark_browser(self._auth, request)
         return render(self._auth, request, "auth/magic/confirm.html", token=token, email=grant.email)
 
     def _confirm(self, request: WebRequest) -> WebResponse:
+        token = request.form.get("token", "")
         try:
-            grant = self._grants.take_link(request.form.get("token", ""))
+            location = log_in_once(
+                self._auth,
+                request,
+                f"link:{token}",
+                lambda: self._valid(self._grants.take_link(token)),
+                lambda grant, receipt: self._log_in(request, grant, receipt),
+            )
         except CredentialRejected:
             self._auth.events.emit(
                 "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
             )
             raise
-        return self._finish(request, grant.email, grant.next_url)
+        return WebResponse.see_other(location)
 
-    def _finish(self, request: WebRequest, email: str, next_url: str | None) -> WebResponse:
-        user = self._auth.users.by_email(email)
+    def _log_in(self, request: WebRequest, grant: MagicGrant, receipt: Receipt | None) -> str:
+        user = self._auth.users.by_email(grant.email)
         if user is None and not self._settings.signup:
             raise LoginRejected("There is no account with this email address.")
         location = complete_login(
             self._auth,
             request,
-            user or Newcomer(account_key(email)),
-            Proof(self.name, email),
-            next_url=next_url,
+            user or Newcomer(account_key(grant.email)),
+            Proof(self.name, grant.email),
+            next_url=grant.next_url,
+            receipt=receipt,
         )
         request.session.pop(EMAIL_KEY)
-        return WebResponse.see_other(location)
+        return location

@@ -173,17 +173,37 @@ def test_get_and_head_consume_nothing_and_the_button_logs_in(
 
 
 @pytest.mark.requirement("SECURITY-1")
-def test_pressing_the_button_in_a_second_tab_is_rejected(app: Asok, browser: Browser) -> None:
+def test_another_browser_cannot_press_the_button_again(app: Asok, browser: Browser) -> None:
     ask(browser)
     path = link(sent(app))
+    other = Browser(app)
+    other.get(path)
     first = browser.send_form("/auth/magic/callback", page=path)
-    token = path.partition("token=")[2]
-    browser.get("/auth/login")
-    second = browser.post(
-        "/auth/magic/callback", data={"csrf_token": browser.cookies["asok_csrf"], "token": token}
+    second = other.post(
+        "/auth/magic/callback",
+        data={"csrf_token": other.cookies["asok_csrf"], "token": path.partition("token=")[2]},
     )
     assert (first.status_code, second.status_code) == (303, 400)
     assert "Request a new one" in second.text
+    assert other.user == "nobody"
+
+
+@pytest.mark.requirement("SECURITY-1")
+def test_the_same_browser_gets_its_login_again(app: Asok, browser: Browser, watching: Watching) -> None:
+    ask(browser)
+    path = link(sent(app))
+    browser.get(path)
+    before = dict(browser.cookies)
+    form = {"csrf_token": browser.cookies["asok_csrf"], "token": path.partition("token=")[2]}
+    assert browser.post("/auth/magic/callback", data=form).status_code == 303
+    browser.cookies.clear()
+    browser.cookies.update(before)  # the answer was dropped
+    assert browser.user == "nobody"
+    browser.get("/auth/login")
+    form["csrf_token"] = browser.cookies["asok_csrf"]
+    assert browser.post("/auth/magic/callback", data=form).status_code == 303
+    assert browser.user == "ada@example.org"
+    assert [event.name for event in watching.events].count("login.succeeded") == 1
 
 
 def test_the_code_logs_in_in_another_browser(app: Asok, browser: Browser) -> None:

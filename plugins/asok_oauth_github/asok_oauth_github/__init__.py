@@ -29,6 +29,11 @@ class GitHub(OAuth2Provider):
             raw=claims,
         )
 
+    def trusted_for_email(self, identity: Identity) -> bool:
+        # It is the primary address, which GitHub verifies by mail and uses itself. An Enterprise Server's
+        # administrators can set any address.
+        return self.issuer == GitHub.issuer or super().trusted_for_email(identity)
+
 
 @hookimpl
 def asok_auth_providers() -> list[OAuth2Provider]:

@@ -9,7 +9,7 @@ from asok_oauth_github import GitHub
 from asok_auth_core.engine.message import Reply
 from asok_auth_core.testing.oauth_app import error_code
 from asok_auth_core.testing.providers import OAuth2ProviderContract
-from asok_auth_core.types import JSON
+from asok_auth_core.types import JSON, Identity
 
 EMAILS = "https://api.github.com/user/emails"
 
@@ -60,3 +60,6 @@ class TestGitHub(OAuth2ProviderContract):
         assert {url.split("/")[2] for url in [*made.endpoints.values(), made.emails_endpoint]} == {
             "git.example"
         }
+        identity = Identity(made.issuer, "1", "github", "ada@example.com", True)
+        assert not made.trusted_for_email(identity), "its administrators can set any address"
+        assert GitHub().trusted_for_email(identity)

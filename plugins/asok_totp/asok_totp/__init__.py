@@ -35,7 +35,7 @@ def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor]:
         random=auth.random,
     )
     api = TotpApi(auth, settings, authenticators, codes)
-    return [TotpFactor(auth, authenticators, codes, api), RecoveryFactor(auth, codes)]
+    return [TotpFactor(auth, authenticators, codes, api), RecoveryFactor(auth, authenticators, codes)]
 
 
 @hookimpl

@@ -17,11 +17,13 @@ from asok_auth_core.flows.second_factor import (
     count_factor_attempt,
     enrolling_user,
     remove_factor,
+    waiting_login,
 )
 from asok_auth_core.types import User
 from asok_auth_core.web import WebRequest
 
 from .authenticator import Authenticators, check_code
+from .importing import LoginImport
 from .qr import svg
 from .recovery import RecoveryCodes
 from .settings import TotpSettings
@@ -66,6 +68,7 @@ class TotpApi:
         self._settings = settings
         self._authenticators = authenticators
         self._codes = codes
+        self._imports = LoginImport(auth, authenticators, codes)
 
     def enroll(self, request: WebRequest) -> Enrolment:
         """Create a secret for the current user, or for one who must enroll to log in.
@@ -94,7 +97,8 @@ class TotpApi:
         user = enrolling_user(self._auth, request)
         count_factor_attempt(self._auth, request, user, "totp-enrolment")
         # A user who is not fully logged in may add a first factor but must not replace an existing one.
-        self._authenticators.confirm(str(user.id), code, replace=request.user is not None)
+        may_replace = waiting_login(self._auth, request) is None
+        self._authenticators.confirm(str(user.id), code, replace=may_replace)
         codes = self._codes.issue(str(user.id))
         return codes, complete_enrolment(self._auth, request, user, NAME)
 
@@ -106,13 +110,14 @@ class TotpApi:
         """
 
         def proof(request: WebRequest, user: User) -> bool:
+            self._imports.run(user)
             return check_code(self._authenticators, user, code)
 
         try:
-            if request.user is None:
-                complete_second_factor(self._auth, request, NAME, proof)
-            else:
+            if request.user is not None and waiting_login(self._auth, request) is None:
                 check_second_factor(self._auth, request, request.user, NAME, proof)
+            else:
+                complete_second_factor(self._auth, request, NAME, proof)
         except CredentialRejected:
             return False
         return True
@@ -144,7 +149,7 @@ class TotpApi:
         user = require_login(request)
         row = self._authenticators.enrolled(str(user.id))
         return Status(
-            enabled=row is not None,
+            enabled=row is not None or self._imports.waits_for(user),
             recovery_codes=0 if row is None else self._codes.remaining(str(user.id)),
             required=second_factor_required(self._auth, user),
             enrolled_at=None if row is None else row.created_at,

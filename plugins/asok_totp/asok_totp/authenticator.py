@@ -43,6 +43,8 @@ class AuthenticatorRow(RedactedStruct, frozen=True):
     algorithm: str
     digits: int
     step: int = NEVER
+    imported: bool = False
+    """True if it comes from Asok's Admin."""
 
     @property
     def parameters(self) -> Parameters:
@@ -72,6 +74,11 @@ class Authenticators:
     def is_enrolled(self, user_id: str) -> bool:
         """True if the user has confirmed an app."""
         return self.enrolled(user_id) is not None
+
+    def is_imported(self, user_id: str) -> bool:
+        """True if the user's app was imported from Asok's Admin."""
+        stored = self.enrolled(user_id)
+        return stored is not None and msgspec.json.decode(stored.data, type=AuthenticatorRow).imported
 
     def enrolled(self, user_id: str) -> Credential | None:
         """The user's row, or None."""
@@ -116,6 +123,7 @@ class Authenticators:
         step: int = NEVER,
         *,
         replace: bool = True,
+        imported: bool = False,
     ) -> None:
         """Activate ``secret``, replacing the app in use.
 
@@ -123,7 +131,7 @@ class Authenticators:
         StoreUnavailable.
         """
         row = AuthenticatorRow(
-            self._seal(KIND, user_id, secret), parameters.algorithm, parameters.digits, step
+            self._seal(KIND, user_id, secret), parameters.algorithm, parameters.digits, step, imported
         )
         for _ in range(TRIES):
             stored = self.enrolled(user_id)

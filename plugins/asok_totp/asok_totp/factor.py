@@ -14,6 +14,7 @@ from asok_auth_core.web import Route, WebRequest
 
 from .api import NAME, RECOVERY, TotpApi
 from .authenticator import Authenticators, check_code
+from .importing import LoginImport
 from .pages import MANAGE_PATH, TotpPages
 from .recovery import RecoveryCodes
 
@@ -33,21 +34,27 @@ class TotpFactor(SecondFactor):
         self.codes = codes
         self._api = api
         self._pages = TotpPages(auth, api)
+        self._imports = LoginImport(auth, authenticators, codes)
 
     @property
     def api(self) -> TotpApi:
         return self._api
 
     def is_enrolled(self, user: User) -> bool:
-        return self.authenticators.is_enrolled(str(user.id))
+        return self.authenticators.is_enrolled(str(user.id)) or self._imports.waits_for(user)
 
     def reset(self, user: User) -> None:
         self.authenticators.remove(str(user.id))
+        self._imports.forget(user)
+
+    def is_imported(self, user: User) -> bool:
+        return self.authenticators.is_imported(str(user.id))
 
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
+        self._imports.run(user)
         return check_code(self.authenticators, user, request.form.get("code", ""))
 
     def routes(self) -> Iterable[Route]:
@@ -68,18 +75,23 @@ class RecoveryFactor(SecondFactor):
     label = "Recovery code"
     backup = True
 
-    def __init__(self, auth: Auth, codes: RecoveryCodes) -> None:
+    def __init__(self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes) -> None:
         self._auth = auth
         self._codes = codes
+        self._imports = LoginImport(auth, authenticators, codes)
 
     def is_enrolled(self, user: User) -> bool:
-        return self._codes.remaining(str(user.id)) > 0
+        return self._codes.remaining(str(user.id)) > 0 or self._imports.waits_for(user)
 
     def reset(self, user: User) -> None:
         self._codes.void(str(user.id))
+
+    def is_imported(self, user: User) -> bool:
+        return self._codes.is_imported(str(user.id))
 
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)
 
     def verify(self, request: WebRequest, user: User) -> bool:
+        self._imports.run(user)
         return self._codes.claim(str(user.id), request.form.get("code", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,15 @@ import pyotp
 
 from asok_auth_core.adapters.asok.admin_totp import AdminEnrolment, AdminTotp
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import CredentialRejected
+from asok_auth_core.errors import ConfigurationError, CredentialRejected, SealError
 from asok_auth_core.flows.factor_policy import change_factor_names
+from asok_auth_core.types import User
 
 from .authenticator import KIND, Authenticators
 from .recovery import RecoveryCodes
 from .totp import Parameters
+
+logger = logging.getLogger("asok_auth")
 
 ASOK_PARAMETERS = Parameters("SHA1", 6)
 """The fixed parameters of Asok's Admin."""
@@ -93,7 +97,7 @@ def _take_over(
         try:
             # The app is stored last, because it marks the user as done.
             codes.adopt(enrolment.user_id, enrolment.backup_codes or ())
-            authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False)
+            authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False, imported=True)
         except CredentialRejected:
             report.already += 1
             return
@@ -102,6 +106,54 @@ def _take_over(
             change_factor_names(auth, user, lambda kept: kept | {KIND})
         auth.events.emit("second_factor.imported", user=user, method=KIND)
     report.moved += 1
+
+
+class LoginImport:
+    """Imports a user's second factor from Asok's Admin at the first login that needs it."""
+
+    def __init__(self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes) -> None:
+        self._auth = auth
+        self._authenticators = authenticators
+        self._codes = codes
+
+    def waits_for(self, user: User) -> bool:
+        """True if the Admin has a second factor of ``user``, whatever is stored here."""
+        return self._kept(user) is not None
+
+    def run(self, user: User) -> None:
+        """Import it unless the user has an app here. Takes 0.2 s of CPU, once per user.
+
+        Raises SealError if the Admin's secret cannot be read.
+        """
+        kept = self._kept(user)
+        if kept is None or self._authenticators.is_enrolled(kept.user_id):
+            return
+        report, secret = Report(), AdminTotp(self._auth).secret(kept)
+        _take_over(self._auth, kept, secret, self._authenticators, self._codes, True, report)
+        if report.unreadable:
+            error = SealError(
+                f"The Admin's second factor of user {kept.user_id} cannot be read with TOTP_ENCRYPTION_KEY "
+                "or SECRET_KEY, so they cannot log in. Restore the key, or reset the factor with: "
+                f"asok-auth second-factor reset {kept.user_id}"
+            )
+            logger.error("%s", error.message)
+            raise error
+        self.forget(user)
+
+    def forget(self, user: User) -> None:
+        """Remove the Admin's copy, from ``user`` too."""
+        kept = self._kept(user)
+        if kept is not None:
+            AdminTotp(self._auth).clear(kept)
+            vars(user).update(totp_enabled=False, totp_secret=None, backup_codes=None)
+
+    def _kept(self, user: User) -> AdminEnrolment | None:
+        if not getattr(user, "totp_enabled", False):
+            return None
+        try:
+            return AdminTotp(self._auth).of(user)
+        except ConfigurationError:  # another framework, whose users have such an attribute
+            return None
 
 
 def _is_secret(text: str) -> bool:

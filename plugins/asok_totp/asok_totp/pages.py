@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected
-from asok_auth_core.flows.second_factor import enrolling_user
+from asok_auth_core.flows.second_factor import enrolling_user, waiting_login
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import render
 from asok_auth_core.paths import ACCOUNT_PATH
@@ -44,7 +44,9 @@ class TotpPages:
 
     def _manage(self, request: WebRequest) -> WebResponse:
         enrolling_user(self._auth, request)
-        status = None if request.user is None else self._api.status(request)
+        # Another user may be logged in while a login waits for its second factor.
+        waits = waiting_login(self._auth, request) is not None
+        status = None if waits else self._api.status(request)
         return render(self._auth, request, "auth/totp/manage.html", standing=status)
 
     def _enrol(self, request: WebRequest) -> WebResponse:

@@ -98,6 +98,11 @@ class RecoveryCodes:
         row = msgspec.json.decode(stored.data, type=RecoveryRow)
         return len(row.codes) + row.imported_left
 
+    def is_imported(self, user_id: str) -> bool:
+        """True if codes imported from Asok's Admin are left."""
+        stored = self._credentials.find(KIND, user_id)
+        return stored is not None and msgspec.json.decode(stored.data, type=RecoveryRow).imported is not None
+
     def void(self, user_id: str) -> None:
         """Remove all of the user's codes."""
         while (stored := self._credentials.find(KIND, user_id)) is not None:

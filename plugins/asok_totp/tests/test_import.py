@@ -327,3 +327,65 @@ def test_the_installed_command_has_it(tmp_path: Path) -> None:
     )
     assert shown.returncode == 0, shown.stderr
     assert "--apply" in re.sub(r"\x1b\[[0-9;]*m", "", shown.stdout)
+
+
+@pytest.mark.requirement("SECURITY-40")
+def test_a_factor_of_the_admin_is_asked_for_at_every_login_and_imported_at_the_first(tmp_path: Path) -> None:
+    """Nobody has to run the command first."""
+    secret = pyotp.random_base32()
+    totp = pyotp.TOTP(secret)
+    with app_of(tmp_path) as app:
+        start_admin(app)
+        add_user("ann@example.org", secret, codes=("ABCD-EFGH",))
+        add_user("bob@example.org")
+        assert log_in(app, "bob@example.org", "") == "bob@example.org"
+        client = TestClient(app)
+        client.get("/own?email=ann@example.org")
+        assert 'name="code"' in client.get("/auth/second-factor").text
+        assert rows()[0]["totp_enabled"], "looking at the challenge imports nothing"
+        assert log_in(app, "ann@example.org", "") == "nobody"
+        assert log_in(app, "ann@example.org", totp.now()) == "ann@example.org"
+        assert rows()[0] == {"id": 1, "totp_secret": None, "totp_enabled": 0, "backup_codes": None}
+        assert log_in(app, "ann@example.org", totp.now()) == "nobody", "each code counts once"
+        assert log_in(app, "ann@example.org", "ABCD-EFGH", "recovery") == "ann@example.org"
+        assert log_in(app, "ann@example.org", "ABCD-EFGH", "recovery") == "nobody"
+
+
+def test_a_backup_code_of_the_admin_completes_the_first_login_too(tmp_path: Path) -> None:
+    with app_of(tmp_path) as app:
+        start_admin(app)
+        add_user("ann@example.org", pyotp.random_base32(), codes=("ABCD-EFGH",))
+        assert log_in(app, "ann@example.org", "ABCD-EFGH", "recovery") == "ann@example.org"
+        assert (
+            app.extensions["AuthExtension"]
+            .auth.second_factors["totp"]
+            .is_enrolled(user_of("ann@example.org"))
+        )
+
+
+def test_a_factor_of_the_admin_that_cannot_be_read_keeps_the_user_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = pyotp.random_base32()
+    with app_of(tmp_path) as app:
+        start_admin(app)
+        add_user("ann@example.org", secret, key="another key, which is not this app's")
+        assert log_in(app, "ann@example.org", pyotp.TOTP(secret).now()) == "nobody"
+        assert "asok-auth second-factor reset 1" in caplog.text
+        assert rows()[0]["totp_enabled"]
+        assert run(app, "second-factor", "reset", "1").exit_code == 0
+        assert log_in(app, "ann@example.org", "") == "ann@example.org"
+
+
+def test_the_admins_pages_lead_to_ours(tmp_path: Path) -> None:
+    """Two authenticator apps for one account would be one too many."""
+    with app_of(tmp_path) as app:
+        start_admin(app)
+        add_user("ann@example.org")
+        client = TestClient(app)
+        client.get("/own?email=ann@example.org")
+        assert client.get("/admin/2fa-setup").headers["Location"] == "/auth/totp"
+
+
+def user_of(email: str):
+    return MODELS_REGISTRY["User"].find(email=email)

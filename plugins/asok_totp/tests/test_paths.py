@@ -284,6 +284,9 @@ class World:
         self.auth.credentials.add("1", "mailcode", "1", {})
 
 
+CORP = {"client_id": "a", "client_secret": "b"}
+
+
 class Corp(OpenIDProvider):
     name = "corp"
     label = "Corp"
@@ -303,7 +306,7 @@ def world(tmp_path: Path) -> Iterator[Callable]:
         plugin = Plugin()
         settings = {
             "PLUGINS": ["totp", "magic-link"],
-            "PROVIDERS": {"corp": {"client_id": "a", "client_secret": "b"}},
+            "PROVIDERS": {"corp": {**CORP, "trusted_email_domains": ["example.org"]}},
         }
         with asok_app(
             tmp_path,

@@ -12,8 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from asok import Asok
-from asok.orm import MODELS_REGISTRY, close_all_db_connections, tenant_context
-from asok.orm.router import database_router_context
+from asok.orm import MODELS_REGISTRY, close_all_db_connections, router, tenant_context
 from asok.orm.tenant import clear_tenant_databases, register_tenant_database
 
 from asok_auth_core.auth import Auth
@@ -91,11 +90,16 @@ class TestTheInstallation:
             assert len({one.id for one in found}) == 3
             assert [one.highest_user_id for one in found] == [0, 1, 1, 1, 1]
 
-    def test_a_context_for_reading_from_replicas_does_not_change_it(self, tmp_path: Path) -> None:
+    def test_a_context_for_reading_from_replicas_does_not_change_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with asok_app(tmp_path) as app:
+            monkeypatch.setitem(router.DATABASES, "default", str(MODELS_REGISTRY["User"]._db_path))
+            monkeypatch.setattr(router, "REPLICAS", [f"sqlite://{tmp_path / 'replica.db'}"])
             here = auth_of(app).installation()
-            with database_router_context(op="read"):
+            with router.database_router_context(op="read"):
                 assert auth_of(app).installation() == here
+            assert not (tmp_path / "replica.db").exists()
 
 
 class TestTwoTenants:

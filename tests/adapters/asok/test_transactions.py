@@ -15,9 +15,12 @@ from asok.orm.tenant import clear_tenant_databases, register_tenant_database
 from asok_auth_tests.postgres_server import PostgresServer
 
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import StoreUnavailable, TokenError
+from asok_auth_core.errors import OAuthError, StoreUnavailable, TokenError
 from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.flows.epoch import epoch, raise_epoch
+from asok_auth_core.flows.linking import linked, unlink
+from asok_auth_core.flows.sessions import KIND as SESSION
+from asok_auth_core.flows.sessions import end_sessions
 from asok_auth_core.testing.asok_app import asok_app
 
 from .apps import elsewhere
@@ -160,11 +163,35 @@ class TestARevokedToken:
 
 class TestWhatIsReplaced:
     @ENDS
-    def test_ended_sessions_stay_ended(self, auth: Auth, ends: str) -> None:
-        raise_epoch(auth, "1")
-        before = epoch(auth, "1")
+    @pytest.mark.parametrize("before", [0, 1, 2])
+    def test_logins_that_were_voided_stay_void(self, auth: Auth, ends: str, before: int) -> None:
+        for _ in range(before):
+            raise_epoch(auth, "1")
         raised = in_transaction(lambda: raise_epoch(auth, "1"), ends=ends)
         assert raised == epoch(auth, "1") == before + 1
+
+    @ENDS
+    def test_the_last_login_method_stays_linked(self, auth: Auth, ends: str) -> None:
+        """Unlinking removes it, sees that nothing is left, and adds it again."""
+        auth.login_methods.pop("magic", None)
+        user = auth.users.by_id("1")
+        assert user is not None
+        made = auth.credentials.add("1", "identity", "issuer subject", {"provider": "google"})
+
+        def work() -> None:
+            with pytest.raises(OAuthError, match="only login method"):
+                unlink(auth, user, made.id)
+
+        in_transaction(work, ends=ends)
+        assert [one.provider for one in linked(auth, user)] == ["google"]
+
+    @ENDS
+    def test_an_ended_session_stays_ended(self, auth: Auth, ends: str) -> None:
+        user = auth.users.by_id("1")
+        assert user is not None
+        auth.credentials.add("1", SESSION, "handle", {})
+        assert in_transaction(lambda: end_sessions(auth, user), ends=ends) == 1
+        assert auth.credentials.find(SESSION, "handle") is None
 
     @ENDS
     @pytest.mark.requirement("SECURITY-1", "SECURITY-20")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
 
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.errors import LoginRejected
+from asok_auth_core.testing.asok_app import asok_app
 
 
 class TestUsers:
@@ -32,6 +35,34 @@ class TestUsers:
         assert users.email_of(ada) == "ada@example.org"
         created = users.create("bob@example.org", "Bob")
         assert users.by_id(str(created.id)).name == "Bob"  # type: ignore[union-attr]
+
+
+class TestPasswords:
+    @pytest.mark.requirement("SECURITY-35")
+    def test_a_cleared_password_opens_nothing_and_the_rest_of_the_row_stays(self, tmp_path: Path) -> None:
+        model = """
+from asok import Field, Model
+
+class User(Model):
+    email = Field.String(unique=True)
+    name = Field.String(nullable=True)
+    password = Field.Password(nullable=True)
+"""
+        with asok_app(tmp_path, models={"user.py": model}) as app:
+            users, model_class = AsokUsers(app), MODELS_REGISTRY["User"]
+            user = model_class.create(email="ada@example.org", name="Ada", password="planted-in-advance")
+            model_class.find(id=user.id).update(name="Grace")
+            assert users.has_password(user)
+            assert users.clear_password(user)
+            kept = model_class.find(id=user.id)
+            assert not kept.check_password("password", "planted-in-advance")
+            assert not users.has_password(user)
+            assert not users.has_password(kept)
+            assert kept.name == "Grace"
+            assert not users.has_password(model_class.create(email="bob@example.org"))
+
+    def test_a_model_without_passwords_has_none(self, app: Asok) -> None:
+        assert not AsokUsers(app).has_password(MODELS_REGISTRY["User"].find(email="ada@example.org"))
 
 
 @pytest.mark.requirement("SECURITY-15")

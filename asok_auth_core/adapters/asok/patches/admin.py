@@ -9,15 +9,22 @@ from asok.admin import Admin
 from asok.context import request_var
 from asok.request import Request
 
+from ....errors import PermissionDenied
+from ....flows.sessions import impersonate
 from ....types import User
 from ..app_auth import app_auth_on
 from ..asok_names import original
 from ..permissions import held_by, user_can
+from ..users import AsokUsers
+from .models import install_on_class
 
 _ASOK_CAN = original(Admin, "_can")
 _ASOK_MAY_ENTER = original(Admin, "_is_admin_or_has_roles")
 _ASOK_MAY_LOG_IN = original(Admin, "_has_admin_access")
 _ASOK_IMPERSONATE = original(Admin, "_maybe_apply_impersonation")
+_ASOK_INJECT = original(Admin, "_inject_user_methods")
+_ASOK_START = original(Admin, "_setup_impersonation")
+_ASOK_STOP = original(Admin, "_stop_impersonate")
 
 _VERBS = ("view", "add", "edit", "delete", "export")
 
@@ -28,6 +35,16 @@ def install_on_admin() -> None:
     Admin._is_admin_or_has_roles = _may_enter
     Admin._has_admin_access = _may_log_in
     Admin._maybe_apply_impersonation = _impersonate
+    Admin._inject_user_methods = _inject
+    Admin._setup_impersonation = _start
+    Admin._stop_impersonate = _stop
+
+
+def _inject(self: Admin) -> None:
+    """Put our ``can`` back where the Admin put its own: a job has no request that would do so."""
+    _ASOK_INJECT(self)
+    if app_auth_on(self.app) is not None:
+        install_on_class(AsokUsers(self.app).model)
 
 
 def _can(self: Admin, request: Request, slug: str, verb: str) -> bool:
@@ -57,14 +74,35 @@ def _may_log_in(self: Admin, user: User | None) -> bool:
 
 
 def _impersonate(self: Admin, request: Request) -> None:
-    """Impersonate only in a valid session; Asok checks only its own entry in it."""
+    """Name the impersonator, whom the session record names; Asok checks only its own session."""
     app_auth = app_auth_on(self.app)
     if app_auth is None:
         _ASOK_IMPERSONATE(self, request)
         return
-    user, record = request.user, app_auth.web_request(request).session_record
-    if record is not None and user is not None and record.user_id != str(user.id):
-        request.impersonator = app_auth.auth.users.by_id(record.user_id)
+    current = app_auth.current(request)
+    if current.impersonator is not None:
+        request.impersonator = current.impersonator
+
+
+def _start(self: Admin, request: Request, impersonator: User, target: User, model: str) -> None:
+    """Store the impersonation in the session record, then do what Asok does: it redirects."""
+    app_auth = app_auth_on(self.app)
+    if app_auth is not None:
+        auth, record = app_auth.auth, app_auth.current(request).record
+        if record is None or record.user_id != str(impersonator.id):
+            raise PermissionDenied("Log in with this browser to impersonate users. An API token cannot.")
+        if not auth.users.is_active(target):
+            raise PermissionDenied("This account is disabled, so nobody can impersonate its user.")
+        impersonate(auth, record, str(target.id))
+    _ASOK_START(self, request, impersonator, target, model)
+
+
+def _stop(self: Admin, request: Request) -> None:
+    app_auth = app_auth_on(self.app)
+    record = None if app_auth is None else app_auth.current(request).record
+    if app_auth is not None and record is not None:
+        impersonate(app_auth.auth, record, None)
+    _ASOK_STOP(self, request)
 
 
 def _holds_something(admin: Admin, user: User | None) -> bool:

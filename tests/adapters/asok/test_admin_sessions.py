@@ -1,0 +1,224 @@
+"""Asok's Admin: its own second factor in our sessions, and its screens of sessions."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asok import Asok
+from asok.admin.utils import _encrypt_totp_secret, _hash_backup_code, _totp_at
+from asok.cache import default_cache
+from asok.orm import MODELS_REGISTRY
+from asok.testing import TestClient
+
+from asok_auth_core.auth import Auth
+from asok_auth_core.flows.sessions import sessions_of
+from asok_auth_core.testing.asok_app import SECRET_KEY
+from asok_auth_core.testing.fakes import FrozenClock
+
+from .apps import PERMISSION_MODELS, Plugin, home, logged_in, make_user, started
+from .permissions.admin import add_admin
+
+ROOT = "root@example.org"
+PASSWORD = "Correct-horse-1"
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+CODE = "ABCD-EFGH"
+
+
+@pytest.fixture
+def app(tmp_path: Path, plugin: Plugin) -> Iterator[Asok]:
+    """Without asok-totp."""
+    default_cache.flush()
+    with started(tmp_path, plugin, models=PERMISSION_MODELS, auth={"PLUGINS": ["dev"]}) as made:
+        add_admin(made)
+        make_user(ROOT, is_admin=True)
+        yield made
+
+
+@pytest.fixture
+def auth(app: Asok) -> Auth:
+    found: Auth = app.extensions["AuthExtension"].auth
+    found.clock = FrozenClock()
+    return found
+
+
+def root() -> Any:
+    return MODELS_REGISTRY["User"].find(email=ROOT)
+
+
+def enrol(*codes: str) -> None:
+    """Turn on the Admin's second factor, with these backup codes."""
+    hashed = json.dumps([_hash_backup_code(code) for code in codes])
+    root().get_engine().execute(
+        "UPDATE users SET totp_secret = ?, totp_enabled = ?, backup_codes = ? WHERE email = ?",
+        (_encrypt_totp_secret(SECRET, SECRET_KEY), 1, hashed, ROOT),
+    )
+
+
+def post(client: TestClient, path: str, **form: str) -> Any:
+    if "asok_csrf" not in client.cookies:
+        client.get(path)
+    return client.post(path, data={"csrf_token": client.cookies["asok_csrf"], **form})
+
+
+def code(auth: Auth, steps: int = 0) -> str:
+    return _totp_at(SECRET, auth.clock() + 30 * steps)
+
+
+def opens(client: TestClient) -> bool:
+    response = client.get("/admin/posts")
+    assert response.status_code == 200 or response.headers["Location"] in ("/admin/2fa", "/admin/login")
+    return bool(response.status_code == 200)
+
+
+@pytest.mark.requirement("SECURITY-40")
+class TestItsSecondFactor:
+    def test_a_login_by_another_method_does_not_open_it(self, app: Asok, auth: Auth) -> None:
+        enrol()
+        client = logged_in(app, ROOT)
+        assert home(client) == ROOT
+        assert client.get("/admin/posts").headers["Location"] == "/admin/2fa"
+        assert post(client, "/admin/posts/new", title="x").headers["Location"] == "/admin/2fa"
+        assert client.get("/admin/2fa").status_code == 200
+        assert post(client, "/admin/2fa", code="000000").status_code == 200
+        assert not opens(client)
+        assert post(client, "/admin/2fa", code=code(auth)).headers["Location"] == "/admin"
+        assert opens(client)
+        assert sessions_of(auth, root())[0].factors == ("admin_totp",)
+        assert not opens(logged_in(app, ROOT)), "it counts for this session only"
+
+    def test_the_admins_own_login_page_asks_for_both(self, app: Asok, auth: Auth) -> None:
+        enrol()
+        client = TestClient(app)
+        response = post(client, "/admin/login", email=ROOT, password=PASSWORD)
+        assert response.headers["Location"] == "/admin/2fa"
+        assert not opens(client)
+        post(client, "/admin/2fa", code=code(auth))
+        assert opens(client)
+
+    def test_without_a_second_factor_the_password_opens_it(self, app: Asok, auth: Auth) -> None:
+        client = TestClient(app)
+        assert post(client, "/admin/login", email=ROOT, password=PASSWORD).headers["Location"] == "/admin"
+        assert opens(client)
+        assert len(sessions_of(auth, root())) == 1
+
+    @pytest.mark.requirement("SECURITY-20")
+    def test_a_code_counts_once(self, app: Asok, auth: Auth) -> None:
+        enrol()
+        first, second = logged_in(app, ROOT), logged_in(app, ROOT)
+        post(first, "/admin/2fa", code=code(auth))
+        for steps in (0, -1):
+            post(second, "/admin/2fa", code=code(auth, steps))
+            assert not opens(second), "the same step, or an older one"
+        post(second, "/admin/2fa", code=code(auth, 1))
+        assert opens(second)
+
+    @pytest.mark.requirement("SECURITY-1")
+    def test_a_backup_code_counts_once(self, app: Asok, auth: Auth) -> None:
+        """Also if Asok's write is lost, as when two requests claim codes at once."""
+        enrol(CODE)
+        first, second = logged_in(app, ROOT), logged_in(app, ROOT)
+        post(first, "/admin/2fa", code=CODE)
+        assert opens(first)
+        enrol(CODE)
+        post(second, "/admin/2fa", code=CODE.lower().replace("-", ""))
+        assert not opens(second)
+
+    @pytest.mark.requirement("SECURITY-21")
+    def test_a_correct_password_does_not_reset_the_count_of_codes(self, app: Asok, auth: Auth) -> None:
+        enrol()
+        answers = []
+        for _ in range(4):
+            default_cache.flush()  # Asok's count by client IP, which an attacker has many of
+            client = TestClient(app)
+            post(client, "/admin/login", email=ROOT, password=PASSWORD)
+            answers += [post(client, "/admin/2fa", code="000000").status_code for _ in range(3)]
+        assert answers == [200] * 10 + [429] * 2
+
+    def test_an_api_token_does_not_stand_in_for_it(self, app: Asok, auth: Auth) -> None:
+        enrol()
+        client = TestClient(app)
+        headers = {"X-Badge": ROOT}
+        assert client.get("/admin/posts", headers=headers).headers["Location"] == "/admin/2fa"
+        assert client.get("/admin/2fa", headers=headers).headers["Location"] == "/admin/login"
+
+    def test_setting_it_up_counts_for_this_session(self, app: Asok, auth: Auth) -> None:
+        now = time.time()  # Asok's own clock checks the first code
+        auth.clock = lambda: now
+        client, other = logged_in(app, ROOT), logged_in(app, ROOT)
+        secret = re.search(r"\b[A-Z2-7]{32}\b", client.get("/admin/2fa-setup").text)
+        assert secret
+        done = post(client, "/admin/2fa-setup", code=_totp_at(secret[0], auth.clock()))
+        assert done.headers["Location"] == "/admin/2fa-backup-codes"
+        assert opens(client)
+        assert not opens(other)
+        post(other, "/admin/2fa", code=_totp_at(secret[0], auth.clock()))
+        assert not opens(other), "the code of the set-up counts as used"
+
+    @pytest.mark.requirement("SECURITY-24")
+    def test_setting_it_up_needs_a_recent_login(self, app: Asok, auth: Auth) -> None:
+        client = logged_in(app, ROOT)
+        auth.clock.advance(3600)  # type: ignore[attr-defined]
+        assert client.get("/admin/2fa-setup").status_code in (303, 403)
+
+    def test_impersonation_needs_it_too(self, app: Asok, auth: Auth) -> None:
+        make_user("bob@example.org")
+        client = logged_in(app, ROOT)
+        bob = MODELS_REGISTRY["User"].find(email="bob@example.org")
+        client.get("/admin")
+        post(client, f"/admin/impersonate/{bob.id}")
+        assert home(client) == "bob@example.org"
+        enrol()
+        assert client.get("/admin/posts").headers["Location"] == "/admin/2fa"
+
+
+@pytest.mark.requirement("SECURITY-37")
+class TestItsSessions:
+    def shown(self, client: TestClient, path: str) -> list[str]:
+        return re.findall(r'name="sid" value="(auth-[^"]+)"', client.get(path).text)
+
+    def test_the_profile_lists_what_is_in_force(self, app: Asok, auth: Auth) -> None:
+        client, other = logged_in(app, ROOT), logged_in(app, ROOT)
+        ours = {f"auth-{one.id}" for one in sessions_of(auth, root())}
+        [listed] = self.shown(client, "/admin/me")
+        assert listed in ours
+        assert self.shown(other, "/admin/me") != [listed], "one's own has no button"
+        other.get("/leave")
+        assert self.shown(client, "/admin/me") == []
+
+    def test_revoking_a_session_ends_it(self, app: Asok, auth: Auth) -> None:
+        client, other = logged_in(app, ROOT), logged_in(app, ROOT)
+        [sid] = self.shown(client, "/admin/me")
+        post(client, "/admin/revoke-session", sid=sid)
+        assert (home(client), home(other)) == (ROOT, "nobody")
+
+    def test_another_users_session_cannot_be_revoked_on_the_profile(self, app: Asok, auth: Auth) -> None:
+        make_user("bob@example.org", is_admin=True)
+        bob, client = logged_in(app, "bob@example.org"), logged_in(app, ROOT)
+        [record] = sessions_of(auth, MODELS_REGISTRY["User"].find(email="bob@example.org"))
+        post(client, "/admin/revoke-session", sid=f"auth-{record.id}")
+        assert home(bob) == "bob@example.org"
+
+    def test_the_list_of_all_sessions(self, app: Asok, auth: Auth, plugin: Plugin) -> None:
+        make_user("bob@example.org")
+        bob, client = logged_in(app, "bob@example.org"), logged_in(app, ROOT)
+        listed = self.shown(client, "/admin/active-sessions?filter=all")
+        [record] = sessions_of(auth, MODELS_REGISTRY["User"].find(email="bob@example.org"))
+        assert listed == [f"auth-{record.id}"]
+        post(client, "/admin/active-sessions/revoke", sid=listed[0])
+        assert home(bob) == "nobody"
+        assert plugin.events[-1].name == "sessions.ended"
+        assert self.shown(client, "/admin/active-sessions?filter=15m") == []
+
+    def test_revoking_all_sessions_of_a_user(self, app: Asok, auth: Auth) -> None:
+        make_user("bob@example.org")
+        first, second = (logged_in(app, "bob@example.org") for _ in range(2))
+        client = logged_in(app, ROOT)
+        bob = MODELS_REGISTRY["User"].find(email="bob@example.org")
+        post(client, "/admin/active-sessions/revoke-user", user_id=str(bob.id))
+        assert [home(one) for one in (first, second, client)] == ["nobody", "nobody", ROOT]

@@ -1,0 +1,126 @@
+"""WebSockets: the user of the handshake, and of each message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from asok import Asok
+from asok.orm import MODELS_REGISTRY
+from asok.testing import TestClient
+
+from .apps import Plugin, home, logged_in
+from .sockets import Server, Socket, sockets
+
+
+@pytest.fixture
+def server(app: Asok) -> Iterator[Server]:
+    with sockets(app) as made:
+        yield made
+
+
+@pytest.mark.requirement("SECURITY-40")
+class TestHandshake:
+    def test_the_session_of_the_page(self, app: Asok, server: Server) -> None:
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        assert socket.hello == "hello ada@example.org"
+        assert socket.ask("hi") == "hi ada@example.org"
+
+    def test_no_session(self, client: TestClient, server: Server) -> None:
+        socket = Socket(server, client)
+        assert socket.hello == "hello nobody"
+        assert socket.ask("hi") == "hi nobody"
+
+    def test_a_bearer_proof_names_one_user(self, server: Server) -> None:
+        socket = Socket(server, headers={"X-Badge": "ada@example.org"})
+        assert socket.hello == "hello ada@example.org"
+        assert socket.ask("hi") == "hi ada@example.org"
+
+    def test_asoks_own_cookies_log_nobody_in(self, app: Asok, server: Server) -> None:
+        client = logged_in(app, "ada@example.org")
+        del client.cookies["asok_auth_session"]
+        assert {"asok_sid", "asok_session"} <= client.cookies.keys()
+        assert Socket(server, client).hello == "hello nobody"
+
+    def test_a_store_that_does_not_answer_opens_no_socket(
+        self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = logged_in(app, "ada@example.org")
+        break_store(app, monkeypatch)
+        assert Socket(server, client).hello == "closed"
+
+    def test_on_https_only_the_prefixed_cookie_counts(self, app: Asok, server: Server) -> None:
+        client = logged_in(app, "ada@example.org")
+        server.asok.allowed_origins = ["https://app.example"]
+        secure = {"Origin": "https://app.example"}
+        assert Socket(server, client, headers=secure).hello == "hello nobody"
+        client.cookies["__Host-asok_auth_session"] = client.cookies.pop("asok_auth_session")
+        assert Socket(server, client, headers=secure).hello == "hello ada@example.org"
+
+
+def break_store(app: Asok, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no statement reach the database."""
+    engine = MODELS_REGISTRY["User"].get_engine()
+
+    def fail(*arguments: object) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(type(engine), "execute", fail)
+
+
+@pytest.mark.requirement("SECURITY-40")
+class TestMessages:
+    @pytest.mark.requirement("SECURITY-37")
+    def test_logging_out_closes_the_socket_before_its_next_message(
+        self, app: Asok, server: Server, plugin: Plugin
+    ) -> None:
+        client = logged_in(app, "ada@example.org")
+        socket = Socket(server, client)
+        old = dict(client.cookies)
+        client.get("/leave")
+        assert socket.ask("hi") == "closed 1008"
+        assert server.delivered == []
+        client.cookies = old
+        assert home(client) == "nobody", "the message brought nothing back"
+        assert Socket(server, client).hello == "hello nobody"
+
+    def test_presence_ends_with_the_session(self, app: Asok, server: Server) -> None:
+        client = logged_in(app, "ada@example.org")
+        socket = Socket(server, client)
+        ada = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        assert server.asok.is_user_online(ada.id)
+        client.get("/leave")
+        assert socket.ask("hi") == "closed 1008"
+        assert not server.asok.is_user_online(ada.id)
+
+    def test_a_store_that_does_not_answer_delivers_no_message(
+        self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        break_store(app, monkeypatch)
+        assert socket.ask("hi") == "closed 1013"
+        assert server.delivered == []
+
+    @pytest.mark.requirement("SECURITY-43")
+    def test_a_tokens_scopes_hold_in_sockets(self, server: Server, plugin: Plugin) -> None:
+        plugin.grants["ada@example.org"] = ["posts.*"]
+        socket = Socket(server, headers={"X-Badge": "ada@example.org;posts.view"})
+        assert socket.ask("can posts.view") == "True"
+        assert socket.ask("can posts.edit") == "False"
+
+    @pytest.mark.requirement("SECURITY-43")
+    def test_a_scoped_token_does_not_follow_models(self, app: Asok, server: Server) -> None:
+        ada = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        join = {"op": "join_room", "room": f"model:User:{ada.id}"}
+        scoped = Socket(server, path="/asok/live", headers={"X-Badge": "ada@example.org;posts.view"})
+        assert "Unauthorized" in scoped.ask(join)
+        whole = Socket(server, path="/asok/live", headers={"X-Badge": "ada@example.org"})
+        whole.send(join)
+        assert "presence_list" in whole.ask({"op": "get_presence"}), "joined, which is not answered"
+
+    def test_a_role_that_was_taken_away(self, app: Asok, server: Server, plugin: Plugin) -> None:
+        plugin.grants["ada@example.org"] = ["posts.edit"]
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        assert socket.ask("can posts.edit") == "True"
+        plugin.grants.clear()
+        assert socket.ask("can posts.edit") == "False"
