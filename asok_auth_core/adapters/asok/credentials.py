@@ -16,7 +16,7 @@ from asok.orm.engines.base import BaseEngine
 from asok.orm.engines.postgres import PostgresEngine
 from asok.orm.engines.sqlite import SQLiteEngine
 
-from ...stores.credentials import SqlCredentialStore
+from ...stores.credentials import TABLE, SqlCredentialStore
 from ...types import JSON, Clock, Credential, Random
 from .patches.transactions import again_after_transaction, in_transaction
 from .users import AsokUsers
@@ -37,6 +37,11 @@ class AsokCredentialStore(SqlCredentialStore):
         # For writing, whatever the app's router context says: a replica must not answer for its primary.
         engine: BaseEngine = self._users.model.get_engine(op="write")
         return engine
+
+    def exists(self) -> bool:
+        """True if the table has been created in the database in use."""
+        engine = self.current_engine()
+        return self._database(engine).schema_made or bool(engine.table_exists(TABLE))
 
     def in_transaction(self) -> bool:
         return in_transaction(self.current_engine())

@@ -14,6 +14,7 @@ from ...errors import ConfigurationError, StoreError
 from ...flows.user_data import remove_rows, remove_user
 from ...stores.credentials import SqlCredentialStore
 from .app_auth import app_auth_of, app_auth_of_user, is_user_model
+from .credentials import AsokCredentialStore
 from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
@@ -64,7 +65,12 @@ def _created(instance: Model) -> None:
     """SQLite gives a new account the id of a deleted one, which may have been deleted by a query."""
     try:
         auth = _auth_of(instance)
-        if auth is not None:
+        # Creating the table here would end the app's transaction on MySQL.
+        if (
+            auth is not None
+            and isinstance(auth.credentials, AsokCredentialStore)
+            and auth.credentials.exists()
+        ):
             remove_rows(auth, str(instance.id))
     except (ConfigurationError, StoreError):
         logger.exception("Whether an earlier account had the id %s could not be checked.", instance.id)
