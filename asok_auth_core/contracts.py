@@ -160,7 +160,12 @@ class StoredMark(RevocationMark):
 
 
 class CredentialStore(ABC):
-    """Lasting credentials in the app's own database; ``(kind, identifier)`` is unique."""
+    """Lasting credentials in the app's own database; ``(kind, identifier)`` is unique.
+
+    What :meth:`replace` and :meth:`remove` did outlives a rollback of the app's transaction in which they
+    were called, and does not wait for its end if the database allows that. What :meth:`add` stored shares
+    the fate of the transaction: its user may have been stored in it as well.
+    """
 
     @abstractmethod
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asok_auth_core.engine.keys import KeyRing
-from asok_auth_core.engine.sealing import MAX_SEALED, NONCE_BYTES, Sealer
+from asok_auth_core.engine.sealing import MAX_SEALED, NONCE_BYTES, SEALING_BYTES, Sealer
 from asok_auth_core.errors import SealError
 from asok_auth_core.testing.raises import raises_code
 
@@ -138,3 +138,50 @@ def test_an_error_holds_no_secret(sealer: Sealer) -> None:
 def test_a_nonce_of_another_length_is_a_programming_error(sealer: Sealer, size: int) -> None:
     with pytest.raises(ValueError, match="12 bytes"):
         sealer.seal(b"secret", b"n" * size, "7")
+
+
+# -- in bytes --------------------------------------------------------------------------------------
+
+
+@given(secret=st.binary(max_size=200), nonce=st.binary(min_size=12, max_size=12), who=st.text(max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_sealed_bytes_open_and_have_a_fixed_overhead(secret: bytes, nonce: bytes, who: str) -> None:
+    sealer = Sealer(KeyRing([NEW]), "state")
+    sealed = sealer.seal_bytes(secret, nonce, who)
+    assert sealer.open_bytes(sealed, who) == secret
+    assert len(sealed) == len(secret) + SEALING_BYTES
+    text = sealer.seal(secret, nonce, who).split(".")
+    assert (sealed[:1].decode(), sealed[1:7].hex()) == (text[0], text[1]), "the same format and key id"
+    assert sealed[7:19] == nonce
+
+
+def test_every_changed_byte_is_detected(sealer: Sealer) -> None:
+    sealed = sealer.seal_bytes(b"secret", NONCE, "7")
+    for place in range(len(sealed)):
+        for bit in range(8):
+            changed = bytearray(sealed)
+            changed[place] ^= 1 << bit
+            with pytest.raises(SealError):
+                sealer.open_bytes(bytes(changed), "7")
+    for other in (b"", sealed[:-1], sealed + b"\0", sealed[1:], b"1" * 34):
+        with raises_code("seal_broken") if len(other) < SEALING_BYTES else pytest.raises(SealError):
+            sealer.open_bytes(other, "7")
+
+
+@pytest.mark.requirement("SECURITY-6")
+def test_sealed_bytes_open_with_no_other_key_purpose_or_owner(sealer: Sealer) -> None:
+    sealed = sealer.seal_bytes(b"secret", NONCE, "7")
+    with raises_code("seal_broken"):
+        sealer.open_bytes(sealed, "8")
+    with raises_code("seal_key_retired"):
+        Sealer(KeyRing([NEW]), "mail").open_bytes(sealed, "7")
+    with raises_code("seal_key_retired"):
+        Sealer(KeyRing([OLD]), "totp").open_bytes(sealed, "7")
+    old = Sealer(KeyRing([OLD]), "totp").seal_bytes(b"secret", NONCE, "7")
+    assert sealer.open_bytes(old, "7") == b"secret"
+
+
+@pytest.mark.parametrize("size", [0, 11, 13])
+def test_bytes_need_a_nonce_of_12_bytes_too(sealer: Sealer, size: int) -> None:
+    with pytest.raises(ValueError, match="12 bytes"):
+        sealer.seal_bytes(b"secret", b"n" * size, "7")

@@ -150,6 +150,14 @@ class TestWithoutCache:
         assert answer["x-csrf-token"]
         assert answer["cache-control"] == (NOT_CACHED[name] or "no-store")
 
+    @pytest.mark.parametrize("origins", ["*", ["https://other.example"]])
+    def test_no_visitors_origin_is_repeated(self, app: Asok, origins: object) -> None:
+        app.config["CORS_ORIGINS"] = origins
+        answer = Answer(*asgi_call(app, "GET", JWKS_PATH, [("origin", "https://other.example")]))
+        check_public(answer)
+        assert "https://other.example" not in str(answer.headers)
+        assert answer["access-control-allow-origin"] == ("*" if origins == "*" else None)
+
     def test_what_the_plugin_says_is_kept(self, app: Asok) -> None:
         answer = Answer(*asgi_call(app, "GET", "/auth/pages/public"))
         assert answer["x-other"] == "kept"

@@ -1,4 +1,4 @@
-"""Removals and replacements hold whatever becomes of a transaction of the app, on SQLite and PostgreSQL."""
+"""Removals and replacements hold whatever becomes of a transaction of the app, on every database."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TypeVar
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, close_all_db_connections, tenant_context
-from asok.orm.engines import _ENGINES_CACHE
+from asok.orm.engines import _ENGINES_CACHE, get_engine
 from asok.orm.tenant import clear_tenant_databases, register_tenant_database
+from asok_auth_tests.mariadb_server import mysql_url
 from asok_auth_tests.postgres_server import PostgresServer
 
 from asok_auth_core.auth import Auth
@@ -42,19 +43,29 @@ def server() -> Iterator[PostgresServer]:
     server.remove()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="module")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mysql_url(tmp_path_factory.mktemp("mysql")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asok]:
     """An app with user 1, on a new database."""
     url = None
     if request.param == "postgres":
-        server: PostgresServer = request.getfixturevalue("server")
-        server.ask("DROP TABLE IF EXISTS users, auth_credentials")
-        url = server.url
+        url = request.getfixturevalue("server").url
+    elif request.param == "mysql":
+        url = request.getfixturevalue("mysql")
+    if url is not None:
+        engine = get_engine(url)
+        engine.execute("DROP TABLE IF EXISTS users, auth_credentials")
+        engine.close_connections()
     with asok_app(tmp_path, database=url) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.com")
         yield app
-    if url is not None:
-        pool = _ENGINES_CACHE.pop(url)._pool
+    pool = getattr(_ENGINES_CACHE.pop(url, None), "_pool", None)
+    if pool is not None:
         pool.close()
 
 
@@ -104,7 +115,7 @@ class TestARevokedToken:
     def test_stays_revoked_if_another_worker_reads_it_in_between(
         self, app: Asok, auth: Auth, tokens: ApiTokens, ends: str
     ) -> None:
-        """On PostgreSQL that worker is told at once; on SQLite when the transaction has ended."""
+        """With a server that worker is told at once; on SQLite when the transaction has ended."""
         worker = ApiTokens(auth)
         token, _ = tokens.create(1)
         assert accepted(worker, token)

@@ -116,6 +116,9 @@ def _keep_visitors_out_of_caches(app: Asok, app_auth: AppAuth) -> None:
             if name.lower() not in ("set-cookie", "x-csrf-token")
         ]
         fixed = [("Content-Type", str(request.content_type)), ("Content-Length", str(len(body)))]
+        if app.config.get("CORS_ORIGINS") == "*":
+            # Asok's other CORS headers repeat the visitor's Origin.
+            fixed.append(("Access-Control-Allow-Origin", "*"))
         start_response(request.status, [*fixed, *own, *app._security_headers(request)])
         return [b"" if is_head else body]
 
