@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .types import Identity as Identity
     from .types import Newcomer as Newcomer
     from .types import Proof as Proof
+    from .types import StateOperation as StateOperation
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ _HOMES = {
     "SecondFactor": "contracts",
     "Settings": "settings",
     "Signer": "contracts",
+    "StateOperation": "types",
     "StateStore": "contracts",
     "compile_grants": "engine.permissions",
     "hookimpl": "hookspecs",

@@ -16,7 +16,7 @@ from .events import Events
 from .limits import Limits
 from .mail.outbox import Outbox
 from .settings import Settings
-from .types import Clock, Finding, Installation, LoginAttempt, PluginInfo, Random, User
+from .types import JSON, Clock, Finding, Installation, LoginAttempt, PluginInfo, Random, User
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,6 +41,10 @@ class PluginHooks(Protocol):
     ) -> tuple[str, str] | None: ...
 
     def before_login(self, attempt: LoginAttempt, on_error: HookErrorHandler) -> tuple[str, str] | None: ...
+
+    def export_user(self, user: User, on_error: HookErrorHandler) -> dict[str, dict[str, JSON]]: ...
+
+    def remove_user(self, user: User, on_error: HookErrorHandler) -> None: ...
 
     def checks(self, auth: Auth) -> Iterator[Finding]: ...
 

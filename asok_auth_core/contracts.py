@@ -102,7 +102,7 @@ class StateStore(ABC):
         Each of them is atomic, the batch need not be: if it raises, any of them may have been done.
         Override it if the store can answer all of them in one round trip.
         """
-        return [run(self, operation) for operation in operations]
+        return [run_operation(self, operation) for operation in operations]
 
     def check(self) -> Iterable[Finding]:
         """How the service is configured, for ``asok-auth doctor``: what would lose or repeat state."""
@@ -119,7 +119,7 @@ class StateStore(ABC):
         """Close connections and files. The store may be used again afterwards."""
 
 
-def run(store: StateStore, operation: StateOperation) -> StateResult:
+def run_operation(store: StateStore, operation: StateOperation) -> StateResult:
     """Call the method of ``store`` that ``operation`` names."""
     match operation:
         case StateOperation("put", key, value, ttl):
@@ -229,8 +229,8 @@ class CredentialStore(ABC):
     def repeat_after_transaction(self, action: Callable[[], None]) -> None:
         """Call ``action`` when the calling thread's transaction in the app's database has ended.
 
-        For what a caller did after :meth:`remove` or :meth:`replace`, and other processes may have
-        undone while they still saw the old row. Without an open transaction nothing happens.
+        For what must follow :meth:`remove` or :meth:`replace`, such as telling other workers: they may see
+        the old row until then. Without an open transaction it is not called.
         """
         return
 

@@ -25,7 +25,7 @@ import pluggy
 
 from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .settings import Settings
-from .types import Event, Finding, Grant, LoginAttempt, User
+from .types import JSON, Event, Finding, Grant, LoginAttempt, User
 
 if TYPE_CHECKING:
     import typer
@@ -160,6 +160,23 @@ def asok_auth_event(event: Event) -> None:
 
     Called after the fact, in the thread that emits the event. A guard only if its manifest says
     ``required``. If it raises: logged, and nothing else changes.
+    """
+
+
+@hookspec
+def asok_auth_export_user(user: User) -> Mapping[str, JSON] | None:
+    """What the plugin keeps about ``user``, for the user: JSON without secrets.
+
+    Called when a user's data is exported. If it raises: logged, and the export names the plugin as failed.
+    """
+
+
+@hookspec
+def asok_auth_remove_user(user: User) -> None:
+    """Delete what the plugin keeps about ``user``, whose account is being deleted.
+
+    Called when an account is deleted, and again if that is repeated; credentials of the core's table are
+    removed without it. If it raises: logged and reported, and the rest is removed.
     """
 
 

@@ -20,7 +20,7 @@ from .engine.permissions import PermissionSet, compile_grants
 from .providers import OAuth2Provider
 from .registry import PluginRegistry
 from .settings import Settings
-from .types import Event, Finding, LoginAttempt, PluginInfo, User
+from .types import JSON, Event, Finding, LoginAttempt, PluginInfo, User
 
 if TYPE_CHECKING:
     import typer
@@ -180,6 +180,25 @@ class Plugins:
                 call(event=event)
             except Exception:  # observers never break what they observe
                 logger.exception("Plugin %r failed on event %s.", plugin, event.name)
+
+    def export_user(self, user: User, on_error: HookErrorHandler) -> dict[str, dict[str, JSON]]:
+        """What each plugin keeps about ``user``, by plugin; one that raises is reported."""
+        found: dict[str, dict[str, JSON]] = {}
+        for plugin, call in self.registry.callers(hookspecs.asok_auth_export_user):
+            try:
+                for given in call(user=user):
+                    found.setdefault(plugin, {}).update(given or {})
+            except Exception as error:  # noqa: BLE001 - the hook's failure policy
+                on_error(plugin, error)
+        return found
+
+    def remove_user(self, user: User, on_error: HookErrorHandler) -> None:
+        """Let every plugin delete what it keeps about ``user``; one that raises is reported."""
+        for plugin, call in self.registry.callers(hookspecs.asok_auth_remove_user):
+            try:
+                call(user=user)
+            except Exception as error:  # noqa: BLE001 - the hook's failure policy
+                on_error(plugin, error)
 
     # -- tools -----------------------------------------------------------------------------------
 

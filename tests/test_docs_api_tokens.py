@@ -24,7 +24,7 @@ def test_a_secret_scanner_finds_every_token(make_auth: Callable[..., Auth]) -> N
     [pattern] = re.findall(r"^eyJ0\S*\[A-Z.*$", PAGE, re.MULTILINE)
     for algorithm in SIGNERS:
         auth = make_auth(settings={"SIGNER": algorithm})
-        user = auth.users.create("scanned@app.example")
+        user = auth.users.create(f"{algorithm}@app.example")
         token, _ = ApiTokens(auth).create(str(user.id), expires_in=60, scopes=["a.*"])
         assert re.fullmatch(pattern, token), algorithm
         assert re.search(pattern, f'curl -H "Authorization: Bearer {token}"')[0] == token

@@ -532,7 +532,8 @@ def test_anything_but_none_from_denies_denies(start: Start, verdict: object) -> 
     grants = ModuleType("grants")
     grants.asok_auth_permissions = hookimpl(lambda: ["*"])  # type: ignore[attr-defined]
     auth = start(plugins=[grants, with_hook("asok_auth_denies", lambda: verdict)])
-    assert can(auth, auth.users.create("ada@example.com"), "posts.edit") is False
+    request = FakeRequest(user=auth.users.create("ada@example.com"))
+    assert can(auth, request, "posts.edit") is False
 
 
 def test_a_function_that_returns_a_coroutine_rejects(start: Start) -> None:

@@ -19,11 +19,12 @@ from asok_auth_core import hookspecs as specs
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import user_can
+from asok_auth_core.flows.user_data import export_user, remove_user
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.testing import FakeRequest, MemoryUsers
-from asok_auth_core.types import LoginAttempt, Proof, User
+from asok_auth_core.types import JSON, LoginAttempt, Proof, User
 
 ROOT = Path(__file__).parents[1]
 
@@ -103,6 +104,14 @@ class Probe:
         return None
 
     @hookimpl
+    def asok_auth_export_user(self, user: User) -> dict[str, JSON]:
+        return {"posts": 3}
+
+    @hookimpl
+    def asok_auth_remove_user(self, user: User) -> None:
+        return None
+
+    @hookimpl
     def asok_auth_checks(self, auth: Auth) -> Iterable[Finding]:
         return []
 
@@ -138,6 +147,8 @@ def test_every_hook_is_called_as_documented(
     complete_login(auth, FakeRequest("/"), ada, Proof("app"))
     assert user_can(auth, ada, "posts.edit")
     list(auth.plugins.checks(auth))
+    export_user(auth, ada)
+    remove_user(auth, ada)
     tools = PluginRegistry()
     tools.register(Probe(), "probe")
     cli.build(Plugins(tools))

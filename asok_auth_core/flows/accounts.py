@@ -16,6 +16,7 @@ from .factor_policy import void_factors
 from .linking import account_for, check_link, link, void_identities
 from .sessions import end_sessions
 from .trusted_devices import forget_devices
+from .user_data import remove_rows
 from .verified_emails import is_email_verified, mark_email_verified, void_emails
 
 logger = logging.getLogger("asok_auth")
@@ -51,6 +52,8 @@ def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Pro
                 app=auth.settings.app_name,
             ) from None
         return found, False
+    # An earlier account may have had this id and been deleted without ours knowing.
+    remove_rows(auth, str(user.id))
     auth.events.emit("account.created", user=user, method=proof.method, client_ip=request.client_ip)
     return user, True
 

@@ -273,9 +273,8 @@ class ApiTokens:
                 owner = self._auth.users.by_id(record.user_id)
                 self._auth.events.emit("token.damaged", user=owner, token=record.identifier)
                 continue
-            if (token.expires_at is not None and token.expires_at <= now) or not known.issuperset(
-                token.parents
-            ):
+            expired = token.expires_at is not None and token.expires_at <= now
+            if expired or not known.issuperset(token.parents):
                 self._auth.credentials.remove(record)
             else:
                 found.append(token)

@@ -179,6 +179,12 @@ def client_ip_of(auth: Auth, record: SessionRecord) -> str | None:
     return None if raw is None else raw.decode()
 
 
+def forget_client_ips(auth: Auth, user: User) -> None:
+    """Delete the client IPs of the user's sessions."""
+    for row in auth.credentials.list(str(user.id), KIND):
+        auth.state.delete(_ip_key(row.identifier))
+
+
 def end_sessions(auth: Auth, user: User, *, keep: str | None = None) -> int:
     """End the user's sessions but the one with the id ``keep``, and every login that is not complete.
 

@@ -35,6 +35,11 @@ def is_email_verified(auth: Auth, user: User, address: str) -> bool:
     return held is not None and held.user_id == str(user.id)
 
 
+def verified_emails(auth: Auth, user: User) -> list[str]:
+    """The email addresses that ``user`` verified, oldest first."""
+    return [row.identifier for row in auth.credentials.list(str(user.id), KIND)]
+
+
 def void_emails(auth: Auth, user: User) -> None:
     """Forget which email addresses ``user`` verified."""
     for row in auth.credentials.list(str(user.id), KIND):

@@ -169,6 +169,11 @@ def app_auth_of(request: Request) -> AppAuth | None:
     return getattr(request.environ.get("asok.app"), _ATTRIBUTE, None)
 
 
+def is_user_model(kind: type) -> bool:
+    """True if an app of this process has a user model of this name."""
+    return any(known.model_name == kind.__name__ for known in _known)
+
+
 def app_auth_of_user(user: User) -> AppAuth | None:
     """The app that ``user`` belongs to, for code outside of requests (a job, a shell); None without any app.
 

@@ -19,6 +19,7 @@ from . import roles
 from .app_auth import AppAuth, app_auth_on, put_app_auth
 from .asok_names import check_asok
 from .credentials import AsokCredentialStore
+from .deleted_users import watch_users
 from .patches.admin import install_on_admin
 from .patches.admin_totp import install_on_admin_totp
 from .patches.app import install_on_app
@@ -81,6 +82,7 @@ class AuthExtension(AsokExtension):
         install_on_websockets()
         install_on_engines()
         install_on_models()
+        watch_users()
         install_on_class(users.model)
         install_on_app(app, self.app_auth)
         install_on_sessions(app, self.app_auth)

@@ -198,6 +198,12 @@ class AsokUsers(UserDirectory):
             engine.get_connection().rollback()
             raise
 
+    def is_stored(self, user: User) -> bool:
+        """True if the account is in the database, deleted softly or not."""
+        table = self.model._table
+        with _database_errors(table):
+            return bool(self._engine().execute(f"SELECT id FROM {table} WHERE id = ?", (user.id,)))  # noqa: S608
+
     def email_of(self, user: User) -> str | None:
         return getattr(user, "email", None) or None
 

@@ -310,3 +310,27 @@ def test_an_expired_proof_logs_nobody_in(tmp_path: Path, send: Send) -> None:
     with started(tmp_path, Stale) as app:
         assert send(app, "POST", "/api/posted", {"X-Odd": "1"})[0] == 401
         assert send(app, "GET", "/", {"X-Odd": "1"})[2].startswith("nobody")
+
+
+@pytest.mark.requirement("SECURITY-39")
+def test_what_needs_no_csrf_token_changes_nothing(app: Asok) -> None:
+    """GET, HEAD and methods that Asok does not check, on each of our pages, with whatever a browser sends."""
+    app_auth = app.extensions["AuthExtension"].app_auth
+    method = app_auth.auth.login_methods["token"]
+    assert isinstance(method, TokenMethod)
+    method.tokens.create(1, name="kept")
+    cookie = session_cookie(app)
+
+    def kept() -> list[tuple[object, ...]]:
+        rows = MODELS_REGISTRY["User"].get_engine().execute("SELECT * FROM auth_credentials ORDER BY id")
+        fixed = [tuple(value for name, value in dict(row).items() if name != "last_used_at") for row in rows]
+        return [*fixed, *((user.id, user.email) for user in MODELS_REGISTRY["User"].all())]
+
+    before = kept()
+    assert len(before) == 4, "a session, a token, the database's id and a user"
+    for path in app_auth.router.paths:
+        for verb in ("GET", "HEAD", "OPTIONS", "post", "SEARCH"):
+            for headers in ({"Cookie": cookie}, AMBIENT["basic"], AMBIENT["proxy"]):
+                status, _, _ = asgi_call(app, verb, path, list(headers.items()))
+                assert status < 500, (verb, path)
+                assert kept() == before, (verb, path)

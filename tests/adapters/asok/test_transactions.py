@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,8 @@ from asok.orm.tenant import clear_tenant_databases, register_tenant_database
 from asok_auth_tests.mariadb_server import mysql_url
 from asok_auth_tests.postgres_server import PostgresServer
 
+from asok_auth_core.adapters.asok.credentials import AsokCredentialStore
+from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import OAuthError, StoreUnavailable, TokenError
 from asok_auth_core.flows.api_tokens import ApiTokens
@@ -23,6 +27,7 @@ from asok_auth_core.flows.linking import linked, unlink
 from asok_auth_core.flows.sessions import KIND as SESSION
 from asok_auth_core.flows.sessions import end_sessions
 from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.types import Installation
 
 from .apps import elsewhere
 
@@ -228,6 +233,22 @@ class TestWhatIsReplaced:
         """A credential of a user who was never stored must not wait for the next user with that id."""
         in_transaction(lambda: auth.credentials.add("2", "kind", "2", 1), ends="rollback")
         assert auth.credentials.find("kind", "2") is None
+
+
+class TestTheInstallation:
+    @ENDS
+    def test_an_id_that_was_rolled_back_is_not_remembered(self, app: Asok, auth: Auth, ends: str) -> None:
+        """The first use of a tenant's database may lie in a transaction that comes to nothing."""
+        MODELS_REGISTRY["User"].get_engine().execute("DROP TABLE IF EXISTS auth_credentials")
+        store, other = (AsokCredentialStore(AsokUsers(app), time.time, secrets.token_bytes) for _ in range(2))
+
+        def installation(store: AsokCredentialStore) -> Installation:
+            return store.installation(auth.users, secrets.token_bytes)
+
+        first = in_transaction(lambda: installation(store), ends=ends)
+        kept = installation(store)
+        assert installation(store) == installation(other) == kept
+        assert (kept == first) or ends == "rollback"
 
 
 class TestTheConnections:

@@ -89,6 +89,7 @@ class World:
         settings: Mapping[str, object] | None = None,
         same_as: World | None = None,
         factors: Iterable[SecondFactor] | None = None,
+        plugins: Iterable[object] = (),
     ) -> None:
         provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
         provider.trusted_email_domains = ("example.com",)
@@ -100,7 +101,7 @@ class World:
             profile={"email": "ada@example.com", "email_verified": True, "name": "Ada"},
             config=settings,
             users=users or MemoryUsers(),
-            plugins=(asok_magic_link, self.part),
+            plugins=(asok_magic_link, self.part, *plugins),
             same_as=None if same_as is None else same_as.app,
         )
         self.auth = self.app.auth

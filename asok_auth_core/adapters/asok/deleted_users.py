@@ -1,0 +1,57 @@
+"""Remove what is kept about a user whose account the app deletes."""
+
+from __future__ import annotations
+
+import logging
+from weakref import WeakSet
+
+from asok.context import request_var
+from asok.events import EventEmitter, events
+from asok.orm import Model
+
+from ...auth import Auth
+from ...errors import ConfigurationError, StoreError
+from ...flows.user_data import remove_rows, remove_user
+from .app_auth import app_auth_of, app_auth_of_user, is_user_model
+from .users import AsokUsers
+
+logger = logging.getLogger("asok_auth")
+
+_watched: WeakSet[EventEmitter] = WeakSet()
+
+
+def watch_users() -> None:
+    """Watch Asok's signals about models. Idempotent."""
+    if events not in _watched:
+        _watched.add(events)
+        events.on("model:deleted", _deleted)
+        events.on("model:created", _created)
+
+
+def _deleted(instance: Model) -> None:
+    try:
+        auth = _auth_of(instance)
+        # A soft delete keeps the row, and the user can come back.
+        if auth is not None and isinstance(auth.users, AsokUsers) and not auth.users.is_stored(instance):
+            remove_user(auth, instance)
+    except (ConfigurationError, StoreError):
+        logger.exception("The data of deleted user %s remains. Call remove_user(auth, user).", instance.id)
+
+
+def _created(instance: Model) -> None:
+    """SQLite gives a new account the id of a deleted one, which may have been deleted by a query."""
+    try:
+        auth = _auth_of(instance)
+        if auth is not None:
+            remove_rows(auth, str(instance.id))
+    except (ConfigurationError, StoreError):
+        logger.exception("Whether an earlier account had the id %s could not be checked.", instance.id)
+
+
+def _auth_of(instance: Model) -> Auth | None:
+    """The authentication of the app whose user ``instance`` is; None if it is not a user."""
+    if not is_user_model(type(instance)):
+        return None
+    request = request_var.get(None)
+    app_auth = app_auth_of_user(instance) if request is None else app_auth_of(request)
+    return None if app_auth is None else app_auth.auth
