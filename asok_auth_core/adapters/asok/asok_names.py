@@ -55,7 +55,6 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     ),
     "asok.orm.Model": ("_fields", "_relations", "_soft_delete_where", "_table"),
     "asok.orm.engines": ("_local", "transaction"),
-    "asok.orm.router": ("_routing_state",),
     "asok.admin.Admin": (
         "_can",
         "_enable_2fa_on_user",
@@ -162,7 +161,6 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
         "asok.orm.engines.mysql": import_module("asok.orm.engines.mysql"),
         "asok.orm.engines.postgres": import_module("asok.orm.engines.postgres"),
         "asok.orm.engines.sqlite": import_module("asok.orm.engines.sqlite"),
-        "asok.orm.router": import_module("asok.orm.router"),
         "asok.admin.Admin": Admin,
         "asok.admin.rbac": import_module("asok.admin.rbac"),
         "asok.admin.utils": import_module("asok.admin.utils"),

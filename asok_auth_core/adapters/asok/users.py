@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, Model
-from asok.orm import router as asok_router
 from asok.orm.engines.base import BaseEngine
 from asok.orm.exceptions import ModelError
 
@@ -69,7 +68,7 @@ class AsokUsers(UserDirectory):
 
     def from_row(self, row: Mapping[str, object]) -> User:
         """The user in a row of the table, as ``Model.find`` makes it."""
-        return self.model(_trust=True, **row, _shard=getattr(asok_router._routing_state, "shard", None))
+        return self.model(_trust=True, **row)
 
     def by_email(self, email: str) -> User | None:
         """The account with exactly this email address, else the only one with it in another case.
