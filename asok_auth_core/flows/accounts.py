@@ -40,6 +40,7 @@ def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Pro
 
     Raises OAuthError as ``account_for`` does, and LoginRejected if no account can be created.
     """
+    before = auth.clock()
     try:
         user = auth.users.create(newcomer.email, newcomer.name)
     except AccountExists:
@@ -52,8 +53,9 @@ def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Pro
                 app=auth.settings.app_name,
             ) from None
         return found, False
-    # An earlier account may have had this id and been deleted without ours knowing.
-    remove_rows(auth, str(user.id))
+    # An earlier account may have had this id and been deleted without ours knowing. Newer rows are those of
+    # another login that has found this account meanwhile.
+    remove_rows(auth, str(user.id), older_than=before)
     auth.events.emit("account.created", user=user, method=proof.method, client_ip=request.client_ip)
     return user, True
 

@@ -372,7 +372,7 @@ def run(examples: int, steps: int) -> None:
 
 @pytest.mark.requirement("SECURITY-35", "SECURITY-36", "SECURITY-37")
 def test_a_few_sequences() -> None:
-    run(12, 25)
+    run(40, 25)
 
 
 @pytest.mark.slow

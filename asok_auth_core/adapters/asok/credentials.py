@@ -46,6 +46,11 @@ class AsokCredentialStore(SqlCredentialStore):
         engine: BaseEngine = self._users.model.get_engine(op="write")
         return engine
 
+    def exists(self) -> bool:
+        """True if the table has been created in the database in use."""
+        engine = self.current_engine()
+        return self._database(engine).schema_made or bool(engine.table_exists(TABLE))
+
     def in_transaction(self) -> bool:
         return in_transaction(self.current_engine())
 
