@@ -175,6 +175,16 @@ class CredentialStore(ABC):
     def find(self, kind: str, identifier: str) -> Credential | None:
         """The credential with this kind and identifier, or None."""
 
+    def find_with_user(
+        self, kind: str, identifier: str, users: UserDirectory
+    ) -> tuple[Credential, User | None] | None:
+        """The credential and its user, None if the user is gone; None if there is no such credential.
+
+        Every request with a session asks it. A store beside the table of users can answer both at once.
+        """
+        found = self.find(kind, identifier)
+        return None if found is None else (found, users.by_id(found.user_id))
+
     @abstractmethod
     def list(self, user_id: str, kind: str | None = None) -> Sequence[Credential]:
         """A user's credentials, oldest first; of one kind, or of all."""

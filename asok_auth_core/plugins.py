@@ -81,7 +81,7 @@ class Plugins:
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
         """Second factors by name. Raises ConfigurationError if a plugin's function raises."""
         return self._gather(
-            hookspecs.asok_auth_second_factors, _each(_by_attribute_name, SecondFactor), auth=auth
+            hookspecs.asok_auth_second_factors, _each(_factors_by_name, SecondFactor), auth=auth
         )
 
     def _gather(
@@ -256,4 +256,14 @@ def _by_attribute_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
                 f"the name {name!r}, which cannot follow request.auth.: use lowercase letters, digits and "
                 "_, start with a letter, and avoid Python's keywords"
             )
+    return pairs
+
+
+def _factors_by_name(given: Iterable[SecondFactor]) -> Iterable[tuple[str, SecondFactor]]:
+    """As :func:`_by_attribute_name`. Raises TypeError for a factor that is neither a backup nor none."""
+    pairs = list(_by_attribute_name(given))
+    for name, factor in pairs:
+        backup: object = factor.backup
+        if backup is not True and backup is not False:
+            raise TypeError(f"backup of the factor {name!r} is neither True nor False")
     return pairs

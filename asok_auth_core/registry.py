@@ -149,7 +149,8 @@ class PluginRegistry:
         )
 
     def _register(self, plugin: object, info: PluginInfo) -> None:
-        same = self.manager.get_name(plugin)
+        registered = self.manager.list_name_plugin()
+        same = next((name for name, other in registered if other is plugin), None)
         if same is not None:
             self._infos[info.name] = replace(info, state="disabled", reason=f"it is the plugin {same!r}")
             return
@@ -157,7 +158,9 @@ class PluginRegistry:
             info = replace(info, hooks=tuple(hook for hook in HOOKS if hasattr(plugin, hook)))
             self._manifests[info.name] = _manifest(plugin)
             _check(plugin, info.hooks)
+            _check_identity(plugin, registered)
             self.manager.register(plugin, info.name)
+            self._check_registered(plugin, info.hooks)
         except NeverAwaited as error:
             self._quarantine(info, error.message, hooks_known=False, in_debug=False)
         except (_HookInvalid, pluggy.PluginValidationError) as error:
@@ -168,6 +171,16 @@ class PluginRegistry:
         else:
             self._cached.clear()
             self._infos[info.name] = info
+
+    def _check_registered(self, plugin: object, hooks: Sequence[str]) -> None:
+        """Raise _HookInvalid for a hook that pluggy left out without a word."""
+        called = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
+        for name in hooks:
+            if name not in called:
+                raise _HookInvalid(
+                    f"{name} would never be called: write it as a function or method, with @hookimpl "
+                    "directly above def"
+                )
 
     def quarantine(self, name: str, reason: str, *, never_awaited: bool = False) -> None:
         """Stop using the loaded plugin ``name``.
@@ -341,3 +354,12 @@ def _check(plugin: object, hooks: Sequence[str]) -> None:
             raise _HookInvalid(f"{name} is marked as a wrapper or with another name; use plain @hookimpl")
     if not hooks:
         raise _HooksUnknown("it implements no hook")
+
+
+def _check_identity(plugin: object, registered: Sequence[tuple[str, object]]) -> None:
+    """Raise _HooksUnknown if pluggy, which compares plugins, would take ``plugin`` for another one."""
+    for name, other in registered:
+        if plugin == other:
+            raise _HooksUnknown(f"it is equal to the plugin {name!r}, so only one of the two would be called")
+    if type(plugin).__hash__ is None:
+        raise _HooksUnknown("it cannot be hashed; if it is a dataclass, use @dataclass(eq=False)")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -368,6 +370,98 @@ def test_a_plugin_that_cannot_be_read_is_named(start: Start) -> None:
         start(plugins=[Unreadable()])
 
 
+# -- hooks that pluggy would leave out without a word ----------------------------------------------
+
+
+def _policy(attempt: object = None, auth: object = None) -> str:
+    return "Not today."
+
+
+class _Callable:
+    def __call__(self, attempt: object) -> str:
+        return "Not today."
+
+
+class _Lazy:
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+
+    def __getattr__(self, name: str) -> object:
+        if name != self.__dict__.get("hook"):
+            raise AttributeError(name)
+        return hookimpl(_policy)
+
+
+def with_value(hook: str, value: object) -> object:
+    """A plugin with an observer, and ``value`` as ``hook``."""
+    return type("Plugin", (), {hook: value, "asok_auth_event": staticmethod(hookimpl(lambda event: None))})()
+
+
+NEVER_CALLED: dict[str, Callable[[str], object]] = {
+    "a partial": lambda hook: with_hook(hook, functools.partial(_policy)),
+    "a callable object": lambda hook: with_hook(hook, _Callable()),
+    "a property": lambda hook: with_value(hook, property(lambda self: hookimpl(_policy))),
+    "made on demand": _Lazy,
+    "None": lambda hook: with_value(hook, None),
+    "text": lambda hook: with_value(hook, "Not today."),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("hook", ["asok_auth_before_login", "asok_auth_denies", "asok_auth_second_factors"])
+@pytest.mark.parametrize("case", NEVER_CALLED)
+def test_a_guard_that_would_never_be_called_stops_the_start(
+    start: Start, case: str, hook: str, debug: bool
+) -> None:
+    plugin = NEVER_CALLED[case](hook)
+    with raises_code("plugin", match=f"{hook} would never be called: write it as a function or method"):
+        start(plugins=[plugin], debug=debug, OPTIONAL_PLUGINS=[type(plugin).__name__])
+
+
+def test_any_other_hook_that_would_never_be_called_is_quarantined(start: Start) -> None:
+    plugin = with_hook("asok_auth_permissions", functools.partial(_policy))
+    assert state_of(start(plugins=[plugin]), "waiting") == "quarantined"
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A policy that is compared by its fields."""
+
+    reason: str
+
+    @hookimpl
+    def asok_auth_before_login(self, attempt: object) -> str:
+        return self.reason
+
+
+class Watched(Closed):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Closed | ModuleType)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("plugins", [[Closed("a"), Watched("b")], [Watched("b")]], ids=["two", "the core"])
+def test_a_guard_that_is_equal_to_another_plugin_stops_the_start(start: Start, plugins: list[object]) -> None:
+    """It would count as that plugin, which is loaded already."""
+    with raises_code("plugin", match="'Watched' is not loaded: it is equal to the plugin"):
+        start(plugins=plugins, debug=True)
+
+
+def test_a_plugin_that_cannot_be_hashed_is_explained(start: Start) -> None:
+    @dataclass
+    class Mutable:
+        reason: str = "Not today."
+
+        @hookimpl
+        def asok_auth_before_login(self, attempt: object) -> str:
+            return self.reason
+
+    with raises_code("plugin", match=r"use @dataclass\(eq=False\)"):
+        start(plugins=[Mutable()], debug=True)
+
+
 # -- coroutine functions -------------------------------------------------------------------------
 
 
@@ -472,6 +566,16 @@ def test_two_factors_of_one_name_stop_the_start(start: Start, same: bool) -> Non
         plugin.__name__ = name
     with raises_code("plugin", match="returns 'waiting', which plugin 'one' returns already"):
         start(plugins=plugins)
+
+
+@pytest.mark.parametrize(
+    "odd", ["yes", 1, 0, None, "", _policy], ids=["text", "1", "0", "None", "no text", "a method"]
+)
+def test_a_factor_is_a_backup_only_if_it_says_true(start: Start, odd: object) -> None:
+    """A backup alone is not asked for, so anything that counts as true would turn the factor off."""
+    factor = type("Odd", (Factor,), {"backup": odd})()
+    with raises_code("plugin", match="backup of the factor 'waiting' is neither True nor False"):
+        start(plugins=[with_hook("asok_auth_second_factors", lambda: [factor])], debug=True)
 
 
 @pytest.mark.parametrize("hook", ["asok_auth_checks", "asok_auth_commands"])

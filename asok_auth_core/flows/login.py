@@ -17,7 +17,7 @@ from msgspec.structs import asdict
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import handle_digest
-from ..errors import LoginExpired, LoginRejected, SecondFactorRequired
+from ..errors import ConfigurationError, LoginExpired, LoginRejected, SecondFactorRequired
 from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import Identity, LoginAttempt, Newcomer, Proof, RedactedStruct, User
 from ..web import WebRequest
@@ -100,7 +100,7 @@ def complete_login(
 
     Calls the ``before_login`` hooks, creates the account of a newcomer, requires the second factor if
     the user has one or must have one, then starts the session and notifies observers. ``factors`` names
-    the second factors that the proof includes: a passkey with user verification is two factors, and no
+    the app's second factors that the proof includes: a passkey with user verification is two factors, and no
     other one is asked for. The caller must have checked ``next_url``. ``receipt``: see
     :func:`log_in_once`.
 
@@ -108,6 +108,7 @@ def complete_login(
     its ``location`` is the page on which to enter the second factor or set it up.
     """
     location = next_url or auth.settings.login_redirect
+    factors = _included(auth, factors)
     _admit(auth, request, user, proof)
     is_new = False
     if isinstance(user, Newcomer):
@@ -243,6 +244,17 @@ def log_out(auth: Auth, request: WebRequest) -> str:
     end_session(auth, request)
     auth.events.emit("logout", user=user, client_ip=request.client_ip)
     return auth.settings.logout_redirect
+
+
+def _included(auth: Auth, factors: Sequence[str]) -> tuple[str, ...]:
+    """``factors``, each of which is a second factor of the app. Raises ConfigurationError."""
+    names, known = tuple(factors), auth.second_factors
+    if isinstance(factors, str) or any(name not in known for name in names):
+        raise ConfigurationError(
+            f"complete_login was called with factors={factors!r}. Pass a sequence of the names of second "
+            f"factors that the proof includes; this app has {', '.join(sorted(known)) or 'none'}."
+        )
+    return names
 
 
 def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof) -> None:

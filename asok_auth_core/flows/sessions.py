@@ -119,12 +119,13 @@ def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] |
     Not in force: a session that was ended, has passed its idle or absolute limit, whose user is gone or
     disabled, or was logged in with one factor and now needs two. Raises StoreUnavailable.
     """
-    row = _row_of(auth, handle)
-    if row is None:
+    name, _, secret = (handle or "").partition(".")
+    found = auth.credentials.find_with_user(KIND, name, auth.users) if name and secret else None
+    if found is None or not _is_secret_of(found[0], secret):
         return None
+    row, user = found
     record = _read(row)
-    user = None if _is_over(auth, record) else auth.users.by_id(row.user_id)
-    if user is None or not auth.users.is_active(user):
+    if user is None or _is_over(auth, record) or not auth.users.is_active(user):
         return None
     if not record.factors and second_factor_required(auth, user):
         return None
@@ -241,10 +242,12 @@ def _row_of(auth: Auth, handle: str | None) -> Credential | None:
     """The row of the cookie ``handle``, if its secret is the row's."""
     name, _, secret = (handle or "").partition(".")
     row = auth.credentials.find(KIND, name) if name and secret else None
-    if row is None:
-        return None
+    return row if row is not None and _is_secret_of(row, secret) else None
+
+
+def _is_secret_of(row: Credential, secret: str) -> bool:
     kept = msgspec.json.decode(row.data, type=SessionRow)
-    return row if hmac.compare_digest(kept.secret, handle_digest(secret)) else None
+    return hmac.compare_digest(kept.secret, handle_digest(secret))
 
 
 def _change(auth: Auth, record: SessionRecord, change: Callable[[SessionRow], SessionRow]) -> None:

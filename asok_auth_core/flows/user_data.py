@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -90,13 +91,15 @@ def remove_user(auth: Auth, user: User) -> Removed:
     return Removed(rows, tuple(failed))
 
 
-def remove_rows(auth: Auth, user_id: str) -> int:
+def remove_rows(auth: Auth, user_id: str, *, older_than: float = math.inf) -> int:
     """Remove all credentials under ``user_id`` and void its logins in progress; return their number.
 
+    ``older_than``: only those that were made before this time (seconds since the epoch).
     The epoch's row stays: a database may give the id of a deleted account to a new one, and what was
     issued to the old one must not count for that.
     """
-    rows = [row for row in auth.credentials.list(user_id) if row.kind != EPOCH_KIND]
+    kept = auth.credentials.list(user_id)
+    rows = [row for row in kept if row.kind != EPOCH_KIND and row.created_at < older_than]
     if not rows:
         return 0
     raise_epoch(auth, user_id)

@@ -233,7 +233,7 @@ class SqlCredentialStore(CredentialStore):
         )
         if isinstance(rows, int):
             raise StoreUnavailable("The database answered a SELECT with a number.")
-        return [_credential(row) for row in rows]
+        return [credential_of(row) for row in rows]
 
     def _change(self, engine: SqlEngine, statement: str, args: tuple[object, ...], attempts: int = 1) -> int:
         changed = self._execute(engine, statement, args, attempts)
@@ -262,7 +262,8 @@ class SqlCredentialStore(CredentialStore):
             pause *= 2
 
 
-def _credential(row: Mapping[str, object]) -> Credential:
+def credential_of(row: Mapping[str, object]) -> Credential:
+    """The credential in a row of the table."""
     used = row["last_used_at"]
     return Credential(
         id=_text(row["id"]),

@@ -42,7 +42,7 @@ class OAuthApp:
         debug: bool = False,
     ) -> None:
         self.clock: FrozenClock = same_as.clock if same_as else FrozenClock()
-        self.users: UserDirectory = same_as.users if same_as else users or MemoryUsers()
+        self.users: UserDirectory = same_as.users if same_as else MemoryUsers() if users is None else users
         credentials: MemoryCredentialStore = (
             same_as.credentials if same_as else MemoryCredentialStore(self.clock)
         )

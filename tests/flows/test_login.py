@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from markupsafe import Markup
 from asok_auth_core import Event, SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
+    ConfigurationError,
     CredentialRejected,
     LoginExpired,
     LoginRejected,
@@ -130,6 +131,36 @@ def test_a_login_without_a_second_factor_completes_at_once(make: Make, clock: Fr
     assert (event.user_id, event.method, event.client_ip) == ("1", "magic", "192.0.2.1")
     [attempt] = plugin.attempts
     assert (attempt.user, attempt.method, attempt.client_ip) == (ADA, "magic", "192.0.2.1")
+
+
+@pytest.mark.requirement("SECURITY-19")
+@pytest.mark.parametrize("included", [["word"], ("word",), iter(["word"])], ids=["list", "tuple", "iterator"])
+def test_a_proof_that_includes_a_second_factor_completes_at_once(make: Make, included: Sequence[str]) -> None:
+    auth, _ = make(Word())
+    request = FakeRequest()
+    complete_login(auth, request, ADA, Proof("magic"), factors=included)
+    assert request.session_record is not None
+    assert request.session_record.factors == ("word",)
+
+
+@pytest.mark.requirement("SECURITY-19")
+@pytest.mark.parametrize("odd", [[""], [None], [False], ["passkey"], "word", ["word", ""]], ids=repr)
+def test_only_a_second_factor_of_the_app_counts_as_included(make: Make, odd: Sequence[str]) -> None:
+    auth, plugin = make(Word())
+    request = FakeRequest()
+    with pytest.raises(ConfigurationError, match="this app has word"):
+        complete_login(auth, request, ADA, Proof("magic"), factors=odd)
+    assert request.user is None
+    assert plugin.names == []
+
+
+@pytest.mark.requirement("SECURITY-19")
+def test_an_empty_iterator_includes_no_second_factor(make: Make) -> None:
+    auth, _ = make(Word())
+    request = FakeRequest()
+    with pytest.raises(SecondFactorRequired):
+        complete_login(auth, request, ADA, Proof("magic"), factors=filter(None, [""]))  # type: ignore[arg-type]
+    assert request.user is None
 
 
 def test_a_login_without_next_leads_to_login_redirect(make: Make) -> None:

@@ -131,9 +131,24 @@ def test_a_new_account_gets_nothing_of_a_deleted_one_with_its_id(tmp_path: Path)
     world = World(tmp_path)
     mark_email_verified(world.auth, FakeUser("1"), "old@example.com")
     world.credentials.add("1", "identity", "x", {})
+    world.clock.advance(1)
     user, is_new = open_account(world.auth, FakeRequest(), Newcomer(EMAIL), Proof("magic", EMAIL))
     assert (user.id, is_new) == ("1", True)
     assert world.kinds("1") == []
+
+
+def test_a_new_account_keeps_what_a_faster_login_stored(tmp_path: Path) -> None:
+    """It found the account that this login has just created."""
+
+    class Slow(MemoryUsers):
+        def create(self, email: str, name: str | None = None) -> FakeUser:
+            user = super().create(email, name)
+            Browser(world).log_in_by_mail(email)
+            return user
+
+    world = World(tmp_path, Slow())
+    open_account(world.auth, FakeRequest(), Newcomer(EMAIL), Proof("magic", EMAIL))
+    assert world.kinds("1") == ["email", "session"]
 
 
 class TestInAsok:

@@ -13,17 +13,25 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from asok.orm.engines.base import BaseEngine
+from asok.orm.engines.mysql import MySQLEngine
 from asok.orm.engines.postgres import PostgresEngine
 from asok.orm.engines.sqlite import SQLiteEngine
 
-from ...stores.credentials import SqlCredentialStore
-from ...types import JSON, Clock, Credential, Random
+from ...contracts import UserDirectory
+from ...stores.bounds import credential_problem
+from ...stores.credentials import COLUMNS, TABLE, SqlCredentialStore, credential_of
+from ...types import JSON, Clock, Credential, Random, User
 from .patches.transactions import again_after_transaction, in_transaction
 from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
 
 T = TypeVar("T")
+
+_PREFIX = "asok_auth_"
+"""Marks the columns of the credential in a row that has the user's columns too."""
+_NUMBER = {MySQLEngine: "SIGNED", PostgresEngine: "BIGINT"}
+"""What a user id, which is text here, is cast to, so that the users' primary key is used."""
 
 
 class AsokCredentialStore(SqlCredentialStore):
@@ -38,8 +46,40 @@ class AsokCredentialStore(SqlCredentialStore):
         engine: BaseEngine = self._users.model.get_engine(op="write")
         return engine
 
+    def exists(self) -> bool:
+        """True if the table has been created in the database in use."""
+        engine = self.current_engine()
+        return self._database(engine).schema_made or bool(engine.table_exists(TABLE))
+
     def in_transaction(self) -> bool:
         return in_transaction(self.current_engine())
+
+    def find_with_user(
+        self, kind: str, identifier: str, users: UserDirectory
+    ) -> tuple[Credential, User | None] | None:
+        """See CredentialStore. One statement: the unique key of this table, then the users' primary key."""
+        if users is not self._users or not self._users.is_read_by_id_only():
+            return super().find_with_user(kind, identifier, users)
+        if credential_problem(kind=kind, identifier=identifier):
+            return None
+        engine, model = self._ready(), self._users.model
+        number = _NUMBER.get(type(engine), "INTEGER")
+        columns = ", ".join(f"c.{name} AS {_PREFIX}{name}" for name in COLUMNS.split(", "))
+        kept = model._soft_delete_where()
+        rows = self._execute(
+            engine,
+            f"SELECT {columns}, u.* FROM {TABLE} c LEFT JOIN {model._table} u"  # noqa: S608
+            f" ON u.id = CAST(c.user_id AS {number})" + (f" AND u.{kept}" if kept else "") + " "
+            "WHERE c.kind = ? AND c.identifier = ?",
+            (kind, identifier),
+        )
+        if isinstance(rows, int) or not rows:
+            return None
+        own = {
+            name.removeprefix(_PREFIX): value for name, value in rows[0].items() if name.startswith(_PREFIX)
+        }
+        row = {name: value for name, value in rows[0].items() if not name.startswith(_PREFIX)}
+        return credential_of(own), None if row["id"] is None else self._users.from_row(row)
 
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         return self._for_good(lambda store: SqlCredentialStore.replace(store, credential, data))

@@ -12,10 +12,14 @@ from asok.orm import Model
 from ...auth import Auth
 from ...errors import ConfigurationError, StoreError
 from ...flows.user_data import remove_rows, remove_user
+from ...stores.credentials import SqlCredentialStore
 from .app_auth import app_auth_of, app_auth_of_user, is_user_model
+from .credentials import AsokCredentialStore
 from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
+
+_REMAINS = "The data of deleted user %s remains. Call remove_user(auth, user)."
 
 _watched: WeakSet[EventEmitter] = WeakSet()
 
@@ -29,20 +33,44 @@ def watch_users() -> None:
 
 
 def _deleted(instance: Model) -> None:
+    auth = _auth_or_none(instance)
+    if auth is None:
+        return
+    credentials = auth.credentials
+    if isinstance(credentials, SqlCredentialStore) and credentials.in_transaction():
+        # A rollback brings the account back, but not what was removed for good, such as its second factor.
+        credentials.repeat_after_transaction(lambda: _forget(auth, instance))
+    else:
+        _forget(auth, instance)
+
+
+def _forget(auth: Auth, instance: Model) -> None:
     try:
-        auth = _auth_of(instance)
         # A soft delete keeps the row, and the user can come back.
-        if auth is not None and isinstance(auth.users, AsokUsers) and not auth.users.is_stored(instance):
+        if isinstance(auth.users, AsokUsers) and not auth.users.is_stored(instance):
             remove_user(auth, instance)
     except (ConfigurationError, StoreError):
-        logger.exception("The data of deleted user %s remains. Call remove_user(auth, user).", instance.id)
+        logger.exception(_REMAINS, instance.id)
+
+
+def _auth_or_none(instance: Model) -> Auth | None:
+    try:
+        return _auth_of(instance)
+    except ConfigurationError:
+        logger.exception(_REMAINS, instance.id)
+        return None
 
 
 def _created(instance: Model) -> None:
     """SQLite gives a new account the id of a deleted one, which may have been deleted by a query."""
     try:
         auth = _auth_of(instance)
-        if auth is not None:
+        # Creating the table here would end the app's transaction on MySQL.
+        if (
+            auth is not None
+            and isinstance(auth.credentials, AsokCredentialStore)
+            and auth.credentials.exists()
+        ):
             remove_rows(auth, str(instance.id))
     except (ConfigurationError, StoreError):
         logger.exception("Whether an earlier account had the id %s could not be checked.", instance.id)

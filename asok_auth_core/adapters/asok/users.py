@@ -62,6 +62,14 @@ class AsokUsers(UserDirectory):
             return None
         return self.model.find(id=number) if 0 <= number < 2**63 else None
 
+    def is_read_by_id_only(self) -> bool:
+        """True if the model finds users by their row alone, so that :meth:`from_row` may replace it."""
+        return getattr(self.model.find, "__func__", None) is Model.find.__func__
+
+    def from_row(self, row: Mapping[str, object]) -> User:
+        """The user in a row of the table, as ``Model.find`` makes it."""
+        return self.model(_trust=True, **row)
+
     def by_email(self, email: str) -> User | None:
         """The account with exactly this email address, else the only one with it in another case.
 

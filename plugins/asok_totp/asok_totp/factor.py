@@ -48,7 +48,10 @@ class TotpFactor(SecondFactor):
         self._imports.forget(user)
 
     def is_imported(self, user: User) -> bool:
-        return self.authenticators.is_imported(str(user.id))
+        user_id = str(user.id)
+        if self.authenticators.is_enrolled(user_id):
+            return self.authenticators.is_imported(user_id)
+        return self._imports.waits_for(user)
 
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
@@ -87,7 +90,7 @@ class RecoveryFactor(SecondFactor):
         self._codes.void(str(user.id))
 
     def is_imported(self, user: User) -> bool:
-        return self._codes.is_imported(str(user.id))
+        return self._codes.is_imported(str(user.id)) or self._imports.waits_for(user)
 
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)

@@ -235,6 +235,17 @@ class TestWhatIsReplaced:
         assert auth.credentials.find("kind", "2") is None
 
 
+@pytest.mark.parametrize("app", ["sqlite", "postgres"], indirect=True)  # Asok's delete() fails on MySQL
+class TestADeletedUser:
+    @ENDS
+    def test_loses_its_second_factor_only_if_it_stays_deleted(self, auth: Auth, ends: str) -> None:
+        auth.credentials.add("1", "totp", "1", {})
+        user = MODELS_REGISTRY["User"].find(id=1)
+        in_transaction(user.delete, ends=ends)
+        assert (MODELS_REGISTRY["User"].find(id=1) is None) is (ends == "commit")
+        assert len(auth.credentials.list("1", "totp")) == (0 if ends == "commit" else 1)
+
+
 class TestTheInstallation:
     @ENDS
     def test_an_id_that_was_rolled_back_is_not_remembered(self, app: Asok, auth: Auth, ends: str) -> None:

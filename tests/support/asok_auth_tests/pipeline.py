@@ -100,7 +100,7 @@ class World:
             root,
             profile={"email": "ada@example.com", "email_verified": True, "name": "Ada"},
             config=settings,
-            users=users or MemoryUsers(),
+            users=MemoryUsers() if users is None else users,
             plugins=(asok_magic_link, self.part, *plugins),
             same_as=None if same_as is None else same_as.app,
         )
