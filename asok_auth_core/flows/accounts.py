@@ -24,15 +24,15 @@ logger = logging.getLogger("asok_auth")
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """How many of each were removed; ``password`` says what became of it."""
+    """How many of each were removed, and what became of the password."""
 
     sessions: int
     tokens: int
     identities: int
     browsers: int
     factors: int
-    password: str
-    """``cleared``, ``kept`` or ``none``."""
+    outcome: str
+    """Of the password: ``cleared``, ``kept`` or ``none``."""
 
 
 def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Proof) -> tuple[User, bool]:
@@ -113,7 +113,7 @@ def void_account(
         identities=void_identities(auth, user, keep=keep_identity),
         browsers=forget_devices(auth, user, client_ip=request.client_ip),
         factors=void_factors(auth, user, keep=keep_factors),
-        password=_void_password(auth, user),
+        outcome=_void_password(auth, user),
     )
     void_emails(auth, user)
     auth.events.emit(
@@ -125,7 +125,7 @@ def void_account(
         identities=voided.identities,
         browsers=voided.browsers,
         factors=voided.factors,
-        password=voided.password,
+        password=voided.outcome,
     )
     _tell(auth, request, user, voided)
     return voided
@@ -145,7 +145,7 @@ def _void_password(auth: Auth, user: User) -> str:
 def _tell(auth: Auth, request: WebRequest, user: User, voided: Voided) -> None:
     to = auth.users.email_of(user)
     removed = (voided.sessions, voided.tokens, voided.identities, voided.browsers, voided.factors)
-    if to is None or (not any(removed) and voided.password == "none"):  # noqa: S105 - not a password
+    if to is None or (not any(removed) and voided.outcome == "none"):
         return
     app = auth.settings.app_name
     lines = [
@@ -155,11 +155,11 @@ def _tell(auth: Auth, request: WebRequest, user: User, voided: Voided) -> None:
             "it up: sessions, API tokens, linked logins, trusted browsers and second factors."
         ),
     ]
-    if voided.password == "cleared":  # noqa: S105
+    if voided.outcome == "cleared":
         lines.append(
             request.translate("The account's password was removed too. Set a new one if you need one.")
         )
-    if voided.password == "kept":  # noqa: S105
+    if voided.outcome == "kept":
         lines.append(
             request.translate("The account's password still works. If you did not choose it, change it now.")
         )

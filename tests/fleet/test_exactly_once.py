@@ -27,10 +27,10 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient, TestResponse
 from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
-from asok_magic_link.grants import Grants
 from asok_totp.totp import Parameters, code_at
 
 from asok_auth_core import hookimpl
+from asok_auth_core.flows.email_proofs import EmailProofs
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.testing.processes import Workers
@@ -159,7 +159,7 @@ def make_codes(member: Member, owners: list[str]) -> list[Secret]:
 
 def _mailed(member: Member, owners: list[str]) -> list[tuple[str, str, str]]:
     auth = member.auth
-    grants = Grants(auth.keys, auth.state, auth.clock, auth.random)
+    grants = EmailProofs("magic", keys=auth.keys, state=auth.state, clock=auth.clock, random=auth.random)
     issued = [(owner, grants.issue(owner, 3600)) for owner in owners if auth.users.create(owner)]
     return [(owner, one.token, one.code) for owner, one in issued]
 

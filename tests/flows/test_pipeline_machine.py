@@ -219,15 +219,25 @@ class Pipeline(RuleBasedStateMachine):
         self.world.auth.settings = replace(self.world.auth.settings, require_2fa=is_required)
 
     @rule(email=st.sampled_from(EMAILS))
-    def mail_a_link(self, email: str) -> None:
+    def mail_one(self, email: str) -> None:
+        self.mail_a_link(email)
+
+    def mail_a_link(self, email: str) -> Link:
         account = self.account_of(email)
         epoch = 0 if account is None else account.epoch
         self.links.append(Link(self.world.token(email), email, self.now, epoch))
+        return self.links[-1]
+
+    @rule(number=BROWSERS, email=st.sampled_from(EMAILS))
+    def log_in_by_mail(self, number: int, email: str) -> None:
+        self.press(self.tabs[number], self.mail_a_link(email), dropped=False)
 
     @precondition(lambda self: self.links)
     @rule(number=BROWSERS, data=st.data(), dropped=st.booleans())
     def press_the_button(self, number: int, data: st.DataObject, dropped: bool) -> None:
-        tab, link = self.tabs[number], data.draw(st.sampled_from(self.links[-3:]))
+        self.press(self.tabs[number], data.draw(st.sampled_from(self.links[-3:])), dropped=dropped)
+
+    def press(self, tab: Tab, link: Link, *, dropped: bool) -> None:
         tab.browser.open(link.token)
         tab.browser.press(link.token, dropped=dropped)
         account = self.account_of(link.email)

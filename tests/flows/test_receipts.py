@@ -75,6 +75,7 @@ def test_pressing_again_gives_the_same_session(world: World, way: Way) -> None:
 @WAYS
 @pytest.mark.requirement("SECURITY-1")
 def test_it_lasts_thirty_seconds(world: World, way: Way) -> None:
+    assert LIFETIME == 30
     browser = Browser(world)
     press = way(world, browser)
     press(True)

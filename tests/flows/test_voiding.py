@@ -282,7 +282,7 @@ class TestThePassword:
         world.auth.installation()
         user = FakeUser(id_, VICTIM, password="secret")
         users._users[id_] = user
-        assert void_account(world.auth, FakeRequest(), user).password == outcome
+        assert void_account(world.auth, FakeRequest(), user).outcome == outcome
         assert (user.password is None) is (outcome == "cleared")
 
 

@@ -7,11 +7,10 @@ import time
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.engine.user_agent import browser
+from asok_auth_core.flows.email_proofs import Issued
 from asok_auth_core.pages.render import fragment
 from asok_auth_core.types import OutgoingMail
 from asok_auth_core.web import WebRequest
-
-from .grants import Issued
 
 
 def compose(

@@ -12,6 +12,7 @@ from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.engine.email_address import account_key, parse_email
 from asok_auth_core.engine.urls import safe_next
 from asok_auth_core.errors import AuthError, CredentialRejected, EmailInvalid, LoginRejected, MailError
+from asok_auth_core.flows.email_proofs import REJECTED, EmailGrant, EmailProofs, normalize_code
 from asok_auth_core.flows.epoch import epoch
 from asok_auth_core.flows.login import complete_login, log_in_once
 from asok_auth_core.flows.receipts import Receipt, mark_browser
@@ -22,7 +23,6 @@ from asok_auth_core.paths import LOGIN_PATH
 from asok_auth_core.types import Newcomer, Proof, User
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
-from .grants import REJECTED, Grants, MagicGrant, normalize_code
 from .mail import compose
 from .settings import MagicLinkSettings
 
@@ -42,7 +42,9 @@ class MagicLinkMethod(LoginMethod):
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
         self._settings = auth.settings.section(MagicLinkSettings)
-        self._grants = Grants(auth.keys, auth.state, auth.clock, auth.random)
+        self._grants = EmailProofs(
+            self.name, keys=auth.keys, state=auth.state, clock=auth.clock, random=auth.random
+        )
 
     @property
     def api(self) -> MagicLinkMethod:
@@ -123,7 +125,7 @@ class MagicLinkMethod(LoginMethod):
         """The epoch of ``user``; 0 without an account, found with the same statement."""
         return epoch(self._auth, NOBODY if user is None else str(user.id))
 
-    def _valid(self, grant: MagicGrant) -> MagicGrant:
+    def _valid(self, grant: EmailGrant) -> EmailGrant:
         """``grant``, unless everything of its account was ended since. Raises CredentialRejected."""
         if self._epoch(self._auth.users.by_email(grant.email)) != grant.epoch:
             raise CredentialRejected(REJECTED)
@@ -234,7 +236,7 @@ class MagicLinkMethod(LoginMethod):
             raise
         return WebResponse.see_other(location)
 
-    def _log_in(self, request: WebRequest, grant: MagicGrant, receipt: Receipt | None) -> str:
+    def _log_in(self, request: WebRequest, grant: EmailGrant, receipt: Receipt | None) -> str:
         user = self._auth.users.by_email(grant.email)
         if user is None and not self._settings.signup:
             raise LoginRejected("There is no account with this email address.")

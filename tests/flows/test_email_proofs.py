@@ -13,13 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asok_magic_link.grants import ALPHABET, CODE_LENGTH, Grants, LinkClaims, normalize_code
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asok_auth_core.contracts import StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.tokens import TokenCodec
 from asok_auth_core.errors import CredentialRejected
+from asok_auth_core.flows.email_proofs import (
+    ALPHABET,
+    CODE_LENGTH,
+    EmailProofs,
+    LinkClaims,
+    normalize_code,
+)
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
@@ -31,9 +38,13 @@ SECRET = b"k" * 32
 
 
 def make_grants(
-    clock: FrozenClock, store: MemoryStateStore | None = None, secrets_: tuple[bytes, ...] = (SECRET,)
-) -> Grants:
-    return Grants(KeyRing(secrets_), store or MemoryStateStore(clock=clock), clock, secrets.token_bytes)
+    clock: FrozenClock,
+    store: StateStore | None = None,
+    secrets_: tuple[bytes, ...] = (SECRET,),
+    purpose: str = "magic",
+) -> EmailProofs:
+    state = store or MemoryStateStore(clock=clock)
+    return EmailProofs(purpose, keys=KeyRing(secrets_), state=state, clock=clock, random=secrets.token_bytes)
 
 
 @pytest.fixture
@@ -157,6 +168,25 @@ def test_a_token_of_another_purpose_or_key_is_rejected(clock: FrozenClock) -> No
     assert grants.take_link(mine.sign(claims)).email == ADA
 
 
+@pytest.mark.requirement("SECURITY-6")
+@pytest.mark.parametrize(("made_for", "used_for"), [("magic", "verify"), ("verify", "magic"), ("a", "ab")])
+def test_a_link_and_a_code_of_another_purpose_are_rejected(
+    clock: FrozenClock, made_for: str, used_for: str
+) -> None:
+    """Same store, keys and email address: a proof that verifies an address must not log in."""
+    store = MemoryStateStore(clock=clock)
+    made, used = (make_grants(clock, store, purpose=purpose) for purpose in (made_for, used_for))
+    issued, other = made.issue(ADA, 600), made.issue(ADA, 600)
+    for use in (used.look, used.take_link, lambda token: used.take_code(ADA, issued.code)):
+        with pytest.raises(CredentialRejected):
+            use(issued.token)
+    resigned = TokenCodec(purpose=f"{used_for}-link", claims=LinkClaims, keys=KeyRing([SECRET]), clock=clock)
+    claims = TokenCodec(purpose=f"{made_for}-link", claims=LinkClaims, keys=KeyRing([SECRET]), clock=clock)
+    with pytest.raises(CredentialRejected):
+        used.take_link(resigned.sign(claims.verify(issued.token)))
+    assert made.take_link(issued.token).email == made.take_code(ADA, other.code).email == ADA
+
+
 def test_a_handle_of_one_email_does_not_work_for_another(clock: FrozenClock) -> None:
     grants = make_grants(clock)
     issued = grants.issue(ADA, 600)
@@ -190,7 +220,7 @@ def test_any_text_as_a_code_is_rejected_without_an_error(text: str) -> None:
 def test_the_store_holds_nothing_that_logs_in(tmp_path: Path) -> None:
     """Neither handle, token nor code lies in the store."""
     store = SQLiteStateStore(tmp_path / "state.sqlite3")
-    grants = Grants(KeyRing([SECRET]), store, FrozenClock(4e9), secrets.token_bytes)
+    grants = make_grants(FrozenClock(4e9), store)
     issued = grants.issue(ADA, 600)
     codec = TokenCodec(
         purpose="magic-link", claims=LinkClaims, keys=KeyRing([SECRET]), clock=FrozenClock(4e9)
@@ -203,18 +233,18 @@ def test_the_store_holds_nothing_that_logs_in(tmp_path: Path) -> None:
         assert secret.encode() not in dump
 
 
-def open_grants(path: Path) -> Grants:
-    return Grants(KeyRing([SECRET]), SQLiteStateStore(path), FrozenClock(), secrets.token_bytes)
+def open_grants(path: Path) -> EmailProofs:
+    return make_grants(FrozenClock(), SQLiteStateStore(path))
 
 
 @pytest.fixture
-def issuer(tmp_path: Path) -> Iterator[Grants]:
+def issuer(tmp_path: Path) -> Iterator[EmailProofs]:
     """On the file that the processes of a test share."""
     with contextlib.closing(SQLiteStateStore(tmp_path / "state.sqlite3")) as store:
-        yield Grants(KeyRing([SECRET]), store, FrozenClock(), secrets.token_bytes)
+        yield make_grants(FrozenClock(), store)
 
 
-def take_links(grants: Grants, tokens: list[str]) -> list[str]:
+def take_links(grants: EmailProofs, tokens: list[str]) -> list[str]:
     """The tokens this process was the one to consume."""
     won = []
     for token in tokens:
@@ -226,7 +256,7 @@ def take_links(grants: Grants, tokens: list[str]) -> list[str]:
     return won
 
 
-def take_codes(grants: Grants, codes: list[str]) -> list[str]:
+def take_codes(grants: EmailProofs, codes: list[str]) -> list[str]:
     """The codes this process was the one to consume."""
     won = []
     for code in codes:
@@ -238,7 +268,7 @@ def take_codes(grants: Grants, codes: list[str]) -> list[str]:
     return won
 
 
-def take_and_record(grants: Grants, tokens: list[str], record: str) -> None:
+def take_and_record(grants: EmailProofs, tokens: list[str], record: str) -> None:
     """Consume what can be consumed, in an order of its own, and write down each success at once."""
     order = list(tokens)
     secrets.SystemRandom().shuffle(order)
@@ -250,7 +280,7 @@ def take_and_record(grants: Grants, tokens: list[str], record: str) -> None:
 
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
-def test_killing_a_process_leaves_no_link_usable_twice(issuer: Grants, tmp_path: Path) -> None:
+def test_killing_a_process_leaves_no_link_usable_twice(issuer: EmailProofs, tmp_path: Path) -> None:
     """32 processes killed while they consume; nobody gets a link twice, new links work."""
     path = tmp_path / "state.sqlite3"
     tokens = [issuer.issue(ADA, 3600).token for _ in range(3000)]
@@ -275,7 +305,7 @@ def test_killing_a_process_leaves_no_link_usable_twice(issuer: Grants, tmp_path:
 
 
 @pytest.mark.requirement("SECURITY-1")
-def test_four_processes_use_each_of_300_links_once(issuer: Grants, tmp_path: Path) -> None:
+def test_four_processes_use_each_of_300_links_once(issuer: EmailProofs, tmp_path: Path) -> None:
     """Asok 0.8 accepted 298 of 300 more than once."""
     path = tmp_path / "state.sqlite3"
     tokens = [issuer.issue(ADA, 3600).token for _ in range(300)]
@@ -285,7 +315,7 @@ def test_four_processes_use_each_of_300_links_once(issuer: Grants, tmp_path: Pat
 
 
 @pytest.mark.requirement("SECURITY-1")
-def test_four_processes_use_each_of_100_codes_once(issuer: Grants, tmp_path: Path) -> None:
+def test_four_processes_use_each_of_100_codes_once(issuer: EmailProofs, tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite3"
     codes = [issuer.issue(ADA, 3600).code for _ in range(100)]
     with Workers(functools.partial(open_grants, path), 4) as workers:

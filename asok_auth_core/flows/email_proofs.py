@@ -1,4 +1,4 @@
-"""Issue and consume a link and a code for one login; using one voids the other."""
+"""Prove that a user reads an email address, for one purpose: a link and a code; using one voids the other."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from asok_auth_core.contracts import StateStore
-from asok_auth_core.engine.email_address import account_key
-from asok_auth_core.engine.encoding import b64url_encode
-from asok_auth_core.engine.keys import KeyRing, handle_digest
-from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
-from asok_auth_core.errors import CredentialRejected, TokenError
-from asok_auth_core.types import Clock, Random, RedactedStruct
+from ..contracts import StateStore
+from ..engine.email_address import account_key
+from ..engine.encoding import b64url_encode
+from ..engine.keys import KeyRing, handle_digest
+from ..engine.tokens import TokenClaims, TokenCodec
+from ..errors import CredentialRejected, TokenError
+from ..types import Clock, Random, RedactedStruct
 
-PURPOSE = "magic-link"
-CODE_PURPOSE = "magic-code"
 CODE_LENGTH = 8
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 """No 0, O, 1, I or L, which users confuse: 31 symbols, so 8 of them have 39 bits."""
@@ -30,7 +28,7 @@ class LinkClaims(TokenClaims, frozen=True, kw_only=True):
     jti: str
 
 
-class MagicGrant(RedactedStruct, frozen=True):
+class EmailGrant(RedactedStruct, frozen=True):
     """The stored grant, kept in the StateStore under the digest of its handle."""
 
     email: str
@@ -48,18 +46,21 @@ class Issued:
     code: str = field(repr=False)
 
 
-class Grants:
-    """Issues and consumes grants.
+class EmailProofs:
+    """Issues and consumes grants for one ``purpose``; those of another purpose do not exist for it.
 
-    Only one of several concurrent callers can consume a grant.
+    Only one of several concurrent callers can consume a grant. The caller limits mails and attempts.
     """
 
-    def __init__(self, keys: KeyRing, state: StateStore, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, purpose: str, *, keys: KeyRing, state: StateStore, clock: Clock, random: Random
+    ) -> None:
+        self._purpose = purpose
         self._keys = keys
         self._state = state
         self._clock = clock
         self._random = random
-        self._codec = TokenCodec(purpose=PURPOSE, claims=LinkClaims, keys=keys, clock=clock)
+        self._codec = TokenCodec(purpose=f"{purpose}-link", claims=LinkClaims, keys=keys, clock=clock)
 
     def issue(
         self, email: str, lifetime: int, next_url: str | None = None, *, epoch: int = 0, usable: bool = True
@@ -72,42 +73,46 @@ class Grants:
         linked, other = (b64url_encode(self._random(24)).decode() for _ in range(2))
         handle = linked if usable else other
         code = _code(self._random)
-        code_key = f"magic:code:{self._keys.digests(CODE_PURPOSE, account_key(email), code)[0]}"
-        grant = MagicGrant(email, (code_key,), next_url, epoch)
-        self._state.put(_grant_key(handle), msgspec.json.encode(grant), lifetime)
+        code_key = self._code_keys(email, code)[0]
+        grant = EmailGrant(email, (code_key,), next_url, epoch)
+        self._state.put(self._grant_key(handle_digest(handle)), msgspec.json.encode(grant), lifetime)
         self._state.put(code_key, handle_digest(handle).encode(), lifetime)
         now = int(self._clock())
         token = self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=linked))
         return Issued(token, code if usable else "")
 
-    def look(self, token: str) -> MagicGrant:
+    def look(self, token: str) -> EmailGrant:
         """Look up the grant of a link without consuming it. Raises CredentialRejected."""
         claims = self._verify(token)
-        raw = self._state.get(_grant_key(claims.jti))
+        raw = self._state.get(self._grant_key(handle_digest(claims.jti)))
         return self._open(raw, claims.sub)
 
-    def take_link(self, token: str) -> MagicGrant:
+    def take_link(self, token: str) -> EmailGrant:
         """Consume the grant of a link. Raises CredentialRejected for all but one caller."""
         claims = self._verify(token)
         return self._consume(handle_digest(claims.jti), claims.sub)
 
-    def take_code(self, email: str, code: str) -> MagicGrant:
-        """Consume the grant of a code.
-
-        The caller limits attempts. Raises CredentialRejected.
-        """
-        digests = self._keys.digests(CODE_PURPOSE, account_key(email), normalize_code(code))
-        found = (self._state.get(f"magic:code:{digest}") for digest in digests)
+    def take_code(self, email: str, code: str) -> EmailGrant:
+        """Consume the grant of a code. Raises CredentialRejected."""
+        found = (self._state.get(key) for key in self._code_keys(email, normalize_code(code)))
         grant = next((raw for raw in found if raw is not None), None)
         if grant is None:
             raise CredentialRejected(REJECTED)
         return self._consume(grant.decode(), None)
 
-    def _consume(self, digest: str, email: str | None) -> MagicGrant:
-        grant = self._open(self._state.take(f"magic:grant:{digest}"), email)
+    def _consume(self, digest: str, email: str | None) -> EmailGrant:
+        grant = self._open(self._state.take(self._grant_key(digest)), email)
         for key in grant.code_keys:
             self._state.delete(key)
         return grant
+
+    def _grant_key(self, digest: str) -> str:
+        return f"{self._purpose}:grant:{digest}"
+
+    def _code_keys(self, email: str, code: str) -> tuple[str, ...]:
+        """Where the grant of a code may be: one key for each secret of the key ring, newest first."""
+        digests = self._keys.digests(f"{self._purpose}-code", account_key(email), code)
+        return tuple(f"{self._purpose}:code:{digest}" for digest in digests)
 
     def _verify(self, token: str) -> LinkClaims:
         try:
@@ -116,10 +121,10 @@ class Grants:
             raise CredentialRejected(REJECTED) from error
 
     @staticmethod
-    def _open(raw: bytes | None, email: str | None) -> MagicGrant:
+    def _open(raw: bytes | None, email: str | None) -> EmailGrant:
         if raw is None:
             raise CredentialRejected(REJECTED)
-        grant = msgspec.json.decode(raw, type=MagicGrant)
+        grant = msgspec.json.decode(raw, type=EmailGrant)
         if email is not None and grant.email != email:
             raise CredentialRejected(REJECTED)
         return grant
@@ -136,7 +141,3 @@ def _code(random: Random) -> str:
     while len(signs) < CODE_LENGTH:
         signs += [ALPHABET[byte % 31] for byte in random(16) if byte < 248]
     return "".join(signs[:CODE_LENGTH])
-
-
-def _grant_key(handle: str) -> str:
-    return f"magic:grant:{handle_digest(handle)}"
