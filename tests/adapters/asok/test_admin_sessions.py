@@ -166,6 +166,21 @@ class TestItsSecondFactor:
         auth.clock.advance(3600)  # type: ignore[attr-defined]
         assert client.get("/admin/2fa-setup").status_code in (303, 403)
 
+    @pytest.mark.requirement("SECURITY-19")
+    def test_a_session_with_one_factor_does_not_open_it_once_its_user_has_two(
+        self, app: Asok, auth: Auth
+    ) -> None:
+        client = logged_in(app, ROOT)
+        assert opens(client)
+        root().update(name="two")  # now the factor "word" is theirs
+        assert client.get("/admin/posts").status_code == 403
+        assert "recent login" in client.get("/admin/posts").text
+        again = TestClient(app)
+        assert again.get(f"/enter?as={ROOT}").headers["Location"] == "/auth/second-factor"
+        again.get("/auth/second-factor")
+        post(again, "/auth/second-factor", factor="word", word="swordfish")
+        assert opens(again)
+
     def test_impersonation_needs_it_too(self, app: Asok, auth: Auth) -> None:
         make_user("bob@example.org")
         client = logged_in(app, ROOT)
