@@ -74,6 +74,18 @@ def post(request):
         pass
     return request.api({"user": request.user.email})
 """,
+    "api/unmade.py": """
+from models.user import User
+
+def post(request):
+    try:
+        with User.transaction():
+            token = request.auth.token.create(request, 1)
+            assert request.auth.token.verify(request, token)
+            raise RuntimeError("the app changes its mind")
+    except RuntimeError:
+        return request.api({"token": token})
+""",
     "api/me.py": """
 def get(request):
     return request.api({"user": request.user.email if request.user else None})
@@ -294,6 +306,14 @@ def test_a_token_with_scopes_has_no_role(app: Asok) -> None:
 
     assert roles() == roles(scopes=["*"]) == {"editor": True, "admin": True}
     assert roles(scopes=["posts.*"]) == roles(scopes=[]) == {"editor": False, "admin": False}
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_token_whose_creation_is_rolled_back_is_not_remembered(app: Asok) -> None:
+    status, text = ask(app, "/api/unmade", token(app), "POST")
+    assert status == 200
+    unmade = json.loads(text)["data"]["token"]
+    assert json.loads(ask(app, "/api/me", unmade)[1])["data"] == {"user": None}
 
 
 @pytest.mark.requirement("SECURITY-37", "SECURITY-43")
