@@ -121,6 +121,8 @@ class AsokWebRequest(WebRequest):
         self._kept: tuple[Proof, str | None] | None = None
         self.current: Current | None = None
         """Set by :class:`~.app_auth.AppAuth` when the user is first asked for, and by the session."""
+        self.is_use = True
+        """False if the user does nothing: the app only wants to know who they are."""
         self.native = request
         self.method = request.environ.get("REQUEST_METHOD", "GET")
         self.path = request.path

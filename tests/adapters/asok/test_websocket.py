@@ -173,6 +173,18 @@ class TestPushes:
         server.asok.broadcast(ANSWER, "news")
         assert socket.read() == "closed 1013"
 
+    @pytest.mark.requirement("SECURITY-45")
+    def test_pushes_keep_no_idle_session_alive(self, app: Asok, server: Server) -> None:
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        idle = app.extensions["AuthExtension"].auth.settings.session_idle
+        for _ in range(2):
+            later(app, idle / 2 - 1)
+            server.asok.broadcast(ANSWER, "news")
+            assert socket.read() == "news"
+        later(app, 60)
+        server.asok.broadcast(ANSWER, "news")
+        assert socket.read() == "closed 1008"
+
     def test_users_are_not_looked_up_for_every_push(
         self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -110,7 +110,7 @@ def _is_current(app_auth: AppAuth, conn: Connection) -> bool:
     if conn.user is None:
         return True
     try:
-        request = _looked_up(app_auth, conn)
+        request = _looked_up(app_auth, conn, is_use=True)
     except _Ended as ended:
         _drop(app_auth, conn, ended.code, ended.reason)
         return False
@@ -118,11 +118,15 @@ def _is_current(app_auth: AppAuth, conn: Connection) -> bool:
     return True
 
 
-def _looked_up(app_auth: AppAuth, conn: Connection) -> Request:
-    """The handshake's request with its user, who is still logged in. Raises _Ended."""
+def _looked_up(app_auth: AppAuth, conn: Connection, *, is_use: bool) -> Request:
+    """The handshake's request with its user, who is still logged in. Raises _Ended.
+
+    ``is_use`` is False if only the app does something, which does not keep an idle session alive.
+    """
     conn._asok_auth_looked_up = app_auth.auth.clock()
     try:
         request = _new_request(conn.server, conn)
+        app_auth.web_request(request).is_use = is_use
         user = request.user
     except AuthError:
         logger.warning("A socket was closed: its user could not be looked up.", exc_info=True)
@@ -139,7 +143,7 @@ def _send(self: Connection, message: str | bytes) -> bool:
         looked_up = getattr(self, "_asok_auth_looked_up", None)
         if looked_up is not None and not 0 <= app_auth.auth.clock() - looked_up < PUSH_RECHECK:
             try:
-                _looked_up(app_auth, self)
+                _looked_up(app_auth, self, is_use=False)
             except _Ended as ended:
                 # The socket's own thread notices and cleans up; here other sockets wait for their message.
                 self.close(ended.code, ended.reason)
