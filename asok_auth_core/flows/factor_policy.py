@@ -10,18 +10,17 @@ import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-import msgspec
-
 from ..auth import Auth
 from ..contracts import SecondFactor
 from ..errors import CredentialExists, LoginRejected, StoreUnavailable
-from ..types import Credential, User
+from ..types import User
+from .factor_index import KIND as KIND
+from .factor_index import kept_names, names_in
 from .permissions import permissions_of
 from .plugin_faults import ask, verdict
 
 logger = logging.getLogger("asok_auth")
 
-KIND = "second_factors"
 TRIES = 20
 """Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
 
@@ -44,16 +43,12 @@ class FactorNames:
         return self.kept | self.confirmed | self.doubtful
 
 
-class _Row(msgspec.Struct, frozen=True):
-    names: tuple[str, ...]
-
-
 def factor_names(auth: Auth, user: User) -> FactorNames:
     """The names of the user's second factors, available or not.
 
     Raises what a factor raises, and PluginFailed: then nothing is known, and the login is denied.
     """
-    kept = _names(auth.credentials.find(KIND, str(user.id)))
+    kept = kept_names(auth, str(user.id))
     said = {
         name: verdict(auth, factor, factor.is_enrolled, user)
         for name, factor in auth.second_factors.items()
@@ -113,7 +108,7 @@ def change_factor_names(
     user_id = str(user.id)
     for _ in range(TRIES):
         row = auth.credentials.find(KIND, user_id)
-        kept = _names(row)
+        kept = names_in(row)
         changed = change(kept)
         if changed == kept:
             return changed
@@ -126,10 +121,6 @@ def change_factor_names(
         if auth.credentials.replace(row, {"names": [*sorted(changed)]}) is not None:
             return changed
     raise StoreUnavailable("Your second factors are being changed in another session. Try again.")
-
-
-def _names(row: Credential | None) -> frozenset[str]:
-    return frozenset() if row is None else frozenset(msgspec.json.decode(row.data, type=_Row).names)
 
 
 def second_factor_required(auth: Auth, user: User) -> bool:

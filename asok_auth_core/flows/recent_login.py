@@ -6,6 +6,7 @@ from ..auth import Auth
 from ..errors import LoginRequired, PermissionDenied, RecentLoginRequired
 from ..types import User
 from ..web import WebRequest
+from .factor_index import kept_names
 
 
 def require_login(request: WebRequest) -> User:
@@ -40,14 +41,21 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
     """The current user, if they logged in to this session within ``AUTH["RECENT_LOGIN"]``.
 
     Raises LoginRequired and PermissionDenied as :func:`require_session_login` does, and
-    RecentLoginRequired if the login is older or its time is unknown.
+    RecentLoginRequired if the login is older, its time is unknown, or it was completed with one factor
+    and the user has a second one by now.
     """
     user = require_session_login(request)
     at, now = logged_in_at(request), auth.clock()
-    if at is None or not now - auth.settings.recent_login <= at <= now:
+    recent = at is not None and now - auth.settings.recent_login <= at <= now
+    if not recent or _is_older_than_factor(auth, request, user):
         auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
         raise RecentLoginRequired("Please log in again. This step requires a recent login.")
     return user
+
+
+def _is_older_than_factor(auth: Auth, request: WebRequest, user: User) -> bool:
+    record = request.session_record
+    return record is not None and not record.factors and bool(kept_names(auth, str(user.id)))
 
 
 def logged_in_at(request: WebRequest) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -557,3 +558,18 @@ def test_an_operator_resets_one_factor(shop: Shop) -> None:
     assert list(enrolled_factors(auth, shop.ada)) == ["pin", "codes"]
     assert reset_factors(auth, shop.ada, "codes") == {"codes"}
     assert list(enrolled_factors(auth, shop.ada)) == ["pin"]
+
+
+@pytest.mark.parametrize(
+    "data", ["", "null", "[]", "{}", '{"names": null}', '{"names": "pin"}', '{"names": [1]}']
+)
+def test_a_record_that_cannot_be_read_denies_with_a_page(shop: Shop, data: str) -> None:
+    auth = shop.start(Pin())
+    shop.enrol(auth)
+    row = shop.credentials.find(KIND, "1")
+    assert row is not None
+    shop.credentials._rows[row.id] = replace(row, data=data)
+    request = FakeRequest("/")
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        complete_login(auth, request, shop.ada, Proof("app"))
+    assert request.user is None

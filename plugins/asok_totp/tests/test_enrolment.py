@@ -105,7 +105,7 @@ def test_the_old_app_works_until_the_new_one_is_confirmed(site, phone_of) -> Non
 @pytest.mark.requirement("SECURITY-20")
 def test_the_enrolment_code_does_not_log_in(site, phone_of) -> None:
     """The time step that confirmed the app is used up."""
-    browser = site.log_in()
+    browser = site.log_in(FakeRequest(auth=site.auth))
     phone = phone_of(site.answer(browser.follow("/auth/totp/enrol", form={})).body)
     code = phone.code()
     assert site.answer(browser.follow("/auth/totp/confirm", form={"code": code})).status == 200
@@ -113,6 +113,19 @@ def test_the_enrolment_code_does_not_log_in(site, phone_of) -> None:
     assert status == 400
     assert other.user is None
     assert site.answer(browser.follow("/auth/totp/confirm", form={"code": code})).status == 400
+
+
+@pytest.mark.requirement("SECURITY-24")
+@pytest.mark.parametrize("path", ["disable", "enrol", "recovery-codes"])
+def test_a_session_from_before_the_factor_changes_it_only_after_another_login(site, path: str) -> None:
+    """An attacker who was in the account, with one factor, minutes before its owner turned it on."""
+    attacker = site.log_in(FakeRequest(auth=site.auth))
+    phone, codes = site.enrol()
+    assert attacker.user == site.ann
+    assert site.answer(attacker.follow(f"/auth/totp/{path}", form={})).status == 403
+    assert site.second_factor(site.log_in(), codes[0], "recovery")[0] == 303, "nothing changed"
+    _, owner = site.second_factor(site.log_in(FakeRequest(auth=site.auth)), phone.code())
+    assert site.answer(owner.follow(f"/auth/totp/{path}", form={})).status in (200, 303)
 
 
 CHANGES: list[tuple[str, Callable]] = [
