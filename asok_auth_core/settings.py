@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -248,12 +249,28 @@ def _app_config(config: Mapping[str, object], environ: Mapping[str, str]) -> App
     return convert(
         {
             "DEBUG": from_text(debug, bool) if isinstance(debug, str) else bool(debug),
-            "APP_URL": str(url).rstrip("/") if url else None,
+            "APP_URL": _app_url(str(url)) if url else None,
             "ROOT_DIR": Path(str(config.get("ROOT_DIR") or ".")),
             "OAUTH_PROVIDERS": config.get("OAUTH_PROVIDERS") or {},
         },
         AppConfig,
     )
+
+
+def _app_url(given: str) -> str:
+    """The URL without a trailing slash, its scheme in lower case. Raises SettingError.
+
+    Whether cookies are sent over https only depends on it.
+    """
+    url = given.strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingError(f"APP_URL must be a URL such as https://app.example, got {given!r}.")
+    return parts.scheme + url[len(parts.scheme) :]
 
 
 def _asok_mail(config: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:

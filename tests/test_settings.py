@@ -325,6 +325,22 @@ def test_the_apps_own_configuration() -> None:
     assert read({}, {}).app == AppConfig(debug=False, url=None, root=Path(), oauth_providers={})
 
 
+@pytest.mark.requirement("SECURITY-18")
+@pytest.mark.parametrize("given", ["HTTPS://app.example", " https://app.example/ ", "Https://app.example//"])
+def test_a_spelling_of_https_is_https(given: str) -> None:
+    """Otherwise cookies would be sent without Secure and __Host-."""
+    assert read({"APP_URL": given}, {}).app.url == "https://app.example"
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["app.example", "//app.example", "https:app.example", "https://", "ftp://app.example", "https://[x"],
+)
+def test_an_app_url_that_is_no_url_is_rejected(given: str) -> None:
+    with pytest.raises(SettingError, match="APP_URL must be a URL such as"):
+        read({"APP_URL": given}, {})
+
+
 @pytest.mark.parametrize(("text", "debug"), [("false", False), ("0", False), ("on", True)])
 def test_debug_as_text_means_what_it_says(text: str, debug: bool) -> None:
     assert read({"DEBUG": text}, {}).app.debug is debug

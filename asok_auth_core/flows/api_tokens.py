@@ -196,7 +196,7 @@ class ApiTokens:
                 and (mark is None or mark == self._mark.current())
             ):
                 return verified
-            self._cache.pop((database, token), None)
+            self._forget(database, token)
         return self._verify(token, database)
 
     def _verify(self, token: str, database: str) -> VerifiedToken:
@@ -219,7 +219,12 @@ class ApiTokens:
             self._cache.clear()
         ends = float("inf") if claims.exp is None else float(claims.exp)
         self._cache[database, token] = (verified, token.partition(".")[0], ends, now + RECHECK, mark)
+        # Its record may be one that only this transaction sees, and that a rollback undoes.
+        self._auth.credentials.repeat_after_transaction(lambda: self._forget(database, token))
         return verified
+
+    def _forget(self, database: str, token: str) -> None:
+        self._cache.pop((database, token), None)
 
     def _has_all_parents(self, record: Credential) -> bool:
         return all(self._auth.credentials.find(KIND, parent) for parent in _row(record).parents)

@@ -7,7 +7,7 @@ from ..contracts import SecondFactor
 from ..engine.keys import handle_digest
 from ..types import User
 from ..web import WebRequest
-from .login import PENDING_COOKIE, PENDING_LIFETIME
+from .login import PENDING_LIFETIME, pending_cookie
 from .plugin_faults import ask
 
 ACCOUNT_STARTS = 10
@@ -28,7 +28,7 @@ def begin_challenge(
     """
     if not has_begin(factor):
         return
-    key = f"challenge:{factor.name}:{handle_digest(request.cookies.get(PENDING_COOKIE, ''))}"
+    key = f"challenge:{factor.name}:{handle_digest(request.cookies.get(pending_cookie(request), ''))}"
     if not auth.state.add(key, b"1", PENDING_LIFETIME) and not again:
         return
     try:

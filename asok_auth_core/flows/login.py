@@ -38,10 +38,14 @@ from .trusted_devices import is_trusted
 
 logger = logging.getLogger("asok_auth")
 
-PENDING_COOKIE = "asok_auth_login"
 PENDING_LIFETIME = 600
 
 T = TypeVar("T")
+
+
+def pending_cookie(request: WebRequest) -> str:
+    """The name of a half login's cookie. ``__Host-`` keeps other hosts of the domain from setting it."""
+    return "__Host-asok_auth_login" if request.secure else "asok_auth_login"
 
 
 _SESSION, _PENDING = "session", "login"
@@ -199,7 +203,7 @@ def pending_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User]:
 
     Raises LoginExpired if there is none.
     """
-    found = _find_pending(auth, request.cookies.get(PENDING_COOKIE))
+    found = _find_pending(auth, request.cookies.get(pending_cookie(request)))
     if found is None:
         raise LoginExpired("This login has expired. Please start again.")
     return found
@@ -277,7 +281,7 @@ def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof)
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin, receipt: Receipt | None) -> None:
     handle = b64url_encode(auth.random(32)).decode() if receipt is None else receipt.handle(_PENDING)
     auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
-    request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
+    request.set_cookie(pending_cookie(request), handle, max_age=PENDING_LIFETIME, path="/")
 
 
 def _resume(auth: Auth, request: WebRequest, receipt: Receipt, kept: KeptReceipt) -> str | None:
@@ -288,7 +292,7 @@ def _resume(auth: Auth, request: WebRequest, receipt: Receipt, kept: KeptReceipt
         handle = receipt.handle(_PENDING)
         again = _find_pending(auth, handle) is not None
         if again:
-            request.set_cookie(PENDING_COOKIE, handle, max_age=PENDING_LIFETIME, path="/")
+            request.set_cookie(pending_cookie(request), handle, max_age=PENDING_LIFETIME, path="/")
     return kept.location if again else None
 
 
@@ -303,10 +307,10 @@ def _find_pending(auth: Auth, handle: str | None) -> tuple[PendingLogin, User] |
 
 def _drop_pending(auth: Auth, request: WebRequest) -> bool:
     """Void the login that this browser has not finished; of any number of callers, one gets True."""
-    handle = request.cookies.get(PENDING_COOKIE)
+    handle = request.cookies.get(pending_cookie(request))
     if handle is None:
         return False
-    request.set_cookie(PENDING_COOKIE, "", max_age=0)
+    request.set_cookie(pending_cookie(request), "", max_age=0)
     return auth.state.take(_pending_key(handle)) is not None
 
 

@@ -113,11 +113,12 @@ def _enter(auth: Auth, request: WebRequest, user: User, record: SessionRecord, s
     request.session.begin(user, record)
 
 
-def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] | None:
+def find_session(auth: Auth, handle: str | None, *, is_use: bool = True) -> tuple[SessionRecord, User] | None:
     """The session in force whose cookie is ``handle``, and its user; None if there is none.
 
     Not in force: a session that was ended, has passed its idle or absolute limit, whose user is gone or
-    disabled, or was logged in with one factor and now needs two. Raises StoreUnavailable.
+    disabled, or was logged in with one factor and now needs two. ``is_use``: the user is doing something,
+    so the idle limit starts again. Raises StoreUnavailable.
     """
     name, _, secret = (handle or "").partition(".")
     found = auth.credentials.find_with_user(KIND, name, auth.users) if name and secret else None
@@ -130,7 +131,7 @@ def find_session(auth: Auth, handle: str | None) -> tuple[SessionRecord, User] |
     if not record.factors and second_factor_required(auth, user):
         return None
     now = auth.clock()
-    if record.last_seen + SEEN_EVERY <= now:
+    if is_use and record.last_seen + SEEN_EVERY <= now:
         try:
             auth.credentials.touch(row, now)
         except StoreUnavailable:

@@ -163,6 +163,22 @@ def test_an_empty_iterator_includes_no_second_factor(make: Make) -> None:
     assert request.user is None
 
 
+@pytest.mark.requirement("SECURITY-18")
+def test_half_a_login_that_another_host_planted_is_not_read(make: Make) -> None:
+    """The victim would set up a second factor in the attacker's account, and be logged in to it."""
+    auth, _ = make(Word())
+    attacker = FakeRequest("https://app.example/")
+    with pytest.raises(SecondFactorRequired):
+        complete_login(auth, attacker, ADA, Proof("magic"))
+    attacker = attacker.follow("/auth/second-factor")
+    handle = attacker.cookies["__Host-asok_auth_login"]
+    victim = FakeRequest("https://app.example/")
+    victim.cookies["asok_auth_login"] = handle
+    with pytest.raises(LoginExpired):
+        pending_login(auth, victim)
+    assert pending_login(auth, attacker)[1] is ADA
+
+
 def test_a_login_without_next_leads_to_login_redirect(make: Make) -> None:
     auth, _ = make(settings={"LOGIN_REDIRECT": "/home"})
     assert complete_login(auth, FakeRequest(), ADA, Proof("magic")) == "/home"

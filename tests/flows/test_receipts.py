@@ -237,7 +237,7 @@ def test_eight_presses_of_one_browser_at_once_are_one_login(
         tab = Browser(next(fresh))
         tab.at.cookies.update(cookies)
         response = tab.press(token)
-        name = "asok_auth_login" if factor else session_cookie(secure=True)
+        name = "__Host-asok_auth_login" if factor else session_cookie(secure=True)
         return [(target(response), tab.at.follow("/").cookies.get(name, ""))]
 
     answers = {answer for part in in_threads(once, 8) for answer in part}

@@ -99,7 +99,7 @@ class AppAuth:
         if not ambient:
             return Current()
         handle = web.cookies.get(session_cookie(secure=web.secure))
-        found = find_session(self.auth, handle) if handle else None
+        found = find_session(self.auth, handle, is_use=web.is_use) if handle else None
         if found is None:
             return Current()
         record, owner = found

@@ -90,6 +90,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_resolve_user",
         "check_room_authorization",
     ),
+    "asok.ws.connection.Connection": ("close", "send"),
     "asok.ws.live": ("_build_pseudo_request",),
 }
 """Attributes by place; :func:`_holders` returns the object for each place."""

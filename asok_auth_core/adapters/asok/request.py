@@ -29,6 +29,9 @@ IMPERSONATOR_KEY = "impersonator_id"
 STARTED_KEY = "impersonate_started_at"
 """And when the impersonation started, in seconds since the epoch."""
 
+OWNER_KEY = "asok_auth_owner"
+"""The session key for the id of the user who logged in last, which stays when that login ends."""
+
 T = TypeVar("T")
 
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
@@ -65,7 +68,11 @@ class AsokSession(Session):
         return cast("JSON", self._request.session.pop(key, None))
 
     def begin(self, user: User, record: SessionRecord) -> None:
-        # Asok keeps them, so its Admin would admit the next user who logs in with this browser.
+        # Asok keeps everything: the next user who logs in with this browser would see what another left, and
+        # its Admin would admit them as an impersonator.
+        if self.get(OWNER_KEY) not in (None, str(user.id)):
+            self._request.session.clear()
+        self.set(OWNER_KEY, str(user.id))
         for name in (IMPERSONATOR_KEY, STARTED_KEY):
             self.pop(name)
         ASOK_LOGIN(self._request, user, remember=record.remember)
@@ -121,6 +128,8 @@ class AsokWebRequest(WebRequest):
         self._kept: tuple[Proof, str | None] | None = None
         self.current: Current | None = None
         """Set by :class:`~.app_auth.AppAuth` when the user is first asked for, and by the session."""
+        self.is_use = True
+        """False if the user does nothing: the app only wants to know who they are."""
         self.native = request
         self.method = request.environ.get("REQUEST_METHOD", "GET")
         self.path = request.path

@@ -387,5 +387,27 @@ def test_the_admins_pages_lead_to_ours(tmp_path: Path) -> None:
         assert client.get("/admin/2fa-setup").headers["Location"] == "/auth/totp"
 
 
+@pytest.mark.requirement("SECURITY-19", "SECURITY-40")
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_session_that_never_gave_the_admins_factor_does_not_open_it_after_the_import(
+    tmp_path: Path, imported: bool
+) -> None:
+    """Without asok-totp, the Admin asked for its factor. The session may be from before it was installed."""
+    with app_of(tmp_path) as app:
+        start_admin(app)
+        user = add_user("ann@example.org")
+        client = TestClient(app)
+        client.get("/own?email=ann@example.org")
+        assert client.get("/admin/users").status_code == 200
+        user.get_engine().execute(
+            f"UPDATE {user._table} SET totp_secret = ?, totp_enabled = ? WHERE id = ?",
+            (sealed_by_asok(pyotp.random_base32(), SECRET_KEY), 1, user.id),
+        )
+        if imported:
+            assert run(app, "totp", "import", "--apply").exit_code == 0
+            assert not rows()[0]["totp_enabled"]
+        assert client.get("/admin/users").status_code == 403
+
+
 def user_of(email: str):
     return MODELS_REGISTRY["User"].find(email=email)

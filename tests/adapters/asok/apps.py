@@ -83,6 +83,12 @@ def get(request):
     request.login(User.find(email=request.query.get("as")))
     return request.redirect("/")
 """,
+    "note.py": """
+def get(request):
+    if "keep" in request.query:
+        request.session["note"] = request.query["keep"]
+    return request.session.get("note") or "nothing"
+""",
     "leave.py": """
 def get(request):
     request.logout()

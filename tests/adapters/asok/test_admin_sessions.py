@@ -166,6 +166,21 @@ class TestItsSecondFactor:
         auth.clock.advance(3600)  # type: ignore[attr-defined]
         assert client.get("/admin/2fa-setup").status_code in (303, 403)
 
+    @pytest.mark.requirement("SECURITY-19")
+    def test_a_session_with_one_factor_does_not_open_it_once_its_user_has_two(
+        self, app: Asok, auth: Auth
+    ) -> None:
+        client = logged_in(app, ROOT)
+        assert opens(client)
+        root().update(name="two")  # now the factor "word" is theirs
+        assert client.get("/admin/posts").status_code == 403
+        assert "recent login" in client.get("/admin/posts").text
+        again = TestClient(app)
+        assert again.get(f"/enter?as={ROOT}").headers["Location"] == "/auth/second-factor"
+        again.get("/auth/second-factor")
+        post(again, "/auth/second-factor", factor="word", word="swordfish")
+        assert opens(again)
+
     def test_impersonation_needs_it_too(self, app: Asok, auth: Auth) -> None:
         make_user("bob@example.org")
         client = logged_in(app, ROOT)
@@ -222,3 +237,54 @@ class TestItsSessions:
         bob = MODELS_REGISTRY["User"].find(email="bob@example.org")
         post(client, "/admin/active-sessions/revoke-user", user_id=str(bob.id))
         assert [home(one) for one in (first, second, client)] == ["nobody", "nobody", ROOT]
+
+
+@pytest.mark.requirement("SECURITY-40")
+class TestImpersonation:
+    def act_as(self, client: TestClient, email: str) -> Any:
+        client.get("/admin")
+        return post(client, f"/admin/impersonate/{MODELS_REGISTRY['User'].find(email=email).id}")
+
+    def test_one_after_the_other_stays_the_first_administrators(self, app: Asok, auth: Auth) -> None:
+        make_user("boss@example.org", is_admin=True)
+        make_user("bob@example.org")
+        client = logged_in(app, ROOT)
+        self.act_as(client, "boss@example.org")
+        assert home(client) == "boss@example.org"
+        self.act_as(client, "bob@example.org")
+        assert home(client) == "bob@example.org"
+        assert sessions_of(auth, root())[0].impersonates is not None
+        post(client, "/admin/stop-impersonate")
+        assert home(client) == ROOT
+
+    def test_a_disabled_user_cannot_be_impersonated(self, app: Asok, auth: Auth) -> None:
+        make_user("bob@example.org", is_active=False)
+        client = logged_in(app, ROOT)
+        assert self.act_as(client, "bob@example.org").status_code == 403
+        assert home(client) == ROOT
+
+    def test_an_api_token_starts_none(self, app: Asok, auth: Auth) -> None:
+        make_user("bob@example.org")
+        bob = MODELS_REGISTRY["User"].find(email="bob@example.org")
+        response = TestClient(app).post(f"/admin/impersonate/{bob.id}", headers={"X-Badge": ROOT})
+        assert response.status_code == 403
+
+    def test_logging_out_ends_the_administrators_session(self, app: Asok, auth: Auth) -> None:
+        make_user("bob@example.org")
+        client = logged_in(app, ROOT)
+        self.act_as(client, "bob@example.org")
+        kept = dict(client.cookies)
+        client.get("/leave")
+        assert sessions_of(auth, root()) == []
+        client.cookies = kept
+        assert home(client) == "nobody"
+
+    def test_it_holds_whatever_becomes_of_asoks_session(self, app: Asok, auth: Auth) -> None:
+        """Another worker does not have it; a slower request may save an older one."""
+        make_user("bob@example.org")
+        client = logged_in(app, ROOT)
+        before = client.cookies["asok_sid"]
+        self.act_as(client, "bob@example.org")
+        client.cookies["asok_sid"] = before
+        assert home(client) == "bob@example.org"
+        assert "stop-impersonate" in client.get("/admin").text, "the banner is there too"

@@ -9,7 +9,9 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from .apps import Plugin, home
+from asok_auth_core.flows.sessions import end_sessions
+
+from .apps import Plugin, first_line, home
 
 
 class TestLogin:
@@ -30,6 +32,26 @@ class TestLogin:
         assert plugin.events[-1].name == "logout"
         client.cookies = old
         assert home(client) == "nobody", "the old cookies are worth nothing"
+
+    @pytest.mark.parametrize("how", ["still logged in", "ended elsewhere", "only visiting"])
+    def test_what_one_user_kept_in_the_session_is_not_shown_to_the_next(
+        self, app: Asok, client: TestClient, how: str
+    ) -> None:
+        users = MODELS_REGISTRY["User"]
+        users.create(email="bob@example.org")
+        if how != "only visiting":
+            client.get("/enter?as=ada@example.org")
+        client.get("/note?keep=secret")
+        if how == "ended elsewhere":
+            auth = app.extensions["AuthExtension"].auth
+            end_sessions(auth, users.find(email="ada@example.org"))
+            assert home(client) == "nobody"
+        client.get("/enter?as=bob@example.org")
+        kept = first_line(client, "/note")
+        assert kept == ("secret" if how == "only visiting" else "nothing"), "a visitor's cart stays"
+        client.get("/note?keep=mine")
+        client.get("/enter?as=bob@example.org")
+        assert first_line(client, "/note") == "mine"
 
     @pytest.mark.requirement("SECURITY-19")
     def test_an_apps_own_login_asks_for_the_second_factor(self, client: TestClient) -> None:

@@ -43,6 +43,14 @@ def get(request):
     request.login(User.find(id=int(request.query.get("id", 1))))
     return request.redirect("/")
 """,
+    "web.py": """
+from models.user import User
+
+def get(request):
+    email = request.auth.magic.verify_token(request, request.query.get("token"))
+    request.login(User.find(email=email) if email else request.user)
+    return "in"
+""",
     "api/make.py": """
 def get(request):
     asked = request.query
@@ -65,6 +73,18 @@ def post(request):
     except RuntimeError:
         pass
     return request.api({"user": request.user.email})
+""",
+    "api/unmade.py": """
+from models.user import User
+
+def post(request):
+    try:
+        with User.transaction():
+            token = request.auth.token.create(request, 1)
+            assert request.auth.token.verify(request, token)
+            raise RuntimeError("the app changes its mind")
+    except RuntimeError:
+        return request.api({"token": token})
 """,
     "api/me.py": """
 def get(request):
@@ -170,6 +190,24 @@ def test_a_short_scoped_token_makes_no_wider_longer_or_foreign_one(app: Asok, ki
         assert json.loads(ask(app, "/api/me", void, kind=kind)[1])["data"] == {"user": None}
 
 
+@pytest.mark.requirement("SECURITY-43")
+@pytest.mark.parametrize("limit", [{"scopes": ["posts.view"]}, {"expires_in": 60}], ids=["scopes", "expiry"])
+def test_a_limited_token_starts_no_session(app: Asok, limit: dict[str, Any]) -> None:
+    """The session would know no scopes, and live for weeks."""
+    limited = {"Authorization": f"Bearer {token(app, **limit)}"}
+    client = TestClient(app)
+    assert client.get("/web", headers=limited).status_code == 403
+    assert "asok_auth_session" not in client.cookies
+    request = FakeRequest("/", auth=auth_of(app))
+    link = auth_of(app).login_methods["magic"].api.create_token(request, EMAIL)  # type: ignore[union-attr]
+    assert client.get(f"/web?token={link}", headers=limited).status_code == 200, (
+        "the link is a proof of its own"
+    )
+    assert "asok_auth_session" in client.cookies
+    whole = {"Authorization": f"Bearer {token(app)}"}
+    assert TestClient(app).get("/web", headers=whole).status_code == 200
+
+
 def test_a_session_makes_any_token_as_documented(app: Asok) -> None:
     client = TestClient(app)
     client.get("/enter")
@@ -268,6 +306,14 @@ def test_a_token_with_scopes_has_no_role(app: Asok) -> None:
 
     assert roles() == roles(scopes=["*"]) == {"editor": True, "admin": True}
     assert roles(scopes=["posts.*"]) == roles(scopes=[]) == {"editor": False, "admin": False}
+
+
+@pytest.mark.requirement("SECURITY-43")
+def test_a_token_whose_creation_is_rolled_back_is_not_remembered(app: Asok) -> None:
+    status, text = ask(app, "/api/unmade", token(app), "POST")
+    assert status == 200
+    unmade = json.loads(text)["data"]["token"]
+    assert json.loads(ask(app, "/api/me", unmade)[1])["data"] == {"user": None}
 
 
 @pytest.mark.requirement("SECURITY-37", "SECURITY-43")

@@ -9,8 +9,11 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
+from asok_auth_core.flows.sessions import sessions_of
+from asok_auth_core.testing.waiting import wait_until
+
 from .apps import Plugin, home, logged_in
-from .sockets import Server, Socket, sockets
+from .sockets import ANSWER, Server, Socket, sockets
 
 
 @pytest.fixture
@@ -124,3 +127,74 @@ class TestMessages:
         assert socket.ask("can posts.edit") == "True"
         plugin.grants.clear()
         assert socket.ask("can posts.edit") == "False"
+
+
+@pytest.mark.requirement("SECURITY-40")
+class TestPushes:
+    """What the app sends without being asked."""
+
+    @pytest.mark.requirement("SECURITY-37")
+    @pytest.mark.parametrize("reason", ["logged out", "disabled", "ended elsewhere"])
+    def test_a_user_who_is_out_gets_none(self, app: Asok, server: Server, reason: str) -> None:
+        MODELS_REGISTRY["User"].create(email="bob@example.org")
+        ada, bob = logged_in(app, "ada@example.org"), logged_in(app, "bob@example.org")
+        sockets = [Socket(server, client) for client in (ada, bob, TestClient(app))]
+        if reason == "logged out":
+            ada.get("/leave")
+        if reason == "disabled":
+            MODELS_REGISTRY["User"].find(email="ada@example.org").update(is_active=False)
+        later(app, 11)
+        if reason == "ended elsewhere":
+            auth = app.extensions["AuthExtension"].auth
+            [record] = sessions_of(auth, MODELS_REGISTRY["User"].find(email="ada@example.org"))
+            auth.credentials.remove(auth.credentials.find("session", record.id))
+        server.asok.broadcast(ANSWER, "news")
+        assert [socket.read() for socket in sockets] == ["closed 1008", "news", "news"]
+
+    def test_their_socket_is_cleaned_up(self, app: Asok, server: Server) -> None:
+        client = logged_in(app, "ada@example.org")
+        socket = Socket(server, client)
+        client.get("/leave")
+        later(app, 11)
+        server.asok.broadcast(ANSWER, "news")
+        assert socket.read() == "closed 1008"
+        ada = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        wait_until(
+            lambda: server.left == [ANSWER] and not server.asok.is_user_online(ada.id),
+            "the socket is cleaned up",
+        )
+
+    def test_a_store_that_does_not_answer_delivers_none(
+        self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        later(app, 11)
+        break_store(app, monkeypatch)
+        server.asok.broadcast(ANSWER, "news")
+        assert socket.read() == "closed 1013"
+
+    @pytest.mark.requirement("SECURITY-45")
+    def test_pushes_keep_no_idle_session_alive(self, app: Asok, server: Server) -> None:
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        idle = app.extensions["AuthExtension"].auth.settings.session_idle
+        for _ in range(2):
+            later(app, idle / 2 - 1)
+            server.asok.broadcast(ANSWER, "news")
+            assert socket.read() == "news"
+        later(app, 60)
+        server.asok.broadcast(ANSWER, "news")
+        assert socket.read() == "closed 1008"
+
+    def test_users_are_not_looked_up_for_every_push(
+        self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        break_store(app, monkeypatch)
+        server.asok.broadcast(ANSWER, "news")
+        assert socket.read() == "news"
+
+
+def later(app: Asok, seconds: float) -> None:
+    auth = app.extensions["AuthExtension"].auth
+    now = auth.clock()
+    auth.clock = lambda: now + seconds

@@ -18,6 +18,8 @@ from asok.request import Request
 from ....auth import Auth
 from ....contracts import SecondFactor
 from ....engine.keys import handle_digest
+from ....errors import RecentLoginRequired
+from ....flows.factor_policy import factor_names
 from ....flows.recent_login import require_recent_login
 from ....flows.second_factor import count_factor_attempt
 from ....flows.sessions import add_factor
@@ -76,11 +78,27 @@ def _outstanding_user(app_auth: AppAuth, current: Current) -> User | None:
     return None if successor is not None and successor.is_enrolled(owner) is True else owner
 
 
+def _is_older_than_factor(auth: Auth, current: Current) -> bool:
+    """True for a session that was begun with one factor, whose user has a second one by now.
+
+    For example one that asok-totp has imported since, together with the reason to ask for it here.
+    """
+    owner, record = current.impersonator or current.user, current.record
+    if owner is None or record is None or record.factors:
+        return False
+    return bool(factor_names(auth, owner).all)
+
+
 def _require(self: Admin, request: Request) -> None:
     _ASOK_REQUIRE(self, request)
     app_auth = app_auth_on(self.app)
-    if app_auth is not None and _outstanding_user(app_auth, app_auth.current(request)) is not None:
+    if app_auth is None:
+        return
+    current = app_auth.current(request)
+    if _outstanding_user(app_auth, current) is not None:
         raise RedirectException(self.prefix + "/2fa")
+    if _is_older_than_factor(app_auth.auth, current):
+        raise RecentLoginRequired("Please log in again. This step requires a recent login.")
 
 
 def _logged_in(self: Admin, request: Request, user: User) -> None:

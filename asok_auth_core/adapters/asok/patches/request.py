@@ -11,10 +11,11 @@ from asok.request import Request
 
 from ....contracts import LoginMethod
 from ....engine.email_address import same_account
-from ....errors import AuthError
+from ....errors import AuthError, PermissionDenied
 from ....flows.login import complete_login, log_out
 from ....flows.plugin_faults import verdict
 from ....types import Proof, User
+from ....web import WebRequest
 from ..app_auth import AppAuth, app_auth_of
 from ..asok_names import original
 from ..request import ASOK_LOGIN, ASOK_LOGOUT
@@ -65,7 +66,17 @@ def _login(request: Request, user: User, remember: bool = False) -> None:
     proof, next_url = web.take_proof() or (Proof("app"), None)
     if not same_account(proof.email, auth.users.email_of(user)):
         proof = Proof("app")
+        _reject_limited_token(web, user)
     complete_login(auth, web, user, proof, remember=remember, next_url=next_url)
+
+
+def _reject_limited_token(web: WebRequest, user: User) -> None:
+    """Raise PermissionDenied if only a token vouches for ``user``, which the session would outdo."""
+    token = web.authentication
+    if token is None or str(token.user.id) != str(user.id):
+        return
+    if token.scopes is not None or token.expires_at is not None:
+        raise PermissionDenied("This page needs a login. An API token cannot open it.")
 
 
 def _logout(request: Request) -> None:

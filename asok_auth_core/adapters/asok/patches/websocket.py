@@ -1,5 +1,7 @@
 """Make Asok's WebSockets ask for the current user as pages do: at the handshake and before each message.
 
+What the app pushes goes to nobody who logged out more than a few seconds ago.
+
 Asok looks the user up once, in its own session. ``WebSocketServer`` and its live components are patched
 once per process; for an app without the extension, each patch does what Asok does.
 """
@@ -29,6 +31,7 @@ _ASOK_ON_CONNECT = original(WebSocketServer, "_fire_on_connect")
 _ASOK_ON_DISCONNECT = original(WebSocketServer, "_fire_on_disconnect")
 _ASOK_REGISTER = original(WebSocketServer, "_register")
 _ASOK_REQUEST = original(live, "_build_pseudo_request")
+_ASOK_SEND = original(Connection, "send")
 _ASOK_USER = original(WebSocketServer, "_resolve_user")
 
 Handler = Callable[[Connection, str], object]
@@ -36,6 +39,8 @@ Handler = Callable[[Connection, str], object]
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 """Close codes (RFC 6455, section 7.4.1, and IANA's registry)."""
+PUSH_RECHECK = 10
+"""Seconds after which a user is looked up again before the app pushes a message to their socket."""
 
 
 def install_on_websockets() -> None:
@@ -47,6 +52,7 @@ def install_on_websockets() -> None:
     WebSocketServer._fire_on_disconnect = staticmethod(_on_disconnect)
     WebSocketServer.check_room_authorization = _may_join
     live._build_pseudo_request = _request_of
+    Connection.send = _send
 
 
 def _resolve_user(self: WebSocketServer, headers: dict[str, str]) -> User | None:
@@ -56,8 +62,10 @@ def _resolve_user(self: WebSocketServer, headers: dict[str, str]) -> User | None
 
 def _register(self: WebSocketServer, conn: Connection) -> None:
     """Complete the handshake. An error closes the socket."""
-    if app_auth_on(self.app) is not None:
+    app_auth = app_auth_on(self.app)
+    if app_auth is not None:
         conn.user = conn.request.user
+        conn._asok_auth_looked_up = app_auth.auth.clock()
     _ASOK_REGISTER(self, conn)
 
 
@@ -89,23 +97,58 @@ def _dispatch(conn: Connection, payload: bytes, handler: Handler | None) -> None
             _ASOK_DISPATCH(conn, payload, handler)
 
 
+class _Ended(Exception):
+    """The user of the handshake is no longer logged in here: close the socket with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
 def _is_current(app_auth: AppAuth, conn: Connection) -> bool:
     """Look the user up again; if it is another one or nobody, drop the user and close the socket."""
-    before = conn.user
-    if before is None:
+    if conn.user is None:
         return True
     try:
+        request = _looked_up(app_auth, conn, is_use=True)
+    except _Ended as ended:
+        _drop(app_auth, conn, ended.code, ended.reason)
+        return False
+    conn.user, conn.request = request.user, request
+    return True
+
+
+def _looked_up(app_auth: AppAuth, conn: Connection, *, is_use: bool) -> Request:
+    """The handshake's request with its user, who is still logged in. Raises _Ended.
+
+    ``is_use`` is False if only the app does something, which does not keep an idle session alive.
+    """
+    conn._asok_auth_looked_up = app_auth.auth.clock()
+    try:
         request = _new_request(conn.server, conn)
+        app_auth.web_request(request).is_use = is_use
         user = request.user
     except AuthError:
         logger.warning("A socket was closed: its user could not be looked up.", exc_info=True)
-        _drop(app_auth, conn, TRY_AGAIN_LATER, "Please try again later.")
-        return False
-    if user is None or user.id != before.id:
-        _drop(app_auth, conn, POLICY_VIOLATION, "This session has ended.")
-        return False
-    conn.user, conn.request = user, request
-    return True
+        raise _Ended(TRY_AGAIN_LATER, "Please try again later.") from None
+    if user is None or user.id != conn.user.id:
+        raise _Ended(POLICY_VIOLATION, "This session has ended.")
+    return request
+
+
+def _send(self: Connection, message: str | bytes) -> bool:
+    """Send what the app pushes only while the user is logged in, looked up every few seconds."""
+    app_auth = app_auth_on(getattr(self.server, "app", None))
+    if app_auth is not None and self.user is not None:
+        looked_up = getattr(self, "_asok_auth_looked_up", None)
+        if looked_up is not None and not 0 <= app_auth.auth.clock() - looked_up < PUSH_RECHECK:
+            try:
+                _looked_up(app_auth, self, is_use=False)
+            except _Ended as ended:
+                # The socket's own thread notices and cleans up; here other sockets wait for their message.
+                self.close(ended.code, ended.reason)
+                return True
+    return bool(_ASOK_SEND(self, message))
 
 
 def _drop(app_auth: AppAuth, conn: Connection, code: int, reason: str) -> None:
