@@ -1,4 +1,4 @@
-"""The core's own plugin: its stores, transports, signers and login methods, through the same hooks."""
+"""The core's own plugin: stores, transports, signers, login methods, recovery codes; same hooks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 from .auth import Auth
 from .checks import findings
-from .contracts import LoginMethod, MailTransport, Signer, StateStore
+from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .engine.signers import SIGNERS
 from .hookspecs import PluginManifest, hookimpl
 from .mail.console import ConsoleTransport
 from .mail.file import FileTransport
 from .mail.smtp import SmtpTransport
 from .methods.oauth import OAuthMethod
+from .methods.recovery import RecoveryFactor
 from .methods.token import TokenMethod
 from .settings import Settings
 from .stores.memory import MemoryStateStore
@@ -54,3 +55,8 @@ def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
 @hookimpl
 def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
     return (TokenMethod(auth), OAuthMethod(auth))
+
+
+@hookimpl
+def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor]:
+    return (RecoveryFactor(auth),)

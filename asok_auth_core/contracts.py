@@ -389,6 +389,20 @@ class SecondFactor(ABC):
         """
         return False
 
+    def waits_for_import(self, user: User) -> bool:
+        """True if :meth:`run_import` is yet to import this factor of ``user``, with its backup codes.
+
+        Such a user can give a recovery code. Anything but True counts as False.
+        """
+        return False
+
+    def run_import(self, user: User) -> None:
+        """Import what :meth:`waits_for_import` tells of; do nothing if there is nothing.
+
+        Called before a recovery code is checked and before new ones are made. An exception denies both.
+        """
+        return
+
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
         """True if this user must give this factor, False if not; anything else counts as True.

@@ -104,7 +104,9 @@ def start(
     )
     auth.providers.update(configured_providers(hooks.providers(settings), settings, environ))
     auth.login_methods.update(hooks.login_methods(auth))
-    auth.second_factors.update(hooks.second_factors(auth))
+    # Backups last: a challenge starts with the first factor.
+    factors = sorted(hooks.second_factors(auth).items(), key=lambda named: bool(named[1].backup))
+    auth.second_factors.update(factors)
     parts = (*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values())
     modules = (*registry.modules, *(type(part).__module__ for part in parts))
     auth.packages = packages_of(modules, app=root / "src")

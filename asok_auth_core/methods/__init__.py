@@ -1,1 +1,1 @@
-"""The core's own login methods: API tokens, and OAuth and OpenID providers."""
+"""The core's own login methods, API tokens and OAuth providers, and second factor, recovery codes."""

@@ -13,6 +13,7 @@ from ..auth import Auth
 from ..contracts import SecondFactor
 from ..errors import CredentialRejected, SecondFactorRequired
 from ..flows.login import complete_login
+from ..methods.recovery import RecoveryFactor
 from ..paths import SECOND_FACTOR_PATH
 from ..types import Proof, User
 from .fakes import FakeRequest, MemoryUsers
@@ -55,7 +56,10 @@ class SecondFactorContract:
 
     @pytest.fixture
     def factor(self, auth: Auth) -> SecondFactor:
-        return auth.second_factors[self.name] if self.name else next(iter(auth.second_factors.values()))
+        if self.name:
+            return auth.second_factors[self.name]
+        factors = auth.second_factors.values()
+        return next(one for one in factors if not isinstance(one, RecoveryFactor))
 
     @pytest.fixture
     def ada(self, auth: Auth, auth_parts: TestParts, fake_users: MemoryUsers) -> User:

@@ -182,7 +182,7 @@ def make_states(member: Member, owners: list[str]) -> list[Secret]:
 
 
 def make_recovery_codes(member: Member, owners: list[str]) -> list[Secret]:
-    codes = member.auth.second_factors["totp"].codes
+    codes = member.auth.second_factors["recovery"].codes
     enrolled = make_steps(member, owners)
     users = [MODELS_REGISTRY["User"].find(email=one.owner) for one in enrolled]
     return [Secret(user.email, codes.issue(str(user.id))[0], {}) for user in users]

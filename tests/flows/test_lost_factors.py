@@ -526,7 +526,7 @@ def test_an_operator_resets_everything(shop: Shop) -> None:
     auth = shop.start(Pin(True), Key(True), Codes(True), REQUIRE_2FA=True)
     logged_in(shop, auth)
     assert reset_factors(auth, shop.ada) == {"pin", "key"}
-    assert [factor.is_enrolled(shop.ada) for factor in auth.second_factors.values()] == [False] * 3
+    assert not any(factor.is_enrolled(shop.ada) for factor in auth.second_factors.values())
     assert shop.events.count("second_factor.reset") == 2
     assert reset_factors(auth, shop.ada) == frozenset()
 

@@ -1,4 +1,4 @@
-"""Authenticator apps and recovery codes as second factors for asok-auth-core."""
+"""Authenticator apps as second factors for asok-auth-core."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="TOTP", settings=TotpS
 def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor]:
     from .api import TotpApi
     from .authenticator import Authenticators
-    from .factor import RecoveryFactor, TotpFactor
-    from .recovery import RecoveryCodes
+    from .factor import TotpFactor
 
     settings = auth.settings.section(TotpSettings)
-    codes = RecoveryCodes(auth.credentials, auth.keys, auth.random)
     authenticators = Authenticators(
         settings,
         credentials=auth.credentials,
@@ -34,8 +32,7 @@ def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor]:
         clock=auth.clock,
         random=auth.random,
     )
-    api = TotpApi(auth, settings, authenticators, codes)
-    return [TotpFactor(auth, authenticators, codes, api), RecoveryFactor(auth, authenticators, codes)]
+    return [TotpFactor(auth, authenticators, TotpApi(auth, settings, authenticators))]
 
 
 @hookimpl

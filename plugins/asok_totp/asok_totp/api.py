@@ -9,7 +9,12 @@ from markupsafe import Markup
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected
 from asok_auth_core.flows.factor_policy import second_factor_required
-from asok_auth_core.flows.recent_login import require_login, require_recent_login
+from asok_auth_core.flows.recent_login import require_login
+from asok_auth_core.flows.recovery_codes import (
+    issue_recovery_codes,
+    recovery_codes_left,
+    renew_recovery_codes,
+)
 from asok_auth_core.flows.second_factor import (
     check_second_factor,
     complete_enrolment,
@@ -25,12 +30,10 @@ from asok_auth_core.web import WebRequest
 from .authenticator import Authenticators, check_code
 from .importing import LoginImport
 from .qr import svg
-from .recovery import RecoveryCodes
 from .settings import TotpSettings
 from .totp import provisioning_uri
 
 NAME = "totp"
-RECOVERY = "recovery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +64,11 @@ class Status:
 class TotpApi:
     """The methods of ``request.auth.totp``; each takes the request first."""
 
-    def __init__(
-        self, auth: Auth, settings: TotpSettings, authenticators: Authenticators, codes: RecoveryCodes
-    ) -> None:
+    def __init__(self, auth: Auth, settings: TotpSettings, authenticators: Authenticators) -> None:
         self._auth = auth
         self._settings = settings
         self._authenticators = authenticators
-        self._codes = codes
-        self._imports = LoginImport(auth, authenticators, codes)
+        self._imports = LoginImport(auth, authenticators)
 
     def enroll(self, request: WebRequest) -> Enrolment:
         """Create a secret for the current user, or for one who must enroll to log in.
@@ -99,7 +99,7 @@ class TotpApi:
         # A user who is not fully logged in may add a first factor but must not replace an existing one.
         may_replace = waiting_login(self._auth, request) is None
         self._authenticators.confirm(str(user.id), code, replace=may_replace)
-        codes = self._codes.issue(str(user.id))
+        codes = issue_recovery_codes(self._auth, user)
         return codes, complete_enrolment(self._auth, request, user, NAME)
 
     def verify(self, request: WebRequest, code: str) -> bool:
@@ -133,16 +133,9 @@ class TotpApi:
     def recovery_codes(self, request: WebRequest) -> tuple[str, ...]:
         """Create ten recovery codes, to be shown once; the old ones become void.
 
-        Raises LoginRequired, RecentLoginRequired, CredentialRejected without an app.
+        Raises LoginRequired, RecentLoginRequired, CredentialRejected without a second factor.
         """
-        user = require_recent_login(self._auth, request)
-        if not self._authenticators.is_enrolled(str(user.id)):
-            raise CredentialRejected("Set up an authenticator app first.")
-        codes = self._codes.issue(str(user.id))
-        self._auth.events.emit(
-            "recovery_codes.issued", user=user, method=RECOVERY, client_ip=request.client_ip
-        )
-        return codes
+        return renew_recovery_codes(self._auth, request)
 
     def status(self, request: WebRequest) -> Status:
         """The current user's status. Raises LoginRequired."""
@@ -150,7 +143,7 @@ class TotpApi:
         row = self._authenticators.enrolled(str(user.id))
         return Status(
             enabled=row is not None or self._imports.waits_for(user),
-            recovery_codes=0 if row is None else self._codes.remaining(str(user.id)),
+            recovery_codes=0 if row is None else recovery_codes_left(self._auth, user),
             required=second_factor_required(self._auth, user),
             enrolled_at=None if row is None else row.created_at,
         )

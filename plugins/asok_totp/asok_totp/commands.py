@@ -42,7 +42,6 @@ def import_(
             auth,
             admin,
             factor.authenticators,
-            factor.codes,
             apply=apply,
             keep=keep,
             advance=lambda: progress.advance(task),

@@ -1,4 +1,4 @@
-"""The second factors: authenticator app and recovery codes."""
+"""The second factor: an authenticator app."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from asok_auth_core.pages.render import fragment
 from asok_auth_core.types import User
 from asok_auth_core.web import Route, WebRequest
 
-from .api import NAME, RECOVERY, TotpApi
+from .api import NAME, TotpApi
 from .authenticator import Authenticators, check_code
 from .importing import LoginImport
 from .pages import MANAGE_PATH, TotpPages
-from .recovery import RecoveryCodes
 
 
 class TotpFactor(SecondFactor):
@@ -26,15 +25,12 @@ class TotpFactor(SecondFactor):
     label = "Authenticator app"
     enrol_path = MANAGE_PATH
 
-    def __init__(
-        self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes, api: TotpApi
-    ) -> None:
+    def __init__(self, auth: Auth, authenticators: Authenticators, api: TotpApi) -> None:
         self._auth = auth
         self.authenticators = authenticators
-        self.codes = codes
         self._api = api
         self._pages = TotpPages(auth, api)
-        self._imports = LoginImport(auth, authenticators, codes)
+        self._imports = LoginImport(auth, authenticators)
 
     @property
     def api(self) -> TotpApi:
@@ -53,6 +49,12 @@ class TotpFactor(SecondFactor):
             return self.authenticators.is_imported(user_id)
         return self._imports.waits_for(user)
 
+    def waits_for_import(self, user: User) -> bool:
+        return self._imports.waits_for(user)
+
+    def run_import(self, user: User) -> None:
+        self._imports.run(user)
+
     def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
         return fragment(self._auth, request, "auth/totp/challenge.html", problem=problem)
 
@@ -65,36 +67,3 @@ class TotpFactor(SecondFactor):
 
     def account_block(self, request: WebRequest) -> Markup:
         return fragment(self._auth, request, "auth/totp/account.html", standing=self._api.status(request))
-
-
-class RecoveryFactor(SecondFactor):
-    """A recovery code in place of the app's code.
-
-    Its attempts are counted separately: an attacker with the first factor can use up the attempts for
-    the app's codes, but that does not lock the owner out.
-    """
-
-    name = RECOVERY
-    label = "Recovery code"
-    backup = True
-
-    def __init__(self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes) -> None:
-        self._auth = auth
-        self._codes = codes
-        self._imports = LoginImport(auth, authenticators, codes)
-
-    def is_enrolled(self, user: User) -> bool:
-        return self._codes.remaining(str(user.id)) > 0 or self._imports.waits_for(user)
-
-    def reset(self, user: User) -> None:
-        self._codes.void(str(user.id))
-
-    def is_imported(self, user: User) -> bool:
-        return self._codes.is_imported(str(user.id)) or self._imports.waits_for(user)
-
-    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
-        return fragment(self._auth, request, "auth/totp/recovery_challenge.html", problem=problem)
-
-    def verify(self, request: WebRequest, user: User) -> bool:
-        self._imports.run(user)
-        return self._codes.claim(str(user.id), request.form.get("code", ""))

@@ -15,10 +15,10 @@ from asok_auth_core.adapters.asok.admin_totp import AdminEnrolment, AdminTotp
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import ConfigurationError, CredentialRejected, SealError
 from asok_auth_core.flows.factor_policy import change_factor_names
+from asok_auth_core.flows.recovery_codes import recovery_codes
 from asok_auth_core.types import User
 
 from .authenticator import KIND, Authenticators
-from .recovery import RecoveryCodes
 from .totp import Parameters
 
 logger = logging.getLogger("asok_auth")
@@ -45,7 +45,6 @@ def move(
     auth: Auth,
     admin: AdminTotp,
     authenticators: Authenticators,
-    codes: RecoveryCodes,
     *,
     apply: bool,
     keep: bool,
@@ -68,9 +67,7 @@ def move(
             secrets = dict(zip((one.user_id for one in new), pool.map(admin.secret, new), strict=True))
             for enrolment in batch:
                 if enrolment.user_id in secrets:
-                    _take_over(
-                        auth, enrolment, secrets[enrolment.user_id], authenticators, codes, apply, report
-                    )
+                    _take_over(auth, enrolment, secrets[enrolment.user_id], authenticators, apply, report)
                 else:
                     report.already += 1
                 if apply and not keep and authenticators.is_enrolled(enrolment.user_id):
@@ -84,7 +81,6 @@ def _take_over(
     enrolment: AdminEnrolment,
     secret: str | None,
     authenticators: Authenticators,
-    codes: RecoveryCodes,
     apply: bool,
     report: Report,
 ) -> None:
@@ -96,7 +92,7 @@ def _take_over(
     if apply:
         try:
             # The app is stored last, because it marks the user as done.
-            codes.adopt(enrolment.user_id, enrolment.backup_codes or ())
+            recovery_codes(auth).adopt(enrolment.user_id, enrolment.backup_codes or ())
             authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False, imported=True)
         except CredentialRejected:
             report.already += 1
@@ -111,10 +107,9 @@ def _take_over(
 class LoginImport:
     """Imports a user's second factor from Asok's Admin at the first login that needs it."""
 
-    def __init__(self, auth: Auth, authenticators: Authenticators, codes: RecoveryCodes) -> None:
+    def __init__(self, auth: Auth, authenticators: Authenticators) -> None:
         self._auth = auth
         self._authenticators = authenticators
-        self._codes = codes
 
     def waits_for(self, user: User) -> bool:
         """True if the Admin has a second factor of ``user``, whatever is stored here."""
@@ -129,7 +124,7 @@ class LoginImport:
         if kept is None or self._authenticators.is_enrolled(kept.user_id):
             return
         report, secret = Report(), AdminTotp(self._auth).secret(kept)
-        _take_over(self._auth, kept, secret, self._authenticators, self._codes, True, report)
+        _take_over(self._auth, kept, secret, self._authenticators, True, report)
         if report.unreadable:
             error = SealError(
                 f"The Admin's second factor of user {kept.user_id} cannot be read with TOTP_ENCRYPTION_KEY "

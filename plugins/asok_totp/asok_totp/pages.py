@@ -1,13 +1,13 @@
-"""The pages to set up, confirm and disable an app and to create recovery codes."""
+"""The pages to set up, confirm and disable an app."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import quote
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected
 from asok_auth_core.flows.second_factor import enrolling_user, waiting_login
+from asok_auth_core.methods.recovery import show_recovery_codes
 from asok_auth_core.pages.problems import error_text
 from asok_auth_core.pages.render import render
 from asok_auth_core.paths import ACCOUNT_PATH
@@ -18,7 +18,6 @@ from .api import TotpApi
 MANAGE_PATH = "/auth/totp"
 ENROL_PATH = "/auth/totp/enrol"
 CONFIRM_PATH = "/auth/totp/confirm"
-RECOVERY_PATH = "/auth/totp/recovery-codes"
 DISABLE_PATH = "/auth/totp/disable"
 
 
@@ -38,7 +37,6 @@ class TotpPages:
             Route(MANAGE_PATH, get=self._manage),
             Route(ENROL_PATH, get=_to_start, post=self._enrol),
             Route(CONFIRM_PATH, get=_to_start, post=self._confirm),
-            Route(RECOVERY_PATH, get=_to_start, post=self._new_codes),
             Route(DISABLE_PATH, get=_to_start, post=self._disable),
         )
 
@@ -66,26 +64,11 @@ class TotpPages:
                 enrolment=None,
                 error=error_text(request, error),
             )
-        return self._show_codes(request, codes, location)
-
-    def _new_codes(self, request: WebRequest) -> WebResponse:
-        return self._show_codes(request, self._api.recovery_codes(request), ACCOUNT_PATH)
+        return show_recovery_codes(self._auth, request, codes, location)
 
     def _disable(self, request: WebRequest) -> WebResponse:
         self._api.disable(request)
         return WebResponse.see_other(ACCOUNT_PATH)
-
-    def _show_codes(self, request: WebRequest, codes: tuple[str, ...], location: str) -> WebResponse:
-        heading = request.translate("Recovery codes for {app}", app=self._auth.settings.app_name)
-        text = "\n".join((heading, "", *codes, ""))
-        return render(
-            self._auth,
-            request,
-            "auth/totp/recovery_codes.html",
-            codes=codes,
-            download=f"data:text/plain;charset=utf-8,{quote(text)}",
-            location=location,
-        )
 
 
 def _to_start(request: WebRequest) -> WebResponse:

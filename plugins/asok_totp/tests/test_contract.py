@@ -1,4 +1,4 @@
-"""Both factors of this plugin pass the contract that every second factor must pass."""
+"""The factor passes the contract that every second factor must pass."""
 
 from __future__ import annotations
 
@@ -34,17 +34,3 @@ class TestAuthenticatorApp(SecondFactorContract):
     def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
         parts.clock.advance(30)
         return {"code": code_at(self.secrets[str(user.id)], Parameters(), int(parts.clock() // 30))}
-
-
-class TestRecoveryCode(SecondFactorContract):
-    name: ClassVar[str] = "recovery"
-
-    def plugin(self) -> object:
-        return asok_totp
-
-    def enrol(self, auth: Auth, parts: TestParts, user: User) -> None:
-        api(auth)._authenticators.store(str(user.id), "A" * 32, Parameters())
-        self.codes = {**getattr(self, "codes", {}), str(user.id): list(api(auth)._codes.issue(str(user.id)))}
-
-    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
-        return {"code": self.codes[str(user.id)].pop()}

@@ -66,7 +66,7 @@ def test_the_secret_and_the_codes_are_shown_once(site, phone_of, recovery_codes_
         grouped = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
         assert secret not in page.body
         assert grouped not in page.body
-    for url in ("/auth/totp", "/auth/totp/confirm", "/auth/account", "/auth/totp/recovery-codes"):
+    for url in ("/auth/totp", "/auth/totp/confirm", "/auth/account", "/auth/recovery/codes"):
         page = site.answer(browser.follow(url))
         assert not any(code in page.body for code in codes)
 
@@ -171,7 +171,7 @@ def test_neither_an_impersonator_nor_a_token_changes_factors(site, change) -> No
         ("GET", "/auth/totp"),
         ("POST", "/auth/totp/enrol"),
         ("POST", "/auth/totp/confirm"),
-        ("POST", "/auth/totp/recovery-codes"),
+        ("POST", "/auth/recovery/codes"),
         ("POST", "/auth/totp/disable"),
     ],
 )
@@ -186,7 +186,7 @@ def test_no_token_opens_its_pages(site, method, path) -> None:
 
 @pytest.mark.requirement("SECURITY-24")
 @pytest.mark.parametrize(
-    "path", ["/auth/totp/enrol", "/auth/totp/confirm", "/auth/totp/recovery-codes", "/auth/totp/disable"]
+    "path", ["/auth/totp/enrol", "/auth/totp/confirm", "/auth/recovery/codes", "/auth/totp/disable"]
 )
 def test_pages_send_a_stale_session_to_log_in_again(site, path) -> None:
     site.enrol()
@@ -209,7 +209,7 @@ def test_get_changes_nothing(site, phone_of) -> None:
         "/auth/totp",
         "/auth/totp/enrol",
         "/auth/totp/confirm",
-        "/auth/totp/recovery-codes",
+        "/auth/recovery/codes",
         "/auth/totp/disable",
     ):
         for method in ("GET", "HEAD"):
@@ -239,7 +239,7 @@ def test_new_recovery_codes_void_the_old_ones(site) -> None:
 
 def test_recovery_codes_need_an_app(site) -> None:
     browser = site.log_in()
-    with pytest.raises(CredentialRejected, match="authenticator app first"):
+    with pytest.raises(CredentialRejected, match="second factor first"):
         api(site).recovery_codes(browser)
 
 

@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from asok_auth_core.adapters.asok.admin_totp import AdminTotp
 from asok_auth_core.cli import build
 from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.flows.recovery_codes import RecoveryCodes
 from asok_auth_core.testing.asok_app import SECRET_KEY, asok_app
 
 SECRETS = [pyotp.random_base32() for _ in range(3)]
@@ -228,7 +229,7 @@ def test_it_can_be_interrupted_and_repeated(people, monkeypatch) -> None:
     app, secrets = people
     auth = app.extensions["AuthExtension"].auth
     factor = auth.second_factors["totp"]
-    for stop in (("adopt", factor.codes), ("store", factor.authenticators), ("clear", AdminTotp)):
+    for stop in (("adopt", RecoveryCodes), ("store", factor.authenticators), ("clear", AdminTotp)):
         name, where = stop
         owner = where if isinstance(where, type) else type(where)
 
@@ -242,7 +243,6 @@ def test_it_can_be_interrupted_and_repeated(people, monkeypatch) -> None:
                     auth,
                     AdminTotp(auth),
                     factor.authenticators,
-                    factor.codes,
                     apply=True,
                     keep=False,
                     advance=lambda: None,
@@ -265,7 +265,7 @@ def test_users_enrolled_with_us_keep_their_app(people) -> None:
     from asok_totp.totp import Parameters
 
     auth.second_factors["totp"].authenticators.store("1", own, Parameters())
-    codes = auth.second_factors["totp"].codes.issue("1")
+    codes = auth.second_factors["recovery"].codes.issue("1")
     result = run(app, "totp", "import", "--apply")
     assert "here: 1" in result.output
     assert log_in(app, "u0@example.org", pyotp.TOTP(secrets[0]).now()) == "nobody"

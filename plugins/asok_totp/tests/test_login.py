@@ -157,7 +157,7 @@ def test_another_users_recovery_code_is_rejected(site) -> None:
     site.auth.second_factors["totp"].authenticators.store(
         "2", "A" * 32, site.auth.second_factors["totp"].api._settings.parameters
     )
-    site.auth.second_factors["totp"].api._codes.issue("2")
+    site.auth.second_factors["recovery"].codes.issue("2")
     status, browser = site.second_factor(site.log_in(user=bob), codes[0], "recovery")
     assert status == 400
     assert browser.user is None

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from asok_auth_core import cli, hookimpl
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import ConfigurationError, LoginRejected
+from asok_auth_core.errors import ConfigurationError, LoginRejected, SecondFactorRequired
 from asok_auth_core.flows.factor_policy import KIND, enrolled_factors
 from asok_auth_core.flows.login import complete_login
+from asok_auth_core.flows.recovery_codes import recovery_codes
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
@@ -61,9 +62,18 @@ def restart(site, tmp_path: Path, clock: FrozenClock) -> Restart:
 
 
 def assert_rejected(auth: Auth) -> None:
+    """A recovery code of the core is asked for; without one left, the login is rejected."""
+    ann = auth.users.by_id("1")
+    assert ann is not None
+    request = FakeRequest("/")
+    with pytest.raises(SecondFactorRequired):
+        complete_login(auth, request, ann, Proof("magic"))
+    assert list(enrolled_factors(auth, ann)) == ["recovery"]
+    assert request.user is None
+    recovery_codes(auth).void("1")
     request = FakeRequest("/")
     with pytest.raises(LoginRejected, match="not available at the moment"):
-        complete_login(auth, request, auth.users.by_id("1"), Proof("magic"))
+        complete_login(auth, request, ann, Proof("magic"))
     assert request.user is None
 
 

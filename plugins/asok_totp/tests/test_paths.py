@@ -617,7 +617,7 @@ def test_the_whole_flow_in_a_browser(world, client, recovery_codes_in) -> None:
             page="/auth/second-factor?factor=recovery",
         )
         assert browser.who == ADDRESS
-        assert here.auth.second_factors["totp"].codes.remaining("1") == 9
+        assert here.auth.second_factors["recovery"].codes.remaining("1") == 9
         browser.post("/auth/totp/disable", {}, page="/auth/totp")
         assert Browser(client(here.app)).get("/own").status_code == 200
 
@@ -632,7 +632,7 @@ def test_forms_need_the_csrf_token(world, client) -> None:
             "/auth/totp/enrol",
             "/auth/totp/confirm",
             "/auth/totp/disable",
-            "/auth/totp/recovery-codes",
+            "/auth/recovery/codes",
         ):
             assert browser.post(path, data={"code": "1"}).status_code == 403
 

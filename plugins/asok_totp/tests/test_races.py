@@ -17,11 +17,11 @@ import pytest
 from asok.orm import close_all_db_connections
 from asok.orm.engines import get_engine
 from asok_totp.authenticator import Authenticators
-from asok_totp.recovery import RecoveryCodes
 from asok_totp.settings import TotpSettings
 from asok_totp.totp import Parameters, code_at
 
 from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.flows.recovery_codes import RecoveryCodes
 from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
@@ -37,7 +37,7 @@ FLEET = """
 import os, signal, sys, time
 from asok.orm.engines import get_engine
 from asok_totp.authenticator import Authenticators
-from asok_totp.recovery import RecoveryCodes
+from asok_auth_core.flows.recovery_codes import RecoveryCodes
 from asok_totp.settings import TotpSettings
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.errors import AuthError

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from asok_totp.factor import RecoveryFactor, TotpFactor
+from asok_totp.factor import TotpFactor
 from asok_totp.totp import Parameters, new_secret
 
 from asok_auth_core.errors import SecondFactorRequired
 from asok_auth_core.flows.accounts import void_account
 from asok_auth_core.flows.factor_policy import enrolled_factors
 from asok_auth_core.flows.login import complete_login
+from asok_auth_core.methods.recovery import RecoveryFactor
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.types import Proof
 
@@ -27,7 +28,7 @@ def test_an_app_is_set_up_for_the_login_that_waits(make_site, phone_of) -> None:
 
     browser = site.log_in(browser.follow("/"), user=site.auth.users.by_id("2"))
     manage = browser.follow("/auth/totp")
-    assert "Recovery codes left" not in site.answer(manage).body, "those are Ann's"
+    assert "Turn off" not in site.answer(manage).body, "that is Ann's"
     page = site.answer(manage.follow("/auth/totp/enrol", method="POST", form={})).body
     bobs = phone_of(page)
     confirm = manage.follow("/auth/totp/confirm", form={"code": bobs.code()})
@@ -83,9 +84,9 @@ def test_only_an_imported_app_outlives_its_account_being_voided(
     assert isinstance(recovery, RecoveryFactor)
     totp.authenticators.store("1", new_secret(b"x" * 20), Parameters("SHA1", 6), imported=imported)
     if imported:
-        totp.codes.adopt("1", ["salt$hash"])
+        recovery.codes.adopt("1", ["salt$hash"])
     else:
-        totp.codes.issue("1")
+        recovery.codes.issue("1")
     void_account(site.auth, FakeRequest(), site.ann)  # type: ignore[attr-defined]
     assert totp.is_enrolled(site.ann) is imported  # type: ignore[attr-defined]
     assert recovery.is_enrolled(site.ann) is imported  # type: ignore[attr-defined]

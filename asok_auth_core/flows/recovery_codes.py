@@ -15,12 +15,19 @@ from typing import cast
 
 import msgspec
 
-from asok_auth_core.contracts import CredentialStore
-from asok_auth_core.engine.keys import KeyRing
-from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
-from asok_auth_core.errors import CredentialExists, CredentialRejected, StoreUnavailable
-from asok_auth_core.types import JSON, Random, RedactedStruct
+from ..auth import Auth
+from ..contracts import CredentialStore
+from ..engine.keys import KeyRing
+from ..engine.sealing import NONCE_BYTES, Sealer
+from ..errors import CredentialExists, CredentialRejected, StoreUnavailable
+from ..types import JSON, Random, RedactedStruct, User
+from ..web import WebRequest
+from .factor_policy import factor_names
+from .plugin_faults import ask, verdict
+from .recent_login import require_recent_login
 
+NAME = "recovery"
+"""The name of the second factor."""
 KIND = "recovery_codes"
 PURPOSE = "recovery-code"
 COUNT = 10
@@ -173,3 +180,48 @@ def _imported_matches(line: str, code: str) -> bool:
 
 def _data(row: RecoveryRow) -> JSON:
     return cast("JSON", msgspec.to_builtins(row))
+
+
+def recovery_codes(auth: Auth) -> RecoveryCodes:
+    """The recovery codes of the app's users."""
+    return RecoveryCodes(auth.credentials, auth.keys, auth.random)
+
+
+def issue_recovery_codes(auth: Auth, user: User) -> tuple[str, ...]:
+    """Create ten codes for ``user``, who just set up a second factor, to be shown once.
+
+    All earlier ones become void, imported ones too. Raises CredentialRejected if another request does the
+    same at that moment.
+    """
+    run_imports(auth, user)
+    return recovery_codes(auth).issue(str(user.id))
+
+
+def renew_recovery_codes(auth: Auth, request: WebRequest) -> tuple[str, ...]:
+    """As :func:`issue_recovery_codes`, for the current user, who has a second factor.
+
+    Raises LoginRequired, RecentLoginRequired, CredentialRejected without a second factor.
+    """
+    user = require_recent_login(auth, request)
+    if not factor_names(auth, user).all:
+        raise CredentialRejected("Set up a second factor first.")
+    codes = issue_recovery_codes(auth, user)
+    auth.events.emit("recovery_codes.issued", user=user, method=NAME, client_ip=request.client_ip)
+    return codes
+
+
+def recovery_codes_left(auth: Auth, user: User) -> int:
+    """The number of codes that ``user`` has left."""
+    return recovery_codes(auth).remaining(str(user.id))
+
+
+def waits_for_import(auth: Auth, user: User) -> bool:
+    """True if a factor of ``user`` is yet to be imported, with its backup codes."""
+    factors = auth.second_factors.values()
+    return any(verdict(auth, factor, factor.waits_for_import, user) is True for factor in factors)
+
+
+def run_imports(auth: Auth, user: User) -> None:
+    """Import the factors of ``user`` that are yet to be imported. Raises what a factor raises."""
+    for factor in auth.second_factors.values():
+        ask(auth, factor, factor.run_import, user)

@@ -9,11 +9,11 @@ import time
 
 import pytest
 from asok.admin.utils import _generate_backup_codes, _hash_backup_code
-from asok_totp.recovery import ALPHABET, CODE_BYTES, COUNT, KIND, RecoveryCodes, read, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.flows.recovery_codes import ALPHABET, CODE_BYTES, COUNT, KIND, RecoveryCodes, read, write
 from asok_auth_core.testing.fakes import FrozenClock, MemoryCredentialStore
 from asok_auth_core.testing.raises import raises_code
 
