@@ -26,6 +26,8 @@ KINDS = {
     "asok_auth_denies": "permissions",
     "asok_auth_before_login": "policy",
     "asok_auth_event": "events",
+    "asok_auth_export_user": "user data",
+    "asok_auth_remove_user": "user data",
     "asok_auth_checks": "checks",
     "asok_auth_commands": "commands",
 }

@@ -1,7 +1,5 @@
 """Log in with Google (OpenID Connect)."""
 
-from __future__ import annotations
-
 from asok_auth_core import Identity, OpenIDProvider, hookimpl
 
 
