@@ -148,7 +148,7 @@ def test_a_proof_that_includes_a_second_factor_completes_at_once(make: Make, inc
 def test_only_a_second_factor_of_the_app_counts_as_included(make: Make, odd: Sequence[str]) -> None:
     auth, plugin = make(Word())
     request = FakeRequest()
-    with pytest.raises(ConfigurationError, match="this app has word"):
+    with pytest.raises(ConfigurationError, match="this app has recovery, word"):
         complete_login(auth, request, ADA, Proof("magic"), factors=odd)
     assert request.user is None
     assert plugin.names == []
