@@ -367,6 +367,10 @@ class LoginMethod(ABC):
         return None
 
 
+RESERVED_FACTORS = frozenset({"admin_totp", "trusted_device"})
+"""Names that stand in a session's record for something that no plugin's factor gave."""
+
+
 class SecondFactor(ABC):
     """A second factor. ``name`` is used in paths; ``label`` is shown to users."""
 

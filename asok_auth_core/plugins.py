@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from . import hookspecs
 from .auth import Auth, HookErrorHandler
-from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
+from .contracts import RESERVED_FACTORS, LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .engine.coroutines import NeverAwaited, reject_coroutines
 from .engine.permissions import PermissionSet, compile_grants
 from .providers import OAuth2Provider
@@ -266,4 +266,6 @@ def _factors_by_name(given: Iterable[SecondFactor]) -> Iterable[tuple[str, Secon
         backup: object = factor.backup
         if backup is not True and backup is not False:
             raise TypeError(f"backup of the factor {name!r} is neither True nor False")
+        if name in RESERVED_FACTORS:
+            raise _NameInvalid(f"the name {name!r}, which session records use themselves: choose another one")
     return pairs

@@ -578,6 +578,14 @@ def test_a_factor_is_a_backup_only_if_it_says_true(start: Start, odd: object) ->
         start(plugins=[with_hook("asok_auth_second_factors", lambda: [factor])], debug=True)
 
 
+@pytest.mark.parametrize("name", ["admin_totp", "trusted_device"])
+def test_a_factor_cannot_take_a_name_that_session_records_use(start: Start, name: str) -> None:
+    """It would stand in for the Admin's own factor, or for a browser that the user trusts."""
+    factor = type("Taker", (Factor,), {"name": name})()
+    with raises_code("plugin", match=f"the name '{name}', which session records use"):
+        start(plugins=[with_hook("asok_auth_second_factors", lambda: [factor])])
+
+
 @pytest.mark.parametrize("hook", ["asok_auth_checks", "asok_auth_commands"])
 def test_exiting_in_a_tools_hook_does_not_end_the_command(start: Start, hook: str) -> None:
     def leave() -> None:
