@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec.structs import replace
 
-from asok_auth_core.errors import AuthError, StoreUnavailable
+from asok_auth_core.errors import AuthError, PermissionDenied, StoreUnavailable
+from asok_auth_core.flows.api_tokens import MAX_PARENTS
 from asok_auth_core.flows.login import PENDING_LIFETIME, complete_login
 from asok_auth_core.flows.receipts import LIFETIME as RECEIPT_LIFETIME
 from asok_auth_core.flows.sessions import end_sessions
-from asok_auth_core.testing.fakes import FakeUser, MemoryUsers
+from asok_auth_core.methods.token import TokenMethod
+from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.types import Proof
 
 DAY = 86_400
@@ -73,6 +75,17 @@ class Link:
 
 
 @dataclass(eq=False)
+class Token:
+    """An API token; one that was made with another is void with that one."""
+
+    account: Account
+    text: str
+    expires_at: float | None
+    parent: Token | None = None
+    is_revoked: bool = False
+
+
+@dataclass(eq=False)
 class Tab:
     """One browser: the real one, and what the model knows of its cookies."""
 
@@ -93,6 +106,10 @@ class Pipeline(RuleBasedStateMachine):
         self.accounts: list[Account] = []
         self.sessions: list[Session] = []
         self.links: list[Link] = []
+        self.tokens: list[Token] = []
+        method = self.world.auth.login_methods["token"]
+        assert isinstance(method, TokenMethod)
+        self.method = method
         self.verified: dict[str, Account] = {}
         self.identities: dict[str, Account] = {}
         self.enrolled: set[str] = set()
@@ -136,6 +153,13 @@ class Pipeline(RuleBasedStateMachine):
             and pending.account.epoch == pending.epoch
         )
 
+    def is_valid(self, token: Token | None) -> bool:
+        return token is None or (
+            not token.is_revoked
+            and (token.expires_at is None or self.now < token.expires_at)
+            and self.is_valid(token.parent)
+        )
+
     def account_of(self, email: str) -> Account | None:
         return next((account for account in self.accounts if account.email == email), None)
 
@@ -173,6 +197,8 @@ class Pipeline(RuleBasedStateMachine):
                 self.identities = {s: a for s, a in self.identities.items() if a is not account}
                 self.identities.update(kept)  # type: ignore[arg-type]
                 self.verified = {e: a for e, a in self.verified.items() if a is not account}
+                for token in self.tokens:
+                    token.is_revoked |= token.account is account
                 if not has_factor:
                     self.enrolled.discard(account.id)
             self.verified[account.email] = account
@@ -298,9 +324,56 @@ class Pipeline(RuleBasedStateMachine):
                 self.finish(tab, tab.pending)
         elif self.in_force(tab.session):
             assert tab.session is not None
-            if tab.session.at + 600 >= self.now:
+            is_safe = tab.session.has_factor or tab.session.account.id not in self.enrolled
+            if tab.session.at + 600 >= self.now and is_safe:
                 self.enrolled.add(tab.session.account.id)
                 tab.session.has_factor = True
+
+    @rule(number=BROWSERS, lifetime=st.sampled_from((None, 3600)))
+    def make_a_token(self, number: int, lifetime: int | None) -> None:
+        """On a page of the app, which asks who is logged in."""
+        tab = self.tabs[number]
+        request = tab.browser.at.follow("/own")
+        if request.user is None or not self.in_force(tab.session):
+            return
+        assert tab.session is not None
+        account = tab.session.account
+        expires_at = None if lifetime is None else self.now + lifetime
+        text = self.method.api.create(request, account.id, expires_in=lifetime)
+        self.tokens.append(Token(account, text, expires_at))
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), lifetime=st.sampled_from((None, 60, 7200)))
+    def make_a_token_with_a_token(self, data: st.DataObject, lifetime: int | None) -> None:
+        parent = data.draw(st.sampled_from(self.tokens[-4:]))
+        request = self.request_with(parent)
+        if request.authentication is None:
+            return
+        expires_at = parent.expires_at if lifetime is None else self.now + lifetime
+        try:
+            text = self.method.api.create(request, parent.account.id, expires_in=lifetime)
+        except PermissionDenied:
+            is_wider = parent.expires_at is not None and expires_at is not None
+            assert (is_wider and expires_at > parent.expires_at) or self.depth(parent) > MAX_PARENTS  # type: ignore[operator]
+        else:
+            self.tokens.append(Token(parent.account, text, expires_at, parent))
+
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data())
+    def revoke_a_token(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(self.tokens[-4:]))
+        self.method.api.revoke(FakeRequest(), token.text)
+        token.is_revoked = True
+
+    def depth(self, token: Token) -> int:
+        return 1 if token.parent is None else 1 + self.depth(token.parent)
+
+    def request_with(self, token: Token) -> FakeRequest:
+        """A request with ``token``, and the proof that the core finds in it."""
+        request = FakeRequest("/api", headers={"Authorization": f"Bearer {token.text}"})
+        with suppress(AuthError):
+            request.authentication = self.method.authenticate(request)
+        return request
 
     @rule(number=BROWSERS)
     def log_out(self, number: int) -> None:
@@ -359,6 +432,13 @@ class Pipeline(RuleBasedStateMachine):
             if session is not None and session.seen + 60 <= self.now:
                 session.seen = self.now
             assert tab.browser.user_id == (None if session is None else session.account.id)
+
+    @invariant()
+    def each_token_opens_what_the_model_says(self) -> None:
+        for token in self.tokens[-6:]:
+            proof = self.request_with(token).authentication
+            opens = self.is_valid(token) and token.account.is_active
+            assert (None if proof is None else proof.user.id) == (token.account.id if opens else None)
 
     @invariant()
     def the_rows_are_those_of_the_model(self) -> None:
