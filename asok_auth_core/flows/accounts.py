@@ -69,19 +69,29 @@ def newly_verifies(auth: Auth, user: User, proof: Proof) -> bool:
 
 
 def settle_proof(
-    auth: Auth, request: WebRequest, user: User, proof: Proof, *, is_new: bool, keep_factors: Collection[str]
+    auth: Auth,
+    request: WebRequest,
+    user: User,
+    proof: Proof,
+    *,
+    since: int,
+    is_new: bool,
+    keep_factors: Collection[str],
 ) -> bool:
     """Store what the ``proof`` of a complete login says about ``user``; True if the account was voided.
 
-    ``is_new``: this login created the account. ``keep_factors``: the second factors given in this login.
-    Raises OAuthError if the identity cannot be linked, before anything is stored.
+    ``since`` is the user's epoch when the login began. ``is_new``: this login created the account.
+    ``keep_factors``: the second factors given in this login. Raises OAuthError if the identity cannot be
+    linked and LoginExpired if another login voids the account at this moment, before anything is stored.
     """
     if proof.identity is not None:
         check_link(auth, user, proof, is_new=is_new)
     voids = not is_new and newly_verifies(auth, user, proof)
     if voids:
         # First: if it fails, the email address is not verified yet, so the next login does it again.
-        void_account(auth, request, user, keep_identity=proof.identity, keep_factors=keep_factors)
+        void_account(
+            auth, request, user, keep_identity=proof.identity, keep_factors=keep_factors, since=since
+        )
     own = auth.users.email_of(user)
     if own is not None and same_account(proof.verified_email, own):
         mark_email_verified(auth, user, own)
@@ -97,15 +107,17 @@ def void_account(
     *,
     keep_identity: Identity | None = None,
     keep_factors: Collection[str] = (),
+    since: int | None = None,
 ) -> Voided:
     """Remove everything that was set up in the account of ``user`` so far; tell the user by mail.
 
     Sessions, logins in progress and mailed links, API tokens, identities, verified email addresses, trusted
     browsers, second factors (imported ones excepted), and the password of an account that is newer than the
-    installation. Safe to repeat after an error: raises StoreUnavailable, and what a factor raises.
+    installation. ``since``: see ``raise_epoch``; of several logins that void the account at once, one wins.
+    Safe to repeat after an error: raises StoreUnavailable, and what a factor raises.
     """
     # Sessions first, so that nothing can be added with them while the rest is removed.
-    sessions = end_sessions(auth, user)
+    sessions = end_sessions(auth, user, since=since)
     tokens = ApiTokens(auth)
     voided = Voided(
         sessions=sessions,

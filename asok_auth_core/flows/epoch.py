@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ..auth import Auth
-from ..errors import CredentialExists, StoreUnavailable
+from ..errors import CredentialExists, LoginExpired, StoreUnavailable
 
 KIND = "epoch"
 TRIES = 5
@@ -21,10 +21,15 @@ def epoch(auth: Auth, user_id: str) -> int:
     return 0 if row is None else row.version
 
 
-def raise_epoch(auth: Auth, user_id: str) -> int:
-    """Raise it and return the new one. Raises StoreUnavailable if concurrent calls keep winning."""
+def raise_epoch(auth: Auth, user_id: str, *, since: int | None = None) -> int:
+    """Raise it and return the new one; with ``since``, only if it is that: of several callers, one wins.
+
+    Raises LoginExpired if it is not ``since``, StoreUnavailable if concurrent calls keep winning.
+    """
     for _ in range(TRIES):
         row = auth.credentials.find(KIND, user_id)
+        if since is not None and since != (0 if row is None else row.version):
+            raise LoginExpired("This login has expired. Please start again.")
         if row is None:
             try:
                 made = auth.credentials.add(user_id, KIND, user_id, {})

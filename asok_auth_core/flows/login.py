@@ -335,7 +335,9 @@ def _settle(
     user_id = str(user.id)
     if epoch(auth, user_id) != since:
         raise LoginExpired("This login has expired. Please start again.")
-    voided = settle_proof(auth, request, user, proof, is_new=is_new, keep_factors=(*factors, *backups))
+    voided = settle_proof(
+        auth, request, user, proof, since=since, is_new=is_new, keep_factors=(*factors, *backups)
+    )
     record = begin_session(
         auth, request, user, method=proof.method, factors=factors, remember=remember, secret=secret
     )

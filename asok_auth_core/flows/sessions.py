@@ -186,13 +186,13 @@ def forget_client_ips(auth: Auth, user: User) -> None:
         auth.state.delete(_ip_key(row.identifier))
 
 
-def end_sessions(auth: Auth, user: User, *, keep: str | None = None) -> int:
+def end_sessions(auth: Auth, user: User, *, keep: str | None = None, since: int | None = None) -> int:
     """End the user's sessions but the one with the id ``keep``, and every login that is not complete.
 
-    Returns their number. Raises StoreUnavailable.
+    Returns their number. ``since``: see ``raise_epoch``. Raises StoreUnavailable.
     """
     # First, so that a login that is completed meanwhile notices: see login.finish_login.
-    raise_epoch(auth, str(user.id))
+    raise_epoch(auth, str(user.id), since=since)
     rows = auth.credentials.list(str(user.id), KIND)
     return sum(auth.credentials.remove(row) for row in rows if row.identifier != keep)
 

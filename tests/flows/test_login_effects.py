@@ -152,6 +152,26 @@ class TestOneAccount:
         with pytest.raises(LoginRejected, match="disabled"):
             complete_login(world.auth, FakeRequest(), Newcomer(EMAIL), Proof("magic", EMAIL))
 
+    @pytest.mark.requirement("SECURITY-35", "SECURITY-36")
+    def test_of_two_logins_that_void_the_account_at_once_one_wins(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The slower one would end the session of the faster, and then find itself overtaken."""
+        world = World(tmp_path, MemoryUsers(ada()))
+        slow, fast = Browser(world), Browser(world)
+        add = world.credentials.add
+
+        def overtaken(user_id: str, kind: str, *rest: object) -> object:
+            if kind == "epoch":
+                monkeypatch.setattr(world.credentials, "add", add)
+                assert target(fast.log_in_by_mail(EMAIL)) == "/"
+            return add(user_id, kind, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(world.credentials, "add", overtaken)
+        assert error_code(slow.log_in_by_mail(EMAIL)) == "login_expired"
+        assert (slow.user_id, fast.user_id) == (None, "1")
+        assert len(world.events("account.voided")) == 1
+
     @pytest.mark.requirement("SECURITY-36")
     def test_eight_first_logins_at_once_make_one_account(self, tmp_path: Path) -> None:
         first = World(tmp_path)

@@ -13,6 +13,7 @@ KNOWS = {
     "adapters/asok/extension.py",
     "adapters/asok/patches/admin_totp.py",
     "checks/second_factor.py",
+    "contracts.py",
 }
 
 
