@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from asok import Asok
@@ -10,9 +11,10 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
 from asok_auth_core.flows.sessions import sessions_of
+from asok_auth_core.testing.asok_app import asok_app
 from asok_auth_core.testing.waiting import wait_until
 
-from .apps import Plugin, home, logged_in
+from .apps import PAGES, Plugin, home, logged_in, started
 from .sockets import ANSWER, Server, Socket, sockets
 
 
@@ -71,6 +73,22 @@ def break_store(app: Asok, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(engine), "execute", fail)
 
 
+def test_an_app_without_the_extension_keeps_asoks_own(tmp_path: Path, plugin: Plugin) -> None:
+    """Another app of the process has it, and ``WebSocketServer`` is patched."""
+    with started(tmp_path / "patched", plugin):
+        pass
+    with asok_app(tmp_path / "plain", extension=False, pages=PAGES) as app, sockets(app) as server:
+        MODELS_REGISTRY["User"].create(email="ada@example.org")
+        socket = Socket(server, logged_in(app, "ada@example.org"))
+        assert socket.hello == "hello ada@example.org"
+        assert socket.ask("hi") == "hi ada@example.org"
+        server.asok.broadcast(ANSWER, "news")
+        assert socket.read() == "news"
+        assert Socket(server, TestClient(app)).hello == "hello nobody"
+        socket.close()
+        wait_until(lambda: server.left == [ANSWER], "the app is told that the socket is closed")
+
+
 @pytest.mark.requirement("SECURITY-40")
 class TestMessages:
     @pytest.mark.requirement("SECURITY-37")
@@ -95,6 +113,15 @@ class TestMessages:
         client.get("/leave")
         assert socket.ask("hi") == "closed 1008"
         assert not server.asok.is_user_online(ada.id)
+
+    def test_a_user_with_another_session_stays_online(self, app: Asok, server: Server) -> None:
+        client, other = logged_in(app, "ada@example.org"), logged_in(app, "ada@example.org")
+        socket, kept = Socket(server, client), Socket(server, other)
+        ada = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        client.get("/leave")
+        assert socket.ask("hi") == "closed 1008"
+        assert server.asok.is_user_online(ada.id)
+        assert kept.ask("hi") == "hi ada@example.org"
 
     def test_a_store_that_does_not_answer_delivers_no_message(
         self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
