@@ -16,12 +16,14 @@ from asok.cache import default_cache
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
+from asok_auth_core import SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.sessions import sessions_of
-from asok_auth_core.testing.asok_app import SECRET_KEY
+from asok_auth_core.testing.asok_app import SECRET_KEY, asok_app
 from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.types import User
 
-from .apps import PERMISSION_MODELS, Plugin, home, logged_in, make_user, started
+from .apps import PAGES, PERMISSION_MODELS, Plugin, Word, home, logged_in, make_user, started
 from .permissions.admin import add_admin
 
 ROOT = "root@example.org"
@@ -190,6 +192,115 @@ class TestItsSecondFactor:
         assert home(client) == "bob@example.org"
         enrol()
         assert client.get("/admin/posts").headers["Location"] == "/admin/2fa"
+
+
+class Totp(Word):
+    """A factor in the place of asok-totp's; ``answer`` is what it says of each user."""
+
+    name = "totp"
+    enrol_path = "/auth/totp"
+    answer: object = False
+
+    def is_enrolled(self, user: User) -> bool:
+        return self.answer  # type: ignore[return-value]
+
+
+class Successor(Plugin):
+    def __init__(self) -> None:
+        super().__init__()
+        self.totp = Totp()
+
+    @hookimpl
+    def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
+        return [self.totp]
+
+
+@pytest.mark.requirement("SECURITY-40")
+class TestWithASuccessor:
+    """With asok-totp, the Admin shows its status and leads to its page."""
+
+    @pytest.fixture
+    def plugin(self) -> Successor:
+        return Successor()
+
+    @pytest.mark.parametrize(("answer", "shown"), [(False, False), (True, True), (None, True)])
+    def test_the_profile_shows_its_status(
+        self, app: Asok, auth: Auth, plugin: Successor, answer: object, shown: bool
+    ) -> None:
+        """A factor that does not say counts as set up: the login asks for it."""
+        plugin.totp.answer = True
+        client = self.with_the_factor(app)
+        plugin.totp.answer = answer
+        assert ("2FA is Enabled" in client.get("/admin/me").text) is shown
+
+    def test_the_admin_turns_nothing_off(self, app: Asok, auth: Auth, plugin: Successor) -> None:
+        enrol()
+        plugin.totp.answer = True
+        client = self.with_the_factor(app)
+        answer = post(client, "/admin/2fa-disable", current_password=PASSWORD)
+        assert answer.headers["Location"] == "/auth/totp"
+        assert root().totp_enabled
+
+    def with_the_factor(self, app: Asok) -> TestClient:
+        client = TestClient(app)
+        assert client.get(f"/enter?as={ROOT}").headers["Location"] == "/auth/second-factor"
+        client.get("/auth/second-factor")
+        post(client, "/auth/second-factor", factor="totp", word="swordfish")
+        assert home(client) == ROOT
+        return client
+
+
+@pytest.mark.requirement("SECURITY-40")
+class TestWithoutTheExtension:
+    """In another app of the process, the patched ``Admin`` does what Asok does."""
+
+    @pytest.fixture
+    def app(self, tmp_path: Path, plugin: Plugin) -> Iterator[Asok]:
+        default_cache.flush()
+        with started(tmp_path / "patched", plugin):
+            pass
+        with asok_app(tmp_path / "plain", extension=False, pages=PAGES, models=PERMISSION_MODELS) as made:
+            add_admin(made)
+            make_user(ROOT, is_admin=True)
+            yield made
+
+    def test_the_password_opens_it(self, app: Asok) -> None:
+        client = TestClient(app)
+        assert post(client, "/admin/login", email=ROOT, password=PASSWORD).headers["Location"] == "/admin"
+        assert opens(client)
+
+    @pytest.mark.parametrize("backup", [False, True])
+    def test_its_second_factor_is_asked_for_after_the_password(self, app: Asok, backup: bool) -> None:
+        enrol(CODE)
+        client = TestClient(app)
+        answer = post(client, "/admin/login", email=ROOT, password=PASSWORD)
+        assert answer.headers["Location"] == "/admin/2fa"
+        assert not opens(client)
+        assert post(client, "/admin/2fa", code="000000").status_code == 200
+        assert not opens(client)
+        given = CODE if backup else _totp_at(SECRET, time.time())
+        assert post(client, "/admin/2fa", code=given).headers["Location"] == "/admin"
+        assert opens(client)
+
+    def test_setting_it_up_and_turning_it_off(self, app: Asok) -> None:
+        client = logged_in(app, ROOT)
+        secret = re.search(r"\b[A-Z2-7]{32}\b", client.get("/admin/2fa-setup").text)
+        assert secret
+        done = post(client, "/admin/2fa-setup", code=_totp_at(secret[0], time.time()))
+        assert done.headers["Location"] == "/admin/2fa-backup-codes"
+        assert root().totp_enabled
+        post(client, "/admin/2fa-disable", current_password=PASSWORD)
+        assert not root().totp_enabled
+
+    def test_impersonation(self, app: Asok) -> None:
+        make_user("bob@example.org")
+        bob = MODELS_REGISTRY["User"].find(email="bob@example.org")
+        client = logged_in(app, ROOT)
+        client.get("/admin")
+        post(client, f"/admin/impersonate/{bob.id}")
+        assert home(client) == "bob@example.org"
+        post(client, "/admin/stop-impersonate")
+        assert home(client) == ROOT
 
 
 @pytest.mark.requirement("SECURITY-37")
