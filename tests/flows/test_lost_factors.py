@@ -26,7 +26,7 @@ from asok_auth_core.errors import (
     SecondFactorRequired,
     StoreUnavailable,
 )
-from asok_auth_core.flows.factor_policy import KIND, enrolled_factors, factor_names
+from asok_auth_core.flows.factor_policy import KIND, change_factor_names, enrolled_factors, factor_names
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import (
     complete_enrolment,
@@ -45,7 +45,7 @@ from asok_auth_core.testing import (
     TestParts,
 )
 from asok_auth_core.testing.parts import Browser, build_auth
-from asok_auth_core.types import Proof, User
+from asok_auth_core.types import JSON, Credential, Proof, User
 from asok_auth_core.web import WebRequest
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
@@ -232,6 +232,33 @@ def test_concurrent_enrolments_keep_both(shop: Shop) -> None:
     for thread in threads:
         thread.join()
     assert factor_names(auth, shop.ada).kept == {f"f{n}" for n in range(8)}
+
+
+def test_a_name_that_another_process_kept_first_is_not_lost(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth = shop.start(Pin(True), Key(True))
+    add = shop.credentials.add
+
+    def late(user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        if kind == KIND:
+            monkeypatch.undo()
+            add(user_id, kind, identifier, {"names": ["pin"]})
+        return add(user_id, kind, identifier, data)
+
+    monkeypatch.setattr(shop.credentials, "add", late)
+    assert change_factor_names(auth, shop.ada, lambda kept: kept | {"key"}) == {"pin", "key"}
+    assert factor_names(shop.start(), shop.ada).kept == {"pin", "key"}
+
+
+def test_a_name_that_cannot_be_kept_is_an_error(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not look kept: once its plugin is gone, nothing would ask for it."""
+    auth = shop.start(Pin(True), Key(True))
+    shop.enrol(auth)
+    monkeypatch.setattr(shop.credentials, "replace", lambda row, data: None)
+    with pytest.raises(StoreUnavailable, match="Try again"):
+        change_factor_names(auth, shop.ada, lambda kept: kept | {"key"})
+    assert factor_names(shop.start(), shop.ada).kept == {"pin"}
 
 
 # -- one of several ------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from asok_auth_tests.pipeline import Browser, World, target
 
+from asok_auth_core import hookimpl
+from asok_auth_core.flows import receipts
 from asok_auth_core.flows.receipts import COOKIE, LIFETIME
 from asok_auth_core.flows.sessions import end_sessions, session_cookie, sessions_of
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import error_code
 from asok_auth_core.testing.races import in_threads
-from asok_auth_core.types import User
+from asok_auth_core.types import LoginAttempt, User
 
 EMAIL = "ada@example.com"
 USED = "already used"
@@ -216,6 +218,52 @@ class TestHalfLogins:
         press = by_link(world, browser)
         press(True)
         end_sessions(world.auth, ada(world))
+        assert USED in press(False).body  # type: ignore[attr-defined]
+
+
+class TestWhileTheFirstPressRuns:
+    @pytest.mark.requirement("SECURITY-1")
+    def test_a_second_press_gives_up_waiting_and_logs_nobody_in(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(receipts, "PAUSE", 0)
+        answers: list[str] = []
+
+        class Slow:
+            """A policy that answers only after the user has pressed again."""
+
+            @hookimpl
+            def asok_auth_before_login(self, attempt: LoginAttempt) -> None:
+                tab = Browser(world)
+                tab.at.cookies.update(cookies)
+                answers.append(tab.press(token).body)
+                assert tab.user_id is None
+
+        world = World(tmp_path, MemoryUsers(FakeUser("1", EMAIL)), plugins=[Slow()])
+        token, browser = world.token(EMAIL), Browser(world)
+        browser.open(token)
+        cookies = browser.at.follow("/").cookies
+        assert target(browser.press(token)) == "/"
+        [answer] = answers
+        assert USED in answer
+        assert browser.user_id == "1"
+        assert len(sessions_of(world.auth, ada(world))) == 1
+
+    @pytest.mark.requirement("SECURITY-1", "SECURITY-32")
+    def test_if_it_fails_before_it_used_the_link_the_second_press_logs_in(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        browser = Browser(world)
+        press = by_link(world, browser)
+        add = world.auth.state.add
+
+        def late(key: str, value: bytes, ttl: int) -> bool:
+            """The other press had its receipt here, failed, and voided it just now."""
+            return not key.startswith("receipt:") and add(key, value, ttl)
+
+        monkeypatch.setattr(world.auth.state, "add", late)
+        assert target(press(False)) == "/"  # type: ignore[arg-type]
+        assert browser.user_id == "1"
         assert USED in press(False).body  # type: ignore[attr-defined]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 from asok.admin.utils import _generate_backup_codes, _hash_backup_code
@@ -13,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.errors import CredentialRejected, StoreUnavailable
 from asok_auth_core.flows.recovery_codes import ALPHABET, CODE_BYTES, COUNT, KIND, RecoveryCodes, read, write
 from asok_auth_core.testing.fakes import FrozenClock, MemoryCredentialStore
 from asok_auth_core.testing.raises import raises_code
+from asok_auth_core.types import JSON, Credential
 
 OLD, NEW = b"o" * 32, b"n" * 32
 ASOK_SECONDS = 1.1
@@ -144,6 +147,75 @@ def test_one_hash_is_computed_for_a_wrong_code(codes, store, monkeypatch) -> Non
     monkeypatch.setattr(KeyRing, "digests", lambda self, *parts: counted.append(1) or digests(self, *parts))
     assert not codes.claim("1", "0000-0000-0000-0000")
     assert len(counted) == 1
+
+
+# -- several requests at once ------------------------------------------------------------------------
+
+
+class Contended(MemoryCredentialStore):
+    """Before each of the next writes of a row, ``meanwhile`` is called: another request was faster."""
+
+    def __init__(self) -> None:
+        super().__init__(FrozenClock())
+        self.meanwhile: list[Callable[[], object]] = []
+
+    def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        self._interfere()
+        return super().add(user_id, kind, identifier, data)
+
+    def replace(self, credential: Credential, data: JSON) -> Credential | None:
+        self._interfere()
+        return super().replace(credential, data)
+
+    def _interfere(self) -> None:
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+
+
+@pytest.fixture
+def contended() -> Contended:
+    return Contended()
+
+
+@pytest.mark.requirement("SECURITY-1")
+def test_two_codes_claimed_at_once_both_count_and_one_code_counts_once(contended: Contended) -> None:
+    codes = RecoveryCodes(contended, KeyRing([NEW]), os.urandom)
+    issued = codes.issue("1")
+    contended.meanwhile = [lambda: codes.claim("1", issued[1])]
+    assert codes.claim("1", issued[0]) is True
+    assert codes.remaining("1") == 8
+    contended.meanwhile = [lambda: codes.claim("1", issued[2])]
+    assert codes.claim("1", issued[2]) is False
+    assert codes.remaining("1") == 7
+
+
+@pytest.mark.requirement("SECURITY-1", "SECURITY-32")
+def test_a_code_that_never_gets_its_turn_is_not_used(contended: Contended) -> None:
+    codes = RecoveryCodes(contended, KeyRing([NEW]), os.urandom)
+    issued = codes.issue("1")
+
+    def touched() -> None:
+        row = contended.find(KIND, "1")
+        assert row is not None
+        MemoryCredentialStore.replace(contended, row, json.loads(row.data))
+
+    contended.meanwhile = [touched] * 20
+    with pytest.raises(StoreUnavailable, match="Try again"):
+        codes.claim("1", issued[0])
+    assert codes.claim("1", issued[0]) is True
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_of_two_sets_made_at_once_the_one_that_is_shown_counts(contended: Contended, before: bool) -> None:
+    codes = RecoveryCodes(contended, KeyRing([NEW]), os.urandom)
+    if before:
+        codes.issue("1")
+    shown: list[str] = []
+    contended.meanwhile = [lambda: shown.extend(codes.issue("1"))]
+    with pytest.raises(CredentialRejected, match="another window"):
+        codes.issue("1")
+    assert codes.remaining("1") == len(shown) == COUNT
+    assert codes.claim("1", shown[0])
 
 
 # -- taken over from Asok's Admin --------------------------------------------------------------------

@@ -9,7 +9,7 @@ from asok_auth_tests.pipeline import Browser, Word, World, target
 from msgspec.structs import replace
 
 from asok_auth_core.contracts import SecondFactor
-from asok_auth_core.errors import StoreUnavailable, TokenError
+from asok_auth_core.errors import MailTemporary, StoreUnavailable, TokenError
 from asok_auth_core.flows.accounts import void_account
 from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.flows.factor_policy import change_factor_names, enrolled_factors
@@ -20,7 +20,7 @@ from asok_auth_core.flows.verified_emails import is_email_verified, mark_email_v
 from asok_auth_core.settings import Settings
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import error_code
-from asok_auth_core.types import Identity, User
+from asok_auth_core.types import Identity, OutgoingMail, User
 
 MALLORY, VICTIM = "mallory@example.com", "ada@example.com"
 
@@ -335,6 +335,22 @@ class TestFailures:
         monkeypatch.undo()
         assert target(ada.log_in_by_mail(VICTIM)) == "/"
         assert world.kinds("1") == ["email", "session"]
+
+    @pytest.mark.requirement("SECURITY-32", "SECURITY-35")
+    def test_a_mail_that_cannot_be_sent_stops_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        planted = Planted(tmp_path, password="planted")
+
+        def full(mail: OutgoingMail) -> None:
+            raise MailTemporary("The outbox is full.")
+
+        monkeypatch.setattr(planted.world.auth.outbox, "post", full)
+        ada = Browser(planted.world)
+        assert target(ada.log_in_by_mail(VICTIM)) == "/"
+        assert (ada.user_id, planted.mallory.user_id) == ("1", None)
+        assert planted.user.password is None
+        assert "mail about a voided account could not be sent" in caplog.text
 
     def test_stateless_tokens_cannot_be_revoked_and_stop_nothing(self, tmp_path: Path) -> None:
         world = World(tmp_path, settings={"TOKEN_REVOCATION": "stateless"})
