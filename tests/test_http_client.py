@@ -295,6 +295,22 @@ def test_several_providers_that_hang_keep_few_threads(server: Server, transport:
     assert crowd.join().count("200") == PER_PROCESS
 
 
+@pytest.mark.requirement("SECURITY-42")
+def test_a_machine_without_a_thread_to_spare_takes_no_place(
+    server: Server, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        for _ in range(PER_PROVIDER + 1):
+            with raises_code("oauth_unavailable"):
+                transport(Call(f"{server.url}/"))
+    assert server.seen == []
+    assert transport(Call(f"{server.url}/")).status == 200
+
+
 def test_a_login_in_progress_waits_for_a_place(server: Server, transport: Transport) -> None:
     gate = Gate()
     server.scripts = [gate]

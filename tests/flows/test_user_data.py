@@ -115,6 +115,18 @@ def test_removing_a_user_removes_every_row_and_ends_everything(tmp_path: Path) -
     assert remove_user(world.auth, user).rows == 0
 
 
+@pytest.mark.requirement("SECURITY-23")
+def test_tokens_that_no_store_is_asked_about_do_not_keep_their_rows(tmp_path: Path) -> None:
+    """The app made them before it set TOKEN_REVOCATION to stateless, which can revoke none."""
+    world, _, user, token = lived_in(tmp_path)
+    stateless = World(tmp_path, same_as=world, settings={"TOKEN_REVOCATION": "stateless"})
+    assert "api_token" in world.kinds("1")
+    assert remove_user(stateless.auth, user).failed == ()
+    assert world.kinds("1") == []
+    with pytest.raises(TokenError):
+        ApiTokens(world.auth).verify(token)
+
+
 def test_a_remover_that_raises_is_reported_and_the_rest_is_removed(tmp_path: Path) -> None:
     world, _, user, _ = lived_in(tmp_path, Posts(fails=True), factors=[Stuck()])
     failed = remove_user(world.auth, user).failed

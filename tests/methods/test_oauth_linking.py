@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from asok_auth_core.flows.linking import KIND, identity_key, linked
+from asok_auth_core.flows.linking import KIND, account_for, identity_key, linked
 from asok_auth_core.flows.sessions import begin_session
 from asok_auth_core.methods.oauth_api import OAuthApi
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
 from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.types import JSON, Authentication, Credential, User
+from asok_auth_core.types import JSON, Authentication, Credential, Proof, User
 from asok_auth_core.web import WebResponse
 
 ISSUER = "https://login.example"
@@ -177,3 +177,11 @@ def test_the_identity_of_another_user_cannot_be_unlinked(app: OAuthApp) -> None:
     assert str(other.id) == "2"  # who has a login method of their own
     app.send(app.logged_in(other, "/auth/oauth/unlink", {"identity": identity.id}))
     assert len(linked(app.auth, owner)) == 1
+
+
+@pytest.mark.requirement("SECURITY-14")
+def test_a_proof_without_an_identity_leads_to_no_account(app: OAuthApp) -> None:
+    """Not even with a verified email address: only the flow of that proof decides what it opens."""
+    app.users.create("ada@example.com")
+    with pytest.raises(ValueError, match="without an identity"):
+        account_for(app.auth, Proof("magic", "ada@example.com"))

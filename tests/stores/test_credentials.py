@@ -100,6 +100,13 @@ def test_a_user_id_that_cannot_be_stored_has_no_credentials(store: SqlCredential
     assert store.list(user_id) == ()
 
 
+def test_a_kind_that_cannot_be_stored_has_no_newest_credentials(store: SqlCredentialStore) -> None:
+    store.add("7", "session", "a", 1)
+    assert [row.identifier for row in store.newest("session", 5)] == ["a"]
+    for kind in ("", "x" * 1025, "a\0b"):
+        assert store.newest(kind, 5) == ()
+
+
 class Interfered(SQLiteEngine):
     """Loses each reply to an INSERT, which another process may have preceded."""
 

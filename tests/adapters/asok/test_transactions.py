@@ -245,6 +245,21 @@ class TestADeletedUser:
         assert (MODELS_REGISTRY["User"].find(id=1) is None) is (ends == "commit")
         assert len(auth.credentials.list("1", "totp")) == (0 if ends == "commit" else 1)
 
+    @ENDS
+    def test_keeps_no_login_method_that_was_linked_again(self, auth: Auth, ends: str) -> None:
+        """The last one is linked again after the transaction, unless its user is gone by then."""
+        auth.login_methods.pop("magic", None)
+        user = MODELS_REGISTRY["User"].find(id=1)
+        made = auth.credentials.add("1", "identity", "issuer subject", {"provider": "google"})
+
+        def work() -> None:
+            with pytest.raises(OAuthError, match="only login method"):
+                unlink(auth, user, made.id)
+            user.delete()
+
+        in_transaction(work, ends=ends)
+        assert len(auth.credentials.list("1", "identity")) == (0 if ends == "commit" else 1)
+
 
 class TestTheInstallation:
     @ENDS

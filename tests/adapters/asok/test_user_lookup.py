@@ -243,6 +243,39 @@ def test_the_index_is_created_at_start_up(tmp_path: Path) -> None:
         assert email_index.indexed_condition(engine, "users") == email_index.IN_LOWER_CASE
 
 
+def test_a_transaction_of_the_app_creates_no_index(tmp_path: Path) -> None:
+    """It would lock the table until the end; the next lookup outside creates it."""
+    with asok_app(tmp_path, extension=False) as app:
+        users, model = AsokUsers(app), MODELS_REGISTRY["User"]
+        engine = model.get_engine()
+        model.create(email="ada@example.org")
+        with model.transaction():
+            found = users.by_email("ada@example.org")
+            assert found is not None
+            assert users.email_of(found) == "ada@example.org"
+            assert email_index.indexed_condition(engine, "users") is None
+        users.by_email("ada@example.org")
+        assert email_index.indexed_condition(engine, "users") == email_index.IN_LOWER_CASE
+
+
+def test_a_large_table_of_postgresql_is_left_to_its_operator(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Creating the index would stop all writes for long."""
+    monkeypatch.setattr(email_index, "SMALL", -2)  # a table that was never analyzed has -1
+    with asok_app(tmp_path, database=postgres) as app:
+        engine = MODELS_REGISTRY["User"].get_engine()
+        try:
+            users = AsokUsers(app)
+            users.create_index()
+            assert email_index.indexed_condition(engine, "users") is None
+            [finding] = users.check()
+            assert "CREATE INDEX CONCURRENTLY" in finding.remedy
+        finally:
+            engine.execute("DROP TABLE IF EXISTS users")
+            engine.execute("DROP TABLE IF EXISTS auth_credentials")
+
+
 def test_an_index_of_the_operator_is_used(tmp_path: Path) -> None:
     with asok_app(tmp_path, extension=False):
         engine = MODELS_REGISTRY["User"].get_engine()

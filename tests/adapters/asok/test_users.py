@@ -9,7 +9,7 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 
 from asok_auth_core.adapters.asok.users import AsokUsers
-from asok_auth_core.errors import LoginRejected
+from asok_auth_core.errors import LoginRejected, StoreUnavailable
 from asok_auth_core.testing.asok_app import asok_app
 
 
@@ -60,6 +60,36 @@ class User(Model):
             assert not users.has_password(kept)
             assert kept.name == "Grace"
             assert not users.has_password(model_class.create(email="bob@example.org"))
+
+    @pytest.mark.requirement("SECURITY-32")
+    def test_a_database_that_fails_clears_nothing_and_names_no_address(
+        self, app: Asok, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        users = AsokUsers(app)
+
+        def fail(*arguments: object) -> None:
+            raise OSError("cannot read the row of ada@example.org")
+
+        monkeypatch.setattr(type(users.model.get_engine()), "execute", fail)
+        for call in (lambda: users.by_email("ada@example.org"), users.highest_id):
+            with pytest.raises(StoreUnavailable, match="OSError") as caught:
+                call()
+            assert "ada@example.org" not in str(caught.value)
+
+    def test_an_account_gets_a_password_only_if_the_model_demands_one(self, tmp_path: Path) -> None:
+        model = """
+from asok import Field, Model
+
+class User(Model):
+    email = Field.String(unique=True)
+    password = Field.Password(nullable=%s)
+"""
+        for nullable in (True, False):
+            root = tmp_path / str(nullable)
+            with asok_app(root, models={"user.py": model % nullable}) as app:
+                created = AsokUsers(app).create("ada@example.org")
+                assert (created.password is None) is nullable  # type: ignore[attr-defined]
+                assert not AsokUsers(app).has_password(created)
 
     def test_a_model_without_passwords_has_none(self, app: Asok) -> None:
         assert not AsokUsers(app).has_password(MODELS_REGISTRY["User"].find(email="ada@example.org"))
