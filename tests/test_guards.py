@@ -27,9 +27,9 @@ from asok_auth_core.flows.permissions import can
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.testing import FakeRequest, raises_code
-from asok_auth_core.testing.parts import RecordedMail, build_auth
+from asok_auth_core.testing.parts import Browser, RecordedMail, build_auth
 from asok_auth_core.types import OutgoingMail, Proof, User
-from asok_auth_core.web import WebRequest
+from asok_auth_core.web import Route, WebRequest
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
 
@@ -175,6 +175,25 @@ def test_ctrl_c_while_a_plugin_is_imported_is_passed_on(install: Install, start:
     entry = install("raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         start(entry)
+
+
+@pytest.mark.parametrize("hook", ["asok_auth_providers", "asok_auth_second_factors"])
+def test_ctrl_c_in_a_hook_is_passed_on(start: Start, hook: str) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(plugins=[with_hook(hook, interrupted)], OPTIONAL_PLUGINS=["waiting"])
+
+
+def test_ctrl_c_while_a_part_lists_its_pages_is_passed_on(start: Start) -> None:
+    class Interrupted(Method):
+        def routes(self) -> Iterable[Route]:
+            raise KeyboardInterrupt
+
+    auth = start(plugins=[with_hook("asok_auth_login_methods", lambda: [Interrupted()])])
+    with pytest.raises(KeyboardInterrupt):
+        Browser(auth)
 
 
 KNOWN_GUARDS = {
@@ -528,6 +547,14 @@ def test_a_coroutine_function_in_a_part_stops_the_start(
     hook = "asok_auth_second_factors" if contract is Factor else "asok_auth_login_methods"
     with raises_code("plugin", match=rf"'waiting' is not loaded: Part\.{method} is a coroutine function"):
         start(plugins=[with_hook(hook, lambda: [part])], debug=True)
+
+
+def test_an_optional_plugin_whose_part_is_never_awaited_is_left_out(start: Start) -> None:
+    """The operator has said that the app may run without it; no part of it is used."""
+    part = type("Part", (Method,), {"authenticate": _waiting})()
+    auth = start(plugins=[with_hook("asok_auth_login_methods", lambda: [part])], OPTIONAL_PLUGINS=["waiting"])
+    assert state_of(auth, "waiting") == "quarantined"
+    assert "waiting" not in auth.login_methods
 
 
 def test_a_coroutine_function_in_a_store_or_transport_stops_the_start(start: Start) -> None:

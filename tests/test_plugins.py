@@ -168,6 +168,15 @@ def test_installed_plugins_are_found_by_entry_point() -> None:
     assert info.version
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_second_plugin_of_one_name_added_by_hand_stops_the_start(debug: bool) -> None:
+    """It may hold a policy, which must not be lost because of its name."""
+    registry = PluginRegistry(debug=debug)
+    registry.register(giving("asok_auth_permissions", ["a.b"], "one"), name="own")
+    with raises_code("plugin", match="the name 'own' is taken"):
+        registry.register(giving("asok_auth_denies", "no", "two"), name="own")
+
+
 # -- failure policies ----------------------------------------------------------------------------
 
 

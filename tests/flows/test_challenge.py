@@ -254,3 +254,14 @@ def test_a_failure_to_send_is_shown_and_the_next_page_tries_again(phone: Phone) 
     phone.sms.failure = None
     assert browser.get(SECOND_FACTOR_PATH).status == 200
     assert phone.sms.sent == {"1": 1}
+
+
+def test_a_login_whose_factor_was_removed_meanwhile_starts_again(phone: Phone) -> None:
+    """Nobody is left to ask, but opening a page logs nobody in."""
+    browser = phone.half_login()
+    for part in phone.auth.second_factors.values():
+        part.is_enrolled = lambda user: False  # type: ignore[method-assign]
+    answer = browser.get(SECOND_FACTOR_PATH)
+    assert answer.status == 400
+    assert "login has expired" in answer.body
+    assert browser.request.user is None

@@ -109,6 +109,19 @@ class TestNothingBefore:
         assert browser.user_id == str(user.id)
         assert "account.voided" not in world.names, "this login created the account"
 
+    @pytest.mark.requirement("SECURITY-14", "SECURITY-36")
+    def test_an_email_that_changed_between_the_factors_links_no_identity(self, tmp_path: Path) -> None:
+        """The provider verified the old one; the account may have another owner by now."""
+        user = ada()
+        world = World(tmp_path, MemoryUsers(user))
+        world.word.users.add("1")
+        browser = Browser(world)
+        assert target(browser.log_in_at_provider()) == "/auth/second-factor"
+        user.email = "grace@example.com"
+        assert error_code(browser.give_word()) == "oauth_link_required"
+        assert browser.user_id is None
+        assert {"identity", "session"}.isdisjoint(world.kinds("1"))
+
     @pytest.mark.requirement("SECURITY-36")
     def test_an_identity_that_cannot_be_linked_leaves_nothing(self, tmp_path: Path) -> None:
         """Another account took it while the second factor was asked for."""

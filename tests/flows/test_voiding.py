@@ -8,7 +8,7 @@ import pytest
 from asok_auth_tests.pipeline import Browser, Word, World, target
 from msgspec.structs import replace
 
-from asok_auth_core.contracts import SecondFactor
+from asok_auth_core.contracts import SecondFactor, UserDirectory
 from asok_auth_core.errors import MailTemporary, StoreUnavailable, TokenError
 from asok_auth_core.flows.accounts import void_account
 from asok_auth_core.flows.api_tokens import ApiTokens
@@ -284,6 +284,22 @@ class TestThePassword:
         users._users[id_] = user
         assert void_account(world.auth, FakeRequest(), user).outcome == outcome
         assert (user.password is None) is (outcome == "cleared")
+
+    @pytest.mark.requirement("SECURITY-35")
+    @pytest.mark.parametrize(
+        ("left_out", "outcome"),
+        [("has_password", "none"), ("clear_password", "kept"), ("highest_id", "kept")],
+    )
+    def test_a_directory_that_cannot_tell_keeps_it(self, tmp_path: Path, left_out: str, outcome: str) -> None:
+        """The defaults of a directory claim nothing: no password was cleared, and none is lost."""
+        bare = type("Bare", (MemoryUsers,), {left_out: getattr(UserDirectory, left_out)})
+        users = bare(FakeUser("7", "seven@example.com"))
+        world = World(tmp_path, users)
+        world.auth.installation()
+        user = FakeUser("8", VICTIM, password="secret")
+        users._users["8"] = user
+        assert void_account(world.auth, FakeRequest(), user).outcome == outcome
+        assert user.password == "secret"
 
 
 class TestTheMail:

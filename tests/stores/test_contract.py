@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from asok_auth_core.contracts import RevocationMark, StoredMark
+from asok_auth_core.contracts import RevocationMark, StoredMark, run_operation
 from asok_auth_core.stores import sqlite_file
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
 from asok_auth_core.testing.waiting import PATIENCE
-from asok_auth_core.types import Clock, Random
+from asok_auth_core.types import Clock, Random, StateOperation
 
 
 class TestMemory(StateStoreContract):
@@ -194,3 +194,10 @@ class TestWrongForOneCaller:
         clock = FrozenClock()
         with pytest.raises(AssertionError):
             self.suite.test_any_history_agrees_with_a_model(OverwritingStore(clock), clock)
+
+
+def test_an_operation_that_a_state_store_does_not_have_is_an_error() -> None:
+    store = MemoryStateStore()
+    with pytest.raises(ValueError, match="no operation 'peek'"):
+        run_operation(store, StateOperation("peek", "key"))
+    assert run_operation(store, StateOperation("get", "key")) is None

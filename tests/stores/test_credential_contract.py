@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import pytest
 from asok.orm.engines.sqlite import SQLiteEngine
 
-from asok_auth_core.contracts import CredentialStore
-from asok_auth_core.errors import CredentialExists
+from asok_auth_core.contracts import INSTALLATION, CredentialStore
+from asok_auth_core.errors import CredentialExists, StoreUnavailable
 from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.testing.credential_store import CredentialStoreContract, OpenCredentialStore
-from asok_auth_core.testing.fakes import MemoryCredentialStore
+from asok_auth_core.testing.fakes import FrozenClock, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.types import JSON, Credential
 
 
@@ -93,3 +94,37 @@ class TestRacyStore:
 
         with pytest.raises(BaseException, match="DID NOT RAISE"):
             CredentialStoreContract().test_a_clash_keeps_the_first(Overwriting(time.time), "7")
+
+
+class Plain(MemoryCredentialStore):
+    """A store of an author who overrides nothing that has a default."""
+
+    newest = CredentialStore.newest
+    installation = CredentialStore.installation
+
+
+class TestDefaults:
+    def test_a_store_that_cannot_tell_its_newest_shows_none(self) -> None:
+        store = Plain(FrozenClock())
+        store.add("1", "session", "a", {})
+        assert store.newest("session", 5) == ()
+
+    def test_of_two_ids_made_at_once_both_processes_get_the_first(self) -> None:
+        class Late(Plain):
+            def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+                super().add(user_id, kind, identifier, {"id": "first", "highest_user_id": 7})
+                return super().add(user_id, kind, identifier, data)
+
+        store = Late(FrozenClock())
+        found = store.installation(MemoryUsers(), os.urandom)
+        assert (found.id, found.highest_user_id) == ("first", 7)
+        assert store.installation(MemoryUsers(), os.urandom) == found
+
+    @pytest.mark.requirement("SECURITY-32")
+    @pytest.mark.parametrize("data", [{"id": ""}, {"id": "", "highest_user_id": 1}, {"id": "a"}, [], 5, None])
+    def test_an_id_that_was_not_kept_is_an_outage(self, data: JSON) -> None:
+        """Not a new one: what was issued under the old one would be void, or an old account look new."""
+        store = Plain(FrozenClock())
+        store.add(INSTALLATION, INSTALLATION, INSTALLATION, data)
+        with pytest.raises(StoreUnavailable, match="does not keep the id"):
+            store.installation(MemoryUsers(), os.urandom)
