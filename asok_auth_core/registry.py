@@ -176,7 +176,9 @@ class PluginRegistry:
         """Raise _HookInvalid for a hook that pluggy left out without a word."""
         called = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
         for name in hooks:
-            if name not in called:
+            # pluggy calls a property up to version 1.5 only.
+            is_property = isinstance(inspect.getattr_static(plugin, name, None), property)
+            if name not in called or is_property:
                 raise _HookInvalid(
                     f"{name} would never be called: write it as a function or method, with @hookimpl "
                     "directly above def"
