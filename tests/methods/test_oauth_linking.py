@@ -150,6 +150,26 @@ def test_the_last_login_method_cannot_be_unlinked(app: OAuthApp) -> None:
     assert "identity.unlinked" in app.events
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_after_a_transaction_the_last_login_method_is_linked_again_unless_its_user_is_gone(
+    app: OAuthApp, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """A later account with the same id must not inherit it."""
+    browser, _ = app.log_in()
+    user = browser.session.user
+    assert user is not None
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(app.credentials, "repeat_after_transaction", later.append)
+    assert error_code(unlink(app, user)) == "oauth_last_way_in"
+    for row in app.credentials.list(str(user.id), KIND):
+        app.credentials.remove(row)  # what was added in the transaction is rolled back
+    if gone:
+        monkeypatch.setattr(app.users, "by_id", lambda user_id: None)
+    [action] = later
+    action()
+    assert len(app.credentials.list(str(user.id), KIND)) == (0 if gone else 1)
+
+
 @pytest.mark.parametrize(("provider", "allowed"), [("example", True), ("uninstalled", False)])
 def test_an_identity_is_a_login_method_while_its_provider_is_installed(
     app: OAuthApp, provider: str, allowed: bool

@@ -162,6 +162,30 @@ class TestItsSecondFactor:
         post(other, "/admin/2fa", code=_totp_at(secret[0], auth.clock()))
         assert not opens(other), "the code of the set-up counts as used"
 
+    def test_a_first_code_of_a_time_step_that_just_ended_sets_it_up(self, app: Asok, auth: Auth) -> None:
+        """Asok has accepted it a moment ago; there is no step left to mark as used."""
+        now = time.time()
+        auth.clock = lambda: now
+        client, other = logged_in(app, ROOT), logged_in(app, ROOT)
+        secret = re.search(r"\b[A-Z2-7]{32}\b", client.get("/admin/2fa-setup").text)
+        assert secret
+        auth.clock = lambda: now + 90
+        done = post(client, "/admin/2fa-setup", code=_totp_at(secret[0], now))
+        assert done.headers["Location"] == "/admin/2fa-backup-codes"
+        assert opens(client)
+        assert not opens(other)
+        post(other, "/admin/2fa", code=_totp_at(secret[0], now))
+        assert not opens(other), "the code is too old by now"
+
+    @pytest.mark.parametrize("password", ["wrong", PASSWORD])
+    def test_the_password_turns_it_off(self, app: Asok, auth: Auth, password: str) -> None:
+        enrol()
+        client = logged_in(app, ROOT)
+        post(client, "/admin/2fa", code=code(auth))
+        post(client, "/admin/2fa-disable", current_password=password)
+        assert opens(client)
+        assert opens(logged_in(app, ROOT)) is (password == PASSWORD)
+
     @pytest.mark.requirement("SECURITY-24")
     def test_setting_it_up_needs_a_recent_login(self, app: Asok, auth: Auth) -> None:
         client = logged_in(app, ROOT)
@@ -340,6 +364,13 @@ class TestItsSessions:
         assert home(bob) == "nobody"
         assert plugin.events[-1].name == "sessions.ended"
         assert self.shown(client, "/admin/active-sessions?filter=15m") == []
+
+    def test_a_user_who_is_gone_has_no_session_to_revoke(self, app: Asok, auth: Auth, plugin: Plugin) -> None:
+        client = logged_in(app, ROOT)
+        post(client, "/admin/active-sessions/revoke-user", user_id="99")
+        assert app._session_store.revoke_all_user_sessions(99) == 0
+        assert home(client) == ROOT
+        assert "sessions.ended" not in [event.name for event in plugin.events]
 
     def test_revoking_all_sessions_of_a_user(self, app: Asok, auth: Auth) -> None:
         make_user("bob@example.org")

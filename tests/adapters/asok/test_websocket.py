@@ -114,14 +114,22 @@ class TestMessages:
         assert socket.ask("hi") == "closed 1008"
         assert not server.asok.is_user_online(ada.id)
 
-    def test_a_user_with_another_session_stays_online(self, app: Asok, server: Server) -> None:
+    def test_a_user_with_another_session_stays_online(
+        self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client, other = logged_in(app, "ada@example.org"), logged_in(app, "ada@example.org")
         socket, kept = Socket(server, client), Socket(server, other)
         ada = MODELS_REGISTRY["User"].find(email="ada@example.org")
+        told: list[str] = []
+        monkeypatch.setattr(server.asok, "_broadcast_presence", lambda user_id, status: told.append(status))
         client.get("/leave")
         assert socket.ask("hi") == "closed 1008"
         assert server.asok.is_user_online(ada.id)
         assert kept.ask("hi") == "hi ada@example.org"
+        assert told == []
+        other.get("/leave")
+        assert kept.ask("hi") == "closed 1008"
+        assert told == ["offline"]
 
     def test_a_store_that_does_not_answer_delivers_no_message(
         self, app: Asok, server: Server, monkeypatch: pytest.MonkeyPatch
