@@ -112,7 +112,7 @@ class WebRequest(ABC):
 
         It counts for one login, and only if ``proof.email`` is that user's email address. ``next_url``
         is the checked URL to go to afterwards. For calls that an app's own page makes, such as
-        ``request.auth.magic.verify_token``; a page of ours calls ``complete_login``.
+        ``request.auth.magic.verify_token``; our own pages call ``complete_login``.
         """
 
     @property

@@ -117,7 +117,7 @@ def _load(path: Path, *, missing_ok: bool = False) -> list[str]:
 
 
 def _save(path: Path, keys: list[str]) -> None:
-    """Replace the keys in the file atomically, and keep its other lines and who may read it.
+    """Replace the keys in the file atomically, and keep its other lines, owner and permissions.
 
     The file behind a symbolic link is replaced, not the link. A file that every user can read becomes
     private: whoever reads it can log in as anybody.

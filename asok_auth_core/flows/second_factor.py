@@ -21,6 +21,7 @@ from ..web import WebRequest
 from .epoch import raise_epoch
 from .factor_policy import (
     available_factors,
+    backup_factors,
     change_factor_names,
     enrolled_factors,
     factor_names,
@@ -145,13 +146,13 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     factor = auth.second_factors.get(name)
     if factor is None or factor.backup:
         raise ConfigurationError(f"{name!r} is not a second factor that completes an enrollment.")
-    change_factor_names(auth, user, lambda kept: kept | {name})
-    auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
-    forget_devices(auth, user, client_ip=request.client_ip)
     waiting = waiting_login(auth, request)
     current = request.user if waiting is None else waiting[1]
     if current is None or str(current.id) != str(user.id):
         raise LoginExpired("This login has expired. Please start again.")
+    change_factor_names(auth, user, lambda kept: kept | {name})
+    auth.events.emit("second_factor.enrolled", user=user, method=name, client_ip=request.client_ip)
+    forget_devices(auth, user, client_ip=request.client_ip)
     if waiting is not None:
         return finish_login(auth, request, waiting[0], user, name, is_enrolment=True)
     if request.session_record is not None:
@@ -211,7 +212,7 @@ def _remove(
     Logins in progress are void. ``check`` gets the names of the factors that are left.
     """
     known = factor_names(auth, user)
-    backups = {name for name, factor in auth.second_factors.items() if factor.backup}
+    backups = set(backup_factors(auth))
     removed = (known.all | backups) & names
     if not removed:
         return removed

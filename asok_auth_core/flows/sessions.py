@@ -140,14 +140,14 @@ def find_session(auth: Auth, handle: str | None, *, is_use: bool = True) -> tupl
     return record, user
 
 
-def end_session(auth: Auth, request: WebRequest, begun: SessionRecord | None = None) -> None:
+def end_session(auth: Auth, request: WebRequest, started: SessionRecord | None = None) -> None:
     """End the session of this browser, for good: a request of it that is still running changes nothing.
 
-    ``begun`` is one that this request itself began.
+    ``started`` is one that this request itself started.
     """
     _remove(auth, _row_of(auth, _handle_in(request)))
-    if begun is not None:
-        _remove(auth, auth.credentials.find(KIND, begun.id))
+    if started is not None:
+        _remove(auth, auth.credentials.find(KIND, started.id))
     request.set_cookie(session_cookie(secure=request.secure), "", max_age=0)
     request.session.end()
 

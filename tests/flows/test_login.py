@@ -349,7 +349,8 @@ class TestFinishing:
         with pytest.raises(LoginExpired):
             complete_enrolment(auth, browser, bob, "word")
         assert browser.user is None
-        assert "login.succeeded" not in plugin.names
+        assert auth.credentials.list("2") == []
+        assert not {"login.succeeded", "second_factor.enrolled"} & set(plugin.names)
         assert complete_enrolment(auth, browser.follow("/x"), ADA, "word") == "/inbox", "hers still waits"
 
     def test_enrolling_a_factor_logs_no_session_in(self, make: Make) -> None:

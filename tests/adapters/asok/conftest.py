@@ -9,6 +9,8 @@ import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
+from asok_auth_tests.mariadb_server import mysql_url
+from asok_auth_tests.postgres_server import PostgresServer
 
 from .apps import Plugin, started
 
@@ -30,3 +32,19 @@ def app(tmp_path: Path, plugin: Plugin) -> Iterator[Asok]:
 @pytest.fixture
 def client(app: Asok) -> TestClient:
     return TestClient(app)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database."""
+    server = PostgresServer()
+    server.start()
+    yield server.url
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a MySQL or MariaDB database."""
+    with mysql_url(tmp_path_factory.mktemp("mysql")) as url:
+        yield url

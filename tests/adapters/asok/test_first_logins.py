@@ -10,7 +10,6 @@ import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
-from asok_auth_tests.postgres_server import PostgresServer
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import AuthError
@@ -24,14 +23,6 @@ from asok_auth_core.types import Identity, Proof
 
 EMAIL = "ada@example.org"
 BROWSERS = 8
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    server = PostgresServer()
-    server.start()
-    yield server.url
-    server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

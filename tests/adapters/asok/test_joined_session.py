@@ -12,8 +12,6 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.orm.engines import _ENGINES_CACHE, get_engine
 from asok.testing import TestClient
-from asok_auth_tests.mariadb_server import mysql_url
-from asok_auth_tests.postgres_server import PostgresServer
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import CredentialStore
@@ -39,20 +37,6 @@ class User(Model):
     version = Field.Integer(default=7)
     deleted_at = Field.SoftDelete()
 """
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    server = PostgresServer()
-    server.start()
-    yield server.url
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with mysql_url(tmp_path_factory.mktemp("mysql")) as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mysql"])

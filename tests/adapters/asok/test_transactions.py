@@ -14,8 +14,6 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY, close_all_db_connections, tenant_context
 from asok.orm.engines import _ENGINES_CACHE, get_engine
 from asok.orm.tenant import clear_tenant_databases, register_tenant_database
-from asok_auth_tests.mariadb_server import mysql_url
-from asok_auth_tests.postgres_server import PostgresServer
 
 from asok_auth_core.adapters.asok.credentials import AsokCredentialStore
 from asok_auth_core.adapters.asok.users import AsokUsers
@@ -40,26 +38,12 @@ class RolledBack(Exception):
     pass
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with mysql_url(tmp_path_factory.mktemp("mysql")) as url:
-        yield url
-
-
 @pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asok]:
     """An app with user 1, on a new database."""
     url = None
     if request.param == "postgres":
-        url = request.getfixturevalue("server").url
+        url = request.getfixturevalue("postgres")
     elif request.param == "mysql":
         url = request.getfixturevalue("mysql")
     if url is not None:

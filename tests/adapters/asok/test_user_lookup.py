@@ -10,8 +10,6 @@ from typing import Any, cast
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
-from asok_auth_tests.mariadb_server import mysql_url
-from asok_auth_tests.postgres_server import PostgresServer
 
 from asok_auth_core.adapters.asok import email_index
 from asok_auth_core.adapters.asok.users import AsokUsers
@@ -42,20 +40,6 @@ class User(Model):
     badge = Field.String(nullable=False)
 """
 ADDRESSES = ("ada@example.org", "nobody@example.org", "ADA@example.org", "grace@example.org")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    server = PostgresServer()
-    server.start()
-    yield server.url
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with mysql_url(tmp_path_factory.mktemp("mariadb")) as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres", pytest.param("mysql", marks=pytest.mark.slow)])

@@ -79,7 +79,7 @@ def _outstanding_user(app_auth: AppAuth, current: Current) -> User | None:
 
 
 def _is_older_than_factor(auth: Auth, current: Current) -> bool:
-    """True for a session that was begun with one factor, whose user has a second one by now.
+    """True for a session that was started with one factor, if its user now has a second one.
 
     For example one that asok-totp has imported since, together with the reason to ask for it here.
     """

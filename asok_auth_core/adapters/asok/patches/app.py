@@ -128,7 +128,7 @@ def _keep_visitors_out_of_caches(app: Asok, app_auth: AppAuth) -> None:
 def _may_be_shared(headers: Iterable[tuple[str, str]]) -> bool:
     """True if a cache that serves several visitors may store an answer with these headers.
 
-    RFC 9111, section 3. An answer of ours without Cache-Control is not stored: see answers.send.
+    RFC 9111, section 3. Our answers without Cache-Control are not stored: see answers.send.
     """
     given = {
         directive.partition("=")[0].strip().lower()
