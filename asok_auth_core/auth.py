@@ -17,6 +17,7 @@ from .limits import Limits
 from .mail.outbox import Outbox
 from .settings import Settings
 from .types import JSON, Clock, Finding, Installation, LoginAttempt, PluginInfo, Random, User
+from .web import Route
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,6 +49,12 @@ class PluginHooks(Protocol):
 
     def checks(self, auth: Auth) -> Iterator[Finding]: ...
 
+    def owner(self, hook: str, name: str) -> str: ...
+
+    def start(self, auth: Auth) -> None: ...
+
+    def stop(self, auth: Auth) -> None: ...
+
 
 @dataclass(slots=True, repr=False)
 class Auth:
@@ -70,6 +77,8 @@ class Auth:
     providers: dict[str, OAuth2Provider] = field(default_factory=dict)
     login_methods: dict[str, LoginMethod] = field(default_factory=dict)
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
+    routes: tuple[tuple[str, Route], ...] = ()
+    """What ``asok_auth_routes`` returned, each with the plugin that did, for messages."""
     packages: tuple[str, ...] = ()
     """The plugins' packages: where their ``templates`` and ``locales`` folders are."""
     faults: set[str] = field(default_factory=set)

@@ -154,6 +154,31 @@ class MailPermanent(MailError):
     code = "mail_permanent"
 
 
+# -- requests -----------------------------------------------------------------------------------
+
+BodyCode = Literal["body_malformed", "body_too_large", "body_type"]
+"""Why a request's body was rejected:
+
+- ``body_malformed``: it is not the JSON that it should be;
+- ``body_too_large``: it has more bytes than are read;
+- ``body_type``: its Content-Type is not ``application/json``.
+"""
+
+_BODY_STATUS = {"body_too_large": 413, "body_type": 415}
+
+
+class BodyInvalid(AuthError):
+    """The body of a request cannot be read; ``code`` says why and determines the status."""
+
+    code = "body"
+    status = 400
+
+    def __init__(self, message: str, *, code: BodyCode, **values: str | int) -> None:
+        super().__init__(message, **values)
+        self.code = code
+        self.status = _BODY_STATUS.get(code, self.status)
+
+
 # -- logging in ---------------------------------------------------------------------------------
 
 

@@ -5,9 +5,10 @@ through the entry point group ``asok_auth``, or passed by hand: ``AuthExtension(
 A function may leave out arguments it does not need. Return the iterable or mapping that the
 signature names; None always means "nothing from this plugin".
 
-*Registration* hooks run once, at startup. *Request* hooks run when the docstring says so. Each
-docstring states the failure policy: what happens if your function raises. No hook is awaited: a
-coroutine function stops the start. Names of functions that start with ``asok_auth_`` are hooks.
+*Registration* hooks run once, at startup; *lifetime* hooks once at the start and once at the end.
+*Request* hooks run when the docstring says so. Each docstring states the failure policy: what happens
+if your function raises. No hook is awaited: a coroutine function stops the start. Names of functions that
+start with ``asok_auth_`` are hooks.
 
 *Guards* are second factors, ``asok_auth_denies``, ``asok_auth_before_login``, and any plugin whose manifest
 says ``required``: the app does not start without them. A plugin without a guard is quarantined if it
@@ -26,6 +27,7 @@ import pluggy
 from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .settings import Settings
 from .types import JSON, Event, Finding, Grant, LoginAttempt, User
+from .web import Route
 
 if TYPE_CHECKING:
     import typer
@@ -119,6 +121,38 @@ def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor] | None:
     Called at startup. If it raises: startup fails, because logins would otherwise skip the factor.
     At a login, a factor that raises or answers with neither True nor False counts as needed and not
     given.
+    """
+
+
+@hookspec
+def asok_auth_routes(auth: Auth) -> Iterable[Route] | None:
+    """Pages and JSON endpoints, for plugins of any kind.
+
+    Called at startup, after all login methods and second factors. Two routes that match the same path
+    stop the start, with the names of both owners. If it raises: startup fails and names the plugin.
+    """
+
+
+# -- lifetime: called once in each process that runs the app --------------------------------------
+
+
+@hookspec
+def asok_auth_start(auth: Auth) -> None:
+    """The app is built and handles no request yet: a place for clean-up and for reading ``auth``.
+
+    Called in the order in which plugins were loaded: those passed by hand, then the installed ones by
+    name; commands of ``asok-auth`` and Asok that load the app call it too. A server that forks its workers
+    later calls it before, so start threads on first use. If it raises: startup fails and names the plugin,
+    and ``asok_auth_stop`` of all plugins is called.
+    """
+
+
+@hookspec
+def asok_auth_stop(auth: Auth) -> None:
+    """The app is closed or the process exits: close what is open. Stores and mail still work.
+
+    Called in the reverse order, once after ``asok_auth_start``, but not in a process that is killed.
+    If it raises: logged; the others are still called.
     """
 
 

@@ -10,6 +10,7 @@ import keyword
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from . import hookspecs
@@ -17,10 +18,12 @@ from .auth import Auth, HookErrorHandler
 from .contracts import RESERVED_FACTORS, LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .engine.coroutines import NeverAwaited, reject_coroutines
 from .engine.permissions import PermissionSet, compile_grants
+from .errors import ConfigurationError
 from .providers import OAuth2Provider
 from .registry import PluginRegistry
 from .settings import Settings
 from .types import JSON, Event, Finding, LoginAttempt, PluginInfo, User
+from .web import Route
 
 if TYPE_CHECKING:
     import typer
@@ -48,6 +51,8 @@ class Plugins:
 
     def __init__(self, registry: PluginRegistry) -> None:
         self.registry = registry
+        self._owners: dict[tuple[str, str], str] = {}
+        self._started = False
 
     @property
     def infos(self) -> tuple[PluginInfo, ...]:
@@ -83,6 +88,36 @@ class Plugins:
         return self._gather(
             hookspecs.asok_auth_second_factors, _each(_factors_by_name, SecondFactor), auth=auth
         )
+
+    def routes(self, auth: Auth) -> Iterator[tuple[str, Route]]:
+        """Each route, with the plugin it is from. Raises ConfigurationError if a plugin's function raises."""
+        hook = hookspecs.asok_auth_routes
+        for plugin, call in self.registry.callers(hook):
+            with self._stopping_the_start(plugin, hook.__name__):
+                given = [route for result in call(auth=auth) for route in result or ()]
+                for route in given:
+                    if not isinstance(route, Route):
+                        raise TypeError(f"it returned {type(route).__name__}, not Route")
+            yield from ((self.registry.described(plugin), route) for route in given)
+
+    def owner(self, hook: str, name: str) -> str:
+        """The plugin whose ``hook`` returned ``name``, for messages."""
+        plugin = self._owners.get((hook, name))
+        return "the app" if plugin is None else self.registry.described(plugin)
+
+    @contextmanager
+    def _stopping_the_start(self, plugin: str, hook: str) -> Iterator[None]:
+        """Turn whatever is raised into a ConfigurationError that names ``plugin``."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise ConfigurationError(
+                f"{hook} of {self.registry.described(plugin)} raised {type(error).__name__}: {error}. Fix, "
+                "upgrade or uninstall the plugin.",
+                code="plugin",
+            ) from error
 
     def _gather(
         self,
@@ -123,7 +158,34 @@ class Plugins:
                 continue
             merged.update(given)
             owners.update(dict.fromkeys(names, plugin))
+        self._owners.update({(hook.__name__, name): plugin for name, plugin in owners.items()})
         return merged
+
+    # -- lifetime hooks --------------------------------------------------------------------------
+
+    def start(self, auth: Auth) -> None:
+        """Tell every plugin that the app is built.
+
+        Raises ConfigurationError if one raises, after the others were told to stop.
+        """
+        self._started = True
+        hook = hookspecs.asok_auth_start
+        for plugin, call in self.registry.callers(hook):
+            try:
+                with self._stopping_the_start(plugin, hook.__name__):
+                    call(auth=auth)
+            except BaseException:
+                self.stop(auth)
+                raise
+
+    def stop(self, auth: Auth) -> None:
+        """Tell every plugin that the app ends, last one first, once after a start; errors are logged."""
+        started, self._started = self._started, False
+        for plugin, call in reversed(self.registry.callers(hookspecs.asok_auth_stop)) if started else ():
+            try:
+                call(auth=auth)
+            except (Exception, SystemExit):  # the others still need their turn
+                logger.exception("Plugin %r failed to stop.", plugin)
 
     # -- request hooks ---------------------------------------------------------------------------
 

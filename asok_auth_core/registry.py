@@ -246,6 +246,10 @@ class PluginRegistry:
         if self.manager.has_plugin(name):
             self.manager.unregister(name=name)
 
+    def described(self, name: str) -> str:
+        """``plugin 'acme' (distribution asok-acme 1.2)``, for messages."""
+        return f"plugin {name!r}{_origin(self._infos[name], ' ({})')}"
+
     # -- calling ---------------------------------------------------------------------------------
 
     def callers(self, hook: Callable[P, T]) -> Sequence[tuple[str, Callable[P, list[T]]]]:

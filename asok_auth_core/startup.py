@@ -47,7 +47,8 @@ def start(
     """One app's authentication from its configuration.
 
     ``root`` is the app's folder; ``plugins`` are used in addition to the installed ones;
-    ``roles`` is the plugin that reads the framework's user model.
+    ``roles`` is the plugin that reads the framework's user model. When all else is built, the caller calls
+    ``auth.plugins.start(auth)``, and ``auth.plugins.stop(auth)`` in the end.
     Raises ConfigurationError or StoreUnavailable with what to do about it.
     """
     # The plugins decide which settings exist, and some settings decide which plugins load.
@@ -111,6 +112,7 @@ def start(
     modules = (*registry.modules, *(type(part).__module__ for part in parts))
     auth.packages = packages_of(modules, app=root / "src")
     auth.templates = environment(_overrides(root), auth.packages)
+    auth.routes = tuple(hooks.routes(auth))
     return auth
 
 

@@ -6,15 +6,21 @@ Nothing here imports a framework. ``WebRequest`` and ``Session`` are implemented
 
 from __future__ import annotations
 
+import json as _json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from markupsafe import Markup
 
-from .errors import AuthError
+from .engine.strict_json import JSONInvalid, read_strict
+from .errors import AuthError, BodyInvalid
 from .types import JSON, Authentication, Proof, SessionRecord, User
+
+MAX_JSON_BYTES = 64 * 1024
+"""The largest JSON body that ``WebRequest.json`` reads."""
 
 
 class Session(ABC):
@@ -50,9 +56,14 @@ class WebRequest(ABC):
     method: str
     """``GET``, ``HEAD``, ``POST`` …, as sent (HEAD is not turned into GET)."""
     path: str
+    """Percent-decoded once, as UTF-8; U+FFFD stands for what is not UTF-8."""
+    params: Mapping[str, str] = MappingProxyType({})
+    """The parameters of the route's path, such as ``id`` of ``/things/{id}``: never empty, without ``/``."""
     query: Mapping[str, str]
     form: Mapping[str, str]
     """Fields of the request's body only; never of the query string."""
+    body: bytes = b""
+    """The body as sent; empty if the request does not give its Content-Length."""
     cookies: Mapping[str, str]
     headers: Mapping[str, str]
     """Names in Title-Case."""
@@ -95,6 +106,36 @@ class WebRequest(ABC):
     @abstractmethod
     def rejected_proof(self) -> AuthError | None:
         """Why the proof in the request itself (a bearer token) was rejected; None: it was not."""
+
+    @cached_property
+    def json(self) -> JSON:
+        """The body as JSON (RFC 8259), of at most :data:`MAX_JSON_BYTES`.
+
+        Raises BodyInvalid, which is answered with 415 unless Content-Type is ``application/json``, with 413
+        if the body is too large, and with 400 and the reason if it is not JSON, or has a name twice, NaN,
+        NUL, a lone surrogate or deep nesting.
+        """
+        if not self.sends_json:
+            raise BodyInvalid("Send JSON, with the header Content-Type: application/json.", code="body_type")
+        if len(self.body) > MAX_JSON_BYTES:
+            raise BodyInvalid(
+                "The body of the request has more than {limit} bytes.",
+                code="body_too_large",
+                limit=MAX_JSON_BYTES,
+            )
+        try:
+            return read_strict(self.body)
+        except JSONInvalid as error:
+            raise BodyInvalid(
+                "The body of the request is not valid JSON: {reason}.",
+                code="body_malformed",
+                reason=str(error),
+            ) from None
+
+    @property
+    def sends_json(self) -> bool:
+        """True if the body's Content-Type is ``application/json``."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json"
 
     @property
     def scopes(self) -> tuple[str, ...] | None:
@@ -140,7 +181,8 @@ class WebRequest(ABC):
 class WebResponse:
     """The response to a :class:`WebRequest`. Body and headers may hold secrets, so ``repr`` omits them."""
 
-    body: str = field(default="", repr=False)
+    body: str | bytes = field(default="", repr=False)
+    """``str`` is sent as UTF-8."""
     status: int = 200
     content_type: str = "text/html; charset=utf-8"
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -150,20 +192,60 @@ class WebResponse:
         """303 to ``location`` (RFC 9110, section 15.4.4), never stored."""
         return cls(status=303, headers=(("Location", location), ("Cache-Control", "no-store")))
 
+    @classmethod
+    def json(cls, data: JSON, status: int = 200) -> WebResponse:
+        """``data`` as JSON, never stored. Raises ValueError for NaN or Infinity."""
+        body = _json.dumps(data, allow_nan=False)
+        return cls(body, status, "application/json", (("Cache-Control", "no-store"),))
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body if isinstance(self.body, str) else self.body.decode()
+
 
 Handler = Callable[[WebRequest], WebResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An exact path below ``/`` and its handlers, by method.
+    """A path, such as ``/things`` or ``/things/{id}``, and its handlers, by method.
 
-    GET answers HEAD too. POST is checked for CSRF by the framework unless ``csrf`` is False, which only a
-    route that authenticates its caller in another way may set: for its POST, ``request.user`` is None
-    unless a proof that no browser sends by itself (a bearer token) is in the request.
+    ``{id}`` stands for one segment of the path, in ``request.params["id"]``. An exact path comes before
+    one with parameters. GET answers HEAD too; a method without a handler is answered with 405.
+
+    POST, PUT, PATCH and DELETE are checked for CSRF by the framework unless ``csrf`` is False, which only a
+    route that authenticates its caller in another way may set: for these methods, ``request.user`` is then
+    None unless a proof that no browser sends by itself (a bearer token) is in the request.
+
+    ``json``: errors are answered with JSON even if the client does not ask for it.
     """
 
     path: str
     get: Handler | None = None
     post: Handler | None = None
+    put: Handler | None = None
+    patch: Handler | None = None
+    delete: Handler | None = None
     csrf: bool = True
+    json: bool = False
+
+    def handler(self, method: str) -> Handler | None:
+        """The handler of an HTTP method, or None."""
+        name = _HANDLERS.get(method)
+        return None if name is None else getattr(self, name)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The HTTP methods that have a handler."""
+        return tuple(method for method in _HANDLERS if self.handler(method) is not None)
+
+
+_HANDLERS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "post",
+    "PUT": "put",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}

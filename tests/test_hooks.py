@@ -25,6 +25,7 @@ from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.testing import FakeRequest, MemoryUsers
 from asok_auth_core.types import JSON, LoginAttempt, Proof, User
+from asok_auth_core.web import Route
 
 ROOT = Path(__file__).parents[1]
 
@@ -88,6 +89,18 @@ class Probe:
         return []
 
     @hookimpl
+    def asok_auth_routes(self, auth: Auth) -> Iterable[Route]:
+        return []
+
+    @hookimpl
+    def asok_auth_start(self, auth: Auth) -> None:
+        return None
+
+    @hookimpl
+    def asok_auth_stop(self, auth: Auth) -> None:
+        return None
+
+    @hookimpl
     def asok_auth_permissions(self, user: User) -> Iterable[Grant]:
         return [Grant("posts.edit", "probe")]
 
@@ -149,6 +162,7 @@ def test_every_hook_is_called_as_documented(
     list(auth.plugins.checks(auth))
     export_user(auth, ada)
     remove_user(auth, ada)
+    auth.plugins.stop(auth)
     tools = PluginRegistry()
     tools.register(Probe(), "probe")
     cli.build(Plugins(tools))

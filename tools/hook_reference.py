@@ -17,7 +17,8 @@ HEAD = """# Hook reference
 
 All hooks of the plugin API, in the order of `asok_auth_core/hookspecs.py`. A function may omit arguments it
 does not need. None always means "nothing from this plugin". *Registration* hooks run once, at startup;
-*request* hooks run as described; *tools* hooks are called by the command line.
+*lifetime* hooks once at the start and once at the end; *request* hooks run as described; *tools* hooks are
+called by the command line.
 
 | hook | when | if it raises |
 |---|---|---|

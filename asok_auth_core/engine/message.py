@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn, cast
 
 from ..errors import OAuthError
 from ..types import JSON
+from .strict_json import JSONInvalid, read_strict
 
 MAX_REPLY_BYTES = 256 * 1024
 """Far more than any honest discovery document, key set, token or profile."""
@@ -92,16 +91,15 @@ class Claims(Mapping[str, JSON]):
 
 
 def read_json(body: bytes) -> JSON:
-    """Parse UTF-8 JSON, without duplicate names or NaN. Raises OAuthError ``oauth_reply``."""
+    """Parse JSON as :func:`read_strict` does. Raises OAuthError ``oauth_reply``."""
     if len(body) > MAX_REPLY_BYTES:
         raise OAuthError("The provider's answer is too large.", code="oauth_reply")
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_reject)
-    except (ValueError, RecursionError):
+        return read_strict(body)
+    except JSONInvalid:
         raise OAuthError(
             "The provider's answer could not be read. Please try again.", code="oauth_reply"
         ) from None
-    return cast("JSON", value)
 
 
 def read_object(body: bytes) -> dict[str, JSON]:
@@ -117,14 +115,3 @@ def read_reply(reply: Reply) -> JSON:
     if reply.status != 200:
         raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
     return read_json(reply.body)
-
-
-def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("duplicate name")
-    return found
-
-
-def _reject(constant: str) -> NoReturn:
-    raise ValueError(constant)

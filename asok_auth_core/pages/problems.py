@@ -18,7 +18,7 @@ from ..errors import (
     TokenError,
 )
 from ..paths import ACCOUNT_PATH
-from ..web import WebRequest, WebResponse
+from ..web import Route, WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
 
 HEADINGS = {
@@ -40,9 +40,10 @@ HEADINGS = {
 """The page's headline for each error code that has one of its own."""
 
 
-def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
-    """The answer to a request that ended in ``error``."""
-    if isinstance(error, SecondFactorRequired) and not wants_json(request):
+def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | None = None) -> WebResponse:
+    """The answer to a request that ended in ``error``, on ``route`` if it is one of ours."""
+    as_json = (route is not None and route.json) or wants_json(request)
+    if isinstance(error, SecondFactorRequired) and not as_json:
         return WebResponse.see_other(error.location)
     headers = list(PAGE_HEADERS)
     if isinstance(error, RateLimited):
@@ -61,7 +62,7 @@ def problem(auth: Auth, request: WebRequest, error: AuthError) -> WebResponse:
             else "The service is temporarily unavailable. Please try again in a minute."
         )
     explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.app.debug else ""
-    if wants_json(request):
+    if as_json:
         told = {"error": message, "code": error.code, "status": error.status}
         body = json.dumps({**told, "explanation": explanation} if explanation else told)
         return WebResponse(body, error.status, "application/json", tuple(headers))
@@ -103,8 +104,8 @@ def error_text(request: WebRequest, error: AuthError) -> str:
 
 
 def wants_json(request: WebRequest) -> bool:
-    """True for paths below ``/api`` and for clients that accept JSON but not HTML."""
+    """True for paths below ``/api``, and for clients that accept or send JSON but do not accept HTML."""
     if request.path == "/api" or request.path.startswith("/api/"):
         return True
     accept = request.headers.get("Accept", "")
-    return "application/json" in accept and "text/html" not in accept
+    return "text/html" not in accept and ("application/json" in accept or request.sends_json)

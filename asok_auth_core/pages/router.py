@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ..auth import Auth
 from ..engine.coroutines import NeverAwaited, is_coroutine_function
@@ -12,52 +14,132 @@ from ..web import Route, WebRequest, WebResponse
 from .core import CorePages
 from .problems import problem
 
+PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffd]")
+"""Characters that no parameter may have: control characters, and what a path that is not UTF-8 leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """The path of a route with parameters, by segment: ``("", "things", "{id}")``."""
+
+    segments: tuple[str, ...]
+    route: Route
+
+    def parameters(self, parts: list[str]) -> dict[str, str] | None:
+        """The parameters in ``parts``, a path of as many segments; None if the path does not match."""
+        found = {}
+        for segment, part in zip(self.segments, parts, strict=True):
+            if segment.startswith("{"):
+                if part in ("", ".", "..") or UNFIT.search(part):
+                    return None
+                found[segment[1:-1]] = part
+            elif segment != part:
+                return None
+        return found
+
+    def overlaps(self, other: Pattern) -> bool:
+        """True if there is a path that both match."""
+        pairs = zip(self.segments, other.segments, strict=True)
+        return all(one == two or one.startswith("{") or two.startswith("{") for one, two in pairs)
+
 
 class Router:
-    """Exact paths and their routes, collected at startup from the core and every plugin."""
+    """Paths and their routes, collected at startup from the core and every plugin."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
         self._routes: dict[str, Route] = {}
+        self._patterns: dict[int, list[Pattern]] = {}
+        """Paths with parameters, by their number of segments."""
         self._owners: dict[str, str] = {}
         self._add("the core", CorePages(auth).routes())
         for method in auth.login_methods.values():
-            self._add(f"login method {method.name!r}", at_start(method, method.routes))
+            owner = auth.plugins.owner("asok_auth_login_methods", method.name)
+            self._add(f"login method {method.name!r} of {owner}", at_start(method, method.routes))
         for factor in auth.second_factors.values():
-            self._add(f"second factor {factor.name!r}", at_start(factor, factor.routes))
+            owner = auth.plugins.owner("asok_auth_second_factors", factor.name)
+            self._add(f"second factor {factor.name!r} of {owner}", at_start(factor, factor.routes))
+        for owner, route in auth.routes:
+            self._add(owner, [route])
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """All paths that have a page."""
-        return tuple(self._routes)
+        """All paths that have a page, those with parameters as written in their routes."""
+        return tuple(self._owners)
 
     def match(self, path: str) -> Route | None:
         """The route for ``path``, or None. A trailing slash makes no difference."""
-        return self._routes.get(path if path == "/" else path.rstrip("/"))
+        path = path if path == "/" else path.rstrip("/")
+        route = self._routes.get(path)
+        if route is None and self._patterns:
+            found = self._find(path)
+            return None if found is None else found[0]
+        return route
 
     def respond(self, route: Route, request: WebRequest) -> WebResponse:
         """The answer of the route's handler, or of the AuthError it raises."""
-        handler = route.post if request.method == "POST" else route.get
-        if handler is None or request.method not in ("GET", "HEAD", "POST"):
-            allowed = [name for name, h in (("GET, HEAD", route.get), ("POST", route.post)) if h]
-            return WebResponse(
-                "Method not allowed", 405, "text/plain; charset=utf-8", (("Allow", ", ".join(allowed)),)
-            )
+        handler = route.handler(request.method)
+        if handler is None:
+            allowed = (("Allow", ", ".join(route.methods)),)
+            return WebResponse("Method not allowed", 405, "text/plain; charset=utf-8", allowed)
+        if route.path not in self._routes:
+            found = self._find(request.path.rstrip("/"))
+            request.params = {} if found is None else found[1]
         try:
-            return handler(request)
+            answer: object = handler(request)
         except AuthError as error:
-            return problem(self._auth, request, error)
+            return problem(self._auth, request, error, route)
+        if not isinstance(answer, WebResponse):
+            raise TypeError(
+                f"The page {route.path} of {self._owners[route.path]} returned {type(answer).__name__}, not "
+                "WebResponse."
+            )
+        return answer
+
+    def _find(self, path: str) -> tuple[Route, dict[str, str]] | None:
+        parts = path.split("/")
+        for pattern in self._patterns.get(len(parts), ()):
+            parameters = pattern.parameters(parts)
+            if parameters is not None:
+                return pattern.route, parameters
+        return None
 
     def _add(self, owner: str, routes: Iterable[Route]) -> None:
         for route in routes:
-            if route.path in self._routes:
+            for method in route.methods:
+                if is_coroutine_function(route.handler(method)):
+                    raise NeverAwaited(f"The page {route.path} of {owner}")
+            segments = _segments(route.path, owner)
+            pattern = Pattern(segments, route)
+            if not any(segment.startswith("{") for segment in segments):
+                other = self._routes.get(route.path)
+                self._routes[route.path] = route
+            else:
+                same_length = self._patterns.setdefault(len(segments), [])
+                other = next((one.route for one in same_length if one.overlaps(pattern)), None)
+                same_length.append(pattern)
+            if other is not None:
                 raise ConfigurationError(
-                    f"The path {route.path} is used twice: {self._owners[route.path]} and {owner}. "
-                    "Uninstall or disable one.",
+                    f"The path {route.path} is used twice: {other.path} of {self._owners[other.path]}, and "
+                    f"{route.path} of {owner}. Uninstall or disable one.",
                     code="plugin",
                 )
-            for handler in (route.get, route.post):
-                if is_coroutine_function(handler):
-                    raise NeverAwaited(f"The page {route.path} of {owner}")
-            self._routes[route.path] = route
             self._owners[route.path] = owner
+
+
+def _segments(path: str, owner: str) -> tuple[str, ...]:
+    """The segments of a route's ``path``. Raises ConfigurationError if no request could match it."""
+    segments = tuple(path.split("/"))
+    names = [segment for segment in segments if PARAMETER.fullmatch(segment)]
+    malformed = any(
+        segment in ("", ".", "..") or (re.search("[{}]", segment) and segment not in names)
+        for segment in segments[1:]
+    )
+    if path != "/" and (segments[0] or len(segments) == 1 or malformed or len(set(names)) != len(names)):
+        raise ConfigurationError(
+            f"The path {path!r} of {owner} is not valid. Start with /, do not end with /, and write each "
+            "parameter as a whole segment with a name of its own, such as /things/{id}.",
+            code="plugin",
+        )
+    return segments

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 from markupsafe import Markup
 
 from ..auth import Auth
@@ -146,6 +147,8 @@ class FakeRequest(WebRequest):
     :meth:`follow` makes the next request of the same browser, with its session and the cookies set
     so far. ``sent_cookies`` maps each cookie of the response to ``(value, max_age, path)``.
 
+    ``json`` is sent with its Content-Type, ``body`` with that in ``headers``; both make it a POST.
+
     ``user`` is logged in without a session record. With ``auth``, the user is found as an app finds
     them, by the cookie of the browser's session.
     """
@@ -160,6 +163,8 @@ class FakeRequest(WebRequest):
         method: str | None = None,
         query: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        json: JSON = None,
+        body: bytes = b"",
         cookies: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         client_ip: str = "192.0.2.1",
@@ -170,7 +175,11 @@ class FakeRequest(WebRequest):
         auth: Auth | None = None,
     ) -> None:
         parts = urlsplit(url)
-        self.method = method or ("GET" if form is None else "POST")
+        if json is not None:
+            body = msgspec.json.encode(json)
+            headers = {"Content-Type": "application/json", **(headers or {})}
+        self.method = method or ("GET" if form is None and not body else "POST")
+        self.body = body
         self.path = parts.path
         self.query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **(query or {})}
         self.form = dict(form or {})
@@ -229,6 +238,8 @@ class FakeRequest(WebRequest):
         *,
         method: str | None = None,
         form: Mapping[str, str] | None = None,
+        json: JSON = None,
+        body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> FakeRequest:
         """Make the next request of the same browser."""
@@ -242,6 +253,8 @@ class FakeRequest(WebRequest):
             url,
             method=method,
             form=form,
+            json=json,
+            body=body,
             cookies=cookies,
             headers=headers,
             client_ip=self.client_ip,

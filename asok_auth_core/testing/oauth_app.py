@@ -117,7 +117,7 @@ def error_code(response: WebResponse) -> str:
     """The error code on a problem page. Raises AssertionError if there is none."""
     marker = '<p class="asok-auth-code">Error code: '
     assert marker in response.body, (response.status, response.body)
-    return response.body.split(marker)[1].split("<")[0]
+    return response.text.split(marker)[1].split("<")[0]
 
 
 class _ProviderPlugin:

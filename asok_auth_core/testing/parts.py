@@ -12,7 +12,7 @@ from ..hookspecs import hookimpl
 from ..pages.router import Router
 from ..startup import start
 from ..stores.memory import MemoryStateStore
-from ..types import Clock, Event, OutgoingMail
+from ..types import JSON, Clock, Event, OutgoingMail
 from ..web import WebResponse
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
 
@@ -70,12 +70,13 @@ def build_auth(
 
     ``settings`` is ``AUTH``, ``config`` the rest of the app's configuration, such as ``SECRET_KEY``.
     Several calls with the same ``users``, ``credentials`` and ``parts`` are workers of one app.
-    A broken plugin raises ConfigurationError. Close ``auth.outbox`` and ``auth.state`` when done.
+    A broken plugin raises ConfigurationError. When done, call ``auth.plugins.stop(auth)`` and close
+    ``auth.outbox`` and ``auth.state``.
     """
     clock = clock or FrozenClock()
     parts = parts or TestParts(clock)
     store = MemoryCredentialStore(clock) if credentials is None else credentials
-    return start(
+    auth = start(
         {
             "SECRET_KEY": SECRET_KEY,
             "APP_URL": "https://app.example",
@@ -90,6 +91,8 @@ def build_auth(
         entry_points=entry_points,
         clock=clock,
     )
+    auth.plugins.start(auth)
+    return auth
 
 
 class Browser:
@@ -112,6 +115,12 @@ class Browser:
     def post(self, url: str, form: Mapping[str, str] | None = None) -> WebResponse:
         """Submit ``form`` to ``url`` and return the response."""
         return self._send(self.request.follow(url, method="POST", form=form or {}))
+
+    def send(
+        self, method: str, url: str, *, json: JSON = None, headers: Mapping[str, str] | None = None
+    ) -> WebResponse:
+        """Send a request with any method, such as PUT, and with ``json``; return the response."""
+        return self._send(self.request.follow(url, method=method, json=json, headers=headers))
 
     def _send(self, request: FakeRequest) -> WebResponse:
         self.request = request

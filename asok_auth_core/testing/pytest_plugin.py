@@ -71,6 +71,7 @@ def make_auth(
 
     yield make
     for auth in made:
+        auth.plugins.stop(auth)
         auth.outbox.close()
         auth.state.close()
 

@@ -1,6 +1,7 @@
 """Checked by mypy, never run: a misspelled error code is a type error (``warn_unused_ignores``)."""
 
 from asok_auth_core.errors import (
+    BodyInvalid,
     ConfigurationError,
     IDTokenInvalid,
     OAuthError,
@@ -11,6 +12,8 @@ from asok_auth_core.errors import (
 
 ConfigurationError("text", code="plugin")
 ConfigurationError("text", code="plugn")  # type: ignore[arg-type]
+BodyInvalid("text", code="body_type")
+BodyInvalid("text", code="body_typ")  # type: ignore[arg-type]
 TokenError("text", code="token_revoked")
 TokenError("text", code="token_revokd")  # type: ignore[arg-type]
 SealError("text", code="seal_broken")

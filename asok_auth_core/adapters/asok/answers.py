@@ -11,12 +11,13 @@ from ...errors import AuthError, PermissionDenied
 from ...pages.problems import problem
 from ...web import WebResponse
 from .app_auth import AppAuth, app_auth_of
+from .request import path_of
 
 
 def answer_page(request: Request) -> object:
     """Answer one of our paths, whatever the HTTP method; patches/app.py routes only those here."""
     app_auth = app_auth_of(request)
-    route = app_auth.router.match(request.path) if app_auth else None
+    route = app_auth.router.match(path_of(request)) if app_auth else None
     if app_auth is None or route is None:
         return request.abort(404)
     # Asok would derive it from where this file is installed, and show it in the page.
@@ -26,13 +27,14 @@ def answer_page(request: Request) -> object:
 
 def answer_error(app_auth: AppAuth, request: Request, error: Exception) -> object | None:
     """Our response to an error that a page raised; None for an error left to Asok."""
-    if isinstance(error, SecurityError) and app_auth.router.match(request.path) is not None:
+    route = app_auth.router.match(path_of(request))
+    if isinstance(error, SecurityError) and route is not None:
         error = PermissionDenied(
             "This form has expired. Go back, reload the page, and try again.", code="form_expired"
         )
     if not isinstance(error, AuthError):
         return None
-    return send(request, problem(app_auth.auth, app_auth.web_request(request), error))
+    return send(request, problem(app_auth.auth, app_auth.web_request(request), error, route))
 
 
 def send(request: Request, response: WebResponse) -> object:
@@ -47,7 +49,7 @@ def send(request: Request, response: WebResponse) -> object:
     return response.body
 
 
-def _keep_scripts_out(request: Request, body: str) -> None:
+def _keep_scripts_out(request: Request, body: str | bytes) -> None:
     """Keep Asok from adding scripts and attributes that our pages do not use.
 
     Asok puts the page file's path into ``<body>``, which would reveal where packages are installed, and
@@ -56,6 +58,8 @@ def _keep_scripts_out(request: Request, body: str) -> None:
     attributes are in the page.
     """
     request.page_id = None
+    if isinstance(body, bytes):
+        return
     if "data-asok-component" not in body:
         request._asok_alive_done = request._asok_security_utils_done = True
     if "asok-" not in body.replace("asok-auth", ""):

@@ -19,7 +19,7 @@ from ...pages.locales import Catalogs
 from ...pages.router import Router
 from ...types import User
 from .impersonation import impersonated_by
-from .request import IMPERSONATOR_KEY, STARTED_KEY, AsokWebRequest, Current
+from .request import IMPERSONATOR_KEY, STARTED_KEY, AsokWebRequest, Current, path_of
 
 _ATTRIBUTE = "_asok_auth"
 _WEB_REQUEST = "asok_auth.request"
@@ -61,7 +61,7 @@ class AppAuth:
 
         That holds for a request with a bearer token and no session, and for a route with ``csrf`` False.
         """
-        if not self._checks_csrf(request.path):
+        if not self._checks_csrf(path_of(request)):
             return True
         return self.current_user(request) is not None and self.is_authenticated_without_session(request)
 

@@ -28,6 +28,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "asok.Asok": (
         "_abort_to_error_page",
         "_admin_exception_response",
+        "_base_response_headers",
         "_build_final_redirect",
         "_cookie_headers",
         "_execute_controller",
@@ -96,7 +97,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 """Attributes by place; :func:`_holders` returns the object for each place."""
 
 MENTIONS: Mapping[str, tuple[str, ...]] = {
-    "asok.Asok": ("asok.app",),
+    "asok.Asok": ("asok.app", "asok.asgi"),
     "asok.request.Request": ("asok_csrf", "asok_session", "asok_sid", "user_id"),
     "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,12 +88,28 @@ class AuthExtension(AsokExtension):
         install_on_class(users.model)
         install_on_app(app, self.app_auth)
         install_on_sessions(app, self.app_auth)
+        self.auth.plugins.start(self.auth)
         app.on_shutdown(self.close)
+        _open.add(self)
 
     def close(self) -> None:
-        """Send the emails that still wait and close connections."""
+        """Stop plugins, send the emails that still wait and close connections."""
+        _open.discard(self)
+        self.auth.plugins.stop(self.auth)
         self.auth.outbox.close()
         self.auth.state.close()
+
+
+_open: weakref.WeakSet[AuthExtension] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for extension in tuple(_open):
+        extension.close()
+
+
+# A WSGI server never calls the app's shutdown.
+atexit.register(_at_exit)
 
 
 def _prepared(store: AsokCredentialStore, users: AsokUsers, random: Random) -> AsokCredentialStore:

@@ -132,7 +132,8 @@ class AsokWebRequest(WebRequest):
         """False if the user does nothing: the app only wants to know who they are."""
         self.native = request
         self.method = request.environ.get("REQUEST_METHOD", "GET")
-        self.path = request.path
+        self.path = path_of(request)
+        self.body = request.body
         self.cookies = request.cookies_dict
         self.headers = Headers(request)
 
@@ -236,6 +237,18 @@ class AsokWebRequest(WebRequest):
     def translate(self, message: str, **values: str | int) -> str:
         own = self._request.app.locales.get(self.locale)
         return self._catalogs.translate(message, self.locale, values, own)
+
+
+def path_of(request: Request) -> str:
+    """The path of ``request``, percent-decoded once; U+FFFD stands for what is not UTF-8."""
+    return decoded_path(request.path, request)
+
+
+def decoded_path(path: str, request: Request) -> str:
+    """``path`` from ``request``, which is Latin-1 for its bytes with WSGI (PEP 3333) and text with ASGI."""
+    if path.isascii() or "asok.asgi" in request.environ:
+        return path
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _trusted_proxies(setting: object) -> Collection[str] | None:

@@ -170,12 +170,12 @@ async def waiting(request: WebRequest) -> WebResponse:
     return WebResponse("never")
 
 
-@pytest.mark.parametrize("verb", ["get", "post"])
+@pytest.mark.parametrize("verb", ["get", "post", "put", "patch", "delete"])
 def test_a_page_that_is_never_awaited_stops_the_start(tmp_path: Path, verb: str) -> None:
     handlers: dict[str, Callable[..., object]] = {verb: waiting}
     route = Route("/auth/failing", **handlers)  # type: ignore[arg-type]
     with (
-        raises_code("plugin", match="/auth/failing of login method 'failing' is a coroutine function"),
+        raises_code("plugin", match="/auth/failing of .*'failing' of plugin 'Plugin' is a coroutine"),
         asok_app(tmp_path, plugins=[Plugin(failing("routes", [route]))]),
     ):
         pass

@@ -18,6 +18,7 @@ from ....flows.plugin_faults import at_start
 from ....settings import secrets
 from ..answers import answer_error
 from ..app_auth import AppAuth
+from ..request import decoded_path, path_of
 from ..template_helpers import template_can, template_oauth_buttons
 
 PAGE = str(Path(__file__).with_name("page.py"))
@@ -37,7 +38,7 @@ def install_on_app(app: Asok, app_auth: AppAuth) -> None:
 
 
 def _answer_paths(app: Asok, app_auth: AppAuth) -> None:
-    """Our exact paths come after the app's own pages, but before its ``[name]`` pages.
+    """Our paths come after the app's own pages, but before its ``[name]`` pages.
 
     Asok's way for extensions, a folder of pages, is rejected where packages are installed below /root
     and cannot hold a plugin's paths.
@@ -46,12 +47,16 @@ def _answer_paths(app: Asok, app_auth: AppAuth) -> None:
 
     def resolve(parts: list[str], request: Request | None = None) -> tuple[str | None, dict[str, str]]:
         page, params = asok_resolve(parts, request=request)
-        ours = app_auth.router.match("/" + "/".join(parts))
-        if ours is not None and (page is None or params):
+        if (page is None or params) and _is_ours(app_auth, parts, request):
             return PAGE, {}
         return page, params
 
     app._resolve_route = resolve
+
+
+def _is_ours(app_auth: AppAuth, parts: list[str], request: Request | None) -> bool:
+    path = "/" + "/".join(parts)
+    return app_auth.router.match(path if request is None else decoded_path(path, request)) is not None
 
 
 def _allow_form_action(app: Asok, app_auth: AppAuth) -> None:
@@ -106,16 +111,23 @@ def _keep_visitors_out_of_caches(app: Asok, app_auth: AppAuth) -> None:
         is_head: bool,
         start_response: Callable[[str, list[tuple[str, str]]], object],
     ) -> object:
-        ours = app_auth.router.match(request.path) is not None and isinstance(content, str)
-        if not ours or not _may_be_shared(request.response_headers):
+        ours = app_auth.router.match(path_of(request)) is not None
+        if not ours or not isinstance(content, (str, bytes)):
             return asok_finalize(request, content, environ, is_head, start_response)
-        body = str(content).encode()
+        body = content if isinstance(content, bytes) else content.encode()
+        length = ("Content-Length", str(len(body)))
+        if not _may_be_shared(request.response_headers):
+            if isinstance(content, str):
+                return asok_finalize(request, content, environ, is_head, start_response)
+            # Asok would send the bytes without security headers and without those of the answer.
+            start_response(request.status, [*app._base_response_headers(request, environ), length])
+            return [b"" if is_head else body]
         own = [
             (name, value)
             for name, value in request.response_headers
             if name.lower() not in ("set-cookie", "x-csrf-token")
         ]
-        fixed = [("Content-Type", str(request.content_type)), ("Content-Length", str(len(body)))]
+        fixed = [("Content-Type", str(request.content_type)), length]
         if app.config.get("CORS_ORIGINS") == "*":
             # Asok's other CORS headers repeat the visitor's Origin.
             fixed.append(("Access-Control-Allow-Origin", "*"))
@@ -167,7 +179,11 @@ def _answer_csrf_failures(app: Asok, app_auth: AppAuth) -> None:
 
     def answer(request: Request) -> object:
         app_auth.reject_bad_token(request)
-        return asok_answer(request)
+        asok_body = asok_answer(request)
+        if app_auth.router.match(path_of(request)) is not None:
+            # Asok has answered a path below /api itself: our routes have one form for every error.
+            raise SecurityError("CSRF validation failed.")
+        return asok_body
 
     app._handle_csrf_failure = answer
 

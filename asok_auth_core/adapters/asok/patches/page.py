@@ -2,4 +2,4 @@
 
 from asok_auth_core.adapters.asok.answers import answer_page
 
-get = post = put = patch = delete = answer_page
+render = answer_page
