@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from markupsafe import Markup
@@ -263,6 +264,42 @@ class MailTransport(ABC):
         """Close connections."""
 
 
+@dataclass(frozen=True, slots=True)
+class FrameworkFactor:
+    """One user's authenticator app as the framework itself stores it, encrypted in its own format.
+
+    ``backup_codes`` are hashes, ``salt$hash``; None if they are unreadable.
+    """
+
+    user_id: str
+    sealed: str = field(repr=False)
+    backup_codes: tuple[str, ...] | None = field(repr=False)
+
+
+class FrameworkFactors(ABC):
+    """The authenticator apps that the framework itself keeps, for a second factor to import."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """The number of users with one."""
+
+    @abstractmethod
+    def all(self) -> Iterator[FrameworkFactor]:
+        """One per user, ordered by user id. Rows may change during the iteration."""
+
+    @abstractmethod
+    def of(self, user: User) -> FrameworkFactor | None:
+        """The user's, as their row says, or None. Asks no database."""
+
+    @abstractmethod
+    def secret(self, factor: FrameworkFactor) -> str | None:
+        """The secret in base32, or or None if no key of the framework decrypts it; takes up to 0.2 s."""
+
+    @abstractmethod
+    def clear(self, factor: FrameworkFactor) -> None:
+        """Remove it from the framework's storage, unless it changed since it was read."""
+
+
 class UserDirectory(ABC):
     """The app's user model, as flows see it; provided by the adapter."""
 
@@ -301,6 +338,10 @@ class UserDirectory(ABC):
     def clear_password(self, user: User) -> bool:
         """Make the password of ``user`` unusable; True if it is."""
         return False
+
+    def framework_factors(self) -> FrameworkFactors | None:
+        """The authenticator apps that the framework itself keeps, or None if it keeps none."""
+        return None
 
     def grants(self) -> Iterable[Grant]:
         """What the app's own roles grant, as written in the app; for ``asok-auth doctor``."""

@@ -43,6 +43,7 @@ API_VERSION = "1.0"
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+"""Marks a function as the implementation of the hook with its name."""
 
 
 @dataclass(frozen=True, slots=True)

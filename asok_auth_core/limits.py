@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .contracts import StateStore
 from .engine.client_ip import client_network
-from .engine.keys import handle_digest
+from .engine.keys import digest
 from .errors import RateLimited
 from .events import Events
 from .types import Clock
@@ -29,7 +29,7 @@ class Limits:
         be counted.
         """
         now = self._clock()
-        key = f"limit:{name}:{handle_digest(subject)}:{int(now // window)}"
+        key = f"limit:{name}:{digest(subject)}:{int(now // window)}"
         if self._state.incr(key, window) > limit:
             self._events.emit("attempt.limited", what=name)
             wait = max(1, int(window - now % window))

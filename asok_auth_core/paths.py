@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 LOGIN_PATH = "/auth/login"
+"""The login page."""
 LOGOUT_PATH = "/auth/logout"
 SECOND_FACTOR_PATH = "/auth/second-factor"
 CHALLENGE_AGAIN_PATH = "/auth/second-factor/again"
 ENROL_PATH = "/auth/second-factor/enrol"
 ACCOUNT_PATH = "/auth/account"
+"""The account page of the current user."""
 RECOVERY_CODES_PATH = "/auth/recovery/codes"
 END_SESSIONS_PATH = "/auth/sessions/end"
 FORGET_BROWSERS_PATH = "/auth/trusted-devices/forget"

@@ -15,6 +15,7 @@ Random = Callable[[int], bytes]
 """``n`` bytes from a cryptographic source, like ``secrets.token_bytes``."""
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+"""What JSON text can say."""
 
 
 class RedactedStruct(msgspec.Struct, frozen=True):

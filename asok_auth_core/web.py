@@ -205,6 +205,7 @@ class WebResponse:
 
 
 Handler = Callable[[WebRequest], WebResponse]
+"""Answers a request. An AuthError that it raises becomes a page, or JSON."""
 
 
 @dataclass(frozen=True, slots=True)

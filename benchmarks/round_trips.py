@@ -23,7 +23,7 @@ from asok.orm.engines.sqlite import SQLiteEngine
 from asok.testing import TestClient
 
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 ENTER = """
 from models.user import User

@@ -43,7 +43,7 @@ from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.tokens import TokenCodec
 from asok_auth_core.flows.api_tokens import PURPOSE, ApiClaims, ApiTokens
 from asok_auth_core.startup import start
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.fakes import FakeUser, MemoryCredentialStore, MemoryUsers
 
 SECRET = "a secret for benchmarks, with 32 bytes or more"

@@ -16,7 +16,7 @@ from pathlib import Path
 from asok.orm import MODELS_REGISTRY
 
 from asok_auth_core.adapters.asok.users import AsokUsers
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 LOOKUPS = 500
 

@@ -13,11 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from asok_auth_core import __version__, checks, cli, hookimpl
+from asok_auth_core import __version__, checks, cli
 from asok_auth_core.auth import Auth
 from asok_auth_core.commands import CommandLine, current_auth
 from asok_auth_core.commands import plugins as plugins_command
 from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.types import Finding

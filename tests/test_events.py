@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from asok_auth_core import Event, hookimpl
 from asok_auth_core.contracts import MailTransport
 from asok_auth_core.errors import RateLimited
 from asok_auth_core.events import Events
 from asok_auth_core.limits import Limits
+from asok_auth_core.plugin import Event, hookimpl
 from asok_auth_core.startup import start
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.testing.fakes import FakeUser, FrozenClock, MemoryCredentialStore, MemoryUsers

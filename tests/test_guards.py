@@ -15,7 +15,6 @@ import pytest
 import typer
 from markupsafe import Markup
 
-from asok_auth_core import hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod, MailTransport, SecondFactor, StateStore
 from asok_auth_core.engine.keys import KeyRing
@@ -24,6 +23,7 @@ from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
 from asok_auth_core.errors import ConfigurationError, SettingError
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import can
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.testing import FakeRequest, raises_code
@@ -37,14 +37,14 @@ Install = Callable[..., EntryPoint]
 Start = Callable[..., Auth]
 
 PROVIDER = """
-from asok_auth_core import hookimpl
+from asok_auth_core.plugin import hookimpl
 
 @hookimpl
 def asok_auth_permissions(user):
     return ["posts.edit"]
 """
 POLICY = """
-from asok_auth_core import hookimpl
+from asok_auth_core.plugin import hookimpl
 
 @hookimpl
 def asok_auth_before_login(attempt):
@@ -121,12 +121,12 @@ MAY_BE_GUARDS = {
     "a hook without the prefix": (POLICY.replace("asok_auth_before", "before"), "no hook 'before_login'"),
     "no hook": ("def before_login(attempt): ...", "it implements no hook"),
     "another API": (
-        "from asok_auth_core import PluginManifest\nasok_auth_plugin = PluginManifest(api='>=2')\n"
+        "from asok_auth_core.plugin import PluginManifest\nasok_auth_plugin = PluginManifest(api='>=2')\n"
         + PROVIDER,
         "written for plugin API >=2",
     ),
     "a bad API range": (
-        "from asok_auth_core import PluginManifest\nasok_auth_plugin = PluginManifest(api='two')\n"
+        "from asok_auth_core.plugin import PluginManifest\nasok_auth_plugin = PluginManifest(api='two')\n"
         + PROVIDER,
         "api range 'two' is not valid",
     ),
@@ -205,13 +205,13 @@ KNOWN_GUARDS = {
         "attempt", ""
     ),
     "a misspelled hook beside it": POLICY + "\n@hookimpl\ndef asok_auth_evnt(event): ...",
-    "another API": "from asok_auth_core import PluginManifest\n"
+    "another API": "from asok_auth_core.plugin import PluginManifest\n"
     "asok_auth_plugin = PluginManifest(api='>=2')\n" + POLICY,
     "a factor that raises": PROVIDER + "\n@hookimpl\ndef asok_auth_second_factors(auth): import nothing_here",
     "a factor that exits": PROVIDER + "\n@hookimpl\ndef asok_auth_second_factors(auth): raise SystemExit(1)",
     "a provider that raises beside it": POLICY + "\n@hookimpl\ndef asok_auth_providers(settings): 1 / 0",
     "a required observer": """
-        from asok_auth_core import PluginManifest, hookimpl
+        from asok_auth_core.plugin import PluginManifest, hookimpl
         asok_auth_plugin = PluginManifest(required=True)
         @hookimpl
         def asok_auth_event(event): ...
@@ -354,7 +354,7 @@ def test_an_installed_plugin_that_the_app_passes_too_is_loaded_once(install: Ins
 # -- what is not a plugin ------------------------------------------------------------------------
 
 CLASS = """
-from asok_auth_core import hookimpl
+from asok_auth_core.plugin import hookimpl
 
 class Guard:
     @hookimpl

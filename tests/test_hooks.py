@@ -14,12 +14,13 @@ import pluggy
 import pytest
 import typer
 
-from asok_auth_core import Event, Finding, Grant, LoginMethod, OAuth2Provider, SecondFactor, cli, hookimpl
+from asok_auth_core import cli
 from asok_auth_core import hookspecs as specs
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import user_can
 from asok_auth_core.flows.user_data import export_user, remove_user
+from asok_auth_core.plugin import Event, Finding, Grant, LoginMethod, OAuth2Provider, SecondFactor, hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings

@@ -23,7 +23,7 @@ START_UP = 3.0
 """Seconds of one core that start-up with a hundred plugins may take; usual is 0.2."""
 
 PLUGIN = """
-from asok_auth_core import OpenIDProvider, hookimpl
+from asok_auth_core.plugin import OpenIDProvider, hookimpl
 
 class Provider(OpenIDProvider):
     name = "many{number}"

@@ -12,10 +12,11 @@ from types import ModuleType
 import pluggy
 import pytest
 
-from asok_auth_core import builtin, hookimpl
+from asok_auth_core import builtin
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.hookspecs import GROUP, PluginManifest
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
@@ -48,7 +49,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 
 GOOD = """
-    from asok_auth_core import hookimpl
+    from asok_auth_core.plugin import hookimpl
 
     @hookimpl
     def asok_auth_permissions(user):
@@ -74,7 +75,7 @@ BROKEN = {
     "syntax": ("def (", "cannot be imported: SyntaxError"),
     "misspelt": (
         """
-        from asok_auth_core import hookimpl
+        from asok_auth_core.plugin import hookimpl
         @hookimpl
         def asok_auth_permisions(user): ...
         """,
@@ -84,7 +85,7 @@ BROKEN = {
     "empty": ("", "it implements no hook"),
     "argument": (
         """
-        from asok_auth_core import hookimpl
+        from asok_auth_core.plugin import hookimpl
         @hookimpl
         def asok_auth_permissions(person): ...
         """,
@@ -92,7 +93,7 @@ BROKEN = {
     ),
     "other-api": (
         """
-        from asok_auth_core import PluginManifest, hookimpl
+        from asok_auth_core.plugin import PluginManifest, hookimpl
         asok_auth_plugin = PluginManifest(api=">=2.0")
         @hookimpl
         def asok_auth_event(event): ...
@@ -101,7 +102,7 @@ BROKEN = {
     ),
     "bad-api": (
         """
-        from asok_auth_core import PluginManifest, hookimpl
+        from asok_auth_core.plugin import PluginManifest, hookimpl
         asok_auth_plugin = PluginManifest(api="two")
         @hookimpl
         def asok_auth_event(event): ...
@@ -110,7 +111,7 @@ BROKEN = {
     ),
     "bad-manifest": (
         """
-        from asok_auth_core import hookimpl
+        from asok_auth_core.plugin import hookimpl
         asok_auth_plugin = {"api": "1"}
         @hookimpl
         def asok_auth_event(event): ...

@@ -104,7 +104,7 @@ HOLDERS = [kind for kind in classes() if secrets_of(kind)]
 def test_the_classes_are_found() -> None:
     names = {kind.__name__ for kind in HOLDERS}
     assert names >= {
-        "AuthenticatorRow", "Client", "Credential", "Enrolment", "FlowRecord", "Issued", "EmailGrant",
+        "AuthenticatorRow", "Client", "Credential", "Enrolment", "FlowRecord", "IssuedProof", "EmailGrant",
         "MailSettings", "OutgoingMail", "PendingLogin", "RecoveryRow", "Settings", "Tokens", "WebResponse",
     }  # fmt: skip
 

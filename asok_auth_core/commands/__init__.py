@@ -6,11 +6,13 @@ import sys
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-
-import typer
+from typing import TYPE_CHECKING
 
 from ..auth import Auth
 from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import typer
 
 DEFAULT_APP = "wsgi:app"
 

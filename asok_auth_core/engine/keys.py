@@ -74,7 +74,7 @@ def weakness(secret: bytes) -> str | None:
     return None
 
 
-def handle_digest(handle: str) -> str:
+def digest(handle: str) -> str:
     """SHA-256 of a random handle of at least 128 bits, as 64 hex digits, safe to store."""
     return hashlib.sha256(handle.encode()).hexdigest()
 

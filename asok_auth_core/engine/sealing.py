@@ -18,6 +18,7 @@ from .encoding import b64url_decode, b64url_encode
 from .keys import KeyRing
 
 NONCE_BYTES = 12
+"""The length of the random nonce that ``Sealer.seal`` takes."""
 TAG_BYTES = 16
 FORMAT = "1"
 KEY_ID_BYTES = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..auth import Auth
 from ..contracts import SecondFactor
-from ..engine.keys import handle_digest
+from ..engine.keys import digest
 from ..types import User
 from ..web import WebRequest
 from .login import PENDING_LIFETIME, pending_cookie
@@ -28,7 +28,7 @@ def begin_challenge(
     """
     if not has_begin(factor):
         return
-    key = f"challenge:{factor.name}:{handle_digest(request.cookies.get(pending_cookie(request), ''))}"
+    key = f"challenge:{factor.name}:{digest(request.cookies.get(pending_cookie(request), ''))}"
     if not auth.state.add(key, b"1", PENDING_LIFETIME) and not again:
         return
     try:

@@ -6,18 +6,21 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ..contracts import StateStore
+from ..auth import Auth
 from ..engine.email_address import account_key
 from ..engine.encoding import b64url_encode
-from ..engine.keys import KeyRing, handle_digest
+from ..engine.keys import digest
 from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import CredentialRejected, TokenError
-from ..types import Clock, Random, RedactedStruct
+from ..types import Random, RedactedStruct, User
+from .epoch import epoch
 
 CODE_LENGTH = 8
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 """No 0, O, 1, I or L, which users confuse: 31 symbols, so 8 of them have 39 bits."""
 
+NOBODY = "-"
+"""No user has this id."""
 REJECTED = "This link or code has expired, was already used, or is incomplete. Request a new one."
 
 
@@ -39,80 +42,105 @@ class EmailGrant(RedactedStruct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedProof:
     """The two secrets of one email."""
 
     token: str = field(repr=False)
     code: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiedEmail:
+    """What a link or code verified: the email address, the account with it, and the URL asked for."""
+
+    email: str
+    user: User | None
+    next_url: str | None = field(repr=False)
+
+
 class EmailProofs:
     """Issues and consumes grants for one ``purpose``; those of another purpose do not exist for it.
 
-    Only one of several concurrent callers can consume a grant. The caller limits mails and attempts.
+    A grant is void once everything of its account was ended, by logging out everywhere for example. Only
+    one of several concurrent callers can consume it. The caller limits mails and attempts.
     """
 
-    def __init__(
-        self, purpose: str, *, keys: KeyRing, state: StateStore, clock: Clock, random: Random
-    ) -> None:
+    def __init__(self, auth: Auth, purpose: str) -> None:
+        self._auth = auth
         self._purpose = purpose
-        self._keys = keys
-        self._state = state
-        self._clock = clock
-        self._random = random
-        self._codec = TokenCodec(purpose=f"{purpose}-link", claims=LinkClaims, keys=keys, clock=clock)
+        self._codec = TokenCodec(
+            purpose=f"{purpose}-link", claims=LinkClaims, keys=auth.keys, clock=auth.clock
+        )
 
     def issue(
-        self, email: str, lifetime: int, next_url: str | None = None, *, epoch: int = 0, usable: bool = True
-    ) -> Issued:
+        self,
+        email: str,
+        lifetime: int,
+        next_url: str | None = None,
+        *,
+        user: User | None = None,
+        usable: bool = True,
+    ) -> IssuedProof:
         """Create a link token and a code for ``email``, valid for ``lifetime`` seconds.
 
-        ``epoch`` is that of the account with this email address. If not ``usable``, the link is void from
-        the start and the code is returned to nobody, at the same cost.
+        ``user`` is the account with this email address, if there is one. If not ``usable``, the link is void
+        from the start and the code is returned to nobody, at the same cost. Raises StoreUnavailable.
         """
-        linked, other = (b64url_encode(self._random(24)).decode() for _ in range(2))
+        random = self._auth.random
+        linked, other = (b64url_encode(random(24)).decode() for _ in range(2))
         handle = linked if usable else other
-        code = _code(self._random)
+        code = _code(random)
         code_key = self._code_keys(email, code)[0]
-        grant = EmailGrant(email, (code_key,), next_url, epoch)
-        self._state.put(self._grant_key(handle_digest(handle)), msgspec.json.encode(grant), lifetime)
-        self._state.put(code_key, handle_digest(handle).encode(), lifetime)
-        now = int(self._clock())
+        grant = EmailGrant(email, (code_key,), next_url, self._epoch(user))
+        self._auth.state.put(self._grant_key(digest(handle)), msgspec.json.encode(grant), lifetime)
+        self._auth.state.put(code_key, digest(handle).encode(), lifetime)
+        now = int(self._auth.clock())
         token = self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=linked))
-        return Issued(token, code if usable else "")
+        return IssuedProof(token, code if usable else "")
 
-    def look(self, token: str) -> EmailGrant:
-        """Look up the grant of a link without consuming it. Raises CredentialRejected."""
+    def look(self, token: str) -> VerifiedEmail:
+        """What a link would verify, without consuming it. Raises CredentialRejected, StoreUnavailable."""
         claims = self._verify(token)
-        raw = self._state.get(self._grant_key(handle_digest(claims.jti)))
-        return self._open(raw, claims.sub)
+        raw = self._auth.state.get(self._grant_key(digest(claims.jti)))
+        return self._in_force(self._open(raw, claims.sub))
 
-    def take_link(self, token: str) -> EmailGrant:
-        """Consume the grant of a link. Raises CredentialRejected for all but one caller."""
+    def take_link(self, token: str) -> VerifiedEmail:
+        """Consume a link. Raises CredentialRejected for all but one caller, StoreUnavailable."""
         claims = self._verify(token)
-        return self._consume(handle_digest(claims.jti), claims.sub)
+        return self._in_force(self._consume(digest(claims.jti), claims.sub))
 
-    def take_code(self, email: str, code: str) -> EmailGrant:
-        """Consume the grant of a code. Raises CredentialRejected."""
-        found = (self._state.get(key) for key in self._code_keys(email, normalize_code(code)))
+    def take_code(self, email: str, code: str) -> VerifiedEmail:
+        """Consume a code as the user typed it. Raises CredentialRejected, StoreUnavailable."""
+        found = (self._auth.state.get(key) for key in self._code_keys(email, normalize_code(code)))
         grant = next((raw for raw in found if raw is not None), None)
         if grant is None:
             raise CredentialRejected(REJECTED)
-        return self._consume(grant.decode(), None)
+        return self._in_force(self._consume(grant.decode(), None))
 
-    def _consume(self, digest: str, email: str | None) -> EmailGrant:
-        grant = self._open(self._state.take(self._grant_key(digest)), email)
+    def _epoch(self, user: User | None) -> int:
+        """The epoch of ``user``; 0 without an account, found with the same statement."""
+        return epoch(self._auth, NOBODY if user is None else str(user.id))
+
+    def _in_force(self, grant: EmailGrant) -> VerifiedEmail:
+        """What ``grant`` verifies. Raises CredentialRejected if everything of its account was ended since."""
+        user = self._auth.users.by_email(grant.email)
+        if self._epoch(user) != grant.epoch:
+            raise CredentialRejected(REJECTED)
+        return VerifiedEmail(grant.email, user, grant.next_url)
+
+    def _consume(self, handle_digest: str, email: str | None) -> EmailGrant:
+        grant = self._open(self._auth.state.take(self._grant_key(handle_digest)), email)
         for key in grant.code_keys:
-            self._state.delete(key)
+            self._auth.state.delete(key)
         return grant
 
-    def _grant_key(self, digest: str) -> str:
-        return f"{self._purpose}:grant:{digest}"
+    def _grant_key(self, handle_digest: str) -> str:
+        return f"{self._purpose}:grant:{handle_digest}"
 
     def _code_keys(self, email: str, code: str) -> tuple[str, ...]:
         """Where the grant of a code may be: one key for each secret of the key ring, newest first."""
-        digests = self._keys.digests(f"{self._purpose}-code", account_key(email), code)
-        return tuple(f"{self._purpose}:code:{digest}" for digest in digests)
+        digests = self._auth.keys.digests(f"{self._purpose}-code", account_key(email), code)
+        return tuple(f"{self._purpose}:code:{one}" for one in digests)
 
     def _verify(self, token: str) -> LinkClaims:
         try:

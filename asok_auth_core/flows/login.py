@@ -16,7 +16,7 @@ from msgspec.structs import asdict
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.keys import handle_digest
+from ..engine.keys import digest
 from ..errors import ConfigurationError, LoginExpired, LoginRejected, SecondFactorRequired
 from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import Identity, LoginAttempt, Newcomer, Proof, RedactedStruct, User
@@ -356,7 +356,7 @@ def _settle(
 
 
 def _pending_key(handle: str) -> str:
-    return f"login:{handle_digest(handle)}"
+    return f"login:{digest(handle)}"
 
 
 def _log_hook_error(plugin: str, error: Exception) -> None:

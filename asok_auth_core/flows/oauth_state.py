@@ -14,7 +14,7 @@ import msgspec
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.keys import handle_digest
+from ..engine.keys import digest
 from ..errors import OAuthError
 from ..types import RedactedStruct
 from ..web import WebRequest
@@ -91,12 +91,12 @@ def _make_room(request: WebRequest) -> None:
 
 
 def _key(state: str, secret: str) -> str:
-    return f"oauth:{handle_digest(f'{state}.{secret}')}"
+    return f"oauth:{digest(f'{state}.{secret}')}"
 
 
 def _cookie(request: WebRequest, state: str) -> str:
     """The cookie name of one flow. ``__Host-`` keeps other hosts of the domain from setting it."""
-    return f"{'__Host-' if request.secure else ''}{COOKIE}{handle_digest(state)[:16]}"
+    return f"{'__Host-' if request.secure else ''}{COOKIE}{digest(state)[:16]}"
 
 
 def _handle(auth: Auth) -> str:

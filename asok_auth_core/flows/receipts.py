@@ -20,7 +20,7 @@ import msgspec
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.keys import handle_digest
+from ..engine.keys import digest
 from ..types import RedactedStruct
 from ..web import WebRequest
 
@@ -69,7 +69,7 @@ def receipt_for(auth: Auth, request: WebRequest, secret: str) -> Receipt | None:
     browser = _cookie_of(request)
     if browser is None:
         return None
-    key = f"receipt:{handle_digest(f'{browser}:{secret}')}"
+    key = f"receipt:{digest(f'{browser}:{secret}')}"
     return Receipt(key, browser, b64url_encode(auth.random(32)).decode())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from ..auth import Auth
@@ -30,6 +30,7 @@ from .factor_policy import (
 from .login import PendingLogin, finish_login, pending_login
 from .plugin_faults import ask, verdict
 from .recent_login import require_recent_login
+from .recovery_codes import recovery_codes
 from .sessions import add_factor
 from .trusted_devices import FIELD, forget_devices, trust_device
 
@@ -158,6 +159,23 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
     if request.session_record is not None:
         add_factor(auth, request.session_record, name)
     return ACCOUNT_PATH
+
+
+def import_factor(
+    auth: Auth, user_id: str, name: str, store: Callable[[], None], *, backup_codes: Sequence[str] = ()
+) -> None:
+    """Import the factor ``name`` of a user who set it up in another system; ``store`` keeps it.
+
+    ``backup_codes`` are hashes as in :class:`~asok_auth_core.contracts.FrameworkFactor`; they count as
+    recovery codes. Raises what ``store`` raises. Run again, it completes an import that was interrupted.
+    """
+    # The factor is stored after its codes, because that marks the user as done.
+    recovery_codes(auth).adopt(user_id, backup_codes)
+    store()
+    user = auth.users.by_id(user_id)
+    if user is not None:
+        change_factor_names(auth, user, lambda kept: kept | {name})
+    auth.events.emit("second_factor.imported", user=user, method=name)
 
 
 def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> bool:

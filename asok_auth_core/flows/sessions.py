@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.keys import handle_digest
+from ..engine.keys import digest
 from ..errors import StoreUnavailable
 from ..settings import Settings
 from ..types import Credential, RedactedStruct, SessionRecord, User
@@ -77,7 +77,7 @@ def begin_session(
     session_id = b64url_encode(auth.random(16)).decode()
     secret = secret or b64url_encode(auth.random(32)).decode()
     kept = SessionRow(
-        handle_digest(secret),
+        digest(secret),
         method,
         tuple(factors),
         auth.clock(),
@@ -248,7 +248,7 @@ def _row_of(auth: Auth, handle: str | None) -> Credential | None:
 
 def _is_secret_of(row: Credential, secret: str) -> bool:
     kept = msgspec.json.decode(row.data, type=SessionRow)
-    return hmac.compare_digest(kept.secret, handle_digest(secret))
+    return hmac.compare_digest(kept.secret, digest(secret))
 
 
 def _change(auth: Auth, record: SessionRecord, change: Callable[[SessionRow], SessionRow]) -> None:

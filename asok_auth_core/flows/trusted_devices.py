@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.keys import handle_digest
+from ..engine.keys import digest
 from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import TokenError
 from ..types import Credential, User
@@ -41,7 +41,7 @@ def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
             auth.credentials.remove(device)
     handle = b64url_encode(auth.random(32)).decode()
     agent = request.headers.get("User-Agent", "")[:SHOWN_AGENT]
-    auth.credentials.add(str(user.id), KIND, handle_digest(handle), {"agent": agent})
+    auth.credentials.add(str(user.id), KIND, digest(handle), {"agent": agent})
     token = _codec(auth).sign(DeviceClaims(iat=now, exp=now + lifetime, sub=str(user.id), jti=handle))
     request.set_cookie(COOKIE, token, max_age=lifetime)
     auth.events.emit("device.trusted", user=user, client_ip=request.client_ip)
@@ -59,7 +59,7 @@ def is_trusted(auth: Auth, request: WebRequest, user: User) -> bool:
         return False
     if claims.sub != str(user.id) or claims.iat + lifetime <= auth.clock():
         return False
-    device = auth.credentials.find(KIND, handle_digest(claims.jti))
+    device = auth.credentials.find(KIND, digest(claims.jti))
     if device is None or device.user_id != str(user.id):
         return False
     auth.credentials.touch(device, auth.clock())

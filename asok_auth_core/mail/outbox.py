@@ -32,6 +32,7 @@ from ..types import Clock, OutgoingMail
 logger = logging.getLogger("asok_auth")
 
 DeliveryState = Literal["pending", "sent", "retrying", "failed"]
+"""The state of one mail that was handed to the outbox."""
 
 CAPACITY = 1000
 """Emails that may wait at once; more are rejected, so that an outage does not fill the memory."""

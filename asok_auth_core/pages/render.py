@@ -11,7 +11,7 @@ from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, Pack
 from markupsafe import Markup
 
 from ..auth import Auth
-from ..engine.user_agent import browser
+from ..engine.user_agent import browser_name
 from ..flows.permissions import can
 from ..types import PluginInfo
 from ..web import WebRequest, WebResponse
@@ -44,7 +44,7 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["browser"] = browser
+    made.filters["browser"] = browser_name
     made.globals["stylesheet"] = Stylesheet.read(overrides)
     made.filters["day"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d")
     made.filters["minute"] = lambda seconds: _utc(seconds).strftime("%Y-%m-%d %H:%M UTC")

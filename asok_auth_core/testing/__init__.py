@@ -19,8 +19,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .apps import asgi_call as asgi_call
+    from .apps import asok_app as asok_app
     from .credential_store import CredentialStoreContract as CredentialStoreContract
+    from .credential_store import OpenCredentialStore as OpenCredentialStore
     from .event_observer import EventObserverContract as EventObserverContract
+    from .fake_provider import FakeProvider as FakeProvider
     from .fakes import FakeRequest as FakeRequest
     from .fakes import FakeSession as FakeSession
     from .fakes import FakeUser as FakeUser
@@ -29,38 +33,62 @@ if TYPE_CHECKING:
     from .fakes import MemoryUsers as MemoryUsers
     from .login_method import LoginMethodContract as LoginMethodContract
     from .mail_transport import MailTransportContract as MailTransportContract
+    from .mail_transport import ReceivedMail as ReceivedMail
+    from .mail_transport import TransportUnderTest as TransportUnderTest
+    from .oauth_app import OAuthApp as OAuthApp
+    from .oauth_app import error_code as error_code
+    from .oauth_app import location as location
     from .parts import Browser as Browser
     from .parts import TestParts as TestParts
     from .parts import build_auth as build_auth
     from .permission_resolver import PermissionResolverContract as PermissionResolverContract
+    from .processes import Workers as Workers
     from .providers import OAuth2ProviderContract as OAuth2ProviderContract
     from .providers import OpenIDProviderContract as OpenIDProviderContract
+    from .races import exactly_once as exactly_once
     from .raises import raises_code as raises_code
     from .second_factor import SecondFactorContract as SecondFactorContract
     from .signer import SignerContract as SignerContract
+    from .state_store import OpenStore as OpenStore
     from .state_store import StateStoreContract as StateStoreContract
+    from .waiting import Stopwatch as Stopwatch
+    from .waiting import wait_until as wait_until
 
 _HOMES = {
     "Browser": "parts",
+    "CredentialStoreContract": "credential_store",
     "EventObserverContract": "event_observer",
+    "FakeProvider": "fake_provider",
     "FakeRequest": "fakes",
     "FakeSession": "fakes",
     "FakeUser": "fakes",
     "FrozenClock": "fakes",
     "LoginMethodContract": "login_method",
+    "MailTransportContract": "mail_transport",
     "MemoryCredentialStore": "fakes",
     "MemoryUsers": "fakes",
+    "OAuth2ProviderContract": "providers",
+    "OAuthApp": "oauth_app",
+    "OpenCredentialStore": "credential_store",
+    "OpenIDProviderContract": "providers",
+    "OpenStore": "state_store",
     "PermissionResolverContract": "permission_resolver",
+    "ReceivedMail": "mail_transport",
     "SecondFactorContract": "second_factor",
     "SignerContract": "signer",
-    "TestParts": "parts",
-    "OAuth2ProviderContract": "providers",
-    "OpenIDProviderContract": "providers",
-    "MailTransportContract": "mail_transport",
     "StateStoreContract": "state_store",
-    "CredentialStoreContract": "credential_store",
+    "Stopwatch": "waiting",
+    "TestParts": "parts",
+    "TransportUnderTest": "mail_transport",
+    "Workers": "processes",
+    "asgi_call": "apps",
+    "asok_app": "apps",
     "build_auth": "parts",
+    "error_code": "oauth_app",
+    "exactly_once": "races",
+    "location": "oauth_app",
     "raises_code": "raises",
+    "wait_until": "waiting",
 }
 
 __all__ = sorted(_HOMES)

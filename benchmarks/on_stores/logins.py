@@ -14,9 +14,9 @@ from asok import Asok
 from asok.testing import TestClient
 from rich.table import Table
 
-from asok_auth_core import MailTransport, hookimpl
 from asok_auth_core.mail.outbox import Outbox
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.plugin import MailTransport, hookimpl
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import OutgoingMail
 
 from .places import Place

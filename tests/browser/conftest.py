@@ -39,7 +39,7 @@ ANCHOR = "app.register_extension(AuthExtension())"
 BESIDES = """
 from asok_auth_dev.oauth_server import RegisteredClient
 
-from asok_auth_core import OpenIDProvider, hookimpl
+from asok_auth_core.plugin import OpenIDProvider, hookimpl
 
 
 class HarbourProvider(DevProvider):

@@ -14,9 +14,10 @@ from types import ModuleType
 
 import pytest
 
-from asok_auth_core import Claims, Fetch, Identity, checks, hookimpl
+from asok_auth_core import checks
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.plugin import Claims, Fetch, Identity, hookimpl
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import MemoryCredentialStore, MemoryUsers

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from asok_auth_core.commands.keys import app as commands
 from asok_auth_core.commands.keys import key_id
 from asok_auth_core.errors import AuthError, ConfigurationError
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 ENTER = """
 def get(request):

@@ -11,14 +11,14 @@ import pytest
 from asok.orm import MODELS_REGISTRY
 from typer.testing import CliRunner
 
-from asok_auth_core import hookimpl
 from asok_auth_core.cli import build
 from asok_auth_core.commands import CommandLine
 from asok_auth_core.commands.permissions import app as commands
 from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import User
 
 MODEL = """

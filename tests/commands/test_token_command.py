@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from asok_auth_core.commands import CommandLine
 from asok_auth_core.commands.tokens import app as commands
 from asok_auth_core.errors import AuthError, ConfigurationError
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.raises import raises_code
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asok_auth_core.engine.user_agent import browser
+from asok_auth_core.engine.user_agent import browser_name
 
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36"
 SAFARI = (
@@ -27,12 +27,12 @@ SAFARI = (
     ],
 )
 def test_known_browsers_are_named(header: str, shown: str) -> None:
-    assert browser(header) == shown
+    assert browser_name(header) == shown
 
 
 @given(st.text(max_size=200))
 def test_the_result_contains_only_our_own_words(header: str) -> None:
-    words = set(browser(header).replace(" · ", "|").split("|")) - {""}
+    words = set(browser_name(header).replace(" · ", "|").split("|")) - {""}
     assert words <= {
         "Edge",
         "Opera",

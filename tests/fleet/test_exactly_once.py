@@ -29,11 +29,11 @@ from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
 from asok_totp.totp import Parameters, code_at
 
-from asok_auth_core import hookimpl
 from asok_auth_core.flows.email_proofs import EmailProofs
 from asok_auth_core.flows.verified_emails import mark_email_verified
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.processes import Workers
 from asok_auth_core.testing.races import exactly_once
 from asok_auth_core.testing.waiting import PATIENCE
@@ -160,7 +160,7 @@ def make_codes(member: Member, owners: list[str]) -> list[Secret]:
 
 def _mailed(member: Member, owners: list[str]) -> list[tuple[str, str, str]]:
     auth = member.auth
-    grants = EmailProofs("magic", keys=auth.keys, state=auth.state, clock=auth.clock, random=auth.random)
+    grants = EmailProofs(auth, "magic")
     for owner in owners:
         # Of first logins, which void what was there before, one goes on: that would hide a race here.
         mark_email_verified(auth, auth.users.create(owner), owner)

@@ -10,6 +10,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from asok_auth_core.flows.email_proofs import (
 from asok_auth_core.stores.memory import MemoryStateStore
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.testing.parts import build_auth
 from asok_auth_core.testing.processes import Workers
 from asok_auth_core.testing.waiting import wait_until
 
@@ -44,7 +46,8 @@ def make_grants(
     purpose: str = "magic",
 ) -> EmailProofs:
     state = store or MemoryStateStore(clock=clock)
-    return EmailProofs(purpose, keys=KeyRing(secrets_), state=state, clock=clock, random=secrets.token_bytes)
+    auth = build_auth(Path(), clock=clock)
+    return EmailProofs(replace(auth, keys=KeyRing(secrets_), state=state), purpose)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from asok_auth_core import Event, SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
     ConfigurationError,
@@ -29,6 +28,7 @@ from asok_auth_core.flows.recent_login import logged_in_at
 from asok_auth_core.flows.second_factor import complete_enrolment, complete_second_factor
 from asok_auth_core.flows.sessions import sessions_of
 from asok_auth_core.flows.verified_emails import is_email_verified, mark_email_verified
+from asok_auth_core.plugin import Event, SecondFactor, hookimpl
 from asok_auth_core.testing.fakes import (
     FakeRequest,
     FakeUser,

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from asok_auth_core import hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.errors import (
@@ -36,6 +35,7 @@ from asok_auth_core.flows.second_factor import (
     reset_factors,
 )
 from asok_auth_core.flows.sessions import begin_session
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing import (
     FakeRequest,
     FakeUser,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from asok_auth_core import SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import LoginExpired, LoginRequired, SecondFactorRequired
 from asok_auth_core.flows.login import complete_login, finish_login, pending_login
 from asok_auth_core.flows.second_factor import complete_enrolment, enrolling_user
+from asok_auth_core.plugin import SecondFactor, hookimpl
 from asok_auth_core.testing.fakes import (
     FakeRequest,
     FakeUser,

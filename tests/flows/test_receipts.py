@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from asok_auth_tests.pipeline import Browser, World, target
 
-from asok_auth_core import hookimpl
 from asok_auth_core.flows import receipts
 from asok_auth_core.flows.receipts import COOKIE, LIFETIME
 from asok_auth_core.flows.sessions import end_sessions, session_cookie, sessions_of
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.testing.oauth_app import error_code
 from asok_auth_core.testing.races import in_threads

@@ -9,7 +9,6 @@ from typing import ClassVar
 import pytest
 from markupsafe import Markup
 
-from asok_auth_core import Proof, SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import (
     AuthError,
@@ -31,6 +30,7 @@ from asok_auth_core.flows.recovery_codes import (
 )
 from asok_auth_core.flows.second_factor import complete_enrolment, enrolling_user, remove_factor
 from asok_auth_core.methods.recovery import show_recovery_codes
+from asok_auth_core.plugin import Proof, SecondFactor, hookimpl
 from asok_auth_core.testing import SecondFactorContract, TestParts
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, FrozenClock, MemoryUsers
 from asok_auth_core.testing.parts import Browser, build_auth

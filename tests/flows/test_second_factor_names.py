@@ -12,6 +12,7 @@ KNOWS = {
     "adapters/asok/asok_names.py",
     "adapters/asok/extension.py",
     "adapters/asok/patches/admin_totp.py",
+    "adapters/asok/users.py",
     "checks/second_factor.py",
     "contracts.py",
 }

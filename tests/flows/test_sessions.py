@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from asok.testing import TestClient
 
-from asok_auth_core import Event, Proof, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import LoginRequired, RecentLoginRequired, StoreUnavailable
 from asok_auth_core.flows.login import complete_login, log_out
@@ -25,7 +24,8 @@ from asok_auth_core.flows.sessions import (
     session_cookie,
     sessions_of,
 )
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.plugin import Event, Proof, hookimpl
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, FrozenClock, MemoryUsers
 
 ADA, BOB = FakeUser("1", "ada@example.org"), FakeUser("2", "bob@example.org")

@@ -11,14 +11,14 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 from asok_auth_tests.pipeline import Browser, Word, World
 
-from asok_auth_core import hookimpl
 from asok_auth_core.errors import TokenError
 from asok_auth_core.flows.accounts import open_account
 from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.flows.sessions import client_ip_of, sessions_of
 from asok_auth_core.flows.user_data import export_user, remove_user
 from asok_auth_core.flows.verified_emails import mark_email_verified
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.plugin import hookimpl
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, MemoryUsers
 from asok_auth_core.types import JSON, Newcomer, Proof, User
 

@@ -16,12 +16,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from asok_auth_core import hookimpl
 from asok_auth_core.contracts import MailTransport
 from asok_auth_core.errors import EmailInvalid, MailPermanent, MailTemporary
 from asok_auth_core.events import Events, Observers
 from asok_auth_core.mail.outbox import Delivery, Outbox
 from asok_auth_core.mail.smtp import SmtpTransport
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
 from asok_auth_core.testing.waiting import PATIENCE, Stopwatch, wait_until

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from asok_auth_core import Claims, Fetch, Identity
 from asok_auth_core.engine.message import Reply
 from asok_auth_core.flows.linking import KIND, identity_key
 from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.verified_emails import mark_email_verified
+from asok_auth_core.plugin import Claims, Fetch, Identity
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeUser, MemoryUsers

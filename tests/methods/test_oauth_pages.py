@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from markupsafe import Markup
 
-from asok_auth_core import SecondFactor, hookimpl
+from asok_auth_core.plugin import SecondFactor, hookimpl
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code, location
 from asok_auth_core.types import LoginAttempt, User

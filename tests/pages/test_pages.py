@@ -10,7 +10,7 @@ import pytest
 from asok.testing import TestClient
 
 from asok_auth_core.errors import SettingError
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 LAYOUT = """<!doctype html>
 <html lang="en"><head><title>{{ auth_title }} | Shop</title>{{ auth_head }}</head>

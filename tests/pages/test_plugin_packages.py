@@ -12,11 +12,11 @@ from types import ModuleType
 import pytest
 from asok.testing import TestClient
 
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.parts import Browser, build_auth
 
 POLICY = """
-from asok_auth_core import hookimpl
+from asok_auth_core.plugin import hookimpl
 
 @hookimpl
 def asok_auth_before_login(attempt):
@@ -24,7 +24,7 @@ def asok_auth_before_login(attempt):
 """
 
 METHOD = """
-from asok_auth_core import LoginMethod, hookimpl
+from asok_auth_core.plugin import LoginMethod, hookimpl
 from asok_auth_core.pages.render import render
 from asok_auth_core.web import Route
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
-from asok_auth_core import LoginMethod, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected
 from asok_auth_core.flows.login import complete_login
+from asok_auth_core.plugin import LoginMethod, hookimpl
 from asok_auth_core.testing import Browser, LoginMethodContract, TestParts
 from asok_auth_core.types import OutgoingMail, Proof, SessionRecord, User
 from asok_auth_core.web import Route, WebRequest, WebResponse

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import SecondFactor
-from asok_auth_core.engine.keys import handle_digest
+from asok_auth_core.engine.keys import digest
 from asok_auth_core.hookspecs import hookimpl
 from asok_auth_core.testing import SecondFactorContract, TestParts
 from asok_auth_core.types import OutgoingMail, User
@@ -48,7 +48,7 @@ class MailCode(SecondFactor):
         return self.auth.state.take(self.key(user, request.form.get("code", ""))) is not None
 
     def key(self, user: User, code: str) -> str:
-        return f"mailcode:{user.id}:{handle_digest(code)}"
+        return f"mailcode:{user.id}:{digest(code)}"
 
 
 class Contract(SecondFactorContract):
@@ -106,7 +106,7 @@ class TestRemembersTheLastOnly(Contract):
 class TestAnybodysCode(Contract):
     class factor_class(MailCode):
         def key(self, user: User, code: str) -> str:
-            return f"mailcode:{handle_digest(code)}"
+            return f"mailcode:{digest(code)}"
 
 
 class TestEverybodyEnrolled(Contract):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asok_auth_core.testing.asok_app import HOME_PAGE, asok_app
+from asok_auth_core.testing.apps import HOME_PAGE, asok_app
 
 
 def test_files_are_written_atomically(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from asok_auth_core import hookimpl
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing import EventObserverContract
 from asok_auth_core.types import Event
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asok_auth_core import Claims, Fetch, Identity, OAuth2Provider, OpenIDProvider
+from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, OpenIDProvider
 from asok_auth_core.testing.providers import OAuth2ProviderContract, OpenIDProviderContract
 
 ROOT = Path(__file__).parents[2]

@@ -17,6 +17,7 @@ from ...contracts import UserDirectory
 from ...engine.email_address import same_account
 from ...errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
 from ...types import Finding, Grant, User
+from .admin_totp import COLUMNS, AdminTotp
 from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
 from .roles import kept_grants
 
@@ -36,11 +37,6 @@ class AsokUsers(UserDirectory):
     def __init__(self, app: Asok) -> None:
         self._app = app
         self._conditions: WeakKeyDictionary[BaseEngine, str | None] = WeakKeyDictionary()
-
-    @property
-    def config(self) -> Mapping[str, object]:
-        """The app's configuration."""
-        return cast("Mapping[str, object]", self._app.config)
 
     @property
     def model(self) -> type[Model]:
@@ -238,6 +234,11 @@ class AsokUsers(UserDirectory):
                 self._engine().execute(f"UPDATE {table} SET {name} = ? WHERE id = ?", (unusable, user.id))  # noqa: S608
             setattr(user, name, unusable)
         return True
+
+    def framework_factors(self) -> AdminTotp | None:
+        if any(name not in self.model._fields for name in COLUMNS):
+            return None
+        return AdminTotp(lambda: self.model, self._app.config)
 
     def grants(self) -> Iterator[Grant]:
         return kept_grants(self.model)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
-from asok_auth_core import LoginMethod, MailTransport, PluginManifest, hookimpl
+from asok_auth_core.plugin import Auth, LoginMethod, MailTransport, PluginManifest, Settings, hookimpl
 
 from .debug_only import require_debug
 from .mailbox import MailboxPages
 from .settings import DevSettings
 from .smtp_server import development_transport
-
-if TYPE_CHECKING:
-    from asok_auth_core.auth import Auth
-    from asok_auth_core.settings import Settings
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="DEV", settings=DevSettings)
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from asok_auth_core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from asok_auth_core.settings import Settings
+from asok_auth_core.plugin import ConfigurationError, Settings
 
 
 def require_debug(settings: Settings) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from asok_auth_core.contracts import LoginMethod
-from asok_auth_core.engine.urls import is_loopback_host, is_loopback_ip
-from asok_auth_core.errors import PermissionDenied
-from asok_auth_core.pages.render import render
-from asok_auth_core.web import Route, WebRequest, WebResponse
+from asok_auth_core.plugin import (
+    Auth,
+    LoginMethod,
+    PermissionDenied,
+    Route,
+    WebRequest,
+    WebResponse,
+    is_loopback_host,
+    is_loopback_ip,
+    render,
+)
 
 from .settings import DevSettings
 from .smtp_server import Mailbox, StoredMail, mail_server
-
-if TYPE_CHECKING:
-    from asok_auth_core.auth import Auth
 
 MAILBOX = "/auth/dev/mailbox"
 MESSAGE = "/auth/dev/mailbox/message"

@@ -19,9 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from authlib.oauth2.rfc6749.errors import OAuth2Error
 
-from asok_auth_core.engine.urls import is_loopback_host
-from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.types import JSON
+from asok_auth_core.plugin import JSON, ConfigurationError, is_loopback_host
 
 from .accounts import ACCOUNTS, Account
 from .oauth_server import Answer, RegisteredClient, Request, Server

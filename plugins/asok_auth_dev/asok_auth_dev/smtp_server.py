@@ -14,19 +14,13 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from functools import cache
-from typing import TYPE_CHECKING
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.mail.smtp import SmtpTransport
-from asok_auth_core.settings import MailSettings
+from asok_auth_core.plugin import ConfigurationError, MailSettings, Settings, SmtpTransport
 
 from .settings import DevSettings
-
-if TYPE_CHECKING:
-    from asok_auth_core.settings import Settings
 
 HOST = "127.0.0.1"
 DEFAULT_SENDER = "auth@localhost"

@@ -10,7 +10,7 @@ from asok import Asok
 from asok.testing import TestClient
 from asok_auth_dev.smtp_server import MailServer, mail_server
 
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing import asok_app
 
 Wsgi = Callable[[dict[str, object], Callable[..., object]], Iterable[bytes]]
 

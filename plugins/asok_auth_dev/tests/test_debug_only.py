@@ -12,12 +12,10 @@ import pytest
 from asok.testing import TestClient
 from asok_auth_dev.smtp_server import mail_server
 
-from asok_auth_core.errors import SettingError
+from asok_auth_core.plugin import AppConfig, MailSettings, SettingError, Settings
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
-from asok_auth_core.settings import AppConfig, MailSettings, Settings
-from asok_auth_core.testing.asok_app import asok_app
-from asok_auth_core.testing.raises import raises_code
+from asok_auth_core.testing import asok_app, raises_code
 
 PRODUCTION = Settings(mail=MailSettings())
 

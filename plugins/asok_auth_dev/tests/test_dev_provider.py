@@ -12,16 +12,14 @@ from asok_auth_dev.provider import DevProvider
 from asok_oauth_github import GitHub
 from asok_oauth_google import Google
 
-from asok_auth_core import hookimpl
 from asok_auth_core.engine.message import Call
 from asok_auth_core.engine.oauth2 import code_challenge
-from asok_auth_core.errors import ConfigurationError, OAuthError
 from asok_auth_core.http_client import Transport
 from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.pages.router import Router
-from asok_auth_core.providers import OAuth2Provider
-from asok_auth_core.testing.fakes import FakeRequest
-from asok_auth_core.testing.oauth_app import BASE_URL, OAuthApp, error_code, location
+from asok_auth_core.plugin import ConfigurationError, OAuth2Provider, OAuthError, hookimpl
+from asok_auth_core.testing import FakeRequest, OAuthApp, error_code, location
+from asok_auth_core.testing.oauth_app import BASE_URL
 from asok_auth_core.testing.waiting import PATIENCE
 
 VERIFIER = "v" * 43

@@ -11,11 +11,15 @@ from asok_auth_dev import smtp_server
 from asok_auth_dev.settings import DevSettings
 from asok_auth_dev.smtp_server import Mailbox, MailServer, development_transport, mail_server
 
-from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.mail.smtp import SmtpTransport
-from asok_auth_core.settings import AppConfig, MailSettings, Settings
-from asok_auth_core.testing.mail_transport import MailTransportContract, ReceivedMail, TransportUnderTest
-from asok_auth_core.types import OutgoingMail
+from asok_auth_core.plugin import (
+    AppConfig,
+    ConfigurationError,
+    MailSettings,
+    OutgoingMail,
+    Settings,
+    SmtpTransport,
+)
+from asok_auth_core.testing import MailTransportContract, ReceivedMail, TransportUnderTest
 
 
 class TestDevelopmentTransport(MailTransportContract):

@@ -12,8 +12,7 @@ import requests
 from asok.testing import TestClient
 from asok_auth_dev.provider import DevProvider
 
-from asok_auth_core.testing.asok_app import asok_app
-from asok_auth_core.testing.processes import Workers
+from asok_auth_core.testing import Workers, asok_app
 from asok_auth_core.testing.waiting import PATIENCE
 
 APP_URL = "http://localhost"

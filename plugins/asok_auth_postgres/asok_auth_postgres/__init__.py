@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from asok_auth_core.contracts import StateStore
-from asok_auth_core.hookspecs import hookimpl
+from asok_auth_core.plugin import StateStore, hookimpl
 
 from .store import PostgresStateStore
 

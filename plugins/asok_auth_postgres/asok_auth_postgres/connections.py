@@ -17,7 +17,7 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
-from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugin import ConfigurationError
 
 CONNECTING = 0.9
 """Seconds to wait for a free or new connection."""

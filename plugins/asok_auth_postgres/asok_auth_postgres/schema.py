@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from asok_auth_core.errors import StoreUnavailable
+from asok_auth_core.plugin import StoreUnavailable
 
 VERSION = 1
 STATEMENTS = (

@@ -12,10 +12,16 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import PoolTimeout
 
-from asok_auth_core.contracts import StateStore
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.stores.bounds import checked_ttl, checked_value, encoded_key
-from asok_auth_core.types import Clock, StateOperation, StateResult
+from asok_auth_core.plugin import (
+    Clock,
+    StateOperation,
+    StateResult,
+    StateStore,
+    StoreUnavailable,
+    checked_ttl,
+    checked_value,
+    encoded_key,
+)
 
 from .connections import DEADLINE, Connections
 from .schema import prepare

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from asok_auth_postgres import PostgresStateStore, connections, store
 
-from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
-from asok_auth_core.types import Clock
+from asok_auth_core.plugin import Clock
+from asok_auth_core.testing import OpenStore, StateStoreContract
 
 
 def open_patiently(url: str, clock: Clock | None = None) -> PostgresStateStore:

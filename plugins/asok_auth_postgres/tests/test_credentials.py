@@ -7,10 +7,9 @@ from functools import partial
 import pytest
 from asok.orm.engines.postgres import PostgresEngine
 
-from asok_auth_core.contracts import CredentialStore
-from asok_auth_core.errors import CredentialExists
+from asok_auth_core.plugin import CredentialExists, CredentialStore
 from asok_auth_core.stores.credentials import SqlCredentialStore
-from asok_auth_core.testing.credential_store import CredentialStoreContract, OpenCredentialStore
+from asok_auth_core.testing import CredentialStoreContract, OpenCredentialStore
 
 
 class EngineStore(SqlCredentialStore):

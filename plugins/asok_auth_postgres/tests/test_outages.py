@@ -24,7 +24,7 @@ from asok_auth_tests.outages import (
 )
 from asok_auth_tests.postgres_server import PostgresServer
 
-from asok_auth_core.testing.waiting import wait_until
+from asok_auth_core.testing import wait_until
 
 
 class Server(Protocol):

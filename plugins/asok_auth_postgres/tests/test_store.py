@@ -19,11 +19,9 @@ from asok_auth_postgres.schema import STATEMENTS
 from asok_auth_postgres.store import DATABASE_TIME, SWEEP_OUT
 from asok_auth_tests.outages import wait_until_writable
 
-from asok_auth_core.errors import ConfigurationError, StoreUnavailable
-from asok_auth_core.testing.fakes import FrozenClock
-from asok_auth_core.testing.processes import Workers
-from asok_auth_core.testing.races import add_each, exactly_once
-from asok_auth_core.testing.waiting import Stopwatch
+from asok_auth_core.plugin import ConfigurationError, StoreUnavailable
+from asok_auth_core.testing import FrozenClock, Stopwatch, Workers, exactly_once
+from asok_auth_core.testing.races import add_each
 
 
 class Server(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from asok_auth_core.types import Finding
+from asok_auth_core.plugin import Finding
 
 CHECK = "redis"
 

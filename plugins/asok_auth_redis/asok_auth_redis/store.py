@@ -10,10 +10,16 @@ from typing import cast
 import redis
 from redis.sentinel import MasterNotFoundError
 
-from asok_auth_core.contracts import StateStore
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.stores.bounds import checked_ttl, checked_value, encoded_key
-from asok_auth_core.types import Finding, StateOperation, StateResult
+from asok_auth_core.plugin import (
+    Finding,
+    StateOperation,
+    StateResult,
+    StateStore,
+    StoreUnavailable,
+    checked_ttl,
+    checked_value,
+    encoded_key,
+)
 
 from .connect import Client, connect
 from .durability import CHECK, findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugin import ConfigurationError
 
 SCHEMES = (
     "redis",

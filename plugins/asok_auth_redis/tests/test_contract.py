@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from asok_auth_redis import RedisStateStore, connect
 
-from asok_auth_core.testing.state_store import OpenStore, StateStoreContract
+from asok_auth_core.testing import OpenStore, StateStoreContract
 
 
 def open_patiently(url: str) -> RedisStateStore:

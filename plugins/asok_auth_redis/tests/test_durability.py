@@ -9,9 +9,8 @@ import pytest
 from asok_auth_redis import RedisStateStore
 from asok_auth_tests.valkey_server import ValkeyServer as Server
 
-from asok_auth_core.engine.keys import KeyRing
+from asok_auth_core.plugin import Finding, KeyRing
 from asok_auth_core.stores.owned import OwnedStateStore
-from asok_auth_core.types import Finding
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Protocol
 import pytest
 from asok_auth_redis import RedisStateStore
 
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.waiting import Stopwatch
+from asok_auth_core.plugin import StoreUnavailable
+from asok_auth_core.testing import Stopwatch
 
 pytestmark = pytest.mark.requirement("SECURITY-32")
 

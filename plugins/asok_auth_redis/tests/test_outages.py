@@ -22,8 +22,8 @@ from asok_auth_tests.outages import (
 )
 from asok_auth_tests.valkey_server import ValkeyServer
 
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.waiting import wait_until
+from asok_auth_core.plugin import StoreUnavailable
+from asok_auth_core.testing import wait_until
 
 
 class Server(Protocol):

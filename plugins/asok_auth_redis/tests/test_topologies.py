@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.waiting import wait_until
+from asok_auth_core.plugin import StoreUnavailable
+from asok_auth_core.testing import wait_until
 
 
 class Server(Protocol):

@@ -6,7 +6,7 @@ import pytest
 from asok_auth_redis import RedisStateStore
 from asok_auth_redis.url import parse
 
-from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugin import ConfigurationError
 
 
 def test_single() -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from asok_auth_core import LoginMethod, PluginManifest, hookimpl
+from asok_auth_core.plugin import Auth, LoginMethod, PluginManifest, hookimpl
 
 from .method import MagicLinkMethod
 from .settings import MagicLinkSettings
-
-if TYPE_CHECKING:
-    from asok_auth_core.auth import Auth
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="MAGIC_LINK", settings=MagicLinkSettings)
 

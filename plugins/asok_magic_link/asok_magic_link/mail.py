@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 import time
 
-from asok_auth_core.auth import Auth
-from asok_auth_core.engine.user_agent import browser
-from asok_auth_core.flows.email_proofs import Issued
-from asok_auth_core.pages.render import fragment
-from asok_auth_core.types import OutgoingMail
-from asok_auth_core.web import WebRequest
+from asok_auth_core.plugin import Auth, IssuedProof, OutgoingMail, WebRequest, browser_name, fragment
 
 
 def compose(
     auth: Auth,
     request: WebRequest,
     email: str,
-    issued: Issued | None,
+    issued: IssuedProof | None,
     link: str,
     lifetime: int,
     subject: str | None = None,
@@ -30,7 +25,7 @@ def compose(
         "code": f"{issued.code[:4]}-{issued.code[4:]}" if issued else None,
         "minutes": max(1, lifetime // 60),
         "asked_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(auth.clock())),
-        "browser": browser(request.headers.get("User-Agent", "")),
+        "browser": browser_name(request.headers.get("User-Agent", "")),
         "client": request.client_ip,
     }
     title = request.translate("Log in to {app}", app=auth.settings.app_name)

@@ -7,28 +7,39 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from asok_auth_core.auth import Auth
-from asok_auth_core.contracts import LoginMethod
-from asok_auth_core.engine.email_address import account_key, parse_email
-from asok_auth_core.engine.urls import safe_next
-from asok_auth_core.errors import AuthError, CredentialRejected, EmailInvalid, LoginRejected, MailError
-from asok_auth_core.flows.email_proofs import REJECTED, EmailGrant, EmailProofs, normalize_code
-from asok_auth_core.flows.epoch import epoch
-from asok_auth_core.flows.login import complete_login, log_in_once
-from asok_auth_core.flows.receipts import Receipt, mark_browser
-from asok_auth_core.mail.outbox import DeliveryState
-from asok_auth_core.pages.problems import error_text
-from asok_auth_core.pages.render import fragment, render
-from asok_auth_core.paths import LOGIN_PATH
-from asok_auth_core.types import Newcomer, Proof, User
-from asok_auth_core.web import Route, WebRequest, WebResponse
+from asok_auth_core.plugin import (
+    LOGIN_PATH,
+    Auth,
+    AuthError,
+    CredentialRejected,
+    DeliveryState,
+    EmailInvalid,
+    EmailProofs,
+    LoginMethod,
+    LoginRejected,
+    MailError,
+    Newcomer,
+    Proof,
+    Receipt,
+    Route,
+    VerifiedEmail,
+    WebRequest,
+    WebResponse,
+    account_key,
+    complete_login,
+    error_text,
+    fragment,
+    log_in_once,
+    mark_browser,
+    parse_email,
+    render,
+    safe_next,
+)
 
 from .mail import compose
 from .settings import MagicLinkSettings
 
 CALLBACK = "/auth/magic/callback"
-NOBODY = "-"
-"""No user has this id."""
 EMAIL_KEY = "asok_auth.magic.email"
 FIRST_ATTEMPT = 2.0
 """Seconds a page waits for the mail server, so that it can report a failure."""
@@ -42,9 +53,7 @@ class MagicLinkMethod(LoginMethod):
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
         self._settings = auth.settings.section(MagicLinkSettings)
-        self._grants = EmailProofs(
-            self.name, keys=auth.keys, state=auth.state, clock=auth.clock, random=auth.random
-        )
+        self._proofs = EmailProofs(auth, self.name)
 
     @property
     def api(self) -> MagicLinkMethod:
@@ -58,20 +67,20 @@ class MagicLinkMethod(LoginMethod):
         Raises EmailInvalid, StoreUnavailable.
         """
         email = self._parse(email)
-        at = self._epoch(self._auth.users.by_email(email))
-        return self._grants.issue(email, expires_in or self._settings.lifetime, epoch=at).token
+        user = self._auth.users.by_email(email)
+        return self._proofs.issue(email, expires_in or self._settings.lifetime, user=user).token
 
     def verify_token(self, request: WebRequest, token: str | None) -> str | None:
         """Consume a token and return its email address; None if it is invalid, used or expired."""
         try:
-            grant = self._valid(self._grants.take_link(token or ""))
+            proved = self._proofs.take_link(token or "")
         except CredentialRejected:
             self._auth.events.emit(
                 "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
             )
             return None
-        request.keep_proof(Proof(self.name, grant.email))
-        return grant.email
+        request.keep_proof(Proof(self.name, proved.email))
+        return proved.email
 
     def send(
         self,
@@ -108,8 +117,8 @@ class MagicLinkMethod(LoginMethod):
         user = self._auth.users.by_email(email)
         welcome = user is not None or self._settings.signup
         # The same work and response for an unknown email address; only the email differs.
-        issued = self._grants.issue(
-            email, self._settings.lifetime, safe_next(next_url), epoch=self._epoch(user), usable=welcome
+        issued = self._proofs.issue(
+            email, self._settings.lifetime, safe_next(next_url), user=user, usable=welcome
         )
         link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
         content = issued if welcome else None
@@ -120,16 +129,6 @@ class MagicLinkMethod(LoginMethod):
         if state == "failed" and delivery.error is not None:
             raise delivery.error
         return link, state
-
-    def _epoch(self, user: User | None) -> int:
-        """The epoch of ``user``; 0 without an account, found with the same statement."""
-        return epoch(self._auth, NOBODY if user is None else str(user.id))
-
-    def _valid(self, grant: EmailGrant) -> EmailGrant:
-        """``grant``, unless everything of its account was ended since. Raises CredentialRejected."""
-        if self._epoch(self._auth.users.by_email(grant.email)) != grant.epoch:
-            raise CredentialRejected(REJECTED)
-        return grant
 
     def _parse(self, email: str) -> str:
         return parse_email(email, allow_localhost=self._auth.settings.app.debug)
@@ -201,9 +200,9 @@ class MagicLinkMethod(LoginMethod):
             location = log_in_once(
                 self._auth,
                 request,
-                f"code:{account_key(email)}:{normalize_code(code)}",
-                lambda: self._valid(self._grants.take_code(email, code)),
-                lambda grant, receipt: self._log_in(request, grant, receipt),
+                f"code:{account_key(email)}:{code}",
+                lambda: self._proofs.take_code(email, code),
+                lambda proved, receipt: self._log_in(request, proved, receipt),
             )
         except (CredentialRejected, EmailInvalid) as error:
             self._auth.events.emit(
@@ -215,9 +214,9 @@ class MagicLinkMethod(LoginMethod):
     def _confirm_page(self, request: WebRequest) -> WebResponse:
         """Show the button that consumes the link; GET does not, because mail scanners follow links."""
         token = request.query.get("token", "")
-        grant = self._valid(self._grants.look(token))
+        email = self._proofs.look(token).email
         mark_browser(self._auth, request)
-        return render(self._auth, request, "auth/magic/confirm.html", token=token, email=grant.email)
+        return render(self._auth, request, "auth/magic/confirm.html", token=token, email=email)
 
     def _confirm(self, request: WebRequest) -> WebResponse:
         token = request.form.get("token", "")
@@ -226,8 +225,8 @@ class MagicLinkMethod(LoginMethod):
                 self._auth,
                 request,
                 f"link:{token}",
-                lambda: self._valid(self._grants.take_link(token)),
-                lambda grant, receipt: self._log_in(request, grant, receipt),
+                lambda: self._proofs.take_link(token),
+                lambda proved, receipt: self._log_in(request, proved, receipt),
             )
         except CredentialRejected:
             self._auth.events.emit(
@@ -236,16 +235,15 @@ class MagicLinkMethod(LoginMethod):
             raise
         return WebResponse.see_other(location)
 
-    def _log_in(self, request: WebRequest, grant: EmailGrant, receipt: Receipt | None) -> str:
-        user = self._auth.users.by_email(grant.email)
-        if user is None and not self._settings.signup:
+    def _log_in(self, request: WebRequest, proved: VerifiedEmail, receipt: Receipt | None) -> str:
+        if proved.user is None and not self._settings.signup:
             raise LoginRejected("There is no account with this email address.")
         location = complete_login(
             self._auth,
             request,
-            user or Newcomer(account_key(grant.email)),
-            Proof(self.name, grant.email),
-            next_url=grant.next_url,
+            proved.user or Newcomer(account_key(proved.email)),
+            Proof(self.name, proved.email),
+            next_url=proved.next_url,
             receipt=receipt,
         )
         request.session.pop(EMAIL_KEY)

@@ -8,7 +8,7 @@ from pathlib import Path
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing import asok_app
 
 AUTH_PAGE = """
 def get(request):

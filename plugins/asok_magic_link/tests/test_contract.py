@@ -6,9 +6,8 @@ import re
 
 import asok_magic_link
 
-from asok_auth_core.auth import Auth
+from asok_auth_core.plugin import Auth, WebResponse
 from asok_auth_core.testing import Browser, LoginMethodContract, TestParts
-from asok_auth_core.web import WebResponse
 
 
 def ask(parts: TestParts, auth: Auth, browser: Browser) -> str:

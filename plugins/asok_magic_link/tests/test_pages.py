@@ -17,9 +17,8 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient, TestResponse
 from asok_magic_link.method import MagicLinkMethod
 
-from asok_auth_core import Event, hookimpl
-from asok_auth_core.errors import MailPermanent, MailTemporary
-from asok_auth_core.testing.asok_app import asgi_call, asok_app
+from asok_auth_core.plugin import Event, MailPermanent, MailTemporary, hookimpl
+from asok_auth_core.testing import asgi_call, asok_app
 
 DOCUMENTED = {
     "login.py": """

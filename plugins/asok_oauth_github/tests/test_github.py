@@ -7,9 +7,8 @@ import pytest
 from asok_oauth_github import GitHub
 
 from asok_auth_core.engine.message import Reply
-from asok_auth_core.testing.oauth_app import error_code
-from asok_auth_core.testing.providers import OAuth2ProviderContract
-from asok_auth_core.types import JSON, Identity
+from asok_auth_core.plugin import JSON, Identity
+from asok_auth_core.testing import OAuth2ProviderContract, error_code
 
 EMAILS = "https://api.github.com/user/emails"
 

@@ -1,6 +1,6 @@
 """Log in with Google (OpenID Connect)."""
 
-from asok_auth_core import Identity, OpenIDProvider, hookimpl
+from asok_auth_core.plugin import Identity, OpenIDProvider, hookimpl
 
 
 class Google(OpenIDProvider):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from asok_oauth_google import Google
 
-from asok_auth_core.testing.providers import OpenIDProviderContract
-from asok_auth_core.types import JSON, Identity
+from asok_auth_core.plugin import JSON, Identity
+from asok_auth_core.testing import OpenIDProviderContract
 
 
 class TestGoogle(OpenIDProviderContract):

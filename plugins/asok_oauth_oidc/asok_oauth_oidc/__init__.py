@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asok_auth_core import OpenIDProvider, Settings, hookimpl
+from asok_auth_core.plugin import OpenIDProvider, Settings, hookimpl
 
 
 @hookimpl

@@ -3,11 +3,10 @@ from __future__ import annotations
 import asok_oauth_oidc
 import pytest
 
-from asok_auth_core.errors import SettingError
 from asok_auth_core.flows.provider_setup import configured_providers
-from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
+from asok_auth_core.plugin import OAuth2Provider, OpenIDProvider, SettingError
 from asok_auth_core.settings import read
-from asok_auth_core.testing.providers import OpenIDProviderContract
+from asok_auth_core.testing import OpenIDProviderContract
 
 
 class TestAnyProvider(OpenIDProviderContract):

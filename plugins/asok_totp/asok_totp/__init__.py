@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from asok_auth_core import PluginManifest, SecondFactor, hookimpl
+from asok_auth_core.plugin import Auth, PluginManifest, SecondFactor, hookimpl
 
 from .settings import TotpSettings
 
 if TYPE_CHECKING:
     import typer
-
-    from asok_auth_core.auth import Auth
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="TOTP", settings=TotpSettings)
 

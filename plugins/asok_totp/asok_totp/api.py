@@ -6,26 +6,24 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from asok_auth_core.auth import Auth
-from asok_auth_core.errors import CredentialRejected
-from asok_auth_core.flows.factor_policy import second_factor_required
-from asok_auth_core.flows.recent_login import require_login
-from asok_auth_core.flows.recovery_codes import (
-    issue_recovery_codes,
-    recovery_codes_left,
-    renew_recovery_codes,
-)
-from asok_auth_core.flows.second_factor import (
+from asok_auth_core.plugin import (
+    Auth,
+    CredentialRejected,
+    User,
+    WebRequest,
     check_second_factor,
     complete_enrolment,
     complete_second_factor,
     count_factor_attempt,
     enrolling_user,
+    issue_recovery_codes,
+    recovery_codes_left,
     remove_factor,
+    renew_recovery_codes,
+    require_login,
+    second_factor_required,
     waiting_login,
 )
-from asok_auth_core.types import User
-from asok_auth_core.web import WebRequest
 
 from .authenticator import Authenticators, check_code
 from .importing import LoginImport

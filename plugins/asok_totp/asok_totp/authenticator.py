@@ -11,11 +11,23 @@ from typing import cast
 
 import msgspec
 
-from asok_auth_core.contracts import CredentialStore, StateStore
-from asok_auth_core.engine.keys import KeyRing
-from asok_auth_core.engine.sealing import NONCE_BYTES, Sealer
-from asok_auth_core.errors import CredentialExists, CredentialRejected, SealError, StoreUnavailable
-from asok_auth_core.types import JSON, Clock, Credential, Random, RedactedStruct, User
+from asok_auth_core.plugin import (
+    JSON,
+    NONCE_BYTES,
+    Clock,
+    Credential,
+    CredentialExists,
+    CredentialRejected,
+    CredentialStore,
+    KeyRing,
+    Random,
+    RedactedStruct,
+    Sealer,
+    SealError,
+    StateStore,
+    StoreUnavailable,
+    User,
+)
 
 from .settings import TotpSettings
 from .totp import NEVER, SECRET_BYTES, Parameters, accepted_step, new_secret, read_code

@@ -6,9 +6,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from asok_auth_core.auth import Auth
-from asok_auth_core.commands import current_auth
-from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugin import Auth, ConfigurationError, current_auth
 
 from .api import NAME
 from .factor import TotpFactor
@@ -28,13 +26,16 @@ def import_(
 
     Can be interrupted and run again at any time.
     """
-    from asok_auth_core.adapters.asok.admin_totp import AdminTotp
-
     from .importing import move
 
     auth = current_auth(context)
     factor = _factor(auth)
-    admin = AdminTotp(auth)
+    admin = auth.users.framework_factors()
+    if admin is None:
+        raise ConfigurationError(
+            "The user model lacks totp_secret, totp_enabled or backup_codes: Asok's Admin stored no second "
+            "factors here."
+        )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Users", total=admin.count())

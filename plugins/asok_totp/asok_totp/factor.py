@@ -6,11 +6,7 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
-from asok_auth_core.auth import Auth
-from asok_auth_core.contracts import SecondFactor
-from asok_auth_core.pages.render import fragment
-from asok_auth_core.types import User
-from asok_auth_core.web import Route, WebRequest
+from asok_auth_core.plugin import Auth, Route, SecondFactor, User, WebRequest, fragment
 
 from .api import NAME, TotpApi
 from .authenticator import Authenticators, check_code

@@ -11,12 +11,15 @@ from itertools import islice
 
 import pyotp
 
-from asok_auth_core.adapters.asok.admin_totp import AdminEnrolment, AdminTotp
-from asok_auth_core.auth import Auth
-from asok_auth_core.errors import ConfigurationError, CredentialRejected, SealError
-from asok_auth_core.flows.factor_policy import change_factor_names
-from asok_auth_core.flows.recovery_codes import recovery_codes
-from asok_auth_core.types import User
+from asok_auth_core.plugin import (
+    Auth,
+    CredentialRejected,
+    FrameworkFactor,
+    FrameworkFactors,
+    SealError,
+    User,
+    import_factor,
+)
 
 from .authenticator import KIND, Authenticators
 from .totp import Parameters
@@ -43,7 +46,7 @@ class Report:
 
 def move(
     auth: Auth,
-    admin: AdminTotp,
+    admin: FrameworkFactors,
     authenticators: Authenticators,
     *,
     apply: bool,
@@ -59,7 +62,7 @@ def move(
     """
     report = Report()
     workers = os.cpu_count() or 1
-    enrolments = admin.enrolments()
+    enrolments = admin.all()
     with ThreadPoolExecutor(workers) as pool:
         while batch := list(islice(enrolments, workers * 4)):
             new = [one for one in batch if not authenticators.is_enrolled(one.user_id)]
@@ -78,7 +81,7 @@ def move(
 
 def _take_over(
     auth: Auth,
-    enrolment: AdminEnrolment,
+    enrolment: FrameworkFactor,
     secret: str | None,
     authenticators: Authenticators,
     apply: bool,
@@ -90,17 +93,16 @@ def _take_over(
     if enrolment.backup_codes is None:
         report.without_codes.append(enrolment.user_id)
     if apply:
+        user_id = enrolment.user_id
+
+        def store() -> None:
+            authenticators.store(user_id, secret, ASOK_PARAMETERS, replace=False, imported=True)
+
         try:
-            # The app is stored last, because it marks the user as done.
-            recovery_codes(auth).adopt(enrolment.user_id, enrolment.backup_codes or ())
-            authenticators.store(enrolment.user_id, secret, ASOK_PARAMETERS, replace=False, imported=True)
+            import_factor(auth, user_id, KIND, store, backup_codes=enrolment.backup_codes or ())
         except CredentialRejected:
             report.already += 1
             return
-        user = auth.users.by_id(enrolment.user_id)
-        if user is not None:
-            change_factor_names(auth, user, lambda kept: kept | {KIND})
-        auth.events.emit("second_factor.imported", user=user, method=KIND)
     report.moved += 1
 
 
@@ -120,11 +122,12 @@ class LoginImport:
 
         Raises SealError if the Admin's secret cannot be read.
         """
-        kept = self._kept(user)
-        if kept is None or self._authenticators.is_enrolled(kept.user_id):
+        found = self._kept(user)
+        if found is None or self._authenticators.is_enrolled(found[1].user_id):
             return
-        report, secret = Report(), AdminTotp(self._auth).secret(kept)
-        _take_over(self._auth, kept, secret, self._authenticators, True, report)
+        admin, kept = found
+        report = Report()
+        _take_over(self._auth, kept, admin.secret(kept), self._authenticators, True, report)
         if report.unreadable:
             error = SealError(
                 f"The Admin's second factor of user {kept.user_id} cannot be read with TOTP_ENCRYPTION_KEY "
@@ -137,18 +140,16 @@ class LoginImport:
 
     def forget(self, user: User) -> None:
         """Remove the Admin's copy, from ``user`` too."""
-        kept = self._kept(user)
-        if kept is not None:
-            AdminTotp(self._auth).clear(kept)
+        found = self._kept(user)
+        if found is not None:
+            admin, kept = found
+            admin.clear(kept)
             vars(user).update(totp_enabled=False, totp_secret=None, backup_codes=None)
 
-    def _kept(self, user: User) -> AdminEnrolment | None:
-        if not getattr(user, "totp_enabled", False):
-            return None
-        try:
-            return AdminTotp(self._auth).of(user)
-        except ConfigurationError:  # another framework, whose users have such an attribute
-            return None
+    def _kept(self, user: User) -> tuple[FrameworkFactors, FrameworkFactor] | None:
+        admin = self._auth.users.framework_factors()
+        kept = None if admin is None else admin.of(user)
+        return None if admin is None or kept is None else (admin, kept)
 
 
 def _is_secret(text: str) -> bool:

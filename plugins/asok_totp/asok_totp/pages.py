@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from asok_auth_core.auth import Auth
-from asok_auth_core.errors import CredentialRejected
-from asok_auth_core.flows.second_factor import enrolling_user, waiting_login
-from asok_auth_core.methods.recovery import show_recovery_codes
-from asok_auth_core.pages.problems import error_text
-from asok_auth_core.pages.render import render
-from asok_auth_core.paths import ACCOUNT_PATH
-from asok_auth_core.web import Route, WebRequest, WebResponse
+from asok_auth_core.plugin import (
+    ACCOUNT_PATH,
+    Auth,
+    CredentialRejected,
+    Route,
+    WebRequest,
+    WebResponse,
+    enrolling_user,
+    error_text,
+    render,
+    show_recovery_codes,
+    waiting_login,
+)
 
 from .api import TotpApi
 

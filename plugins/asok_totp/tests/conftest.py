@@ -10,20 +10,16 @@ import asok_totp
 import pyotp
 import pytest
 
-from asok_auth_core.auth import Auth
-from asok_auth_core.errors import SecondFactorRequired
-from asok_auth_core.flows.login import complete_login
 from asok_auth_core.pages.router import Router
-from asok_auth_core.testing.fakes import (
+from asok_auth_core.plugin import Auth, Proof, SecondFactorRequired, WebResponse, complete_login
+from asok_auth_core.testing import (
     FakeRequest,
     FakeUser,
     FrozenClock,
     MemoryCredentialStore,
     MemoryUsers,
+    build_auth,
 )
-from asok_auth_core.testing.parts import build_auth
-from asok_auth_core.types import Proof
-from asok_auth_core.web import WebResponse
 
 
 class Site:

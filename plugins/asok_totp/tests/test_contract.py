@@ -9,9 +9,8 @@ import asok_totp
 from asok_totp.api import TotpApi
 from asok_totp.totp import Parameters, code_at
 
-from asok_auth_core.auth import Auth
+from asok_auth_core.plugin import Auth, User
 from asok_auth_core.testing import SecondFactorContract, TestParts
-from asok_auth_core.types import User
 
 
 def api(auth: Auth) -> TotpApi:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import asok_totp
 import pytest
 
-from asok_auth_core.auth import Auth
 from asok_auth_core.checks.second_factor import second_factor
+from asok_auth_core.plugin import Auth
 
 
 @pytest.mark.parametrize("policy", [True, "admin.*"])

@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 from asok_totp.api import Status
 
-from asok_auth_core.errors import (
+from asok_auth_core.plugin import (
+    Authentication,
     CredentialRejected,
     LoginRequired,
     PermissionDenied,
     RecentLoginRequired,
     SecondFactorRequired,
 )
-from asok_auth_core.testing.fakes import FakeRequest
-from asok_auth_core.types import Authentication
+from asok_auth_core.testing import FakeRequest
 
 
 def api(site):

@@ -25,9 +25,10 @@ from typer.testing import CliRunner
 
 from asok_auth_core.adapters.asok.admin_totp import AdminTotp
 from asok_auth_core.cli import build
-from asok_auth_core.errors import ConfigurationError
 from asok_auth_core.flows.recovery_codes import RecoveryCodes
-from asok_auth_core.testing.asok_app import SECRET_KEY, asok_app
+from asok_auth_core.plugin import ConfigurationError
+from asok_auth_core.testing import asok_app
+from asok_auth_core.testing.apps import SECRET_KEY
 
 SECRETS = [pyotp.random_base32() for _ in range(3)]
 PASSWORD = "Correct-horse1!"
@@ -241,7 +242,7 @@ def test_it_can_be_interrupted_and_repeated(people, monkeypatch) -> None:
             with pytest.raises(KeyboardInterrupt):
                 importing.move(
                     auth,
-                    AdminTotp(auth),
+                    auth.users.framework_factors(),
                     factor.authenticators,
                     apply=True,
                     keep=False,
@@ -294,9 +295,9 @@ def test_output_and_database_hold_no_secret(people) -> None:
 
 def test_an_app_without_the_columns_is_told_so(tmp_path: Path) -> None:
     with asok_app(tmp_path, auth={"PLUGINS": ["totp"]}) as app:
-        auth = app.extensions["AuthExtension"].auth
-        with pytest.raises(ConfigurationError, match="totp_secret"):
-            AdminTotp(auth)
+        result = run(app, "totp", "import")
+    assert isinstance(result.exception, ConfigurationError)
+    assert "totp_secret" in str(result.exception)
 
 
 @pytest.mark.slow

@@ -10,13 +10,17 @@ from dataclasses import asdict
 import pytest
 from asok_totp.totp import accepted_step
 
-from asok_auth_core import SecondFactor, hookimpl
-from asok_auth_core.errors import RateLimited, SealError, SecondFactorRequired
-from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import ACCOUNT_ATTEMPTS, CLIENT_ATTEMPTS
-from asok_auth_core.testing.fakes import FakeRequest, MemoryCredentialStore
-from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.types import Proof
+from asok_auth_core.plugin import (
+    Proof,
+    RateLimited,
+    SealError,
+    SecondFactor,
+    SecondFactorRequired,
+    complete_login,
+    hookimpl,
+)
+from asok_auth_core.testing import FakeRequest, MemoryCredentialStore, raises_code
 
 
 @pytest.mark.requirement("SECURITY-18", "SECURITY-19")

@@ -11,17 +11,21 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from asok_auth_core import cli, hookimpl
-from asok_auth_core.auth import Auth
-from asok_auth_core.errors import ConfigurationError, LoginRejected, SecondFactorRequired
+from asok_auth_core import cli
 from asok_auth_core.flows.factor_policy import KIND, enrolled_factors
-from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.recovery_codes import recovery_codes
+from asok_auth_core.plugin import (
+    Auth,
+    ConfigurationError,
+    LoginRejected,
+    Proof,
+    SecondFactorRequired,
+    complete_login,
+    hookimpl,
+)
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import PluginRegistry
-from asok_auth_core.testing.fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
-from asok_auth_core.testing.parts import build_auth
-from asok_auth_core.types import Proof
+from asok_auth_core.testing import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers, build_auth
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
 

@@ -24,17 +24,24 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 from markupsafe import Markup
 
-from asok_auth_core import AuthExtension, LoginMethod, Proof, SecondFactor, hookimpl
+from asok_auth_core import AuthExtension
 from asok_auth_core.flows.factor_policy import change_factor_names
-from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.second_factor import reset_factors
 from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.pages.router import Router
-from asok_auth_core.providers import OpenIDProvider
-from asok_auth_core.testing.asok_app import asgi_call, asok_app
-from asok_auth_core.testing.fake_provider import FakeProvider
-from asok_auth_core.testing.fakes import FakeRequest
-from asok_auth_core.web import Route, WebResponse
+from asok_auth_core.plugin import (
+    LoginMethod,
+    OpenIDProvider,
+    Proof,
+    Route,
+    SecondFactor,
+    WebResponse,
+    complete_enrolment,
+    complete_login,
+    enrolling_user,
+    hookimpl,
+)
+from asok_auth_core.testing import FakeProvider, FakeRequest, asgi_call, asok_app
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 """Asok leaves the connections that an async page opened in a thread of its loop to the collector."""
@@ -167,7 +174,6 @@ class MailCode(SecondFactor):
         return self.auth.state.take(f"mailcode:{user.id}:{request.form.get('code', '')}") is not None
 
     def routes(self):
-        from asok_auth_core.flows.second_factor import complete_enrolment, enrolling_user
 
         def page(request):
             self.begin(request, enrolling_user(self.auth, request))
@@ -641,7 +647,7 @@ SECOND_WORKER = """
 import json, re, sys
 from pathlib import Path
 from asok.testing import TestClient
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import Proof
 
 root, cookies, code = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]

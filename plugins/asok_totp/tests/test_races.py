@@ -20,11 +20,10 @@ from asok_totp.authenticator import Authenticators
 from asok_totp.settings import TotpSettings
 from asok_totp.totp import Parameters, code_at
 
-from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.flows.recovery_codes import RecoveryCodes
+from asok_auth_core.plugin import KeyRing, SQLiteStateStore
 from asok_auth_core.stores.credentials import SqlCredentialStore
-from asok_auth_core.stores.sqlite import SQLiteStateStore
-from asok_auth_core.testing.fakes import FrozenClock
+from asok_auth_core.testing import FrozenClock
 
 PROCESSES = 8
 HEAD_START = 0.01

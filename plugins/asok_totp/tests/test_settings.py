@@ -6,7 +6,7 @@ import pytest
 from asok_totp.settings import TotpSettings
 from asok_totp.totp import Parameters
 
-from asok_auth_core.errors import SettingError
+from asok_auth_core.plugin import SettingError
 from asok_auth_core.settings import read
 
 

@@ -8,13 +8,11 @@ import pytest
 from asok_totp.factor import TotpFactor
 from asok_totp.totp import Parameters, new_secret
 
-from asok_auth_core.errors import SecondFactorRequired
 from asok_auth_core.flows.accounts import void_account
 from asok_auth_core.flows.factor_policy import enrolled_factors
-from asok_auth_core.flows.login import complete_login
 from asok_auth_core.methods.recovery import RecoveryFactor
-from asok_auth_core.testing.fakes import FakeRequest
-from asok_auth_core.types import Proof
+from asok_auth_core.plugin import Proof, SecondFactorRequired, complete_login
+from asok_auth_core.testing import FakeRequest
 
 
 @pytest.mark.requirement("SECURITY-19")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.flows.trusted_devices import COOKIE, KIND, DeviceClaims, TokenCodec
-from asok_auth_core.testing.fakes import FakeRequest
+from asok_auth_core.plugin import KeyRing, SettingError
+from asok_auth_core.testing import FakeRequest
 
 DAYS = 30 * 86_400
 
@@ -152,7 +152,6 @@ def test_expired_rows_are_deleted(make_site) -> None:
 
 @pytest.mark.parametrize("value", [-1, "soon"])
 def test_an_invalid_setting_is_rejected(make_site, value) -> None:
-    from asok_auth_core.errors import SettingError
 
     with pytest.raises(SettingError, match="TRUSTED_DEVICE"):
         make_site(TRUSTED_DEVICE=value)

@@ -13,10 +13,10 @@ from asok.orm import MODELS_REGISTRY, close_all_db_connections
 from asok.testing import TestClient
 from markupsafe import Markup
 
-from asok_auth_core import Event, Grant, LoginMethod, SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import TokenExpired
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.plugin import Event, Grant, LoginMethod, SecondFactor, hookimpl
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.waiting import PATIENCE
 from asok_auth_core.types import Authentication, User
 from asok_auth_core.web import Route, WebRequest, WebResponse

@@ -16,10 +16,10 @@ from asok.cache import default_cache
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core import SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.sessions import sessions_of
-from asok_auth_core.testing.asok_app import SECRET_KEY, asok_app
+from asok_auth_core.plugin import SecondFactor, hookimpl
+from asok_auth_core.testing.apps import SECRET_KEY, asok_app
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.types import User
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from asok.orm import MODELS_REGISTRY
 
-from asok_auth_core.adapters.asok.admin_totp import AdminTotp
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.testing.asok_app import USER_MODEL, asok_app
+from asok_auth_core.testing.apps import USER_MODEL, asok_app
 
 COLUMNS = """    totp_secret = Field.String(nullable=True)
     totp_enabled = Field.Boolean(default=False)
@@ -18,14 +16,13 @@ COLUMNS = """    totp_secret = Field.String(nullable=True)
 """
 
 
-def test_ignores_users_outside_an_asok_app(auth: Auth) -> None:
-    with pytest.raises(ConfigurationError, match="Only the users of an Asok app"):
-        AdminTotp(auth)
+def test_another_framework_keeps_no_second_factors(auth: Auth) -> None:
+    assert auth.users.framework_factors() is None
 
 
-def test_an_app_whose_admin_stored_no_second_factor_is_reported(tmp_path: Path) -> None:
-    with asok_app(tmp_path) as app, pytest.raises(ConfigurationError, match="totp_secret"):
-        AdminTotp(app.extensions["AuthExtension"].auth)
+def test_a_model_without_the_columns_keeps_none(tmp_path: Path) -> None:
+    with asok_app(tmp_path) as app:
+        assert app.extensions["AuthExtension"].auth.users.framework_factors() is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +49,7 @@ def test_unreadable_backup_codes_differ_from_none(
             f"UPDATE {User._table} SET totp_secret = ?, totp_enabled = ?, backup_codes = ? WHERE id = ?",
             ("sealed", True, stored, user.id),
         )
-        kept = AdminTotp(app.extensions["AuthExtension"].auth)
+        kept = app.extensions["AuthExtension"].auth.users.framework_factors()
         assert kept.count() == 1
-        [found] = kept.enrolments()
+        [found] = kept.all()
         assert (found.user_id, found.sealed, found.backup_codes) == (str(user.id), "sealed", read)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asok import Asok
 
-from asok_auth_core.testing.asok_app import asgi_call
+from asok_auth_core.testing.apps import asgi_call
 
 
 class TestASGI:

@@ -20,7 +20,7 @@ from asok_auth_core.adapters.asok import asok_names
 from asok_auth_core.adapters.asok.app_auth import app_auth_on
 from asok_auth_core.adapters.asok.asok_names import ATTRIBUTES, MENTIONS
 from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 ADAPTER = Path(asok_names.__file__).parent
 ACCESSORS = {"getattr", "setattr", "hasattr", "delattr", "original"}

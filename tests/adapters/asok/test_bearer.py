@@ -13,10 +13,10 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core import hookimpl
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.asok_app import asgi_call, asok_app
+from asok_auth_core.plugin import hookimpl
+from asok_auth_core.testing.apps import asgi_call, asok_app
 from asok_auth_core.testing.fakes import FakeRequest
 
 ME = """

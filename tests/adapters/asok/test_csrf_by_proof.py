@@ -15,11 +15,11 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core import LoginMethod, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import CredentialRejected, PluginFailed
 from asok_auth_core.methods.token import TokenMethod
-from asok_auth_core.testing.asok_app import asgi_call, asok_app
+from asok_auth_core.plugin import LoginMethod, hookimpl
+from asok_auth_core.testing.apps import asgi_call, asok_app
 from asok_auth_core.types import Authentication
 from asok_auth_core.web import Route, WebRequest, WebResponse
 

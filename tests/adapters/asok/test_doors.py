@@ -23,7 +23,7 @@ from asok.ws.connection import Connection
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.sessions import end_sessions
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 from .apps import PERMISSION_MODELS, USER_MODEL, Plugin
 from .permissions.admin import add_admin

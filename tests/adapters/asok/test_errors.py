@@ -9,7 +9,7 @@ from asok import Asok
 from asok.testing import TestClient
 
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 
 class TestErrors:

@@ -9,10 +9,11 @@ from asok.auth import MagicLink
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core import AuthExtension, LoginMethod, hookimpl
+from asok_auth_core import AuthExtension
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import ConfigurationError, SettingError
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.plugin import LoginMethod, hookimpl
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.raises import raises_code
 
 from .apps import PAGES, RECENT_PAGE, Badge, Plugin, home

@@ -9,13 +9,13 @@ import pytest
 from asok.testing import TestClient
 from markupsafe import Markup
 
-from asok_auth_core import hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod, SecondFactor
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.methods.oauth import OAuthMethod
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing import FakeUser, raises_code
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import Event, User
 from asok_auth_core.web import Route, WebRequest, WebResponse
 

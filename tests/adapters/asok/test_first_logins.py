@@ -16,7 +16,7 @@ from asok_auth_core.errors import AuthError
 from asok_auth_core.flows.linking import account_for
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.sessions import sessions_of
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.races import in_threads
 from asok_auth_core.types import Identity, Proof

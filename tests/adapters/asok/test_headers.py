@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from asok.testing import TestClient
 
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 PAGE = """\
 def get(request):

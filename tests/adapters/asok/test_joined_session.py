@@ -15,7 +15,7 @@ from asok.testing import TestClient
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import CredentialStore
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 PAGES = {
     "enter.py": """

@@ -12,7 +12,7 @@ from asok.testing import TestClient
 
 from asok_auth_core.adapters.asok.answers import answer_page
 from asok_auth_core.adapters.asok.patches import page
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 from .apps import home
 

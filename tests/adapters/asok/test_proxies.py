@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from asok import Asok
 
-from asok_auth_core.testing.asok_app import asgi_call
+from asok_auth_core.testing.apps import asgi_call
 
 
 class TestBehindAProxy:

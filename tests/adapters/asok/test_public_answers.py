@@ -17,11 +17,11 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok_auth_tests.valkey_server import free_port
 
-from asok_auth_core import LoginMethod, hookimpl
 from asok_auth_core.adapters.asok.app_auth import app_auth_on
 from asok_auth_core.auth import Auth
 from asok_auth_core.paths import JWKS_PATH
-from asok_auth_core.testing.asok_app import asgi_call, asok_app
+from asok_auth_core.plugin import LoginMethod, hookimpl
+from asok_auth_core.testing.apps import asgi_call, asok_app
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 from asok_auth_core.web import Route, WebRequest, WebResponse
 

@@ -12,12 +12,12 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core import LoginMethod, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.permissions import can, require
 from asok_auth_core.flows.trusted_devices import trust_device, trusted_devices
 from asok_auth_core.methods.token import TokenMethod
-from asok_auth_core.testing.asok_app import asgi_call, asok_app
+from asok_auth_core.plugin import LoginMethod, hookimpl
+from asok_auth_core.testing.apps import asgi_call, asok_app
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.types import User
 from asok_auth_core.web import Route, WebRequest, WebResponse

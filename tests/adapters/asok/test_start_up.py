@@ -17,7 +17,7 @@ from asok.testing import TestClient
 from asok_auth_core import AuthExtension
 from asok_auth_core.adapters.asok.credentials import AsokCredentialStore
 from asok_auth_core.adapters.asok.users import AsokUsers
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 
 class TestTheCredentialTable:

@@ -19,7 +19,7 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.stores import credentials as credentials_module
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.raises import raises_code
 
 pytestmark = pytest.mark.requirement("SECURITY-38")

@@ -24,7 +24,7 @@ from asok_auth_core.flows.epoch import epoch, raise_epoch
 from asok_auth_core.flows.linking import linked, unlink
 from asok_auth_core.flows.sessions import KIND as SESSION
 from asok_auth_core.flows.sessions import end_sessions
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import Installation
 
 from .apps import elsewhere

@@ -14,7 +14,7 @@ from asok.orm import MODELS_REGISTRY
 from asok_auth_core.adapters.asok import email_index
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.errors import AccountExists, ConfigurationError, LoginRejected
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 ADMIN_MODEL = """
 from asok import Field, Model

@@ -10,7 +10,7 @@ from asok.orm import MODELS_REGISTRY
 
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.errors import LoginRejected, StoreUnavailable
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 
 class TestUsers:

@@ -11,7 +11,7 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
 from asok_auth_core.flows.sessions import sessions_of
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.waiting import wait_until
 
 from .apps import PAGES, Plugin, home, logged_in, started

@@ -10,9 +10,9 @@ import asok_magic_link
 from asok_magic_link.method import MagicLinkMethod
 from markupsafe import Markup
 
-from asok_auth_core import SecondFactor, hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.second_factor import complete_enrolment, enrolling_user
+from asok_auth_core.plugin import SecondFactor, hookimpl
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fakes import FakeRequest, MemoryUsers
 from asok_auth_core.testing.oauth_app import OAuthApp

@@ -17,7 +17,7 @@ from asok.request import Request
 
 from ....auth import Auth
 from ....contracts import SecondFactor
-from ....engine.keys import handle_digest
+from ....engine.keys import digest
 from ....errors import RecentLoginRequired
 from ....flows.factor_policy import factor_names
 from ....flows.recent_login import require_recent_login
@@ -169,7 +169,7 @@ def _claim_step(auth: Auth, user: User, step: int) -> bool:
 def _claim_code(auth: Auth, user: User, code: str) -> bool:
     """True once per backup code, which Asok removes from the user's row without a lock."""
     written = code.strip().upper().replace("-", "")
-    return auth.state.add(f"{FACTOR}:{user.id}:{handle_digest(written)}", b"1", CODE_LIFETIME)
+    return auth.state.add(f"{FACTOR}:{user.id}:{digest(written)}", b"1", CODE_LIFETIME)
 
 
 def _passed(self: Admin, request: Request, user: User, used_backup: bool) -> None:

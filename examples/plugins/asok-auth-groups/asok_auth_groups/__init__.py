@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from asok_auth_core import Finding, Grant, PluginManifest, Settings, hookimpl
-from asok_auth_core.auth import Auth
-from asok_auth_core.types import User
+from asok_auth_core.plugin import Auth, Finding, Grant, PluginManifest, Settings, User, hookimpl
 
 
 class GroupSettings(msgspec.Struct, frozen=True, rename=str.upper):

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from asok_auth_core.auth import Auth
+from asok_auth_core.plugin import Auth, User
 from asok_auth_core.testing import FakeUser, PermissionResolverContract
-from asok_auth_core.types import User
 
 from asok_auth_groups import Groups, parse
 

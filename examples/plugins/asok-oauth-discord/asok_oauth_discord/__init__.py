@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asok_auth_core import Claims, Fetch, Identity, OAuth2Provider, hookimpl
+from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, hookimpl
 
 
 class Discord(OAuth2Provider):

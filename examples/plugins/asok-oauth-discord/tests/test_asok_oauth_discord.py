@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from asok_auth_core.plugin import JSON
 from asok_auth_core.testing import OAuth2ProviderContract
-from asok_auth_core.types import JSON
 
 from asok_oauth_discord import Discord
 

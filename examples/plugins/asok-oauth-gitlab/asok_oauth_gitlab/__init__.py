@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asok_auth_core import OpenIDProvider, hookimpl
+from asok_auth_core.plugin import OpenIDProvider, hookimpl
 
 
 class GitLab(OpenIDProvider):

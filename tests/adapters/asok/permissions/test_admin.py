@@ -12,7 +12,7 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
 from asok_auth_core.flows.sessions import end_sessions
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 from ..apps import ROLE_MODEL, USER_MODEL, Plugin, first_line, logged_in, make_user
 from .admin import add_admin

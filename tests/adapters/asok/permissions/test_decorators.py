@@ -10,7 +10,7 @@ from asok.testing import TestClient
 
 from asok_auth_core import requires
 from asok_auth_core.errors import ConfigurationError
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.testing.apps import asok_app
 
 from ..apps import PAGES, Plugin, logged_in, make_user, started
 

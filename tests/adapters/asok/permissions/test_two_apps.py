@@ -13,9 +13,10 @@ import pytest
 from asok import Asok, Field, Model
 from asok.orm import MODELS_REGISTRY
 
-from asok_auth_core import AuthExtension, Grant, hookimpl
+from asok_auth_core import AuthExtension
 from asok_auth_core.adapters.asok.patches.models import install_on_class
-from asok_auth_core.testing.asok_app import asok_app
+from asok_auth_core.plugin import Grant, hookimpl
+from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import User
 
 from ..apps import elsewhere

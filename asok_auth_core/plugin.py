@@ -1,0 +1,240 @@
+"""All that a plugin imports: ``from asok_auth_core.plugin import …``.
+
+An app imports :mod:`asok_auth_core`, a plugin this module, a test :mod:`asok_auth_core.testing`. Everything
+deeper is private and may change in any release; what stands here and in :mod:`asok_auth_core.hookspecs` is
+what :data:`API_VERSION` counts.
+"""
+
+from __future__ import annotations
+
+from .auth import Auth
+from .commands import current_auth
+from .contracts import (
+    CredentialStore,
+    FrameworkFactor,
+    FrameworkFactors,
+    LoginMethod,
+    MailTransport,
+    RevocationMark,
+    SecondFactor,
+    Signer,
+    StateStore,
+    UserDirectory,
+)
+from .engine.email_address import account_key, parse_email
+from .engine.keys import KeyRing, digest
+from .engine.message import Claims
+from .engine.permissions import PermissionSet, compile_grants
+from .engine.sealing import NONCE_BYTES, Sealer
+from .engine.urls import is_loopback_host, is_loopback_ip, safe_next
+from .engine.user_agent import browser_name
+from .errors import (
+    AccountExists,
+    AuthError,
+    ConfigurationError,
+    CredentialExists,
+    CredentialRejected,
+    EmailInvalid,
+    LoginExpired,
+    LoginRejected,
+    LoginRequired,
+    MailError,
+    MailPermanent,
+    MailTemporary,
+    OAuthDenied,
+    OAuthError,
+    PermissionDenied,
+    RateLimited,
+    RecentLoginRequired,
+    SealError,
+    SecondFactorRequired,
+    SettingError,
+    StoreUnavailable,
+    TokenError,
+    TokenExpired,
+)
+from .events import Events
+from .flows.email_proofs import EmailProofs, IssuedProof, VerifiedEmail
+from .flows.factor_policy import second_factor_required
+from .flows.login import complete_login, log_in_once
+from .flows.permissions import can, require
+from .flows.receipts import Receipt, mark_browser
+from .flows.recent_login import require_login, require_recent_login
+from .flows.recovery_codes import issue_recovery_codes, recovery_codes_left, renew_recovery_codes
+from .flows.second_factor import (
+    check_second_factor,
+    complete_enrolment,
+    complete_second_factor,
+    count_factor_attempt,
+    enrolling_user,
+    import_factor,
+    remove_factor,
+    waiting_login,
+)
+from .flows.sessions import end_sessions, sessions_of
+from .hookspecs import API_VERSION, PluginManifest, hookimpl
+from .limits import Limits
+from .mail.message import Sender, build_message
+from .mail.outbox import Delivery, DeliveryState, Outbox
+from .mail.smtp import SmtpTransport
+from .methods.recovery import show_recovery_codes
+from .pages.problems import error_text
+from .pages.render import fragment, render
+from .paths import ACCOUNT_PATH, LOGIN_PATH
+from .providers import Fetch, OAuth2Provider, OpenIDProvider
+from .settings import AppConfig, MailSettings, Settings
+from .stores.bounds import checked_ttl, checked_value, encoded_key
+from .stores.memory import MemoryStateStore
+from .stores.sqlite import SQLiteStateStore
+from .types import (
+    JSON,
+    Authentication,
+    Clock,
+    Credential,
+    Event,
+    Finding,
+    Grant,
+    Identity,
+    Installation,
+    LoginAttempt,
+    Newcomer,
+    OutgoingMail,
+    PluginInfo,
+    Proof,
+    Random,
+    RedactedStruct,
+    SessionRecord,
+    StateOperation,
+    StateResult,
+    User,
+)
+from .web import Handler, Route, Session, WebRequest, WebResponse
+
+__all__ = [
+    "ACCOUNT_PATH",
+    "API_VERSION",
+    "JSON",
+    "LOGIN_PATH",
+    "NONCE_BYTES",
+    "AccountExists",
+    "AppConfig",
+    "Auth",
+    "AuthError",
+    "Authentication",
+    "Claims",
+    "Clock",
+    "ConfigurationError",
+    "Credential",
+    "CredentialExists",
+    "CredentialRejected",
+    "CredentialStore",
+    "Delivery",
+    "DeliveryState",
+    "EmailInvalid",
+    "EmailProofs",
+    "Event",
+    "Events",
+    "Fetch",
+    "Finding",
+    "FrameworkFactor",
+    "FrameworkFactors",
+    "Grant",
+    "Handler",
+    "Identity",
+    "Installation",
+    "IssuedProof",
+    "KeyRing",
+    "Limits",
+    "LoginAttempt",
+    "LoginExpired",
+    "LoginMethod",
+    "LoginRejected",
+    "LoginRequired",
+    "MailError",
+    "MailPermanent",
+    "MailSettings",
+    "MailTemporary",
+    "MailTransport",
+    "MemoryStateStore",
+    "Newcomer",
+    "OAuth2Provider",
+    "OAuthDenied",
+    "OAuthError",
+    "OpenIDProvider",
+    "Outbox",
+    "OutgoingMail",
+    "PermissionDenied",
+    "PermissionSet",
+    "PluginInfo",
+    "PluginManifest",
+    "Proof",
+    "Random",
+    "RateLimited",
+    "Receipt",
+    "RecentLoginRequired",
+    "RedactedStruct",
+    "RevocationMark",
+    "Route",
+    "SQLiteStateStore",
+    "SealError",
+    "Sealer",
+    "SecondFactor",
+    "SecondFactorRequired",
+    "Sender",
+    "Session",
+    "SessionRecord",
+    "SettingError",
+    "Settings",
+    "Signer",
+    "SmtpTransport",
+    "StateOperation",
+    "StateResult",
+    "StateStore",
+    "StoreUnavailable",
+    "TokenError",
+    "TokenExpired",
+    "User",
+    "UserDirectory",
+    "VerifiedEmail",
+    "WebRequest",
+    "WebResponse",
+    "account_key",
+    "browser_name",
+    "build_message",
+    "can",
+    "check_second_factor",
+    "checked_ttl",
+    "checked_value",
+    "compile_grants",
+    "complete_enrolment",
+    "complete_login",
+    "complete_second_factor",
+    "count_factor_attempt",
+    "current_auth",
+    "digest",
+    "encoded_key",
+    "end_sessions",
+    "enrolling_user",
+    "error_text",
+    "fragment",
+    "hookimpl",
+    "import_factor",
+    "is_loopback_host",
+    "is_loopback_ip",
+    "issue_recovery_codes",
+    "log_in_once",
+    "mark_browser",
+    "parse_email",
+    "recovery_codes_left",
+    "remove_factor",
+    "render",
+    "renew_recovery_codes",
+    "require",
+    "require_login",
+    "require_recent_login",
+    "safe_next",
+    "second_factor_required",
+    "sessions_of",
+    "show_recovery_codes",
+    "waiting_login",
+]
