@@ -31,6 +31,7 @@ from .engine.user_agent import browser_name
 from .errors import (
     AccountExists,
     AuthError,
+    BodyInvalid,
     ConfigurationError,
     CredentialExists,
     CredentialRejected,
@@ -108,19 +109,21 @@ from .types import (
     StateResult,
     User,
 )
-from .web import Handler, Route, Session, WebRequest, WebResponse
+from .web import MAX_JSON_BYTES, Handler, Route, Session, WebRequest, WebResponse
 
 __all__ = [
     "ACCOUNT_PATH",
     "API_VERSION",
     "JSON",
     "LOGIN_PATH",
+    "MAX_JSON_BYTES",
     "NONCE_BYTES",
     "AccountExists",
     "AppConfig",
     "Auth",
     "AuthError",
     "Authentication",
+    "BodyInvalid",
     "Claims",
     "Clock",
     "ConfigurationError",
