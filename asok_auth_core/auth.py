@@ -19,6 +19,7 @@ from .settings import Settings
 from .types import JSON, Clock, Finding, Installation, LoginAttempt, PluginInfo, Random, User
 
 if TYPE_CHECKING:
+    import typer
     from jinja2 import Environment
 
     from .providers import OAuth2Provider
@@ -47,6 +48,8 @@ class PluginHooks(Protocol):
     def remove_user(self, user: User, on_error: HookErrorHandler) -> None: ...
 
     def checks(self, auth: Auth) -> Iterator[Finding]: ...
+
+    def commands(self, cli: typer.Typer, on_error: Callable[[str, BaseException], None]) -> None: ...
 
 
 @dataclass(slots=True, repr=False)
