@@ -384,7 +384,7 @@ def newplugins(session: nox.Session) -> None:
     folder = Path(session.create_tmp()) / "new"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    kinds = ("provider", "oidc", "signer", "mail", "permissions", "store", "login", "factor", "events")
+    kinds = sorted(path.name for path in ROOT.glob("asok_auth_core/scaffold/*") if path.name != "common")
     for kind in kinds:
         session.run(
             "asok-auth", "new-plugin", f"my{kind}", "--kind", kind, "--into", str(folder), silent=True

@@ -20,6 +20,7 @@ from .types import JSON, Clock, Finding, Installation, LoginAttempt, PluginInfo,
 from .web import Route
 
 if TYPE_CHECKING:
+    import typer
     from jinja2 import Environment
 
     from .providers import OAuth2Provider
@@ -54,6 +55,8 @@ class PluginHooks(Protocol):
     def start(self, auth: Auth) -> None: ...
 
     def stop(self, auth: Auth) -> None: ...
+
+    def commands(self, cli: typer.Typer, on_error: Callable[[str, BaseException], None]) -> None: ...
 
 
 @dataclass(slots=True, repr=False)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from . import __version__
+from .auth import PluginHooks
 from .commands import (
     DEFAULT_APP,
     CommandLine,
@@ -28,7 +29,7 @@ GROUPS = {"token": tokens, "keys": keys, "permissions": permissions, "second-fac
 """Command group to the module with its commands."""
 
 
-def build(found: Plugins) -> typer.Typer:
+def build(found: PluginHooks) -> typer.Typer:
     """Build the command line, with the commands that the plugins in ``found`` add."""
     cli = typer.Typer(
         name="asok-auth",

@@ -31,10 +31,20 @@ class Kind(str, Enum):
     store = "store"
     login = "login"
     factor = "factor"
+    key = "key"
+    """A login method and a second factor in one."""
+    policy = "policy"
     events = "events"
+    command = "command"
 
 
-PREFIXES = {Kind.provider: "asok-oauth-", Kind.oidc: "asok-oauth-", Kind.login: "asok-", Kind.factor: "asok-"}
+PREFIXES = {
+    Kind.provider: "asok-oauth-",
+    Kind.oidc: "asok-oauth-",
+    Kind.login: "asok-",
+    Kind.factor: "asok-",
+    Kind.key: "asok-",
+}
 SUMMARIES = {
     Kind.provider: "Log in with {label}",
     Kind.oidc: "Log in with {label}",
@@ -44,7 +54,10 @@ SUMMARIES = {
     Kind.store: "The state store {label}",
     Kind.login: "The login method {label}",
     Kind.factor: "The second factor {label}",
+    Kind.key: "The login method and second factor {label}",
+    Kind.policy: "The policy {label}",
     Kind.events: "The event observer {label}",
+    Kind.command: "The command {label}",
 }
 CREDENTIALS = (
     "Set `{env}_CLIENT_ID` and `{env}_CLIENT_SECRET` in the environment, or `client_id` and `client_secret` "
@@ -59,7 +72,10 @@ USAGES = {
     Kind.store: 'Set `AUTH["STATE_STORE"]` to `"{short}:///state.sqlite3"`.',
     Kind.login: "It appears on the login page.",
     Kind.factor: "Logins ask for it after the first factor.",
+    Kind.key: "It appears on the login page, and logins of users who have it ask for it.",
+    Kind.policy: "It can reject logins and deny permissions; the app does not start without it.",
     Kind.events: "It receives every event.",
+    Kind.command: "Run `asok-auth {short}`.",
 }
 
 

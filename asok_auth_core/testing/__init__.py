@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .apps import asgi_call as asgi_call
     from .apps import asok_app as asok_app
+    from .commands import CommandResult as CommandResult
+    from .commands import run_command as run_command
     from .credential_store import CredentialStoreContract as CredentialStoreContract
     from .credential_store import OpenCredentialStore as OpenCredentialStore
     from .event_observer import EventObserverContract as EventObserverContract
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from .parts import TestParts as TestParts
     from .parts import build_auth as build_auth
     from .permission_resolver import PermissionResolverContract as PermissionResolverContract
+    from .policy import PolicyContract as PolicyContract
     from .processes import Workers as Workers
     from .providers import OAuth2ProviderContract as OAuth2ProviderContract
     from .providers import OpenIDProviderContract as OpenIDProviderContract
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Browser": "parts",
+    "CommandResult": "commands",
     "CredentialStoreContract": "credential_store",
     "EventObserverContract": "event_observer",
     "FakeProvider": "fake_provider",
@@ -73,6 +77,7 @@ _HOMES = {
     "OpenIDProviderContract": "providers",
     "OpenStore": "state_store",
     "PermissionResolverContract": "permission_resolver",
+    "PolicyContract": "policy",
     "ReceivedMail": "mail_transport",
     "SecondFactorContract": "second_factor",
     "SignerContract": "signer",
@@ -88,6 +93,7 @@ _HOMES = {
     "exactly_once": "races",
     "location": "oauth_app",
     "raises_code": "raises",
+    "run_command": "commands",
     "wait_until": "waiting",
 }
 

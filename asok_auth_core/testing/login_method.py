@@ -65,6 +65,8 @@ class LoginMethodContract:
     """``AUTH``, if the method needs settings."""
     single_use: ClassVar[bool] = True
     """False for a method whose proof lasts, such as a password."""
+    includes_factor: ClassVar[bool] = False
+    """True for a method that passes ``factors`` to ``complete_login``: its proof is two factors already."""
     without_csrf: ClassVar[frozenset[str]] = frozenset()
     """Paths whose POST does not rely on the browser's session to authenticate the caller."""
 
@@ -158,6 +160,11 @@ class LoginMethodContract:
         auth = build(FactorForEverybody())
         browser = Browser(auth)
         self.log_in(auth, auth_parts, browser)
+        if self.includes_factor:
+            record = browser.request.session_record
+            assert record is not None, "the proof is two factors, but another one was asked for"
+            assert record.factors, "complete_login was called without factors"
+            return
         assert browser.request.user is None, "a login without its second factor has no authority"
         assert "login.second_factor_required" in [event.name for event in auth_parts.events]
         browser.post(SECOND_FACTOR_PATH, {"factor": EnrolledFactor.name})

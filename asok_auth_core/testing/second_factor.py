@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
@@ -24,6 +25,18 @@ HOSTILE = '"><script>alert(1)</script>'
 GARBAGE = ("", " ", "0", "000000", "\x00", "\uff11" * 6, "😀" * 50, "' OR 1=1 --", HOSTILE, "9" * 10_000)
 
 
+@dataclass(frozen=True)
+class Challenged:
+    """A browser that was shown the challenge ``shown``."""
+
+    request: FakeRequest
+    shown: str
+
+    def send(self, form: Mapping[str, str], path: str = SECOND_FACTOR_PATH) -> FakeRequest:
+        """The browser's next request, with ``form``."""
+        return self.request.follow(path, method="POST", form=dict(form))
+
+
 class SecondFactorContract:
     """Inherit, name the class ``Test…``, write :meth:`plugin`, :meth:`enrol` and :meth:`proof`."""
 
@@ -41,9 +54,10 @@ class SecondFactorContract:
         """Set the factor up for ``user``, as if it had been done some time ago."""
         raise NotImplementedError("Write enrol(): after it, is_enrolled(user) is True.")
 
-    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
-        """Return the form fields that prove the factor now; called after the challenge was shown.
+    def proof(self, auth: Auth, parts: TestParts, user: User, shown: str) -> Mapping[str, str]:
+        """Return the form fields that prove the factor now.
 
+        ``shown`` is the HTML of the challenge, for a factor that signs what it finds there.
         ``parts.mail.sent`` holds mails that were sent. May advance ``parts.clock``.
         """
         raise NotImplementedError("Write proof(): the form a user with the factor would send.")
@@ -69,7 +83,7 @@ class SecondFactorContract:
         return user
 
     @pytest.fixture
-    def challenged(self, factor: SecondFactor, ada: User) -> FakeRequest:
+    def challenged(self, factor: SecondFactor, ada: User) -> Challenged:
         """A browser in which Ada has passed the first factor and must give the second."""
         return _challenged(factor, ada)
 
@@ -87,9 +101,9 @@ class SecondFactorContract:
             assert factor.enrol_path in pages, "users who must enroll are sent to enrol_path with GET"
 
     def test_the_challenge_has_fields_but_no_form_or_button(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest
+        self, factor: SecondFactor, ada: User, challenged: Challenged
     ) -> None:
-        request = challenged.follow(SECOND_FACTOR_PATH, form={"code": HOSTILE})
+        request = challenged.send({"code": HOSTILE})
         for problem in (None, HOSTILE):
             shown = factor.challenge(request, ada, problem)
             assert isinstance(shown, Markup), "challenge() must return markupsafe.Markup"
@@ -99,16 +113,16 @@ class SecondFactorContract:
 
     @pytest.mark.requirement("SECURITY-42")
     def test_showing_the_challenge_again_sends_nothing(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
         """Pages are reloaded, and shown again after a wrong proof: what was sent stays valid."""
-        form = self.proof(auth, auth_parts, ada)
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
         sent = len(auth_parts.mail.sent)
         for problem in (None, "The code is incorrect.", None):
-            factor.challenge(challenged.follow(SECOND_FACTOR_PATH), ada, problem)
+            factor.challenge(challenged.request.follow(SECOND_FACTOR_PATH), ada, problem)
         auth.outbox.flush(5)
         assert len(auth_parts.mail.sent) == sent, "send it in begin(), not in challenge()"
-        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
+        assert _proves(factor, challenged.send(form), ada)
 
     # -- enrollment ----------------------------------------------------------------------------------
 
@@ -125,20 +139,19 @@ class SecondFactorContract:
 
     @pytest.mark.requirement("SECURITY-34")
     def test_is_enrolled_and_verify_answer_true_or_false(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
         """Anything else is taken for the answer that grants nothing."""
         assert factor.is_enrolled(ada) is True
-        form = self.proof(auth, auth_parts, ada)
-        assert factor.verify(challenged.follow(SECOND_FACTOR_PATH, form=form), ada) is True
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
+        assert factor.verify(challenged.send(form), ada) is True
 
     @pytest.mark.requirement("SECURITY-19")
     def test_users_without_it_cannot_prove_it(
         self, factor: SecondFactor, ada: User, fake_users: MemoryUsers, auth: Auth, auth_parts: TestParts
     ) -> None:
         bob = fake_users.create("bob@example.com")
-        _challenged(factor, ada)
-        form = self.proof(auth, auth_parts, ada)
+        form = self.proof(auth, auth_parts, ada, _challenged(factor, ada).shown)
         assert not _proves(factor, FakeRequest(SECOND_FACTOR_PATH, form=form), bob), (
             "Ada's proof passed for Bob"
         )
@@ -151,39 +164,35 @@ class SecondFactorContract:
         self.enrol(auth, auth_parts, bob)
         _challenged(factor, bob)
         browser = _challenged(factor, ada)
-        form = self.proof(auth, auth_parts, ada)
-        assert not _proves(factor, browser.follow(SECOND_FACTOR_PATH, form=form), bob), (
-            "Ada's proof passed for Bob"
-        )
+        form = self.proof(auth, auth_parts, ada, browser.shown)
+        assert not _proves(factor, browser.send(form), bob), "Ada's proof passed for Bob"
 
     # -- proofs --------------------------------------------------------------------------------------
 
     def test_a_valid_proof_is_accepted(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
-        form = self.proof(auth, auth_parts, ada)
-        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
+        assert _proves(factor, challenged.send(form), ada)
 
     @pytest.mark.requirement("SECURITY-1")
     def test_a_proof_is_accepted_once(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
-        form = self.proof(auth, auth_parts, ada)
-        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
+        assert _proves(factor, challenged.send(form), ada)
         for _ in range(3):
             again = _challenged(factor, ada)
-            assert not _proves(factor, again.follow(SECOND_FACTOR_PATH, form=form), ada), (
-                "replay: a proof passed twice"
-            )
+            assert not _proves(factor, again.send(form), ada), "replay: a proof passed twice"
 
     @pytest.mark.requirement("SECURITY-1")
     def test_one_of_many_simultaneous_uses_of_a_proof_passes(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
-        form = self.proof(auth, auth_parts, ada)
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
 
         def attempt() -> list[bool]:
-            return [_proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)]
+            return [_proves(factor, challenged.send(form), ada)]
 
         passed = [outcome for part in in_threads(attempt, self.threads) for outcome in part]
         assert passed.count(True) == 1, f"{passed.count(True)} of {self.threads} passed with one proof"
@@ -195,34 +204,30 @@ class SecondFactorContract:
         used = []
         for _ in range(3):
             browser = _challenged(factor, ada)
-            form = self.proof(auth, auth_parts, ada)
+            form = self.proof(auth, auth_parts, ada, browser.shown)
             assert form not in used, "proof() returned the same proof twice"
-            assert _proves(factor, browser.follow(SECOND_FACTOR_PATH, form=form), ada)
+            assert _proves(factor, browser.send(form), ada)
             used.append(form)
             for old in used:
                 again = _challenged(factor, ada)
-                assert not _proves(factor, again.follow(SECOND_FACTOR_PATH, form=old), ada), (
-                    "an old proof passed again"
-                )
+                assert not _proves(factor, again.send(old), ada), "an old proof passed again"
 
     def test_garbage_is_rejected_and_breaks_nothing(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
-        fields = list(self.proof(auth, auth_parts, ada))
-        assert not _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form={}), ada), (
-            "an empty form passed"
-        )
+        fields = list(self.proof(auth, auth_parts, ada, challenged.shown))
+        assert not _proves(factor, challenged.send({}), ada), "an empty form passed"
         for value in GARBAGE:
-            request = challenged.follow(SECOND_FACTOR_PATH, form=dict.fromkeys(fields, value))
+            request = challenged.send(dict.fromkeys(fields, value))
             assert not _proves(factor, request, ada), f"{value[:20]!r} passed"
 
     def test_a_proof_in_the_url_does_not_count(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
         """URLs end up in logs and browser histories."""
-        form = self.proof(auth, auth_parts, ada)
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
         query = "&".join(f"{name}={value}" for name, value in form.items())
-        request = challenged.follow(f"{SECOND_FACTOR_PATH}?{query}", method="POST", form={})
+        request = challenged.send({}, f"{SECOND_FACTOR_PATH}?{query}")
         assert not _proves(factor, request, ada)
 
     # -- in the pipeline -----------------------------------------------------------------------------
@@ -235,10 +240,12 @@ class SecondFactorContract:
         with pytest.raises(SecondFactorRequired):
             complete_login(auth, browser.request, ada, Proof("app"), next_url="/start")
         assert _who(browser) is None
-        assert browser.get(f"{SECOND_FACTOR_PATH}?factor={factor.name}").status == 200
-        assert browser.post(SECOND_FACTOR_PATH, {"factor": factor.name}).status == CredentialRejected.status
+        shown = browser.get(f"{SECOND_FACTOR_PATH}?factor={factor.name}")
+        assert shown.status == 200
+        shown = browser.post(SECOND_FACTOR_PATH, {"factor": factor.name})
+        assert shown.status == CredentialRejected.status
         assert _who(browser) is None
-        form = self.proof(auth, auth_parts, ada)
+        form = self.proof(auth, auth_parts, ada, str(shown.body))
         done = browser.post(SECOND_FACTOR_PATH, {**form, "factor": factor.name})
         assert done.status == 303, done.body
         assert _who(browser) is ada
@@ -248,21 +255,20 @@ class SecondFactorContract:
 
     @pytest.mark.requirement("SECURITY-30")
     def test_stored_credentials_hold_no_plaintext_proof(
-        self, factor: SecondFactor, ada: User, challenged: FakeRequest, auth: Auth, auth_parts: TestParts
+        self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
-        form = self.proof(auth, auth_parts, ada)
-        assert _proves(factor, challenged.follow(SECOND_FACTOR_PATH, form=form), ada)
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
+        assert _proves(factor, challenged.send(form), ada)
         rows = auth.credentials.list(str(ada.id))
         for value in form.values():
             held = [row.kind for row in rows if len(value) >= 4 and value in (row.data + row.identifier)]
             assert held == [], f"the proof itself is stored in a credential of kind {held}"
 
 
-def _challenged(factor: SecondFactor, user: User) -> FakeRequest:
+def _challenged(factor: SecondFactor, user: User) -> Challenged:
     request = FakeRequest(SECOND_FACTOR_PATH)
     factor.begin(request, user)
-    factor.challenge(request, user)
-    return request
+    return Challenged(request, str(factor.challenge(request, user)))
 
 
 def _who(browser: Browser) -> User | None:

@@ -352,5 +352,5 @@ class TestRecoveryCode(SecondFactorContract):
         key.store(user)
         self.codes = {**getattr(self, "codes", {}), str(user.id): [*issue_recovery_codes(auth, user)]}
 
-    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
+    def proof(self, auth: Auth, parts: TestParts, user: User, shown: str) -> Mapping[str, str]:
         return {"code": self.codes[str(user.id)].pop()}

@@ -67,7 +67,7 @@ class Contract(SecondFactorContract):
     def enrol(self, auth: Auth, parts: TestParts, user: User) -> None:
         auth.credentials.add(str(user.id), self.factor_class.name, str(user.id), {})
 
-    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
+    def proof(self, auth: Auth, parts: TestParts, user: User, shown: str) -> Mapping[str, str]:
         address = auth.users.email_of(user)
         return {"code": next(mail.text for mail in reversed(parts.mail.sent) if mail.to == address)}
 

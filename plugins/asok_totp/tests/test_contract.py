@@ -30,6 +30,6 @@ class TestAuthenticatorApp(SecondFactorContract):
         self.secrets[str(user.id)] = ("A" if str(user.id) == "1" else "B") * 32
         api(auth)._authenticators.store(str(user.id), self.secrets[str(user.id)], Parameters())
 
-    def proof(self, auth: Auth, parts: TestParts, user: User) -> Mapping[str, str]:
+    def proof(self, auth: Auth, parts: TestParts, user: User, shown: str) -> Mapping[str, str]:
         parts.clock.advance(30)
         return {"code": code_at(self.secrets[str(user.id)], Parameters(), int(parts.clock() // 30))}
