@@ -18,10 +18,10 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core import hookimpl
 from asok_auth_core.auth import Auth
 from asok_auth_core.engine.strict_json import MAX_DEPTH
 from asok_auth_core.errors import LoginRequired
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 from asok_auth_core.web import MAX_JSON_BYTES, Route, WebRequest, WebResponse
