@@ -40,8 +40,10 @@ class Pattern:
 
     def overlaps(self, other: Pattern) -> bool:
         """True if there is a path that both match."""
-        pairs = zip(self.segments, other.segments, strict=True)
-        return all(one == two or one.startswith("{") or two.startswith("{") for one, two in pairs)
+        pairs = zip(self.segments, other.segments, strict=False)
+        return len(self.segments) == len(other.segments) and all(
+            one == two or one.startswith("{") or two.startswith("{") for one, two in pairs
+        )
 
 
 class Router:
@@ -50,8 +52,8 @@ class Router:
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
         self._routes: dict[str, Route] = {}
-        self._patterns: dict[int, list[Pattern]] = {}
-        """Paths with parameters, by their number of segments."""
+        self._patterns: dict[tuple[int, str], list[Pattern]] = {}
+        """Paths with parameters, by their number of segments and the first one, "{}" for a parameter."""
         self._owners: dict[str, str] = {}
         self._add("the core", CorePages(auth).routes())
         for method in auth.login_methods.values():
@@ -99,10 +101,11 @@ class Router:
 
     def _find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         parts = path.split("/")
-        for pattern in self._patterns.get(len(parts), ()):
-            parameters = pattern.parameters(parts)
-            if parameters is not None:
-                return pattern.route, parameters
+        for first in (parts[1] if len(parts) > 1 else "", "{}"):
+            for pattern in self._patterns.get((len(parts), first), ()):
+                parameters = pattern.parameters(parts)
+                if parameters is not None:
+                    return pattern.route, parameters
         return None
 
     def _add(self, owner: str, routes: Iterable[Route]) -> None:
@@ -116,9 +119,10 @@ class Router:
                 other = self._routes.get(route.path)
                 self._routes[route.path] = route
             else:
-                same_length = self._patterns.setdefault(len(segments), [])
-                other = next((one.route for one in same_length if one.overlaps(pattern)), None)
-                same_length.append(pattern)
+                others = [one for known in self._patterns.values() for one in known]
+                other = next((one.route for one in others if one.overlaps(pattern)), None)
+                first = "{}" if segments[1].startswith("{") else segments[1]
+                self._patterns.setdefault((len(segments), first), []).append(pattern)
             if other is not None:
                 raise ConfigurationError(
                     f"The path {route.path} is used twice: {other.path} of {self._owners[other.path]}, and "

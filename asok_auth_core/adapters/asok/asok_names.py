@@ -31,6 +31,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "_base_response_headers",
         "_build_final_redirect",
         "_cookie_headers",
+        "_dispatch_module",
         "_execute_controller",
         "_finalize_response",
         "_handle_csrf_failure",

@@ -10,8 +10,6 @@ import pytest
 from asok import Asok
 from asok.testing import TestClient
 
-from asok_auth_core.adapters.asok.answers import answer_page
-from asok_auth_core.adapters.asok.patches import page
 from asok_auth_core.testing.apps import asok_app
 
 from .apps import home
@@ -65,12 +63,6 @@ class TestPages:
         headers = {"X-CSRF-Token": client.cookies["asok_csrf"]}
         for send in (client.put, client.patch, client.delete):
             assert send("/auth/login", headers=headers).status_code == 405
-
-    def test_the_page_file_leads_every_method_to_us(self) -> None:
-        """Asok asks a page file for a function by the method's name, then for ``render``."""
-        found = {name: value for name, value in vars(page).items() if callable(value)}
-        assert set(found.values()) == {answer_page}
-        assert found.keys() == {"answer_page", "render"}
 
     def test_the_login_page_shows_every_methods_block(self, client: TestClient) -> None:
         page = client.get("/auth/login").text

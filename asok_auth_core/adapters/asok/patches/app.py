@@ -16,7 +16,7 @@ from asok.request import Request
 from ....engine.bearer import bearer_challenge
 from ....flows.plugin_faults import at_start
 from ....settings import secrets
-from ..answers import answer_error
+from ..answers import answer_error, answer_page
 from ..app_auth import AppAuth
 from ..request import decoded_path, path_of
 from ..template_helpers import template_can, template_oauth_buttons
@@ -51,7 +51,14 @@ def _answer_paths(app: Asok, app_auth: AppAuth) -> None:
             return PAGE, {}
         return page, params
 
+    asok_dispatch = app._dispatch_module
+
+    def dispatch(request: Request, module: object, page_file: str) -> object:
+        # Asok calls what the page file has under the method's name, which may be __CLASS__.
+        return answer_page(request) if page_file == PAGE else asok_dispatch(request, module, page_file)
+
     app._resolve_route = resolve
+    app._dispatch_module = dispatch
 
 
 def _is_ours(app_auth: AppAuth, parts: list[str], request: Request | None) -> bool:
