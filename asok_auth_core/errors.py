@@ -80,6 +80,13 @@ class TokenError(AuthError):
         self.code = code or self.code
 
 
+class SignerUnavailable(AuthError):
+    """A token signer failed, so tokens can be neither signed nor checked at the moment."""
+
+    code = "signer_unavailable"
+    status = 503
+
+
 class TokenExpired(TokenError):
     """The token has expired."""
 

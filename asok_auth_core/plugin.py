@@ -50,6 +50,7 @@ from .errors import (
     SealError,
     SecondFactorRequired,
     SettingError,
+    SignerUnavailable,
     StoreUnavailable,
     TokenError,
     TokenExpired,
@@ -58,7 +59,7 @@ from .events import Events
 from .flows.email_proofs import EmailProofs, IssuedProof, VerifiedEmail
 from .flows.factor_policy import second_factor_required
 from .flows.login import complete_login, log_in_once
-from .flows.permissions import can, require
+from .flows.permissions import Explanation, can, require, user_can, user_explain
 from .flows.receipts import Receipt, mark_browser
 from .flows.recent_login import require_login, require_recent_login
 from .flows.recovery_codes import issue_recovery_codes, recovery_codes_left, renew_recovery_codes
@@ -73,6 +74,7 @@ from .flows.second_factor import (
     waiting_login,
 )
 from .flows.sessions import end_sessions, sessions_of
+from .flows.user_data import export_user, remove_user
 from .hookspecs import API_VERSION, PluginManifest, hookimpl
 from .limits import Limits
 from .mail.message import Sender, build_message
@@ -80,7 +82,7 @@ from .mail.outbox import Delivery, DeliveryState, Outbox
 from .mail.smtp import SmtpTransport
 from .methods.recovery import show_recovery_codes
 from .pages.problems import error_text
-from .pages.render import fragment, render
+from .pages.render import fragment, page, render
 from .paths import ACCOUNT_PATH, LOGIN_PATH
 from .providers import Fetch, OAuth2Provider, OpenIDProvider
 from .settings import AppConfig, MailSettings, Settings
@@ -137,6 +139,7 @@ __all__ = [
     "EmailProofs",
     "Event",
     "Events",
+    "Explanation",
     "Fetch",
     "Finding",
     "FrameworkFactor",
@@ -189,6 +192,7 @@ __all__ = [
     "SettingError",
     "Settings",
     "Signer",
+    "SignerUnavailable",
     "SmtpTransport",
     "StateOperation",
     "StateResult",
@@ -219,6 +223,7 @@ __all__ = [
     "end_sessions",
     "enrolling_user",
     "error_text",
+    "export_user",
     "fragment",
     "hookimpl",
     "import_factor",
@@ -227,9 +232,11 @@ __all__ = [
     "issue_recovery_codes",
     "log_in_once",
     "mark_browser",
+    "page",
     "parse_email",
     "recovery_codes_left",
     "remove_factor",
+    "remove_user",
     "render",
     "renew_recovery_codes",
     "require",
@@ -239,5 +246,7 @@ __all__ = [
     "second_factor_required",
     "sessions_of",
     "show_recovery_codes",
+    "user_can",
+    "user_explain",
     "waiting_login",
 ]

@@ -26,7 +26,7 @@ FENCE = re.compile(
     r"(?:^`(?P<path>[\w/.-]+\.py)`:\n\n)?^```python\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL
 )
 SECRET_KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f00123456789abcdef0f1e2d3c4b5a6978"
-RUN_ELSEWHERE = {"mail": "tests/mail/test_documented_transport.py"}
+RUN_ELSEWHERE = {"write-a-mail-transport": "tests/mail/test_documented_transport.py"}
 """Pages whose tests need a service, and the test that runs them with one."""
 USER = """
 from asok import Field, Model

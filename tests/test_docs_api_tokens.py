@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 from typer.testing import CliRunner
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.cli import build
-from asok_auth_core.contracts import Signer
 from asok_auth_core.engine.signers import SIGNERS
 from asok_auth_core.flows.api_tokens import ApiTokens
 from asok_auth_core.plugins import Plugins
@@ -28,14 +26,6 @@ def test_a_secret_scanner_finds_every_token(make_auth: Callable[..., Auth]) -> N
         token, _ = ApiTokens(auth).create(str(user.id), expires_in=60, scopes=["a.*"])
         assert re.fullmatch(pattern, token), algorithm
         assert re.search(pattern, f'curl -H "Authorization: Bearer {token}"')[0] == token
-
-
-def test_the_documented_signer_loads(make_auth: Callable[..., Auth]) -> None:
-    plugin = ModuleType("kms")
-    [source] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "hookimpl" in block]
-    exec(compile(source, "docs/api-tokens.md", "exec"), plugin.__dict__)
-    factory = make_auth(plugins=[plugin]).signers["ES384"]
-    assert issubclass(factory, Signer)
 
 
 def test_the_documented_commands_exist() -> None:

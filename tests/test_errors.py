@@ -14,6 +14,7 @@ STATUS_OF = {
     "setting": 500,
     "plugin": 500,
     "plugin_failed": 500,
+    "signer_unavailable": 503,
     "token": 401,
     "token_malformed": 401,
     "token_signature": 401,

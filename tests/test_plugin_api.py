@@ -81,3 +81,22 @@ def _imported(node: ast.AST) -> list[str]:
     if isinstance(node, ast.ImportFrom):
         return [node.module or ""]
     return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
+def test_the_kinds_of_rows_that_the_core_uses_are_documented() -> None:
+    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "asok_auth_core" / "flows").glob("*.py"))
+    kinds = {*re.findall(r'^KIND = "(\w+)"', sources, re.MULTILINE), "installation"}
+    assert len(kinds) > 5
+    page = (ROOT / "docs" / "first-plugin.md").read_text("utf-8")
+    [listed] = re.findall(r"The core itself uses the kinds (.*?);", page, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", listed)) == kinds
+
+
+def test_guides_name_no_private_module() -> None:
+    pages = [
+        page for page in ROOT.glob("docs/*.md") if page.stem not in ("architecture", "plugin-api", "hooks")
+    ]
+    private = re.compile(
+        r"asok_auth_core\.(?!plugin\b|testing\b)[a-z]\w*|`(?:flows|methods|pages|engine)\.\w+"
+    )
+    assert {page.name: found for page in pages if (found := private.findall(page.read_text("utf-8")))} == {}

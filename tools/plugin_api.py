@@ -122,7 +122,7 @@ SECTIONS = {
     "The app": ("auth", "settings", "limits", "events", "engine.keys", "mail.outbox", "commands"),
     "Requests, answers and pages": ("web", "pages.render", "pages.problems", "methods.recovery", "paths"),
     "Logging in": ("flows.login", "flows.receipts", "flows.email_proofs"),
-    "Sessions": ("flows.recent_login", "flows.sessions"),
+    "Sessions and accounts": ("flows.recent_login", "flows.sessions", "flows.user_data"),
     "Second factors": ("flows.second_factor", "flows.factor_policy", "flows.recovery_codes"),
     "Permissions": ("flows.permissions", "engine.permissions"),
     "Values": ("types", "engine.message"),

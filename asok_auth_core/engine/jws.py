@@ -7,14 +7,17 @@ rejected before any cryptography.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import NoReturn
 
 import msgspec
 
-from ..errors import TokenError
+from ..errors import SignerUnavailable, TokenError
 from .encoding import b64url_decode, b64url_encode
 from .signer import Signer
+
+logger = logging.getLogger("asok_auth")
 
 
 def header_segment(algorithm: str, kid: str, typ: str) -> bytes:
@@ -27,16 +30,20 @@ def header_segment(algorithm: str, kid: str, typ: str) -> bytes:
 
 
 def sign_compact(header: bytes, payload: bytes, signer: Signer) -> str:
-    """The token: header, payload and signature."""
+    """The token: header, payload and signature. Raises SignerUnavailable if the signer fails."""
     message = header + b"." + b64url_encode(payload)
-    return (message + b"." + b64url_encode(signer.sign(message))).decode()
+    try:
+        signature = signer.sign(message)
+    except Exception as error:
+        raise _failed(signer, error) from error
+    return (message + b"." + b64url_encode(signature)).decode()
 
 
 def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) -> bytes:
     """The payload of ``token``, if its header is in ``table`` and its signature is that key's.
 
     The bytes returned are the bytes that were verified. Raises TokenError:
-    ``token_malformed`` or ``token_signature``.
+    ``token_malformed`` or ``token_signature``; SignerUnavailable if the signer fails.
     """
     if type(token) is not str or len(token) > max_bytes:
         _malformed(f"A token is text of at most {max_bytes} characters.")
@@ -48,12 +55,22 @@ def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) ->
     signer = table.get(header)
     if signer is None:
         _malformed("The token's header does not belong to a trusted key.")
-    if signer.verify_encoded(message, signature) is not True:
+    try:
+        verdict = signer.verify_encoded(message, signature)
+    except Exception as error:
+        raise _failed(signer, error) from error
+    if verdict is not True:
         raise TokenError("The token's signature does not match.", code="token_signature")
     try:
         return b64url_decode(payload)
     except ValueError:
         _malformed("The token's payload is not strict base64url.")
+
+
+def _failed(signer: Signer, error: Exception) -> SignerUnavailable:
+    """The error for a signer that raised: its key management service may be down."""
+    logger.error("The token signer %s raised %s.", signer.algorithm, type(error).__name__)
+    return SignerUnavailable("Tokens cannot be signed or checked at the moment. Please try again.")
 
 
 def _malformed(reason: str) -> NoReturn:

@@ -68,6 +68,11 @@ def render(
     return WebResponse(request.in_layout(layout, parts.kept), status, headers=PAGE_HEADERS)
 
 
+def page(auth: Auth, request: WebRequest, title: str, content: Markup, *, status: int = 200) -> WebResponse:
+    """A page in our style without a template of its own: ``title`` as its heading, then ``content``."""
+    return render(auth, request, "auth/page.html", status=status, title=title, content=content)
+
+
 class Parts:
     """The parts that the base template passes to the app's layout: ``auth_title``, ``auth_head``, …"""
 

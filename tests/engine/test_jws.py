@@ -10,10 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from asok_auth_core.engine.encoding import b64url_decode, b64url_encode
-from asok_auth_core.engine.jws import verify_compact
+from asok_auth_core.engine.jws import header_segment, sign_compact, verify_compact
 from asok_auth_core.engine.signer import Signer
 from asok_auth_core.engine.signers import HS256, verify_p256
-from asok_auth_core.errors import TokenError
+from asok_auth_core.errors import SignerUnavailable, TokenError
 from asok_auth_core.testing.raises import raises_code
 
 RFC_7515_A5_UNSECURED = (
@@ -110,3 +110,27 @@ def test_wycheproof_json_web_signature() -> None:
                 wrong.append((case["id"], accepted))
     assert not wrong
     assert seen == {"accepted": 12, "refused": 67, "refused: no such signer": 322}
+
+
+class Down(Signer):
+    """The signer of a key management service that does not answer."""
+
+    algorithm = "ES384"
+
+    def sign(self, message: bytes) -> bytes:
+        raise ConnectionError("kms.app.example: secret-label")
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        raise ConnectionError("kms.app.example: secret-label")
+
+
+@pytest.mark.requirement("SECURITY-32")
+def test_a_signer_that_fails_accepts_nothing_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    header = header_segment("ES384", "k", "test+jwt")
+    with pytest.raises(SignerUnavailable):
+        sign_compact(header, b"{}", Down())
+    token = f"{header.decode()}.e30.c2ln"
+    with pytest.raises(SignerUnavailable) as caught:
+        verify_compact(token, {header: Down()}, 1000)
+    assert "secret-label" not in caught.value.message + caplog.text
+    assert "ES384 raised ConnectionError" in caplog.text

@@ -1,4 +1,4 @@
-"""The transport that docs/mail.md shows is taken from there and held to the contract."""
+"""The transport that docs/write-a-mail-transport.md shows is taken from there and held to the contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from asok_auth_core.testing.mail_transport import MailTransportContract, Receive
 from asok_auth_core.testing.waiting import PATIENCE
 from asok_auth_core.types import OutgoingMail
 
-PAGE = Path(__file__).parents[2] / "docs" / "mail.md"
+PAGE = Path(__file__).parents[2] / "docs" / "write-a-mail-transport.md"
 
 
 class Service(ThreadingHTTPServer):
