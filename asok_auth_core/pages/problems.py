@@ -63,7 +63,7 @@ def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | No
         )
     explanation = error.explanation if isinstance(error, PermissionDenied) and auth.settings.app.debug else ""
     if as_json:
-        told = {"error": message, "code": error.code, "status": error.status}
+        told = {"error": error.code, "message": message}
         body = json.dumps({**told, "explanation": explanation} if explanation else told)
         return WebResponse(body, error.status, "application/json", tuple(headers))
     page = render(

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .providers import OpenIDProviderContract as OpenIDProviderContract
     from .races import exactly_once as exactly_once
     from .raises import raises_code as raises_code
+    from .routes import RoutesContract as RoutesContract
     from .second_factor import SecondFactorContract as SecondFactorContract
     from .signer import SignerContract as SignerContract
     from .state_store import OpenStore as OpenStore
@@ -79,6 +80,7 @@ _HOMES = {
     "PermissionResolverContract": "permission_resolver",
     "PolicyContract": "policy",
     "ReceivedMail": "mail_transport",
+    "RoutesContract": "routes",
     "SecondFactorContract": "second_factor",
     "SignerContract": "signer",
     "StateStoreContract": "state_store",

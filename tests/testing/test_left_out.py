@@ -10,6 +10,7 @@ from asok_auth_core.testing import (
     EventObserverContract,
     LoginMethodContract,
     PolicyContract,
+    RoutesContract,
     SecondFactorContract,
     SignerContract,
     StateStoreContract,
@@ -27,6 +28,7 @@ from asok_auth_core.testing import (
         (EventObserverContract, "observer", 0),
         (EventObserverContract, "written", 0),
         (PolicyContract, "policy", 0),
+        (RoutesContract, "plugin", 0),
         (SignerContract, "signer", 1),
     ],
 )

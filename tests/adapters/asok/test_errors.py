@@ -23,10 +23,10 @@ class TestErrors:
     def test_json_where_a_program_asked(self, client: TestClient) -> None:
         response = client.get("/api/fail")
         assert response.status_code == 401
-        assert response.json == {"error": "Please log in first.", "code": "login_required", "status": 401}
+        assert response.json == {"error": "login_required", "message": "Please log in first."}
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
         response = client.get("/fail", headers={"Accept": "application/json"})
-        assert response.json["code"] == "rate_limited"
+        assert response.json["error"] == "rate_limited"
 
     def test_other_errors_stay_asoks(self, client: TestClient) -> None:
         assert client.get("/boom").status_code == 500

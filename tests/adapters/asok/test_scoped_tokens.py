@@ -241,7 +241,7 @@ def test_no_token_opens_a_page_about_the_account(
 ) -> None:
     ada = trusting(app)
     status, text = ask(app, path, token(app, scopes=scopes), method, kind)
-    assert (status, json.loads(text)["code"]) == (403, "permission_denied")
+    assert (status, json.loads(text)["error"]) == (403, "permission_denied")
     assert EMAIL not in text
     assert len(trusted_devices(auth_of(app), ada)) == 1
 
@@ -292,7 +292,7 @@ def test_scopes_hold_on_a_plugins_page(app: Asok, kind: str, method: str) -> Non
     assert ask(app, path, token(app, scopes=["posts.*"]), method, kind) == (200, f"{EMAIL} True")
     for scopes in (["posts.view"], []):
         status, text = ask(app, path, token(app, scopes=scopes), method, kind)
-        assert (status, json.loads(text)["code"]) == (403, "permission_denied")
+        assert (status, json.loads(text)["error"]) == (403, "permission_denied")
     client = TestClient(app)
     assert client.get(path).status_code == 401
     client.get("/enter")

@@ -50,7 +50,7 @@ class TestASGI:
             status, body = self.get(admin_app, path, "ada@example.org")
             assert status == 200
             assert "got in" in body
-        assert json.loads(self.get(admin_app, "/api/guarded", None)[1])["code"] == "login_required"
+        assert json.loads(self.get(admin_app, "/api/guarded", None)[1])["error"] == "login_required"
 
     def test_it_needs_no_thread_of_the_pool_that_asok_keeps_waiting(self, app: Asok) -> None:
         """With as many requests at once as asyncio has threads, the server stopped for good."""

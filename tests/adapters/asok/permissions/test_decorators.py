@@ -25,8 +25,8 @@ class TestRequires:
             assert "got in" in logged_in(app, "ada@example.org").get(path).text
         rejected = logged_in(app, "bob@example.org").get("/api/guarded")
         assert rejected.headers["Content-Type"] == "application/json"
-        assert (rejected.json["status"], rejected.json["code"]) == (403, "permission_denied")
-        assert TestClient(app).get("/api/guarded").json["code"] == "login_required"
+        assert (rejected.status_code, rejected.json["error"]) == (403, "permission_denied")
+        assert TestClient(app).get("/api/guarded").json["error"] == "login_required"
         assert {event.name for event in plugin.events} >= {"permission.denied"}
 
     def test_the_explanation_is_shown_in_debug_only(self, tmp_path: Path, plugin: Plugin) -> None:
