@@ -9,6 +9,7 @@ from __future__ import annotations
 import keyword
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
@@ -85,9 +86,16 @@ class Plugins:
 
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
         """Second factors by name. Raises ConfigurationError if a plugin's function raises."""
-        return self._gather(
-            hookspecs.asok_auth_second_factors, _each(_factors_by_name, SecondFactor), auth=auth
-        )
+        hook = hookspecs.asok_auth_second_factors
+        factors = self._gather(hook, _each(_factors_by_name, SecondFactor), auth=auth)
+        for name in factors:
+            plugin = self._owners[(hook.__name__, name)]
+            other = self._owners.get((hookspecs.asok_auth_login_methods.__name__, name), plugin)
+            if other != plugin:
+                owner = self.registry.described(other)
+                reason = f"its second factor {name!r} has the name of a login method of {owner}"
+                self.registry.quarantine(plugin, reason)
+        return factors
 
     def routes(self, auth: Auth) -> Iterator[tuple[str, Route]]:
         """Each route, with the plugin it is from. Raises ConfigurationError if a plugin's function raises."""
@@ -152,8 +160,8 @@ class Plugins:
             names = [name for name, _ in given]
             clash = next((name for name in names if name in merged or names.count(name) > 1), None)
             if clash is not None:
-                owner = owners.get(clash, plugin)
-                reason = f"{hook.__name__} returns {clash!r}, which plugin {owner!r} returns already"
+                owner = self.registry.described(owners.get(clash, plugin))
+                reason = f"{hook.__name__} returns {clash!r}, which {owner} returns already"
                 self.registry.quarantine(plugin, reason)
                 continue
             merged.update(given)
@@ -275,12 +283,31 @@ class Plugins:
                 )
 
     def commands(self, cli: typer.Typer, on_error: Callable[[str, BaseException], None]) -> None:
-        """Let every plugin add its subcommands; one that raises is reported."""
+        """Let every plugin add its subcommands; one that raises, or repeats a name, is reported."""
+        owners = dict.fromkeys(_names_of_commands(cli), "the core")
         for plugin, call in self.registry.callers(hookspecs.asok_auth_commands):
+            commands, groups = list(cli.registered_commands), list(cli.registered_groups)
+            before = _names_of_commands(cli)
             try:
                 call(cli=cli)
+                names = _names_of_commands(cli) - before
+                if taken := next((name for name in names if name in owners or names[name] > 1), None):
+                    owner = owners.get(taken, self.registry.described(plugin))
+                    raise ConfigurationError(f"The command {taken!r} is one of {owner} already.")
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the hook's failure policy
+                cli.registered_commands[:], cli.registered_groups[:] = commands, groups
                 on_error(plugin, error)
+            else:
+                owners.update(dict.fromkeys(names, self.registry.described(plugin)))
+
+
+def _names_of_commands(cli: typer.Typer) -> Counter[str]:
+    """The names of the commands and groups of ``cli``."""
+    names = [
+        *(one.name or getattr(one.callback, "__name__", "") for one in cli.registered_commands),
+        *(one.name or getattr(one.typer_instance, "info", one).name for one in cli.registered_groups),
+    ]
+    return Counter(str(name).replace("_", "-") for name in names)
 
 
 class _NameInvalid(Exception):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib import metadata
 from types import ModuleType
 from typing import ParamSpec, TypeVar, cast
 
+import msgspec
 import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -22,7 +24,7 @@ from .engine.coroutines import NeverAwaited, is_coroutine_function
 from .engine.suggest import did_you_mean
 from .errors import ConfigurationError, SettingError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
-from .types import PluginInfo
+from .types import Clock, PluginInfo
 
 logger = logging.getLogger("asok_auth")
 
@@ -45,12 +47,14 @@ class PluginRegistry:
         optional: Sequence[str] = (),
         debug: bool = False,
         inventory: bool = False,
+        stopwatch: Clock = time.perf_counter,
     ) -> None:
         """``required`` and ``optional`` are ``AUTH["PLUGINS"]`` and ``AUTH["OPTIONAL_PLUGINS"]``.
 
         ``inventory`` is for tools that only list plugins: broken ones are recorded, but not logged
-        and never raised. Raises SettingError if both lists have a name.
+        and never raised. ``stopwatch`` measures imports. Raises SettingError if both lists have a name.
         """
+        self._stopwatch = stopwatch
         self._inventory = inventory
         self._strict = strict
         self._debug = debug
@@ -76,11 +80,6 @@ class PluginRegistry:
     def quarantined(self) -> tuple[PluginInfo, ...]:
         """The plugins that are not loaded because they are broken."""
         return tuple(info for info in self.infos if info.state == "quarantined")
-
-    @property
-    def manifests(self) -> tuple[PluginManifest, ...]:
-        """The manifests of the loaded plugins."""
-        return tuple(self._manifests.values())
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -116,6 +115,7 @@ class PluginRegistry:
                 return  # the same one, found in two folders of sys.path
             self._quarantine_clash(info, other)
             return
+        started = self._stopwatch()
         try:
             plugin = entry.load()
         except KeyboardInterrupt:
@@ -124,7 +124,7 @@ class PluginRegistry:
             reason = f"it cannot be imported: {type(error).__name__}: {error}"
             self._quarantine(info, reason, hooks_known=False)
         else:
-            self._register(plugin, info)
+            self._register(plugin, replace(info, import_seconds=self._stopwatch() - started))
 
     def register(self, plugin: object, name: str | None = None, distribution: str = "") -> None:
         """Add a plugin by hand. Its name defaults to the module's or class's.
@@ -245,6 +245,24 @@ class PluginRegistry:
         self._cached.clear()
         if self.manager.has_plugin(name):
             self.manager.unregister(name=name)
+
+    def sections(self) -> dict[str, type[msgspec.Struct]]:
+        """The settings of plugins by their key under ``AUTH``. A plugin that repeats one is quarantined.
+
+        Raises ConfigurationError if the app must not start without that plugin.
+        """
+        owners: dict[str, str] = {}
+        for name, manifest in list(self._manifests.items()):
+            if manifest.section is None or manifest.settings is None:
+                continue
+            if manifest.section in owners:
+                owner = self.described(owners[manifest.section])
+                reason = f"its settings section {manifest.section!r} is that of {owner}"
+                self._quarantine(self._infos[name], reason)
+            else:
+                owners[manifest.section] = name
+        kinds = {section: self._manifests[name].settings for section, name in owners.items()}
+        return {section: kind for section, kind in kinds.items() if kind is not None}
 
     def described(self, name: str) -> str:
         """``plugin 'acme' (distribution asok-acme 1.2)``, for messages."""

@@ -68,7 +68,7 @@ def start(
     settings = read(
         {**config, "ROOT_DIR": str(root)},
         environ,
-        sections={m.section: m.settings for m in registry.manifests if m.section and m.settings},
+        sections=registry.sections(),
         tolerate_sections=any(info.state != "loaded" for info in registry.infos),
     )
     if settings.layout is not None and not (_overrides(root) / settings.layout).is_file():

@@ -9,11 +9,14 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pluggy
 import pytest
+import typer
 
 from asok_auth_core import builtin
 from asok_auth_core.auth import Auth
+from asok_auth_core.commands.new_plugin import new_plugin
 from asok_auth_core.contracts import LoginMethod
 from asok_auth_core.hookspecs import GROUP, PluginManifest
 from asok_auth_core.plugin import hookimpl
@@ -251,6 +254,10 @@ class Named:
         self.name = name
 
 
+class NamedFactor(Named):
+    backup = False
+
+
 def giving(hook: str, value: object, name: str = "giving") -> ModuleType:
     module = ModuleType(name)
     setattr(module, hook, hookimpl(lambda: value))
@@ -378,15 +385,92 @@ def test_a_check_that_raises_is_a_finding() -> None:
 def test_a_command_that_raises_is_reported() -> None:
     errors: list[str] = []
     plugins = with_plugins(Raising("asok_auth_commands"))
-    plugins.commands(None, lambda plugin, error: errors.append(plugin))  # type: ignore[arg-type]
+    plugins.commands(typer.Typer(), lambda plugin, error: errors.append(plugin))
     assert errors == ["raising"]
 
 
-def test_a_manifest_is_read() -> None:
-    module = giving("asok_auth_event", None)
-    module.asok_auth_plugin = PluginManifest(section="MINE")
+def test_a_command_of_a_name_that_is_taken_is_left_out_with_its_owner() -> None:
+    def adds(*names: str) -> Callable[[typer.Typer], None]:
+        def asok_auth_commands(cli: typer.Typer) -> None:
+            for name in names:
+                cli.command(name)(lambda: None)
+                cli.add_typer(typer.Typer(), name=f"{name}-more")
+
+        return asok_auth_commands
+
+    cli, errors = typer.Typer(), []
+    cli.command()(new_plugin)
+    plugins = PluginRegistry()
+    for name, commands in {
+        "one": ["a"],
+        "two": ["b", "a"],
+        "three": ["new-plugin"],
+        "four": ["c", "c"],
+    }.items():
+        module = ModuleType(name)
+        module.asok_auth_commands = hookimpl(adds(*commands))  # type: ignore[attr-defined]
+        plugins.register(module, name, f"asok-{name}")
+    Plugins(plugins).commands(cli, lambda plugin, error: errors.append(f"{plugin}: {error}"))
+    assert sorted(errors) == [
+        "four: The command 'c' is one of plugin 'four' (distribution asok-four) already.",
+        "three: The command 'new-plugin' is one of the core already.",
+        "two: The command 'a' is one of plugin 'one' (distribution asok-one) already.",
+    ]
+    assert [one.name for one in cli.registered_commands] == [None, "a"]
+    assert [one.name for one in cli.registered_groups] == ["a-more"]
+
+
+class OneSetting(msgspec.Struct):
+    text: str = ""
+
+
+def with_section(name: str, hook: str = "asok_auth_event") -> ModuleType:
+    module = giving(hook, None, name)
+    module.asok_auth_plugin = PluginManifest(section="MINE", settings=OneSetting)
+    return module
+
+
+def test_of_two_plugins_with_one_settings_section_the_second_is_quarantined() -> None:
+    registry = PluginRegistry()
+    registry.register(with_section("one"), "one", "asok-one")
+    registry.register(with_section("two"), "two", "asok-two")
+    registry.register(giving("asok_auth_event", None, "other"))
+    assert registry.sections() == {"MINE": OneSetting}
+    [info] = registry.quarantined
+    assert info.name == "two"
+    assert info.reason == "its settings section 'MINE' is that of plugin 'one' (distribution asok-one)"
+
+
+def test_a_guard_with_the_settings_section_of_another_plugin_stops_the_start() -> None:
+    registry = PluginRegistry()
+    registry.register(with_section("one"), "one")
+    registry.register(with_section("two", "asok_auth_denies"), "two")
+    with raises_code("plugin", match="its settings section 'MINE' is that of plugin 'one'"):
+        registry.sections()
+
+
+def test_a_factor_with_the_name_of_another_plugins_login_method_stops_the_start() -> None:
+    plugins = with_plugins(
+        giving("asok_auth_login_methods", [Named("x")], "one"),
+        giving("asok_auth_second_factors", [NamedFactor("x")], "two"),
+    )
+    plugins.login_methods(None)  # type: ignore[arg-type]
+    with raises_code("plugin", match="'x' has the name of a login method of plugin 'one'"):
+        plugins.second_factors(None)  # type: ignore[arg-type]
+
+
+def test_one_plugin_may_have_a_login_method_and_a_factor_of_one_name() -> None:
+    module = giving("asok_auth_login_methods", [Named("x")], "both")
+    module.asok_auth_second_factors = hookimpl(lambda: [NamedFactor("x")])  # type: ignore[attr-defined]
     plugins = with_plugins(module)
-    assert [manifest.section for manifest in plugins.registry.manifests] == ["MINE"]
+    assert list(plugins.login_methods(None)) == list(plugins.second_factors(None)) == ["x"]  # type: ignore[arg-type]
+
+
+def test_the_time_that_an_import_takes_is_recorded(install: Install) -> None:
+    times = iter([10.0, 11.5])
+    registry = PluginRegistry(stopwatch=lambda: next(times))
+    registry.discover([install("good", GOOD)])
+    assert registry.infos[0].import_seconds == 1.5
 
 
 def test_hook_calls_can_be_watched() -> None:

@@ -1,4 +1,4 @@
-"""Check that no plugin is quarantined."""
+"""Check that no plugin is quarantined or slow to import."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from collections.abc import Iterator
 from ..auth import Auth
 from ..types import Finding
 
+SLOW = 1.0
+"""Seconds that a plugin may take to import: every worker, command and test run waits for it."""
+
 
 def plugins(auth: Auth) -> Iterator[Finding]:
-    """Report plugins that were not loaded because they are broken."""
+    """Report plugins that were not loaded because they are broken, and those that import slowly."""
     for info in auth.plugins.infos:
+        if info.import_seconds > SLOW:
+            yield Finding(
+                "plugins",
+                "warning",
+                f"Plugin {info.name!r} ({info.distribution or 'no distribution'}) took "
+                f"{info.import_seconds:.1f} s to import, and every worker waits for it.",
+                "Upgrade it, or ask its author to import what it needs in the functions that need it. "
+                "python -X importtime shows what takes the time.",
+            )
         if info.state != "quarantined":
             continue
         yield Finding(

@@ -8,20 +8,22 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from asok_auth_core import checks
 from asok_auth_core.auth import Auth
+from asok_auth_core.checks.plugins import plugins
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.plugin import Claims, Fetch, Identity, hookimpl
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import MemoryCredentialStore, MemoryUsers
-from asok_auth_core.types import Finding, Grant
+from asok_auth_core.types import Finding, Grant, PluginInfo
 
 SOUND = {
     "SECRET_KEY": secrets.token_hex(32),
@@ -304,6 +306,18 @@ def test_a_quarantined_plugin_is_found(tmp_path: Path, sound: dict[str, object])
     found = only(examine(build(tmp_path, sound, plugins=(broken,))), "plugins")
     assert "out of order" in found.message
     assert "'broken'" in found.message
+
+
+def test_a_plugin_that_imports_slowly_is_found(tmp_path: Path, sound: dict[str, object]) -> None:
+    auth = build(tmp_path, sound)
+    infos = [
+        PluginInfo("slow", "asok-slow", import_seconds=1.2),
+        PluginInfo("quick", "asok-quick", import_seconds=1.0),
+    ]
+    found = list(plugins(replace(auth, plugins=SimpleNamespace(infos=infos))))  # type: ignore[arg-type]
+    assert [(one.severity, "'slow' (asok-slow) took 1.2 s" in one.message) for one in found] == [
+        ("warning", True)
+    ]
 
 
 class UsersWithRoles(MemoryUsers):
