@@ -6,12 +6,13 @@ import secrets as system_random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
 from .engine.keys import KeyRing
 from .engine.permissions import PermissionSet
 from .engine.signers import SIGNERS, SignerFactory
+from .errors import ConfigurationError
 from .events import Events
 from .limits import Limits
 from .mail.outbox import Outbox
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .providers import OAuth2Provider
 
+T = TypeVar("T")
 
 HookErrorHandler = Callable[[str, Exception], None]
 """Called with the plugin's name and the exception it raised."""
@@ -90,6 +92,23 @@ class Auth:
     def installation(self) -> Installation:
         """The app's database (the current tenant's): its id, and its highest user id at the start."""
         return self.credentials.installation(self.users, self.random)
+
+    def api(self, kind: type[T]) -> T:
+        """The API of class ``kind`` that a login method or second factor offers: ``auth.api(TokenApi)``.
+
+        It is what ``request.auth.<name>`` wraps; its methods take the request first. Raises
+        ConfigurationError if no loaded plugin offers one.
+        """
+        for offered in (
+            *(method.api for method in self.login_methods.values()),
+            *(factor.api for factor in self.second_factors.values()),
+        ):
+            if isinstance(offered, kind):
+                return offered
+        raise ConfigurationError(
+            f"No login method or second factor of this app offers {kind.__name__}. Install its plugin, or "
+            "see asok-auth plugins."
+        )
 
     def __repr__(self) -> str:
         return f"<Auth of {self.settings.app_name!r}>"

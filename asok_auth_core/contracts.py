@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from .engine.encoding import b64url_encode
 from .engine.signer import Signer as Signer
-from .errors import CredentialExists, StoreUnavailable
+from .errors import AuthError, CredentialExists, StoreUnavailable
 from .types import (
     JSON,
     Authentication,
@@ -352,13 +352,30 @@ class LoginMethod(ABC):
     """A login method. ``name`` is its name under ``request.auth`` and in its paths."""
 
     name: ClassVar[str]
+    order: ClassVar[int] = 100
+    """Where its blocks stand on the login and account pages: lower numbers first. The providers' buttons
+    have 50; methods with one number stand in the order in which their plugins were loaded."""
+
+    def can_log_in(self, user: User) -> bool:
+        """True if ``user`` could log in with this method today, without an operator's help.
+
+        Asked before a user's login method is removed: the last one stays. Anything but True, and any
+        exception, counts as False.
+        """
+        return False
 
     def routes(self) -> Iterable[Route]:
         """Its pages; by convention below ``/auth/<name>/``."""
         return ()
 
-    def login_block(self, request: WebRequest) -> Markup | None:
-        """Its button or form on the login page, or None."""
+    def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup | None:
+        """Its button or form on the login page, or None.
+
+        ``problem`` is why the form in ``request`` was rejected, if this method called
+        :func:`~asok_auth_core.pages.login_page.login_page` with it: show its text
+        (:func:`~asok_auth_core.pages.problems.error_text`) beside the field, and keep what was typed, but
+        no password.
+        """
         return None
 
     def account_block(self, request: WebRequest) -> Markup | None:

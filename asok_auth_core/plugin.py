@@ -75,12 +75,16 @@ from .flows.second_factor import (
 )
 from .flows.sessions import end_sessions, sessions_of
 from .flows.user_data import export_user, remove_user
+from .flows.verified_emails import is_email_verified
 from .hookspecs import API_VERSION, PluginManifest, hookimpl
 from .limits import Limits
 from .mail.message import Sender, build_message
 from .mail.outbox import Delivery, DeliveryState, Outbox
 from .mail.smtp import SmtpTransport
+from .methods.oauth_api import OAuthApi
 from .methods.recovery import show_recovery_codes
+from .methods.token_api import TokenApi
+from .pages.login_page import login_page
 from .pages.problems import error_text
 from .pages.render import fragment, page, render
 from .paths import ACCOUNT_PATH, LOGIN_PATH
@@ -164,6 +168,7 @@ __all__ = [
     "MemoryStateStore",
     "Newcomer",
     "OAuth2Provider",
+    "OAuthApi",
     "OAuthDenied",
     "OAuthError",
     "OpenIDProvider",
@@ -198,6 +203,7 @@ __all__ = [
     "StateResult",
     "StateStore",
     "StoreUnavailable",
+    "TokenApi",
     "TokenError",
     "TokenExpired",
     "User",
@@ -227,10 +233,12 @@ __all__ = [
     "fragment",
     "hookimpl",
     "import_factor",
+    "is_email_verified",
     "is_loopback_host",
     "is_loopback_ip",
     "issue_recovery_codes",
     "log_in_once",
+    "login_page",
     "mark_browser",
     "page",
     "parse_email",

@@ -14,9 +14,9 @@ import msgspec
 
 from ..auth import Auth
 from ..engine.email_address import account_key, parse_email, same_account
-from ..errors import CredentialExists, EmailInvalid, OAuthError
+from ..errors import AuthError, CredentialExists, EmailInvalid, OAuthError
 from ..types import JSON, Credential, Identity, Newcomer, Proof, User
-from .verified_emails import is_email_verified
+from .plugin_faults import verdict
 
 KIND = "identity"
 
@@ -203,13 +203,19 @@ def _add(auth: Auth, user: User, identity: Identity) -> Credential | None:
     return row
 
 
+def has_linked_login(auth: Auth, user: User) -> bool:
+    """True if an identity of a provider that is in use is linked to ``user``."""
+    rows = auth.credentials.list(str(user.id), KIND)
+    providers = (auth.providers.get(str(_data(row).get("provider", ""))) for row in rows)
+    return any(provider is not None and provider.client_id for provider in providers)
+
+
 def _has_login_method(auth: Auth, user: User) -> bool:
-    for row in auth.credentials.list(str(user.id), KIND):
-        provider = auth.providers.get(str(_data(row).get("provider", "")))
-        if provider is not None and provider.client_id:
-            return True
-    email = auth.users.email_of(user)
-    return "magic" in auth.login_methods and email is not None and is_email_verified(auth, user, email)
+    for method in auth.login_methods.values():
+        with suppress(AuthError):
+            if verdict(auth, method, method.can_log_in, user) is True:
+                return True
+    return False
 
 
 def _data(row: Credential) -> dict[str, JSON]:

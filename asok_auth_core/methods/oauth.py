@@ -11,13 +11,15 @@ from ..auth import Auth
 from ..contracts import LoginMethod
 from ..engine.message import Send
 from ..engine.urls import is_listed, origin, safe_next
-from ..flows.linking import linked, unlink
+from ..errors import AuthError
+from ..flows.linking import has_linked_login, linked, unlink
 from ..flows.oauth import OAuthFlow
 from ..flows.recent_login import require_recent_login
 from ..http_client import Transport
 from ..pages.render import fragment
 from ..paths import ACCOUNT_PATH, UNLINK_PATH
 from ..providers import OAuth2Provider
+from ..types import User
 from ..web import Route, WebRequest, WebResponse
 from .oauth_api import OAuthApi
 from .oauth_pages import ProviderPages
@@ -27,6 +29,7 @@ class OAuthMethod(LoginMethod):
     """The providers' buttons, pages and calls, and the linked logins of an account."""
 
     name: ClassVar[str] = "oauth"
+    order: ClassVar[int] = 50
 
     def __init__(self, auth: Auth, send: Send | None = None) -> None:
         self._auth = auth
@@ -37,13 +40,16 @@ class OAuthMethod(LoginMethod):
         """The providers that have a client id, in the order their plugins were found."""
         return tuple(provider for provider in self._auth.providers.values() if provider.client_id)
 
+    def can_log_in(self, user: User) -> bool:
+        return has_linked_login(self._auth, user)
+
     def routes(self) -> Iterable[Route]:
         for provider in self.enabled:
             yield from ProviderPages(self._auth, self.flow, provider).routes()
         if self.enabled:
             yield Route(UNLINK_PATH, post=self._unlink)
 
-    def login_block(self, request: WebRequest) -> Markup | None:
+    def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup | None:
         if not self.enabled:
             return None
         return self.buttons(request, safe_next(request.query.get("next")))

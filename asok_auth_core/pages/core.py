@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
-from ..engine.urls import safe_next
 from ..errors import AuthError, CredentialRejected, RateLimited
 from ..flows.challenge import begin_challenge, has_begin
 from ..flows.login import log_out, pending_login
@@ -31,6 +30,7 @@ from ..paths import (
 )
 from ..types import SessionRecord, User
 from ..web import Route, WebRequest, WebResponse
+from .login_page import login_page
 from .problems import error_text
 from .render import fragment, render
 from .stylesheet import Stylesheet
@@ -66,11 +66,7 @@ class CorePages:
         )
 
     def login(self, request: WebRequest) -> WebResponse:
-        next_url = safe_next(request.query.get("next"))
-        methods = self._auth.login_methods.values()
-        found = (block(self._auth, method, method.login_block, request) for method in methods)
-        blocks = [one for one in found if one is not None]
-        return render(self._auth, request, "auth/login.html", blocks=blocks, next_url=next_url)
+        return login_page(self._auth, request)
 
     def logout(self, request: WebRequest) -> WebResponse:
         return render(self._auth, request, "auth/logout.html")
@@ -104,7 +100,7 @@ class CorePages:
     def account(self, request: WebRequest) -> WebResponse:
         user = require_session_login(request)
         parts: list[LoginMethod | SecondFactor] = [
-            *self._auth.login_methods.values(),
+            *sorted(self._auth.login_methods.values(), key=lambda one: one.order),
             *self._auth.second_factors.values(),
         ]
         found = (block(self._auth, part, part.account_block, request) for part in parts)

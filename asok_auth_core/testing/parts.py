@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ..auth import Auth
 from ..contracts import CredentialStore, MailTransport, StateStore, UserDirectory
+from ..flows.login import complete_login
 from ..hookspecs import hookimpl
 from ..pages.router import Router
 from ..startup import start
 from ..stores.memory import MemoryStateStore
-from ..types import JSON, Clock, Event, OutgoingMail
+from ..types import JSON, Clock, Event, OutgoingMail, Proof, User
 from ..web import WebResponse
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
 
@@ -107,6 +108,10 @@ class Browser:
     def paths(self) -> Iterable[str]:
         """The paths of all authentication pages."""
         return self._router.paths
+
+    def log_in(self, user: User) -> None:
+        """Log ``user`` in, as a page of the app does. Raises SecondFactorRequired if the user has one."""
+        complete_login(self._auth, self.request, user, Proof("app"))
 
     def get(self, url: str, *, method: str = "GET") -> WebResponse:
         """Request ``url`` and return the response."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from asok_auth_core.contracts import LoginMethod
+from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.flows.linking import KIND, account_for, identity_key, linked
 from asok_auth_core.flows.sessions import begin_session
 from asok_auth_core.methods.oauth_api import OAuthApi
@@ -138,13 +140,40 @@ def unlink(app: OAuthApp, user: User) -> WebResponse:
     return app.send(app.logged_in(user, "/auth/oauth/unlink", {"identity": identity.id}))
 
 
+class Other(LoginMethod):
+    """Another login method, which says ``answer`` when asked whether a user can log in with it."""
+
+    name = "other"
+
+    def __init__(self, answer: object = True) -> None:
+        self.answer = answer
+
+    def can_log_in(self, user: User) -> bool:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer  # type: ignore[return-value]
+
+
+@pytest.mark.requirement("SECURITY-34")
+@pytest.mark.parametrize(
+    "answer", [False, None, "yes", 1, OSError("down"), StoreUnavailable("down"), LoginMethod], ids=repr
+)
+def test_only_true_counts_as_another_login_method(app: OAuthApp, answer: object) -> None:
+    browser, _ = app.log_in()
+    user = browser.session.user
+    assert user is not None
+    app.auth.login_methods["other"] = Other(answer)
+    assert error_code(unlink(app, user)) == "oauth_last_way_in"
+    assert len(linked(app.auth, user)) == 1
+
+
 def test_the_last_login_method_cannot_be_unlinked(app: OAuthApp) -> None:
     browser, _ = app.log_in()
     user = browser.session.user
     assert user is not None
     assert error_code(unlink(app, user)) == "oauth_last_way_in"
     assert len(linked(app.auth, user)) == 1
-    app.auth.login_methods["magic"] = app.oauth  # the verified email address is now a login method too
+    app.auth.login_methods["other"] = Other()
     assert location(unlink(app, user)) == "/auth/account"
     assert linked(app.auth, user) == []
     assert "identity.unlinked" in app.events

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import CredentialRejected
+from asok_auth_core.errors import AuthError, CredentialRejected
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.plugin import LoginMethod, hookimpl
 from asok_auth_core.testing import Browser, LoginMethodContract, TestParts
@@ -30,7 +30,7 @@ class Pin(LoginMethod):
             Route("/auth/pin/enter", get=self.page, post=self.enter),
         )
 
-    def login_block(self, request: WebRequest) -> Markup:
+    def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup:
         return Markup('<form method="post" action="/auth/pin/send">{}<input name="email"></form>').format(
             request.csrf_field
         )
@@ -99,7 +99,7 @@ class TestLink(Suite):
         def routes(self) -> Iterable[Route]:
             return (Route("/auth/pin/send", post=self.send), Route("/auth/pin/enter", get=self.enter))
 
-        def login_block(self, request: WebRequest) -> Markup | None:
+        def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup | None:
             return None
 
         def enter(self, request: WebRequest) -> WebResponse:
@@ -162,7 +162,7 @@ class TestOpenRedirect(Suite):
 
 class TestUnescaped(Suite):
     class method(Pin):
-        def login_block(self, request: WebRequest) -> Markup:
+        def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup:
             return Markup(f"<a href='/auth/pin?next={request.query.get('next')}'>Number</a>")
 
 

@@ -22,6 +22,7 @@ from asok_auth_core.plugin import (
     Proof,
     Receipt,
     Route,
+    User,
     VerifiedEmail,
     WebRequest,
     WebResponse,
@@ -29,7 +30,9 @@ from asok_auth_core.plugin import (
     complete_login,
     error_text,
     fragment,
+    is_email_verified,
     log_in_once,
+    login_page,
     mark_browser,
     parse_email,
     render,
@@ -135,9 +138,19 @@ class MagicLinkMethod(LoginMethod):
 
     # -- pages -----------------------------------------------------------------------------------
 
-    def login_block(self, request: WebRequest) -> Markup:
-        next_url = safe_next(request.query.get("next"))
-        return fragment(self._auth, request, "auth/magic/form.html", next_url=next_url, email="", error=None)
+    def can_log_in(self, user: User) -> bool:
+        email = self._auth.users.email_of(user)
+        return email is not None and is_email_verified(self._auth, user, email)
+
+    def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup:
+        return fragment(
+            self._auth,
+            request,
+            "auth/magic/form.html",
+            next_url=safe_next(request.form.get("next") or request.query.get("next")),
+            email="" if problem is None else request.form.get("email", "")[:254],
+            error=None if problem is None else error_text(request, problem),
+        )
 
     def routes(self) -> Iterable[Route]:
         return (
@@ -155,15 +168,7 @@ class MagicLinkMethod(LoginMethod):
         try:
             _, state = self._send(request, email, next_url=next_url)
         except EmailInvalid as error:
-            return render(
-                self._auth,
-                request,
-                "auth/magic/again.html",
-                status=error.status,
-                email=email[:254],
-                error=error_text(request, error),
-                next_url=next_url,
-            )
+            return login_page(self._auth, request, self, error)
         except MailError as error:
             return render(self._auth, request, "auth/magic/undelivered.html", status=503, code=error.code)
         request.session.set(EMAIL_KEY, self._parse(email))

@@ -285,8 +285,10 @@ BAD_ADDRESSES = [
 
 @pytest.mark.parametrize("address", BAD_ADDRESSES, ids=range(len(BAD_ADDRESSES)))
 def test_an_invalid_email_is_rejected_on_the_form(app: Asok, browser: Browser, address: str) -> None:
-    response = ask(browser, address)
+    response = ask(browser, address, next="/inbox")
     assert response.status_code == 400
+    assert "<h1>Log in to this app</h1>" in response.text
+    assert '<input type="hidden" name="next" value="/inbox">' in response.text
     assert 'role="alert"' in response.text
     assert 'aria-invalid="true"' in response.text
     assert mails(app) == []

@@ -14,7 +14,7 @@ from asok.testing import TestClient
 from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
-from asok_auth_core.errors import TokenExpired
+from asok_auth_core.errors import AuthError, TokenExpired
 from asok_auth_core.plugin import Event, Grant, LoginMethod, SecondFactor, hookimpl
 from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.waiting import PATIENCE
@@ -231,7 +231,7 @@ class Badge(LoginMethod):
         body = f"{request.method} {sorted(request.form)} {request.client_ip} {request.base_url}"
         return WebResponse(body, content_type="text/plain")
 
-    def login_block(self, request: WebRequest) -> Markup:
+    def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup:
         return Markup("<p>badge here</p>")
 
     @property
