@@ -54,8 +54,10 @@ def test_an_exact_path_comes_before_one_with_parameters(make_auth: MakeAuth) -> 
 
 
 def test_parameters_are_those_of_this_request(make_auth: MakeAuth) -> None:
-    browser = Browser(make_auth(plugins=(pages("/a/{id}", "/b"),)))
+    browser = Browser(make_auth(plugins=(pages("/a/{id}", "/a/{id}/edit", "/b"),)))
     assert browser.get("/a/1").text == '{"id": "1"}'
+    assert browser.get("/a/2/edit").text == '{"id": "2"}'
+    assert browser.get("/a/2/show").status == 404
     assert browser.get("/b").text == "{}"
 
 
