@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from asok_auth_core.adapters.asok import extension
 from asok_auth_core.auth import Auth
 from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing import raises_code
@@ -93,6 +94,15 @@ def test_an_app_starts_its_plugins_last_and_stops_them_first(tmp_path: Path) -> 
         assert calls[1:] == ["one stops"]
         app.shutdown()
     assert calls[1:] == ["one stops"]
+
+
+def test_an_app_that_is_open_at_exit_stops_its_plugins(tmp_path: Path) -> None:
+    calls: list[str] = []
+    with asok_app(tmp_path, plugins=[Noting("one", calls)]):
+        extension._at_exit()
+        assert calls == ["one starts", "one stops"]
+        extension._at_exit()
+    assert calls == ["one starts", "one stops"]
 
 
 def test_a_start_that_raises_stops_the_app(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def read_strict(text: bytes) -> JSON:
     An object that has a name twice, NaN, Infinity and numbers beyond them, a lone surrogate or NUL in a
     string (which databases reject) and deep nesting are rejected too.
     """
+    if not text:
+        raise JSONInvalid("it is empty")
     try:
         value = json.loads(
             text.decode("utf-8"),

@@ -49,13 +49,15 @@ def test_an_exact_path_comes_before_one_with_parameters(make_auth: MakeAuth) -> 
     assert browser.get("/1/2/3").text == '{"a": "1", "b": "2", "c": "3"}'
     assert browser.get("/").status == 200
     assert {"/a/{id}", "/a/new", "/auth/login"} <= set(browser.paths)
-    for path in ("/a", "/a/", "/a//", "/1/2/3/4", "/1//3", "/a/..", "/a/.", "/a/\ud800", "/a/\ufffd"):
+    for path in ("//", "/a", "/a/", "/a//", "/1/2/3/4", "/1//3", "/a/..", "/a/.", "/a/\ud800", "/a/\ufffd"):
         assert browser.get(path).status == 404
 
 
 def test_parameters_are_those_of_this_request(make_auth: MakeAuth) -> None:
-    browser = Browser(make_auth(plugins=(pages("/a/{id}", "/b"),)))
+    browser = Browser(make_auth(plugins=(pages("/a/{id}", "/a/{id}/edit", "/b"),)))
     assert browser.get("/a/1").text == '{"id": "1"}'
+    assert browser.get("/a/2/edit").text == '{"id": "2"}'
+    assert browser.get("/a/2/show").status == 404
     assert browser.get("/b").text == "{}"
 
 

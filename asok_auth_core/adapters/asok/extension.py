@@ -88,9 +88,9 @@ class AuthExtension(AsokExtension):
         install_on_class(users.model)
         install_on_app(app, self.app_auth)
         install_on_sessions(app, self.app_auth)
-        self.auth.plugins.start(self.auth)
         app.on_shutdown(self.close)
         _open.add(self)
+        self.auth.plugins.start(self.auth)
 
     def close(self) -> None:
         """Stop plugins, send the emails that still wait and close connections."""

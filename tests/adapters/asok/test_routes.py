@@ -316,7 +316,8 @@ def test_json_is_read_and_written(client: Client, value: object) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "Expecting value at line 1, column 1"),
+        (b"", "it is empty"),
+        (b" ", "Expecting value at line 1, column 2"),
         (b'{"a": 1,\n "b"}', "Expecting ':' delimiter at line 2, column 5"),
         (b"{} {}", "Extra data at line 1, column 4"),
         (b'{"a": 1, "a": 2}', "the same name twice"),
