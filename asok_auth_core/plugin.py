@@ -88,7 +88,7 @@ from .pages.login_page import login_page
 from .pages.problems import error_text
 from .pages.render import fragment, page, render
 from .paths import ACCOUNT_PATH, LOGIN_PATH
-from .providers import Fetch, OAuth2Provider, OpenIDProvider
+from .providers import Fetch, OAuth2Provider, OpenIDProvider, ProviderAnswer
 from .settings import AppConfig, MailSettings, Settings
 from .stores.bounds import checked_ttl, checked_value, encoded_key
 from .stores.memory import MemoryStateStore
@@ -179,6 +179,7 @@ __all__ = [
     "PluginInfo",
     "PluginManifest",
     "Proof",
+    "ProviderAnswer",
     "Random",
     "RateLimited",
     "Receipt",

@@ -1,7 +1,8 @@
 """A provider is data: a few attributes, and one method that reads the identity from a profile.
 
-The core handles state, PKCE, nonce, cookies, pages and HTTP. Every attribute below can be
-overridden for one app in ``AUTH["PROVIDERS"][name]``, under the same name.
+The core handles state, PKCE, nonce, cookies, pages and HTTP. An attribute can be overridden for one app in
+``AUTH["PROVIDERS"][name]``, under the same name, unless it is one of :data:`FIXED`: those say what the
+provider's protocol is like, and no app may switch a check off.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar, cast
 
 from .engine.email_address import email_domain, parse_email
 from .engine.jwk import ALGORITHMS
@@ -23,7 +25,23 @@ from .types import JSON, Identity
 Fetch = Callable[[str], JSON]
 """GETs a URL with the user's access token and returns the JSON."""
 
+FIXED = frozenset({"name", "endpoints", "pkce", "response_mode", "sends_nonce"})
+"""Attributes that only a provider's class sets."""
+
 P = TypeVar("P", bound="OAuth2Provider")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What a provider sent beside the profile.
+
+    ``tokens`` is the token response without the tokens. ``form`` holds the fields that came through the
+    browser with ``response_mode = "form_post"``, such as Apple's ``user``: the user can change them, so use
+    them for a name at most, never for an email address or an id.
+    """
+
+    tokens: Claims
+    form: Mapping[str, str] = field(default_factory=dict)
 
 
 class OAuth2Provider:
@@ -46,6 +64,11 @@ class OAuth2Provider:
     """``client_secret_post``, ``client_secret_basic``, or ``none`` for a client without a secret."""
     client_id: str = ""
     client_secret: str = ""
+    pkce: bool = True
+    """False only for a provider that rejects PKCE (RFC 7636). State still binds the answer to the browser."""
+    response_mode: Literal["query", "form_post"] = "query"
+    """``form_post``: the answer comes as a cross-site POST (OAuth 2.0 Form Post Response Mode), which the
+    callback page passes on to itself as a GET."""
     trusted_email_domains: tuple[str, ...] = ()
     """Domains of email addresses that the provider is trusted for: see :meth:`trusted_for_email`."""
 
@@ -58,18 +81,27 @@ class OAuth2Provider:
         """
         return email_domain(identity.email or "") in self.trusted_email_domains
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def client_secret_for(self, now: float) -> str:
+        """The client secret for a token request at ``now`` (seconds since the epoch).
+
+        Override it for a provider whose secret is a token that the app signs. It is asked for each request
+        and kept nowhere. An exception rejects the login.
+        """
+        return self.client_secret
+
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         """The identity in this profile.
 
         ``claims.subject("id")`` returns the permanent id, or rejects the profile. ``email_verified``
-        may be True only if the provider says so with the boolean ``true``. ``fetch`` makes a second call.
+        may be True only if the provider says so with the boolean ``true``. ``fetch`` makes a second call;
+        ``answer`` is what the provider sent beside the profile.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement identity().")
 
     @property
     def endpoints(self) -> dict[str, str]:
         """The provider's URLs that are known without discovery."""
-        named = {name: getattr(self, name) for name in ("issuer", *_ENDPOINTS)}
+        named = {name: getattr(self, name, "") for name in ("issuer", *_ENDPOINTS)}
         return {name: str(value) for name, value in named.items() if value}
 
     def client(self) -> Client:
@@ -90,7 +122,7 @@ class OAuth2Provider:
         """
         provider = copy.copy(self)
         known = {name for name in dir(self) if not name.startswith("_") and not callable(getattr(self, name))}
-        known -= {"name", "endpoints"}
+        known -= FIXED
         for key, value in options.items():
             if key == "type":
                 continue
@@ -142,7 +174,14 @@ class OAuth2Provider:
                     f"{self._where('trusted_email_domains')} must be a list of domains such as "
                     f"'example.com', in lowercase; got {domain!r}."
                 )
-        self.client()
+        client = self.client()
+        if not self.pkce and client.auth == "none":
+            raise SettingError(f"{self._where('token_auth')} cannot be 'none' for a provider without PKCE.")
+        if self.response_mode not in ("query", "form_post"):
+            raise SettingError(
+                f"The response_mode of provider {self.name!r} must be 'query' or 'form_post', got "
+                f"{self.response_mode!r}."
+            )
 
     def _needed(self) -> tuple[str, ...]:
         return ("issuer", "authorization_endpoint", "token_endpoint")
@@ -163,6 +202,19 @@ class OpenIDProvider(OAuth2Provider):
     """None: what the discovery document offers."""
     id_token_algorithm: str = "RS256"  # noqa: S105 - the name of an algorithm
     """The one algorithm its ID tokens are signed with (asymmetric)."""
+    discovery_url: str = ""
+    """The URL of the discovery document, if it is not the issuer's with ``/.well-known/…``."""
+    sends_nonce: bool = True
+    """False only for a provider whose ID tokens carry no nonce. One that carries one is then rejected."""
+
+    def accepts_issuer(self, issuer: str, claims: Claims) -> bool:
+        """True if an ID token with these verified claims may come from ``issuer``.
+
+        Override it for a provider with one issuer per tenant, and check the tenant: :attr:`issuer` is then
+        what the discovery document says, such as ``https://login.example/{tenantid}/v2.0``, and an identity
+        is keyed by the issuer of its token. Anything but True, and any exception, rejects.
+        """
+        return issuer == self.issuer
 
     @classmethod
     def named(cls, name: str, *, label: str, issuer: str = "") -> OpenIDProvider:
@@ -171,7 +223,7 @@ class OpenIDProvider(OAuth2Provider):
         provider.name, provider.label, provider.issuer = name, label, issuer
         return provider
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         """From the standard claims (OpenID Connect Core 1.0, section 5.1)."""
         return Identity(
             issuer=self.issuer,
@@ -205,4 +257,4 @@ def _is_domain(text: str) -> bool:
         return False
 
 
-_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "discovery_url")

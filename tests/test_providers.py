@@ -9,7 +9,7 @@ import pytest
 from asok_auth_core.engine.message import Claims
 from asok_auth_core.errors import SettingError
 from asok_auth_core.flows.provider_setup import configured_providers
-from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
+from asok_auth_core.providers import OAuth2Provider, OpenIDProvider, ProviderAnswer
 from asok_auth_core.settings import read
 from asok_auth_core.types import JSON, Identity
 
@@ -144,7 +144,7 @@ def test_a_missing_client_secret_is_an_error_at_start_up() -> None:
 
 def test_a_provider_without_an_identity_mapping_is_an_error() -> None:
     with pytest.raises(NotImplementedError, match="Plain"):
-        Plain().identity(Claims({}), lambda url: None)
+        Plain().identity(Claims({}), lambda url: None, ProviderAnswer(Claims({})))
 
 
 @pytest.mark.requirement("SECURITY-15")

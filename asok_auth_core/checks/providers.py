@@ -28,7 +28,7 @@ def providers(auth: Auth) -> Iterator[Finding]:
                 )
             elif isinstance(provider, OpenIDProvider):
                 try:
-                    documents.metadata(provider.issuer)
+                    documents.metadata(provider.issuer, provider.discovery_url)
                 except OAuthError as error:
                     yield Finding(
                         "providers",

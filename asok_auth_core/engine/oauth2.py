@@ -72,13 +72,14 @@ def authorization_url(
     redirect_uri: str,
     scope: str,
     state: str,
-    verifier: str,
+    verifier: str | None,
     nonce: str | None = None,
+    form_post: bool = False,
     extra: Mapping[str, str] | None = None,
 ) -> str:
     """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
 
-    ``extra`` cannot replace any of :data:`OWN_PARAMETERS`.
+    Without ``verifier`` there is no PKCE. ``extra`` cannot replace any of :data:`OWN_PARAMETERS`.
     """
     parameters = {name: value for name, value in (extra or {}).items() if name not in OWN_PARAMETERS}
     parameters |= {
@@ -87,9 +88,11 @@ def authorization_url(
         "redirect_uri": redirect_uri,
         "scope": scope,
         "state": state,
-        "code_challenge": code_challenge(verifier),
-        "code_challenge_method": "S256",
     }
+    if verifier is not None:
+        parameters |= {"code_challenge": code_challenge(verifier), "code_challenge_method": "S256"}
+    if form_post:
+        parameters["response_mode"] = "form_post"
     if nonce is not None:
         parameters["nonce"] = nonce
     return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
@@ -106,11 +109,7 @@ def read_authorization_response(
     """
     sent = parameters.get("iss")
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
-        raise OAuthError(
-            "This answer does not come from {provider}. Please start again.",
-            provider=provider,
-            code="oauth_response_issuer",
-        )
+        raise wrong_issuer(provider)
     error = parameters.get("error")
     if error == "access_denied":
         raise OAuthDenied("You canceled the login with {provider}. Nothing has changed.", provider=provider)
@@ -128,14 +127,26 @@ def read_authorization_response(
     return code
 
 
-def token_request(endpoint: str, client: Client, *, code: str, redirect_uri: str, verifier: str) -> Call:
+def wrong_issuer(provider: str) -> OAuthError:
+    """The error for an answer that names another issuer than the provider's (RFC 9207, section 2.4)."""
+    return OAuthError(
+        "This answer does not come from {provider}. Please start again.",
+        provider=provider,
+        code="oauth_response_issuer",
+    )
+
+
+def token_request(
+    endpoint: str, client: Client, *, code: str, redirect_uri: str, verifier: str | None
+) -> Call:
     """The call that exchanges the code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
     form = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": redirect_uri,
-        "code_verifier": verifier,
     }
+    if verifier is not None:
+        form["code_verifier"] = verifier
     headers = {"Accept": "application/json"}
     if client.auth == "client_secret_basic":
         pair = f"{quote_plus(client.id)}:{quote_plus(client.secret)}"

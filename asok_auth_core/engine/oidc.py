@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -96,14 +96,16 @@ def check_id_token(
     id_token: str | None,
     keys: Sequence[SigningKey],
     *,
-    issuer: str,
+    accepts: Callable[[str, Claims], bool],
     client_id: str,
-    nonce: str,
+    nonce: str | None,
     algorithm: str,
     now: float,
 ) -> Claims:
     """The claims of an ID token that passes every check (OpenID Connect Core 1.0, 3.1.3.7).
 
+    ``accepts`` says, with exactly True, whether the token's issuer is the provider's. ``nonce`` is None if
+    none was sent: then the token must carry none.
     ``algorithm`` is the one registered for the client; the token's header cannot select another.
     Raises IDTokenInvalid, with a code for each check, or OAuthError ``oauth_subject``.
     """
@@ -121,10 +123,14 @@ def check_id_token(
         claims = Claims(read_object(verified.payload or b""))
     except OAuthError:
         raise _malformed() from None
-    _check_parties(claims, issuer, client_id)
+    _check_parties(claims, accepts, client_id)
     _check_times(claims, now)
     sent = claims.get("nonce")
-    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), nonce.encode()):
+    if nonce is None:
+        matches = sent is None
+    else:
+        matches = isinstance(sent, str) and hmac.compare_digest(sent.encode(), nonce.encode())
+    if not matches:
         raise IDTokenInvalid("This answer belongs to another login. Please start again.", code="oauth_nonce")
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject.strip() or len(subject) > MAX_SUBJECT:
@@ -182,8 +188,9 @@ def _kid(header: dict[str, JSON]) -> str | None:
     return kid
 
 
-def _check_parties(claims: Claims, issuer: str, client_id: str) -> None:
-    if claims.get("iss") != issuer:
+def _check_parties(claims: Claims, accepts: Callable[[str, Claims], bool], client_id: str) -> None:
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or accepts(issuer, claims) is not True:
         raise IDTokenInvalid(
             "This answer comes from another issuer. Please start again.", code="oauth_issuer"
         )

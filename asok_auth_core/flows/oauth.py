@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..auth import Auth
@@ -10,7 +11,7 @@ from ..engine import oauth2, oidc
 from ..engine.message import Claims, Send, read_reply
 from ..engine.urls import is_secure
 from ..errors import OAuthError
-from ..providers import Fetch, OAuth2Provider, OpenIDProvider
+from ..providers import Fetch, OAuth2Provider, OpenIDProvider, ProviderAnswer
 from ..types import JSON, Identity, Proof, RedactedStruct, User
 from ..web import WebRequest
 from .oauth_state import FlowRecord, invalid_state, keep, take
@@ -20,6 +21,8 @@ logger = logging.getLogger("asok_auth")
 
 STARTS_PER_CLIENT = 300
 START_WINDOW = 900
+SECRETS = frozenset({"access_token", "refresh_token", "id_token"})
+"""Fields of a token response that no provider's ``identity()`` gets."""
 
 
 class Finished(RedactedStruct, frozen=True):
@@ -100,8 +103,9 @@ class OAuthFlow:
             redirect_uri=redirect_uri,
             scope=" ".join(provider.scopes),
             state=state,
-            verifier=oauth2.derive(secret, "verifier"),
-            nonce=oauth2.derive(secret, "nonce") if isinstance(provider, OpenIDProvider) else None,
+            verifier=_verifier(provider, secret),
+            nonce=_nonce(provider, secret),
+            form_post=provider.response_mode == "form_post",
             extra=provider.authorize_parameters,
         )
 
@@ -114,15 +118,20 @@ class OAuthFlow:
         state: str | None = None,
         expected_state: str | None = None,
         code: str | None = None,
+        answer: Mapping[str, str] | None = None,
     ) -> Finished:
         """Read the provider's answer. Each flow can be finished only once, even if it fails.
 
-        ``state`` and ``code`` default to what the provider sent; ``expected_state``, if given, must
-        equal the state, and ``redirect_uri`` the one the flow was started with. Raises OAuthError.
+        ``answer`` is what the provider sent, by default in the query. ``state`` and ``code`` default to
+        what is there; ``expected_state``, if given, must equal the state, and ``redirect_uri`` the one the
+        flow was started with. Raises OAuthError.
         """
+        sent = dict(request.query if answer is None else answer)
+        if code is not None:
+            sent["code"] = code
         try:
-            record, secret = take(self._auth, request, state or request.query.get("state"), expected_state)
-            return self._finish(request, provider, record, secret, redirect_uri, code)
+            record, secret = take(self._auth, request, state or sent.get("state"), expected_state)
+            return self._finish(provider, record, secret, redirect_uri, sent)
         except OAuthError as error:
             self._auth.events.emit(
                 "login.failed", method=provider.name, client_ip=request.client_ip, error=error.code
@@ -131,23 +140,21 @@ class OAuthFlow:
 
     def _finish(
         self,
-        request: WebRequest,
         provider: OAuth2Provider,
         record: FlowRecord,
         secret: str,
         redirect_uri: str | None,
-        code: str | None,
+        sent: Mapping[str, str],
     ) -> Finished:
         started_with = (record.provider, record.issuer, record.client_id)
         if started_with != (provider.name, provider.issuer, provider.client_id):
             raise invalid_state()
         if redirect_uri is not None and redirect_uri != record.redirect_uri:
             raise invalid_state()
-        answer = dict(request.query) if code is None else {**request.query, "code": code}
         metadata = self._metadata(provider) if isinstance(provider, OpenIDProvider) else None
         code = oauth2.read_authorization_response(
-            answer,
-            issuer=record.issuer,
+            sent,
+            issuer=None if _has_many_issuers(provider) else record.issuer,
             announced=metadata is not None and metadata.iss_announced,
             provider=provider.label,
         )
@@ -156,9 +163,12 @@ class OAuthFlow:
         def fetch(url: str) -> JSON:
             return read_reply(self._send(oauth2.bearer(url, tokens.access_token)))
 
+        issuer = provider.issuer
         if metadata is not None and isinstance(provider, OpenIDProvider):
-            nonce = oauth2.derive(secret, "nonce")
-            claims = self._openid_claims(provider, metadata, tokens, nonce)
+            claims = self._openid_claims(provider, metadata, tokens, _nonce(provider, secret))
+            issuer = str(claims["iss"])
+            if sent.get("iss", issuer) != issuer:
+                raise oauth2.wrong_issuer(provider.label)
             address = provider.userinfo_endpoint or metadata.userinfo_endpoint
             if address and not claims.text("email"):
                 claims = oidc.merge_userinfo(claims, fetch(address))
@@ -167,7 +177,10 @@ class OAuthFlow:
             if not isinstance(profile, dict):
                 raise _unreadable()
             claims = Claims(profile)
-        identity = _identity(provider, claims, fetch)
+        form = {name: text for name, text in sent.items() if name not in ("code", "state", "iss")}
+        beside = {name: value for name, value in tokens.raw.items() if name not in SECRETS}
+        answer = ProviderAnswer(Claims(beside), form if provider.response_mode == "form_post" else {})
+        identity = _identity(provider, issuer, claims, fetch, answer)
         return Finished(identity, _is_trusted(provider, identity), record.next_url, record.link_user_id)
 
     def _exchange(
@@ -179,7 +192,7 @@ class OAuthFlow:
         code: str,
     ) -> oauth2.Tokens:
         """Exchange the code for tokens, with this flow's code verifier. The call is never retried."""
-        client = provider.client()
+        client = replace(provider.client(), secret=self._client_secret(provider))
         if metadata is not None and provider.token_auth is None:
             listed = "client_secret_post" in metadata.token_auth
             client = replace(client, auth="client_secret_post" if listed else "client_secret_basic")
@@ -194,18 +207,31 @@ class OAuthFlow:
             client,
             code=code,
             redirect_uri=record.redirect_uri,
-            verifier=oauth2.derive(secret, "verifier"),
+            verifier=_verifier(provider, secret),
         )
         return oauth2.read_token_response(self._send(call))
 
+    def _client_secret(self, provider: OAuth2Provider) -> str:
+        try:
+            return str(provider.client_secret_for(self._auth.clock()))
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+            # Without the exception's text, which may quote the key.
+            kind = type(error).__name__
+            logger.error("Provider %r could not make a client secret: %s", provider.name, kind)
+            raise OAuthError(
+                "Login with {provider} is not configured: the client secret cannot be made.",
+                provider=provider.label,
+                code="oauth_not_configured",
+            ) from None
+
     def _openid_claims(
-        self, provider: OpenIDProvider, metadata: oidc.Metadata, tokens: oauth2.Tokens, nonce: str
+        self, provider: OpenIDProvider, metadata: oidc.Metadata, tokens: oauth2.Tokens, nonce: str | None
     ) -> Claims:
         kid = oidc.key_id(tokens.id_token, provider.id_token_algorithm)
         return oidc.check_id_token(
             tokens.id_token,
             self._documents.keys(metadata.jwks_uri, kid),
-            issuer=provider.issuer,
+            accepts=lambda issuer, claims: _accepts(provider, issuer, claims),
             client_id=provider.client_id,
             nonce=nonce,
             algorithm=provider.id_token_algorithm,
@@ -216,11 +242,13 @@ class OAuthFlow:
         """The URL where users log in at the provider, if it is known without a request."""
         if provider.authorization_endpoint:
             return provider.authorization_endpoint
-        known = self._documents.known_metadata(provider.issuer)
+        url = provider.discovery_url if isinstance(provider, OpenIDProvider) else ""
+        known = self._documents.known_metadata(provider.issuer, url)
         return None if known is None else known.authorization_endpoint
 
     def _metadata(self, provider: OAuth2Provider) -> oidc.Metadata:
-        return self._documents.metadata(provider.issuer)
+        url = provider.discovery_url if isinstance(provider, OpenIDProvider) else ""
+        return self._documents.metadata(provider.issuer, url)
 
     def _check_redirect_uri(self, uri: str) -> None:
         debug = self._auth.settings.app.debug
@@ -231,10 +259,38 @@ class OAuthFlow:
             )
 
 
-def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identity:
+def _verifier(provider: OAuth2Provider, secret: str) -> str | None:
+    return oauth2.derive(secret, "verifier") if provider.pkce else None
+
+
+def _nonce(provider: OAuth2Provider, secret: str) -> str | None:
+    sent = isinstance(provider, OpenIDProvider) and provider.sends_nonce
+    return oauth2.derive(secret, "nonce") if sent else None
+
+
+def _has_many_issuers(provider: OAuth2Provider) -> bool:
+    """True if only the ID token says which of the provider's issuers answered."""
+    return (
+        isinstance(provider, OpenIDProvider)
+        and type(provider).accepts_issuer is not OpenIDProvider.accepts_issuer
+    )
+
+
+def _accepts(provider: OpenIDProvider, issuer: str, claims: Claims) -> bool:
+    """True only if the provider's class says exactly True; a plugin that raises accepts nothing."""
+    try:
+        return provider.accepts_issuer(issuer, claims) is True
+    except Exception:
+        logger.exception("Provider %r could not check an issuer.", provider.name)
+        return False
+
+
+def _identity(
+    provider: OAuth2Provider, issuer: str, claims: Claims, fetch: Fetch, answer: ProviderAnswer
+) -> Identity:
     """Call the provider's ``identity()`` and check its result, because a plugin can be wrong."""
     try:
-        identity = provider.identity(claims, fetch)
+        identity = provider.identity(claims, fetch, answer)
     except (LookupError, TypeError, ValueError, AttributeError):
         logger.exception("Provider %r could not read a profile.", provider.name)
         raise _unreadable() from None
@@ -245,7 +301,7 @@ def _identity(provider: OAuth2Provider, claims: Claims, fetch: Fetch) -> Identit
         )
     return replace(
         identity,
-        issuer=provider.issuer,
+        issuer=issuer,
         provider=provider.name,
         email_verified=identity.email is not None and identity.email_verified is True,
     )

@@ -28,6 +28,12 @@ MAX_FLOWS = 8
 MAX_STATE = 512
 COOKIE = "asok_oauth_"
 
+MAX_POSTED = 16 * 1024
+"""Bytes of a posted answer."""
+POSTED_LIFETIME = 60
+POSTS_PER_CLIENT = 300
+POST_WINDOW = 900
+
 
 class FlowRecord(RedactedStruct, frozen=True):
     """What is stored about one login in progress."""
@@ -73,6 +79,26 @@ def take(
     return msgspec.json.decode(raw, type=FlowRecord), secret
 
 
+def keep_posted(auth: Auth, request: WebRequest) -> str:
+    """Keep the fields of an answer that a provider's page posted, and return a handle for them.
+
+    Raises OAuthError ``oauth_reply`` if they are too long, RateLimited, StoreUnavailable.
+    """
+    auth.limits.hit_client("oauth-post", request.client_ip, limit=POSTS_PER_CLIENT, window=POST_WINDOW)
+    fields = msgspec.json.encode(dict(request.form))
+    if len(fields) > MAX_POSTED:
+        raise OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
+    handle = _handle(auth)
+    auth.state.put(_posted_key(handle), fields, POSTED_LIFETIME)
+    return handle
+
+
+def take_posted(auth: Auth, handle: str | None) -> dict[str, str]:
+    """The fields of a posted answer, once; empty if there are none."""
+    raw = auth.state.take(_posted_key(handle)) if handle and len(handle) <= MAX_STATE else None
+    return {} if raw is None else msgspec.json.decode(raw, type=dict[str, str])
+
+
 def invalid_state() -> OAuthError:
     """One error for every invalid state: the difference would only help an attacker."""
     return OAuthError(
@@ -92,6 +118,10 @@ def _make_room(request: WebRequest) -> None:
 
 def _key(state: str, secret: str) -> str:
     return f"oauth:{digest(f'{state}.{secret}')}"
+
+
+def _posted_key(handle: str) -> str:
+    return f"oauth-post:{digest(handle)}"
 
 
 def _cookie(request: WebRequest, state: str) -> str:

@@ -127,24 +127,25 @@ class ProviderDocuments:
         self._send = send
         self._clock = clock
         self._debug = debug
-        self._metadata: dict[str, Document[Metadata]] = {}
+        self._metadata: dict[tuple[str, str], Document[Metadata]] = {}
         self._keys: dict[str, Document[tuple[SigningKey, ...]]] = {}
         self._lock = threading.Lock()
 
-    def metadata(self, issuer: str) -> Metadata:
-        """The discovery document of ``issuer``. Raises OAuthError."""
+    def metadata(self, issuer: str, url: str = "") -> Metadata:
+        """The discovery document of ``issuer``; ``url``: if it is not at the usual one. Raises OAuthError."""
+        url = url or discovery_url(issuer)
 
         def fetch() -> Metadata:
-            reply = self._send(Call(discovery_url(issuer), {"Accept": "application/json"}, seconds=PATIENCE))
+            reply = self._send(Call(url, {"Accept": "application/json"}, seconds=PATIENCE))
             return read_discovery(reply, issuer=issuer, debug=self._debug)
 
         with self._lock:
-            document = self._metadata.setdefault(issuer, Document(fetch, self._clock))
+            document = self._metadata.setdefault((issuer, url), Document(fetch, self._clock))
         return document.get()
 
-    def known_metadata(self, issuer: str) -> Metadata | None:
-        """The discovery document of ``issuer``, if it was fetched before."""
-        document = self._metadata.get(issuer)
+    def known_metadata(self, issuer: str, url: str = "") -> Metadata | None:
+        """That document, if it was fetched before."""
+        document = self._metadata.get((issuer, url or discovery_url(issuer)))
         return None if document is None else document.known()
 
     def keys(self, jwks_uri: str, kid: str | None) -> tuple[SigningKey, ...]:

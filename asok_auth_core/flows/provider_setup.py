@@ -48,7 +48,9 @@ def _configured(provider: OAuth2Provider, settings: Settings, environ: Mapping[s
             options.update((key, value) for key, value in older.items() if value)
     options.update(settings.providers.get(provider.name, {}))
     made = provider.configured(cast("Mapping[str, JSON]", options), debug=settings.app.debug)
-    if made.client_id and not made.client_secret and made.token_auth != "none":  # noqa: S105 - a method's name
+    made_by_class = type(made).client_secret_for is not OAuth2Provider.client_secret_for
+    has_secret = made.client_secret or made_by_class or made.token_auth == "none"  # noqa: S105 - a method's name
+    if made.client_id and not has_secret:
         raise SettingError(
             f"The client secret of {made.label} is missing. Set {prefix}_CLIENT_SECRET in the environment "
             f'or AUTH["PROVIDERS"]["{made.name}"]["client_secret"].'

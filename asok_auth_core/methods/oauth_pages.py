@@ -11,7 +11,7 @@ from ..errors import OAuthDenied, OAuthError
 from ..flows.linking import account_for, link
 from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, email_proof, proof_of, user_info
-from ..flows.oauth_state import invalid_state
+from ..flows.oauth_state import invalid_state, keep_posted, take_posted
 from ..flows.recent_login import require_recent_login, require_session_login
 from ..pages.problems import error_text
 from ..pages.render import render
@@ -37,8 +37,14 @@ class ProviderPages:
         return (
             Route(provider_login_path(name), get=self.ask, post=self.login),
             Route(provider_link_path(name), post=self.link),
-            Route(provider_callback_path(name), get=self.callback),
+            self._callback_route(provider_callback_path(name)),
         )
+
+    def _callback_route(self, path: str) -> Route:
+        if self._provider.response_mode == "form_post":
+            # A POST from the provider's site carries no cookie of ours, so no login can be found with it.
+            return Route(path, get=self.callback, post=self.pass_on, csrf=False)
+        return Route(path, get=self.callback)
 
     def ask(self, request: WebRequest) -> WebResponse:
         """A page with a button: a GET starts nothing, so no other site can start a login by a link."""
@@ -54,8 +60,11 @@ class ProviderPages:
     def callback(self, request: WebRequest) -> WebResponse:
         if request.method == "HEAD":
             return WebResponse()
+        answer = None
+        if self._provider.response_mode == "form_post":
+            answer = take_posted(self._auth, request.query.get("answer"))
         try:
-            finished = self._flow.finish(request, self._provider)
+            finished = self._flow.finish(request, self._provider, answer=answer)
         except OAuthDenied as error:
             return self._denied(request, error)
         if finished.link_user_id is not None:
@@ -66,6 +75,15 @@ class ProviderPages:
         user = self._account(request, proof)
         location = complete_login(self._auth, request, user, proof, next_url=finished.next_url)
         return WebResponse.see_other(location)
+
+    def pass_on(self, request: WebRequest) -> WebResponse:
+        """Keep the fields of a posted answer for a minute, and send the browser here again, with its cookies.
+
+        Nothing is checked or used up before that (OAuth 2.0 Form Post Response Mode, section 2).
+        """
+        handle = keep_posted(self._auth, request)
+        path = provider_callback_path(self._provider.name)
+        return WebResponse.see_other(f"{path}?answer={handle}")
 
     def _start(
         self, request: WebRequest, *, next_url: str | None = None, link: User | None = None

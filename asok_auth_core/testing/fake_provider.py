@@ -51,12 +51,16 @@ class FakeProvider:
         self.keys: list[RSAKey] = [self.key]
         self.profile: dict[str, JSON] = dict(profile or {})
         self.claims: dict[str, JSON] = {}
+        self.beside: dict[str, JSON] = {}
+        """Further fields of the token response."""
         self.header: dict[str, JSON] = {}
         self.metadata: dict[str, JSON] = {}
         self.answer: dict[str, str | None] = {}
         self.replies: dict[str, Reply] = {}
         self.sign: Callable[[dict[str, JSON], dict[str, JSON]], str | None] = self._sign
         self.calls: list[Call] = []
+        self.sent: dict[str, str] = {}
+        """What :meth:`authorize` answered last; with ``form_post``, the fields that the browser posts."""
         self._codes: dict[str, dict[str, str]] = {}
 
     # -- the user's browser ------------------------------------------------------------------------
@@ -68,13 +72,15 @@ class FakeProvider:
         """
         asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
         assert asked["response_type"] == "code"
-        assert asked["code_challenge_method"] == "S256"
+        assert ("code_challenge" in asked) is self.provider.pkce
+        assert asked.get("code_challenge_method") == ("S256" if self.provider.pkce else None)
+        assert asked.get("response_mode", "query") == self.provider.response_mode
         assert len(asked["state"]) >= 43
         code = f"code-{len(self._codes) + 1}"
         self._codes[code] = asked
         answer: dict[str, str | None] = {"code": code, "state": asked["state"], **self.answer}
-        sent = {name: value for name, value in answer.items() if value is not None}
-        return f"{asked['redirect_uri']}?{urlencode(sent)}"
+        self.sent = {name: value for name, value in answer.items() if value is not None}
+        return f"{asked['redirect_uri']}?{urlencode(self.sent)}"
 
     # -- the network -------------------------------------------------------------------------------
 
@@ -83,7 +89,7 @@ class FakeProvider:
         self.calls.append(call)
         if call.url in self.replies:
             return self.replies[call.url]
-        if call.url == discovery_url(self.provider.issuer):
+        if call.url == (getattr(self.provider, "discovery_url", "") or discovery_url(self.provider.issuer)):
             return _json({**self._discovery(), **self.metadata})
         if call.url == self.jwks_uri:
             return _json({"keys": [_public(key) for key in self.keys]})
@@ -121,9 +127,9 @@ class FakeProvider:
         if asked is None or asked["redirect_uri"] != form.get("redirect_uri"):
             return _json({"error": "invalid_grant"}, 400)
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-        if b64url_encode(digest).decode() != asked["code_challenge"]:
+        if self.provider.pkce and b64url_encode(digest).decode() != asked["code_challenge"]:
             return _json({"error": "invalid_grant"}, 400)
-        tokens: dict[str, JSON] = {"access_token": "access", "token_type": "bearer"}
+        tokens: dict[str, JSON] = {"access_token": "access", "token_type": "bearer", **self.beside}
         if isinstance(self.provider, OpenIDProvider):
             now = int(self.clock())
             claims: dict[str, JSON] = {
@@ -132,7 +138,7 @@ class FakeProvider:
                 "sub": SUBJECT,
                 "exp": now + 300,
                 "iat": now,
-                "nonce": asked["nonce"],
+                "nonce": asked.get("nonce"),
                 **self.profile,
                 **self.claims,
             }

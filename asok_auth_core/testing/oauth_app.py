@@ -87,7 +87,14 @@ class OAuthApp:
         return request, location(response)
 
     def finish(self, browser: FakeRequest, callback: str) -> tuple[FakeRequest, WebResponse]:
-        """Follow the redirect back to ``callback``; return the browser's request and the response."""
+        """Follow the redirect back to ``callback``; return the browser's request and the response.
+
+        With ``form_post``, the browser posts the answer first, without its cookies.
+        """
+        if self.provider.response_mode == "form_post":
+            path = urlsplit(callback).path
+            posted = FakeRequest(path, method="POST", form=self.fake.sent, auth=self.auth)
+            callback = location(self.send(posted))
         request = browser.follow(callback.removeprefix(BASE_URL))
         return request, self.send(request)
 

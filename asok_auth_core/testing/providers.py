@@ -26,7 +26,7 @@ import pytest
 from ..engine.message import Claims, Reply
 from ..errors import OAuthError
 from ..flows.linking import KIND, identity_key
-from ..providers import OAuth2Provider, OpenIDProvider
+from ..providers import OAuth2Provider, OpenIDProvider, ProviderAnswer
 from ..types import JSON, Identity
 from .fake_provider import SUBJECT
 from .oauth_app import CREDENTIALS, OAuthApp, location
@@ -42,6 +42,8 @@ class OAuth2ProviderContract:
     provider: ClassVar[OAuth2Provider]
     profile: ClassVar[Mapping[str, JSON]]
     replies: ClassVar[Mapping[str, JSON]] = {}
+    form: ClassVar[Mapping[str, str]] = {}
+    """Fields that come through the browser with ``response_mode = "form_post"``."""
     subject: ClassVar[str]
     subject_claim: ClassVar[str] = "id"
     email: ClassVar[str]
@@ -105,7 +107,9 @@ class OAuth2ProviderContract:
         assert isinstance(identity.email_verified, bool)
 
     def _identity(self, profile: Mapping[str, JSON], replies: Mapping[str, JSON]) -> Identity:
-        return self.provider.identity(Claims(profile), lambda url: replies[url])
+        return self.provider.identity(
+            Claims(profile), lambda url: replies[url], ProviderAnswer(Claims({}), dict(self.form))
+        )
 
     def _app(self, root: Path) -> OAuthApp:
         app = OAuthApp(self.provider, root, profile=self.profile)

@@ -19,7 +19,7 @@ from asok_auth_core import checks
 from asok_auth_core.auth import Auth
 from asok_auth_core.checks.plugins import plugins
 from asok_auth_core.errors import StoreUnavailable
-from asok_auth_core.plugin import Claims, Fetch, Identity, hookimpl
+from asok_auth_core.plugin import Claims, Fetch, Identity, ProviderAnswer, hookimpl
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import MemoryCredentialStore, MemoryUsers
@@ -281,7 +281,7 @@ class Plain(OAuth2Provider):
     authorization_endpoint = f"{issuer}/authorize"
     token_endpoint = f"{issuer}/token"
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         raise NotImplementedError
 
 

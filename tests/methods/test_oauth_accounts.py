@@ -12,7 +12,7 @@ from asok_auth_core.engine.message import Reply
 from asok_auth_core.flows.linking import KIND, identity_key
 from asok_auth_core.flows.oauth import Finished
 from asok_auth_core.flows.verified_emails import mark_email_verified
-from asok_auth_core.plugin import Claims, Fetch, Identity
+from asok_auth_core.plugin import Claims, Fetch, Identity, ProviderAnswer
 from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
 from asok_auth_core.testing.fake_provider import SUBJECT
 from asok_auth_core.testing.fakes import FakeUser, MemoryUsers
@@ -107,8 +107,8 @@ def test_an_unverified_email_gets_one_answer_with_or_without_an_account(
 class PassesThrough(OpenIDProvider):
     """A plugin that passes on the provider's claim unchecked."""
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
-        return replace(super().identity(claims, fetch), email_verified=claims["email_verified"])  # type: ignore[arg-type]
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
+        return replace(super().identity(claims, fetch, answer), email_verified=claims["email_verified"])  # type: ignore[arg-type]
 
 
 @pytest.mark.requirement("SECURITY-15")
@@ -139,7 +139,7 @@ class BrokenMapping(OAuth2Provider):
     userinfo_endpoint = f"{ISSUER}/me"
     how = ""
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         if self.how == "missing":
             return Identity(ISSUER, str(claims["id"]))
         if self.how == "type":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, OpenIDProvider
+from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, OpenIDProvider, ProviderAnswer
 from asok_auth_core.testing.providers import OAuth2ProviderContract, OpenIDProviderContract
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ class Forge(OAuth2Provider):
     token_endpoint = "https://forge.example/oauth/token"
     userinfo_endpoint = "https://forge.example/api/me"
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         return Identity(
             issuer=self.issuer,
             subject=claims.subject("id"),
@@ -43,7 +43,7 @@ class Forge(OAuth2Provider):
 class Careless(Forge):
     """Believes everything it is sent."""
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         return Identity(self.issuer, str(claims["login"]), email=str(claims["email"]), email_verified=True)
 
 

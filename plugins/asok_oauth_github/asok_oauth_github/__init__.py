@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, hookimpl
+from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, ProviderAnswer, hookimpl
 
 
 class GitHub(OAuth2Provider):
@@ -15,7 +15,7 @@ class GitHub(OAuth2Provider):
     emails_endpoint = "https://api.github.com/user/emails"
     scopes = ("read:user", "user:email")
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         # The profile has only the public email, which is often null and never marked as verified.
         emails = Claims.each(fetch(self.emails_endpoint))
         primary = next((one for one in emails if one.is_true("primary")), Claims({}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, hookimpl
+from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, ProviderAnswer, hookimpl
 
 
 class Discord(OAuth2Provider):
@@ -14,7 +14,7 @@ class Discord(OAuth2Provider):
     userinfo_endpoint = "https://discord.com/api/users/@me"
     scopes = ("identify", "email")
 
-    def identity(self, claims: Claims, fetch: Fetch) -> Identity:
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         return Identity(
             issuer=self.issuer,
             subject=claims.subject("id"),
