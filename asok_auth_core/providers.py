@@ -40,8 +40,8 @@ class ProviderAnswer:
     them for a name at most, never for an email address or an id.
     """
 
-    tokens: Claims
-    form: Mapping[str, str] = field(default_factory=dict)
+    tokens: Claims = field(repr=False)
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class OAuth2Provider:

@@ -64,6 +64,11 @@ def account_for(auth: Auth, proof: Proof) -> User | Newcomer:
     return user
 
 
+def is_linked(auth: Auth, identity: Identity) -> bool:
+    """True if the identity belongs to an account."""
+    return _owner(auth, identity) is not None
+
+
 def check_link(auth: Auth, user: User, proof: Proof, *, is_new: bool) -> None:
     """Check that the identity of a complete login may be linked to its ``user``, or is already.
 

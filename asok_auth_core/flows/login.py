@@ -52,7 +52,7 @@ _SESSION, _PENDING = "session", "login"
 """The two handles that are derived from a receipt."""
 
 
-class _StoredIdentity(msgspec.Struct, frozen=True):
+class StoredIdentity(msgspec.Struct, frozen=True):
     """An identity without the provider's raw answer, which is not needed to link it."""
 
     issuer: str
@@ -62,6 +62,16 @@ class _StoredIdentity(msgspec.Struct, frozen=True):
     email_verified: bool
     name: str | None
     picture: str | None
+
+    @classmethod
+    def of(cls, identity: Identity) -> StoredIdentity:
+        """``identity`` as it is kept."""
+        return msgspec.convert(identity, cls, from_attributes=True)
+
+    @property
+    def identity(self) -> Identity:
+        """The identity, without ``raw``."""
+        return Identity(**asdict(self))
 
 
 class PendingLogin(RedactedStruct, frozen=True):
@@ -73,7 +83,7 @@ class PendingLogin(RedactedStruct, frozen=True):
     method: str
     email: str | None
     trusted: bool
-    identity: _StoredIdentity | None
+    identity: StoredIdentity | None
     next_url: str
     remember: bool
     at: float
@@ -84,8 +94,7 @@ class PendingLogin(RedactedStruct, frozen=True):
     @property
     def proof(self) -> Proof:
         """What the first factor proved."""
-        stored = self.identity
-        identity = None if stored is None else Identity(**asdict(stored))
+        identity = None if self.identity is None else self.identity.identity
         return Proof(self.method, self.email, identity, trusted=self.trusted)
 
 
@@ -130,7 +139,7 @@ def complete_login(
             proof.method,
             proof.email,
             proof.trusted,
-            None if identity is None else msgspec.convert(identity, _StoredIdentity, from_attributes=True),
+            None if identity is None else StoredIdentity.of(identity),
             location,
             remember,
             auth.clock(),

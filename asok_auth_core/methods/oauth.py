@@ -22,6 +22,7 @@ from ..providers import OAuth2Provider
 from ..types import User
 from ..web import Route, WebRequest, WebResponse
 from .oauth_api import OAuthApi
+from .oauth_email import EmailPages
 from .oauth_pages import ProviderPages
 
 
@@ -48,6 +49,7 @@ class OAuthMethod(LoginMethod):
             yield from ProviderPages(self._auth, self.flow, provider).routes()
         if self.enabled:
             yield Route(UNLINK_PATH, post=self._unlink)
+            yield from EmailPages(self._auth).routes()
 
     def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup | None:
         if not self.enabled:

@@ -8,14 +8,21 @@ from typing import cast
 from ..auth import Auth
 from ..engine.urls import origin, safe_next
 from ..errors import OAuthDenied, OAuthError
-from ..flows.linking import account_for, link
+from ..flows.linking import account_for, is_linked, link
 from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, email_proof, proof_of, user_info
 from ..flows.oauth_state import invalid_state, keep_posted, take_posted
 from ..flows.recent_login import require_recent_login, require_session_login
+from ..flows.waiting_identity import keep_identity
 from ..pages.problems import error_text
 from ..pages.render import render
-from ..paths import ACCOUNT_PATH, provider_callback_path, provider_link_path, provider_login_path
+from ..paths import (
+    ACCOUNT_PATH,
+    PROVIDER_EMAIL_PATH,
+    provider_callback_path,
+    provider_link_path,
+    provider_login_path,
+)
 from ..providers import OAuth2Provider
 from ..types import JSON, Newcomer, Proof, User
 from ..web import Route, WebRequest, WebResponse
@@ -72,6 +79,9 @@ class ProviderPages:
         if self._auth.settings.on_login is not None:
             return self._hand_over(request, finished)
         proof = proof_of(finished)
+        if proof.email is None and not is_linked(self._auth, finished.identity):
+            keep_identity(self._auth, request, finished)
+            return WebResponse.see_other(PROVIDER_EMAIL_PATH)
         user = self._account(request, proof)
         location = complete_login(self._auth, request, user, proof, next_url=finished.next_url)
         return WebResponse.see_other(location)

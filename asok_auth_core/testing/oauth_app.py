@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from ..hookspecs import hookimpl
 from ..methods.oauth import OAuthMethod
 from ..pages.router import Router
 from ..providers import OAuth2Provider
-from ..types import JSON, Event, User
+from ..types import JSON, Event, OutgoingMail, User
 from ..web import WebResponse
 from .fake_provider import FakeProvider
 from .fakes import FakeRequest, FrozenClock, MemoryCredentialStore, MemoryUsers
@@ -66,6 +66,11 @@ class OAuthApp:
         self.oauth = OAuthMethod(self.auth, send=lambda call: self.fake(call))
         self.auth.login_methods["oauth"] = self.oauth
         self.router = Router(self.auth)
+
+    @property
+    def mails(self) -> Sequence[OutgoingMail]:
+        """The mails that were sent; flush ``auth.outbox`` first."""
+        return self._parts.mail.sent
 
     def send(self, request: FakeRequest) -> WebResponse:
         """Return the response to ``request``.

@@ -8,7 +8,7 @@ from asok_oauth_github import GitHub
 
 from asok_auth_core.engine.message import Reply
 from asok_auth_core.plugin import JSON, Identity
-from asok_auth_core.testing import OAuth2ProviderContract, error_code
+from asok_auth_core.testing import OAuth2ProviderContract, error_code, location
 
 EMAILS = "https://api.github.com/user/emails"
 
@@ -38,7 +38,9 @@ class TestGitHub(OAuth2ProviderContract):
         app = self._app(tmp_path)
         address = {"email": "ada@example.com", "primary": True, "verified": True, **primary}
         app.fake.replies[EMAILS] = Reply(200, json.dumps([address]).encode())
-        assert error_code(app.log_in()[1]) == "oauth_address_unproved"
+        browser, response = app.log_in()
+        assert location(response) == "/auth/provider/email"
+        assert browser.session.user is None
 
     def test_a_token_error_with_status_200_is_an_error(self, tmp_path: Path) -> None:
         app = self._app(tmp_path)
