@@ -199,7 +199,7 @@ def asok_auth_event(event: Event) -> None:
 
 
 @hookspec
-def asok_auth_export_user(user: User) -> Mapping[str, JSON] | None:
+def asok_auth_export_user(auth: Auth, user: User) -> Mapping[str, JSON] | None:
     """What the plugin keeps about ``user``, for the user: JSON without secrets.
 
     Called when a user's data is exported. If it raises: logged, and the export names the plugin as failed.
@@ -207,7 +207,7 @@ def asok_auth_export_user(user: User) -> Mapping[str, JSON] | None:
 
 
 @hookspec
-def asok_auth_remove_user(user: User) -> None:
+def asok_auth_remove_user(auth: Auth, user: User) -> None:
     """Delete what the plugin keeps about ``user``, whose account is being deleted.
 
     Called when an account is deleted, and again if that is repeated; credentials of the core's table are

@@ -251,22 +251,22 @@ class Plugins:
             except Exception:  # observers never break what they observe
                 logger.exception("Plugin %r failed on event %s.", plugin, event.name)
 
-    def export_user(self, user: User, on_error: HookErrorHandler) -> dict[str, dict[str, JSON]]:
+    def export_user(self, auth: Auth, user: User, on_error: HookErrorHandler) -> dict[str, dict[str, JSON]]:
         """What each plugin keeps about ``user``, by plugin; one that raises is reported."""
         found: dict[str, dict[str, JSON]] = {}
         for plugin, call in self.registry.callers(hookspecs.asok_auth_export_user):
             try:
-                for given in call(user=user):
+                for given in call(auth=auth, user=user):
                     found.setdefault(plugin, {}).update(given or {})
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
                 on_error(plugin, error)
         return found
 
-    def remove_user(self, user: User, on_error: HookErrorHandler) -> None:
+    def remove_user(self, auth: Auth, user: User, on_error: HookErrorHandler) -> None:
         """Let every plugin delete what it keeps about ``user``; one that raises is reported."""
         for plugin, call in self.registry.callers(hookspecs.asok_auth_remove_user):
             try:
-                call(user=user)
+                call(auth=auth, user=user)
             except Exception as error:  # noqa: BLE001 - the hook's failure policy
                 on_error(plugin, error)
 

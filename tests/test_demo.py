@@ -73,7 +73,7 @@ class Visitor(requests.Session):
     def mail(self, address: str) -> str:
         """The text of the newest mail to ``address``, from the mailbox page."""
         listing = self.open("/auth/dev/mailbox").text
-        links = re.findall(r'href="(/auth/dev/mailbox/message\?[^"]+)"', listing)
+        links = re.findall(r'href="(/auth/dev/mailbox/\d+)"', listing)
         for link in links:
             shown = html.unescape(self.open(html.unescape(link)).text)
             if address in shown:

@@ -34,6 +34,7 @@ class Kind(str, Enum):
     key = "key"
     """A login method and a second factor in one."""
     policy = "policy"
+    route = "route"
     events = "events"
     command = "command"
 
@@ -56,6 +57,7 @@ SUMMARIES = {
     Kind.factor: "The second factor {label}",
     Kind.key: "The login method and second factor {label}",
     Kind.policy: "The policy {label}",
+    Kind.route: "The pages of {label}",
     Kind.events: "The event observer {label}",
     Kind.command: "The command {label}",
 }
@@ -74,6 +76,7 @@ USAGES = {
     Kind.factor: "Logins ask for it after the first factor.",
     Kind.key: "It appears on the login page, and logins of users who have it ask for it.",
     Kind.policy: "It can reject logins and deny permissions; the app does not start without it.",
+    Kind.route: "Its page is `/{short}`, its endpoints are below `/api/{short}`; grant `{name}.*`.",
     Kind.events: "It receives every event.",
     Kind.command: "Run `asok-auth {short}`.",
 }

@@ -62,7 +62,7 @@ def export_user(auth: Auth, user: User) -> dict[str, JSON]:
         "api_tokens": [asdict(token) for token in ApiTokens(auth).list(str(user.id))],
         "trusted_browsers": [device.created_at for device in trusted_devices(auth, user)],
     }
-    given = auth.plugins.export_user(user, on_error=note)
+    given = auth.plugins.export_user(auth, user, on_error=note)
     return {**cast("dict[str, JSON]", given), CORE: cast("JSON", own), "failed": failed}
 
 
@@ -80,7 +80,7 @@ def remove_user(auth: Auth, user: User) -> Removed:
     forget_client_ips(auth, user)
     # First, so that nothing is added while the rest is removed.
     sessions = end_sessions(auth, user)
-    auth.plugins.remove_user(user, on_error=note)
+    auth.plugins.remove_user(auth, user, on_error=note)
     for name, factor in auth.second_factors.items():
         try:
             ask(auth, factor, factor.reset, user)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from asok_auth_core.plugin import Auth, LoginMethod, MailTransport, PluginManifest, Settings, hookimpl
+from asok_auth_core.plugin import Auth, MailTransport, PluginManifest, Route, Settings, hookimpl
 
 from .debug_only import require_debug
 from .mailbox import MailboxPages
@@ -21,6 +21,6 @@ def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], M
 
 
 @hookimpl
-def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
-    require_debug(auth.settings)
-    return [MailboxPages(auth)]
+def asok_auth_routes(auth: Auth) -> Iterable[Route]:
+    # Not called outside DEBUG: the plugin is quarantined before.
+    return MailboxPages(auth).routes()

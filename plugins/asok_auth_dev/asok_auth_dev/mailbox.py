@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from asok_auth_core.plugin import (
     Auth,
-    LoginMethod,
     PermissionDenied,
     Route,
     WebRequest,
@@ -21,15 +20,13 @@ from .settings import DevSettings
 from .smtp_server import Mailbox, StoredMail, mail_server
 
 MAILBOX = "/auth/dev/mailbox"
-MESSAGE = "/auth/dev/mailbox/message"
+MESSAGE = "/auth/dev/mailbox/{number}"
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip")
 LINKS_OPEN_A_TAB = '<base target="_blank">'
 
 
-class MailboxPages(LoginMethod):
-    """Pages without a login of their own, readable only from this machine."""
-
-    name = "dev"
+class MailboxPages:
+    """Pages that only this machine can read."""
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -40,6 +37,7 @@ class MailboxPages(LoginMethod):
         return mail_server(self._port).mailbox
 
     def routes(self) -> Iterable[Route]:
+        """The list of mails, and each mail."""
         return (Route(MAILBOX, get=self._list, post=self._clear), Route(MESSAGE, get=self._show))
 
     def _list(self, request: WebRequest) -> WebResponse:
@@ -51,7 +49,7 @@ class MailboxPages(LoginMethod):
             "auth/dev/mailbox.html",
             mails=server.mailbox.mails(),
             shown_time=_shown_time,
-            message_path=MESSAGE,
+            mailbox_path=MAILBOX,
             address=f"{server.hostname}:{server.port}",
         )
 
@@ -62,7 +60,7 @@ class MailboxPages(LoginMethod):
 
     def _show(self, request: WebRequest) -> WebResponse:
         _only_from_this_machine(request)
-        mail = self._mailbox.find(request.query.get("number", ""))
+        mail = self._mailbox.find(request.params["number"])
         if mail is None:
             return render(self._auth, request, "auth/dev/no_message.html", status=404, mailbox_path=MAILBOX)
         return render(

@@ -45,16 +45,6 @@ def test_with_debug_the_plugin_loads() -> None:
     assert "dev" in plugins.mail_transports(Settings(app=AppConfig(debug=True)))
 
 
-def test_outside_debug_every_hook_raises() -> None:
-    class ProductionAuth:
-        settings = PRODUCTION
-
-    with raises_code("plugin"):
-        asok_auth_dev.asok_auth_login_methods(ProductionAuth())  # type: ignore[arg-type]
-    with raises_code("plugin"):
-        asok_auth_dev.asok_auth_mail_transports(PRODUCTION)
-
-
 def test_an_app_in_production_has_no_mailbox_and_no_mail_server(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

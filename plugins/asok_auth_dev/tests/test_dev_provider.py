@@ -84,8 +84,8 @@ def test_a_user_with_a_verified_email_logs_in(app: LocalApp) -> None:
 
 @pytest.mark.requirement("SECURITY-15")
 @pytest.mark.parametrize("person", ["1002", "1003"])
-def test_an_unverified_or_missing_email_is_rejected(app: LocalApp, person: str) -> None:
-    assert app.log_in(person)[1] == "oauth_address_unproved"
+def test_an_unverified_or_missing_email_makes_no_account(app: LocalApp, person: str) -> None:
+    assert app.log_in(person)[1] == "/auth/provider/email"
     assert len(app.app.users) == 0  # type: ignore[arg-type]
 
 
