@@ -56,12 +56,13 @@ from .errors import (
     TokenExpired,
 )
 from .events import Events
+from .flows.current_user import require_login
 from .flows.email_proofs import EmailProofs, IssuedProof, VerifiedEmail
 from .flows.factor_policy import second_factor_required
 from .flows.login import complete_login, log_in_once
 from .flows.permissions import Explanation, can, require, user_can, user_explain
 from .flows.receipts import Receipt, mark_browser
-from .flows.recent_login import require_login, require_recent_login
+from .flows.recent_login import require_recent_login
 from .flows.recovery_codes import issue_recovery_codes, recovery_codes_left, renew_recovery_codes
 from .flows.second_factor import (
     check_second_factor,
@@ -92,6 +93,7 @@ from .providers import Fetch, OAuth2Provider, OpenIDProvider, ProviderAnswer
 from .settings import AppConfig, MailSettings, Settings
 from .stores.bounds import checked_ttl, checked_value, encoded_key
 from .stores.memory import MemoryStateStore
+from .stores.rows import Changed, change_row
 from .stores.sqlite import SQLiteStateStore
 from .types import (
     JSON,
@@ -130,6 +132,7 @@ __all__ = [
     "AuthError",
     "Authentication",
     "BodyInvalid",
+    "Changed",
     "Claims",
     "Clock",
     "ConfigurationError",
@@ -216,6 +219,7 @@ __all__ = [
     "browser_name",
     "build_message",
     "can",
+    "change_row",
     "check_second_factor",
     "checked_ttl",
     "checked_value",

@@ -122,7 +122,8 @@ SECTIONS = {
     "The app": ("auth", "settings", "limits", "events", "engine.keys", "mail.outbox", "commands"),
     "Requests, answers and pages": ("web", "pages.render", "pages.problems", "pages.login_page", "paths"),
     "Logging in": ("flows.login", "flows.receipts", "flows.email_proofs", "flows.verified_emails"),
-    "Sessions and accounts": ("flows.recent_login", "flows.sessions", "flows.user_data"),
+    "The current user": ("flows.current_user", "flows.recent_login"),
+    "Sessions and accounts": ("flows.sessions", "flows.user_data"),
     "Second factors": (
         "flows.second_factor",
         "flows.factor_policy",
@@ -132,7 +133,7 @@ SECTIONS = {
     "APIs of the core": ("methods.token_api", "methods.oauth_api"),
     "Permissions": ("flows.permissions", "engine.permissions"),
     "Values": ("types", "engine.message"),
-    "State stores": ("stores.bounds", "stores.memory", "stores.sqlite"),
+    "Stores": ("stores.rows", "stores.bounds", "stores.memory", "stores.sqlite"),
     "Mail transports": ("mail.message", "mail.smtp"),
     "Text, URLs and secrets": ("engine.email_address", "engine.urls", "engine.user_agent", "engine.sealing"),
     "Errors": ("errors",),

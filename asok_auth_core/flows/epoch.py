@@ -10,9 +10,10 @@ from contextlib import suppress
 
 from ..auth import Auth
 from ..errors import CredentialExists, LoginExpired, StoreUnavailable
+from ..stores.rows import change_row
+from ..types import JSON, Credential
 
 KIND = "epoch"
-TRIES = 5
 
 
 def epoch(auth: Auth, user_id: str) -> int:
@@ -26,22 +27,20 @@ def raise_epoch(auth: Auth, user_id: str, *, since: int | None = None) -> int:
 
     Raises LoginExpired if it is not ``since``, StoreUnavailable if concurrent calls keep winning.
     """
-    for _ in range(TRIES):
-        row = auth.credentials.find(KIND, user_id)
+
+    def change(row: Credential | None) -> JSON:
         if since is not None and since != (0 if row is None else row.version):
             raise LoginExpired("This login has expired. Please start again.")
-        if row is None:
-            try:
-                made = auth.credentials.add(user_id, KIND, user_id, {})
-            except CredentialExists:
-                continue
-            # A rollback of the app's transaction undoes what was added, unlike what was replaced.
-            auth.credentials.repeat_after_transaction(lambda: _keep_first(auth, user_id))
-            return made.version
-        changed = auth.credentials.replace(row, {})
-        if changed is not None:
-            return changed.version
-    raise StoreUnavailable("This account's sessions are being ended by other requests. Please try again.")
+        return {}
+
+    busy = "This account's sessions are being ended by other requests. Please try again."
+    changed = change_row(auth.credentials, KIND, user_id, change, owner=user_id, busy=busy)
+    if changed is None:
+        raise StoreUnavailable(busy)
+    if changed.added:
+        # A rollback of the app's transaction undoes what was added, unlike what was replaced.
+        auth.credentials.repeat_after_transaction(lambda: _keep_first(auth, user_id))
+    return changed.row.version
 
 
 def _keep_first(auth: Auth, user_id: str) -> None:

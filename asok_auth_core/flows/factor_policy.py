@@ -12,17 +12,15 @@ from dataclasses import dataclass
 
 from ..auth import Auth
 from ..contracts import SecondFactor
-from ..errors import CredentialExists, LoginRejected, StoreUnavailable
-from ..types import User
+from ..errors import LoginRejected
+from ..stores.rows import change_row
+from ..types import JSON, Credential, User
 from .factor_index import KIND as KIND
 from .factor_index import kept_names, names_in
 from .permissions import permissions_of
 from .plugin_faults import ask, verdict
 
 logger = logging.getLogger("asok_auth")
-
-TRIES = 20
-"""Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +104,17 @@ def change_factor_names(
     ``change`` may be called several times, and may raise to leave all as it is. Raises StoreUnavailable.
     """
     user_id = str(user.id)
-    for _ in range(TRIES):
-        row = auth.credentials.find(KIND, user_id)
+    names: frozenset[str] = frozenset()
+
+    def changed(row: Credential | None) -> JSON:
+        nonlocal names
         kept = names_in(row)
-        changed = change(kept)
-        if changed == kept:
-            return changed
-        try:
-            if row is None:
-                auth.credentials.add(user_id, KIND, user_id, {"names": [*sorted(changed)]})
-                return changed
-        except CredentialExists:
-            continue
-        if auth.credentials.replace(row, {"names": [*sorted(changed)]}) is not None:
-            return changed
-    raise StoreUnavailable("Your second factors are being changed in another session. Try again.")
+        names = change(kept)
+        return None if names == kept else {"names": [*sorted(names)]}
+
+    busy = "Your second factors are being changed in another session. Try again."
+    change_row(auth.credentials, KIND, user_id, changed, owner=user_id, busy=busy)
+    return names
 
 
 def second_factor_required(auth: Auth, user: User) -> bool:

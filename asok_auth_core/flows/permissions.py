@@ -18,7 +18,7 @@ from ..engine.permissions import (
 from ..errors import PermissionDenied
 from ..types import Grant, User
 from ..web import WebRequest
-from .recent_login import require_login
+from .current_user import require_login
 
 if TYPE_CHECKING:
     from ..auth import Auth

@@ -19,8 +19,9 @@ from ..auth import Auth
 from ..contracts import CredentialStore
 from ..engine.keys import KeyRing
 from ..engine.sealing import NONCE_BYTES, Sealer
-from ..errors import CredentialExists, CredentialRejected, StoreUnavailable
-from ..types import JSON, Random, RedactedStruct, User
+from ..errors import CredentialExists, CredentialRejected
+from ..stores.rows import change_row
+from ..types import JSON, Credential, Random, RedactedStruct, User
 from ..web import WebRequest
 from .factor_policy import factor_names
 from .plugin_faults import ask, verdict
@@ -38,8 +39,6 @@ SYMBOLS = CODE_BYTES * 8 // 5
 MISREAD = str.maketrans("ILO", "110")
 IMPORTED_SYMBOLS = 8
 IMPORTED_ROUNDS = 600_000
-TRIES = 20
-"""Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
 
 
 class RecoveryRow(RedactedStruct, frozen=True, omit_defaults=True):
@@ -85,17 +84,14 @@ class RecoveryCodes:
         if code is None:
             return False
         digests = self._digests(user_id, code) if len(code) == SYMBOLS else ()
-        for _ in range(TRIES):
-            stored = self._credentials.find(KIND, user_id)
-            if stored is None:
-                return False
-            row = msgspec.json.decode(stored.data, type=RecoveryRow)
-            left = self._without(user_id, row, code, digests)
-            if left is None:
-                return False
-            if self._credentials.replace(stored, _data(left)) is not None:
-                return True
-        raise StoreUnavailable("Your recovery codes are in use in another session. Try again.")
+
+        def without(stored: Credential | None) -> JSON:
+            row = None if stored is None else msgspec.json.decode(stored.data, type=RecoveryRow)
+            left = None if row is None else self._without(user_id, row, code, digests)
+            return None if left is None else _data(left)
+
+        busy = "Your recovery codes are in use in another session. Try again."
+        return change_row(self._credentials, KIND, user_id, without, busy=busy) is not None
 
     def remaining(self, user_id: str) -> int:
         """The number of codes left."""

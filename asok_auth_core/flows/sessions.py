@@ -20,7 +20,8 @@ from ..engine.encoding import b64url_encode
 from ..engine.keys import digest
 from ..errors import StoreUnavailable
 from ..settings import Settings
-from ..types import Credential, RedactedStruct, SessionRecord, User
+from ..stores.rows import change_row
+from ..types import JSON, Credential, RedactedStruct, SessionRecord, User
 from ..web import WebRequest
 from .epoch import raise_epoch
 from .factor_policy import second_factor_required
@@ -34,7 +35,6 @@ DAY = 86_400
 SEEN_EVERY = 60
 """Seconds; the precision of "last seen"."""
 SHOWN_AGENT = 200
-TRIES = 5
 
 
 class SessionRow(RedactedStruct, frozen=True):
@@ -247,20 +247,20 @@ def _row_of(auth: Auth, handle: str | None) -> Credential | None:
 
 
 def _is_secret_of(row: Credential, secret: str) -> bool:
-    kept = msgspec.json.decode(row.data, type=SessionRow)
-    return hmac.compare_digest(kept.secret, digest(secret))
+    return hmac.compare_digest(_stored(row).secret, digest(secret))
+
+
+def _stored(row: Credential) -> SessionRow:
+    return msgspec.json.decode(row.data, type=SessionRow)
 
 
 def _change(auth: Auth, record: SessionRecord, change: Callable[[SessionRow], SessionRow]) -> None:
     """Change the row of ``record``; a session that was ended meanwhile stays ended."""
-    for _ in range(TRIES):
-        row = auth.credentials.find(KIND, record.id)
-        if row is None:
-            return
-        changed = change(msgspec.json.decode(row.data, type=SessionRow))
-        if auth.credentials.replace(row, msgspec.to_builtins(changed)) is not None:
-            return
-    raise StoreUnavailable("This session is being changed by other requests. Please try again.")
+
+    def changed(row: Credential | None) -> JSON:
+        return None if row is None else msgspec.to_builtins(change(_stored(row)))
+
+    change_row(auth.credentials, KIND, record.id, changed)
 
 
 def _ip_key(session_id: str) -> str:
@@ -273,7 +273,7 @@ def _remove(auth: Auth, row: Credential | None) -> None:
 
 
 def _read(row: Credential) -> SessionRecord:
-    kept = msgspec.json.decode(row.data, type=SessionRow)
+    kept = _stored(row)
     return SessionRecord(
         id=row.identifier,
         user_id=row.user_id,

@@ -8,11 +8,12 @@ from typing import cast
 from ..auth import Auth
 from ..engine.urls import origin, safe_next
 from ..errors import OAuthDenied, OAuthError
+from ..flows.current_user import require_session_login
 from ..flows.linking import account_for, is_linked, link
 from ..flows.login import complete_login
 from ..flows.oauth import Finished, OAuthFlow, email_proof, proof_of, user_info
 from ..flows.oauth_state import invalid_state, keep_posted, take_posted
-from ..flows.recent_login import require_recent_login, require_session_login
+from ..flows.recent_login import require_recent_login
 from ..flows.waiting_identity import keep_identity
 from ..pages.problems import error_text
 from ..pages.render import render

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..errors import PermissionDenied, TokenError
 from ..flows.api_tokens import ApiToken, ApiTokens
-from ..flows.recent_login import is_impersonated
+from ..flows.current_user import is_impersonated
 from ..web import WebRequest
 
 

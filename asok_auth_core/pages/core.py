@@ -12,9 +12,9 @@ from ..auth import Auth
 from ..contracts import LoginMethod, SecondFactor
 from ..errors import AuthError, CredentialRejected, RateLimited
 from ..flows.challenge import begin_challenge, has_begin
+from ..flows.current_user import require_session_login
 from ..flows.login import log_out, pending_login
 from ..flows.plugin_faults import ask, block
-from ..flows.recent_login import require_session_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..flows.sessions import client_ip_of, end_other_sessions, sessions_of
 from ..flows.trusted_devices import forget_devices, trusted_devices

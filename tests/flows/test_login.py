@@ -18,13 +18,13 @@ from asok_auth_core.errors import (
     SecondFactorRequired,
     StoreUnavailable,
 )
+from asok_auth_core.flows.current_user import logged_in_at
 from asok_auth_core.flows.login import (
     complete_login,
     finish_login,
     log_out,
     pending_login,
 )
-from asok_auth_core.flows.recent_login import logged_in_at
 from asok_auth_core.flows.second_factor import complete_enrolment, complete_second_factor
 from asok_auth_core.flows.sessions import sessions_of
 from asok_auth_core.flows.verified_emails import is_email_verified, mark_email_verified

@@ -16,7 +16,6 @@ from asok_auth_core.plugin import (
     NONCE_BYTES,
     Clock,
     Credential,
-    CredentialExists,
     CredentialRejected,
     CredentialStore,
     KeyRing,
@@ -25,8 +24,8 @@ from asok_auth_core.plugin import (
     Sealer,
     SealError,
     StateStore,
-    StoreUnavailable,
     User,
+    change_row,
 )
 
 from .settings import TotpSettings
@@ -36,9 +35,6 @@ logger = logging.getLogger("asok_auth")
 
 KIND = "totp"
 ENROLMENT = "totp-enrolment"
-TRIES = 20
-"""Attempts to replace the row; an attempt fails only if a concurrent one succeeds."""
-
 
 WRONG_CODE = (
     "This code is wrong. Wait for the next one, and check that the device with your app sets its clock "
@@ -145,40 +141,34 @@ class Authenticators:
         row = AuthenticatorRow(
             self._seal(KIND, user_id, secret), parameters.algorithm, parameters.digits, step, imported
         )
-        for _ in range(TRIES):
-            stored = self.enrolled(user_id)
-            try:
-                if stored is None:
-                    self._credentials.add(user_id, KIND, user_id, _data(row))
-                    return
-            except CredentialExists:
-                continue
-            if not replace:
+
+        def activated(stored: Credential | None) -> JSON:
+            if stored is not None and not replace:
                 raise CredentialRejected("Your account already has an authenticator app. Log in with it.")
-            if self._credentials.replace(stored, _data(row)) is not None:
-                return
-        raise StoreUnavailable("Your authenticator app is being changed in another session. Try again.")
+            return _data(row)
+
+        busy = "Your authenticator app is being changed in another session. Try again."
+        change_row(self._credentials, KIND, user_id, activated, owner=user_id, busy=busy)
 
     def verify(self, user_id: str, text: str) -> bool:
         """Return True if ``text`` is a code of the user's app, once per code (RFC 6238, section 5.2).
 
         Raises SealError if the secret cannot be read, StoreUnavailable.
         """
-        for _ in range(TRIES):
-            stored = self.enrolled(user_id)
-            if stored is None:
-                return False
-            row = msgspec.json.decode(stored.data, type=AuthenticatorRow)
+
+        def used(stored: Credential | None) -> JSON:
+            row = None if stored is None else msgspec.json.decode(stored.data, type=AuthenticatorRow)
+            if row is None:
+                return None
             secret = self._sealer.open(row.secret, user_id, KIND).decode()
             step = self._step(secret, row, text)
             if step is None:
-                return False
+                return None
             sealed = row.secret if self._sealer.is_current(row.secret) else self._seal(KIND, user_id, secret)
-            if self._credentials.replace(
-                stored, _data(msgspec.structs.replace(row, secret=sealed, step=step))
-            ):
-                return True
-        raise StoreUnavailable("Your authenticator app is in use in another session. Try again.")
+            return _data(msgspec.structs.replace(row, secret=sealed, step=step))
+
+        busy = "Your authenticator app is in use in another session. Try again."
+        return change_row(self._credentials, KIND, user_id, used, busy=busy) is not None
 
     def remove(self, user_id: str) -> bool:
         """Remove the user's app, confirmed or not; return True if this call removed a confirmed one."""

@@ -19,8 +19,7 @@ from ....auth import Auth
 from ....contracts import SecondFactor
 from ....engine.keys import digest
 from ....errors import RecentLoginRequired
-from ....flows.factor_policy import factor_names
-from ....flows.recent_login import require_recent_login
+from ....flows.recent_login import is_older_than_factor, require_recent_login
 from ....flows.second_factor import count_factor_attempt
 from ....flows.sessions import add_factor
 from ....types import User
@@ -78,17 +77,6 @@ def _outstanding_user(app_auth: AppAuth, current: Current) -> User | None:
     return None if successor is not None and successor.is_enrolled(owner) is True else owner
 
 
-def _is_older_than_factor(auth: Auth, current: Current) -> bool:
-    """True for a session that was started with one factor, if its user now has a second one.
-
-    For example one that asok-totp has imported since, together with the reason to ask for it here.
-    """
-    owner, record = current.impersonator or current.user, current.record
-    if owner is None or record is None or record.factors:
-        return False
-    return bool(factor_names(auth, owner).all)
-
-
 def _require(self: Admin, request: Request) -> None:
     _ASOK_REQUIRE(self, request)
     app_auth = app_auth_on(self.app)
@@ -97,7 +85,9 @@ def _require(self: Admin, request: Request) -> None:
     current = app_auth.current(request)
     if _outstanding_user(app_auth, current) is not None:
         raise RedirectException(self.prefix + "/2fa")
-    if _is_older_than_factor(app_auth.auth, current):
+    owner = current.impersonator or current.user
+    # asok-totp, for example, may have imported the factor since, and with it the reason to ask for it here.
+    if owner is not None and is_older_than_factor(app_auth.auth, current.record, owner):
         raise RecentLoginRequired("Please log in again. This step requires a recent login.")
 
 
