@@ -13,7 +13,8 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
-from asok_auth_core.contracts import StateStore
+from asok_auth_core.contracts import Signer, StateStore
+from asok_auth_core.engine.signers import HS256
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing.apps import asgi_call, asok_app
@@ -438,3 +439,58 @@ def test_a_store_that_does_not_answer_grants_nothing(tmp_path: Path) -> None:
         assert Wsgi(app).send("GET", "/api/me", token).status == 401
         store.up = True
         assert Wsgi(app).send("GET", "/api/me", token).status == 200
+
+
+class RemoteSigner(Signer):
+    """The signer of a service that may be down."""
+
+    algorithm = "ES384"
+    up = True
+
+    def __init__(self, material: bytes) -> None:
+        self._inner = HS256(material)
+
+    def sign(self, message: bytes) -> bytes:
+        return self._inner.sign(self._ask(message))
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        return self._inner.verify(self._ask(message), signature)
+
+    def _ask(self, message: bytes) -> bytes:
+        if not RemoteSigner.up:
+            raise ConnectionError("canary of the service")
+        return message
+
+
+class RemoteSigning:
+    @hookimpl
+    def asok_auth_signers(self) -> dict[str, type[Signer]]:
+        return {"ES384": RemoteSigner}
+
+
+@pytest.mark.requirement("SECURITY-32")
+@pytest.mark.parametrize("interface", [Wsgi, Asgi])
+def test_while_its_signer_is_down_no_token_is_accepted_and_none_is_made(
+    tmp_path: Path, interface: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with asok_app(
+        tmp_path,
+        pages=PAGES,
+        auth={"SIGNER": "ES384"},
+        plugins=[RemoteSigning()],
+        environ={"DEBUG": ""},
+        config={"APP_URL": "https://app.example"},
+    ) as app:
+        MODELS_REGISTRY["User"].create(email="ann@app.example")
+        token = made(lambda: interface(app))
+        again = made(lambda: interface(app))
+        assert interface(app).send("GET", "/api/me", token).status == 200
+        monkeypatch.setattr(RemoteSigner, "up", False)
+        down = interface(app).send("GET", "/api/me", again)
+        assert down.status == 401
+        refused = interface(app).send("GET", "/api/tokens?call=permanent")
+        assert refused.status == 503
+        assert "signer_unavailable" in refused.text
+        assert "canary" not in down.text + refused.text
+        monkeypatch.setattr(RemoteSigner, "up", True)
+        assert interface(app).send("GET", "/api/me", again).status == 200
