@@ -81,8 +81,9 @@ class EmailPages:
         limits.hit("provider-code", account_key(email), limit=CODE_ATTEMPTS, window=WINDOW)
         try:
             self._proofs.take_code(email, request.form.get("code", ""))
-        except CredentialRejected as error:
-            return self._ask_code(request, error)
+        except CredentialRejected:
+            wrong = CredentialRejected("The code is incorrect. Check it and try again.")
+            return self._ask_code(request, wrong)
         waiting = take_identity(self._auth, request)
         proof = waiting.proof(account_key(email))
         user = account_for(self._auth, proof)
