@@ -456,6 +456,88 @@ def test_one_machine_goes_on_when_the_other_is_killed(machines: tuple[Machine, M
     assert late.post(one, "/auth/magic/callback", token=waiting).status_code == 400
 
 
+@pytest.fixture(scope="module", params=["valkey", "postgresql"])
+def generations(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    valkey_url: str,
+    postgres_url: str,
+    provider: DevProvider,
+) -> Iterator[dict[str, Machine]]:
+    """Three machines in the middle of a key rotation: with the old key, with both, with the new one."""
+    state = valkey_url if request.param == "valkey" else postgres_url
+    old, new = secrets.token_hex(32), secrets.token_hex(32)
+    keys = {"old": (old, ""), "both": (new, old), "new": (new, "")}
+    with ExitStack() as stack:
+        made = {}
+        for number, (name, (key, fallbacks)) in enumerate(keys.items(), 4):
+            environ = environment(state, valkey_url, postgres_url, provider, key)
+            folder = tmp_path_factory.mktemp(name)
+            made[name] = Machine(folder, f"127.0.0.{number}", {**environ, "SECRET_KEY_FALLBACKS": fallbacks})
+            stack.callback(made[name].kill)
+            made[name].start()
+        yield made
+
+
+READERS = {"old": {"old", "both"}, "both": {"both", "new"}, "new": {"both", "new"}}
+"""Which generations accept what a generation has signed or sealed: those that have its newest key."""
+
+
+@pytest.mark.requirement("SECURITY-38")
+@pytest.mark.parametrize("maker", READERS)
+@pytest.mark.parametrize("reader", READERS)
+def test_during_a_rotation_what_was_made_with_a_trusted_key_works(
+    generations: dict[str, Machine], maker: str, reader: str
+) -> None:
+    made, read = generations[maker], generations[reader]
+    trusted = reader in READERS[maker]
+    address = new_address()
+    session = log_in(made, made, address)
+    assert session.user(read) == address, "a session lies under no key: nobody is logged out"
+    bearer = {"Authorization": f"Bearer {first_line(session.get(made, '/token'))}"}
+    shown = Visitor().get(read, "/", **bearer).text
+    assert shown.startswith(address if trusted else "nobody")
+
+    visitor, newcomer = Visitor(), new_address()
+    token = token_of(ask(visitor, made, newcomer))
+    visitor.get(read, f"/auth/magic/callback?token={token}")
+    pressed = visitor.post(read, "/auth/magic/callback", token=token)
+    assert pressed.status_code == (303 if trusted else 400)
+    assert visitor.user(made) == (newcomer if trusted else "nobody")
+
+    enrolled, half = new_address(), Visitor()
+    Visitor().get(made, f"/enrol?who={enrolled}")
+    half.get(made, "/auth/login")
+    assert half.get(made, f"/first?who={enrolled}").headers["Location"] == "/auth/second-factor"
+    asked = half.get(read, "/auth/second-factor")
+    assert (asked.status_code == 200) is trusted
+    assert half.user(read) == "nobody"
+
+
+def test_a_required_second_factor_is_set_up_on_both_machines_and_a_recovery_code_works_once(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    address = new_address()
+    visitor = log_in(one, two, address)
+    shown = visitor.post(one, "/auth/totp/enrol").text
+    secret = re.sub(r"\s", "", re.findall(r"<code[^>]*>([A-Z2-7 ]{32,})</code>", shown)[0])
+    code = code_at(secret, Parameters(), int(time.time()) // 30)
+    done = visitor.post(two, "/auth/totp/confirm", code=code)
+    codes = re.findall(r"\b[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}\b", done.text)
+    assert len(codes) == 10
+    late = [Visitor(), Visitor()]
+    for other in late:
+        other.get(one, "/auth/login")
+        assert other.get(one, f"/first?who={address}").headers["Location"] == "/auth/second-factor"
+    answers = [
+        other.post(machine, "/auth/second-factor", factor="recovery", code=codes[0]).status_code
+        for other, machine in zip(late, (two, one), strict=True)
+    ]
+    assert answers == [303, 400]
+    assert [late[0].user(one), late[1].user(two)] == [address, "nobody"]
+
+
 def test_two_machines_in_separate_network_namespaces(
     namespaces: list[tuple[str, str, str]],
     provider: DevProvider,
