@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from asok_auth_core.plugin import Auth, Finding, Grant, PluginManifest, Settings, User, hookimpl
+from asok_auth_core.plugin import Auth, Finding, Grant, PluginManifest, User, hookimpl
 
 
 class GroupSettings(msgspec.Struct, frozen=True, rename=str.upper):
@@ -29,16 +29,11 @@ class Groups:
         self._members: dict[str, set[str]] = {}
         self._read: tuple[int, int, int] | None = None
 
-    def configure(self, settings: Settings) -> None:
-        """Read file and grants from the app's settings."""
-        own = settings.section(GroupSettings)
-        self._path = settings.app.root / own.file
-        self._grants = own.grants
-
     @hookimpl
-    def asok_auth_providers(self, settings: Settings) -> None:
-        # This plugin has no providers; this is the first hook that receives the settings.
-        self.configure(settings)
+    def asok_auth_start(self, auth: Auth) -> None:
+        own = auth.settings.section(GroupSettings)
+        self._path = auth.settings.app.root / own.file
+        self._grants = own.grants
 
     @hookimpl
     def asok_auth_permissions(self, user: User) -> Iterable[Grant]:
