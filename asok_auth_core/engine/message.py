@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -91,11 +92,11 @@ class Claims(Mapping[str, JSON]):
 
 
 def read_json(body: bytes) -> JSON:
-    """Parse JSON as :func:`read_strict` does. Raises OAuthError ``oauth_reply``."""
+    """Parse JSON as :func:`read_strict` does; skip a byte order mark. Raises OAuthError ``oauth_reply``."""
     if len(body) > MAX_REPLY_BYTES:
         raise OAuthError("The provider's answer is too large.", code="oauth_reply")
     try:
-        return read_strict(body)
+        return read_strict(body.removeprefix(BOM_UTF8))
     except JSONInvalid:
         raise OAuthError(
             "The provider's answer could not be read. Please try again.", code="oauth_reply"
@@ -112,6 +113,6 @@ def read_object(body: bytes) -> dict[str, JSON]:
 
 def read_reply(reply: Reply) -> JSON:
     """Parse the JSON of a successful reply. Raises OAuthError ``oauth_reply`` for any other status."""
-    if reply.status != 200:
+    if reply.status not in (200, 201):
         raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
     return read_json(reply.body)

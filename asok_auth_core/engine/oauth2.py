@@ -31,6 +31,10 @@ OWN_PARAMETERS = frozenset(
 """Parameters of the authorization request that a provider's settings cannot replace."""
 
 
+CANCELED = frozenset({"access_denied", "user_cancelled_login", "user_cancelled_authorize"})
+"""Errors that say that the user pressed Cancel: RFC 6749 (section 4.1.2.1), LinkedIn's and Apple's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """This app, as registered with the provider."""
@@ -111,9 +115,9 @@ def read_authorization_response(
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
         raise wrong_issuer(provider)
     error = parameters.get("error")
-    if error == "access_denied":
+    if error in CANCELED:
         raise OAuthDenied("You canceled the login with {provider}. Nothing has changed.", provider=provider)
-    if error is not None:
+    if error:
         raise OAuthError(
             "{provider} could not log you in. Please try again or log in another way.",
             provider=provider,
@@ -161,18 +165,19 @@ def token_request(
 def read_token_response(reply: Reply) -> Tokens:
     """The tokens in the reply (RFC 6749 section 5.1).
 
-    ``error`` is an error with any status: GitHub sends it with 200. Raises OAuthError:
+    ``error`` is an error with any status: GitHub sends it with 200. An empty one beside tokens is none.
+    Raises OAuthError:
     ``oauth_token_refused`` or ``oauth_reply``.
     """
     document = read_object(reply.body)
-    if "error" in document or reply.status in (400, 401):
+    if document.get("error") or reply.status in (400, 401):
         raise OAuthError(
             "The provider did not accept this login. Please start again.", code="oauth_token_refused"
         )
     access, id_token = document.get("access_token"), document.get("id_token")
     kind = document.get("token_type")
     if (
-        reply.status != 200
+        reply.status not in (200, 201)
         or not isinstance(access, str)
         or not access
         or not access.isascii()

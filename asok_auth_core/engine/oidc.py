@@ -143,13 +143,16 @@ def check_id_token(
 def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
     """ID token claims completed by the UserInfo response, which must have the same subject.
 
-    Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` come from one source.
+    Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` come from one source, which is
+    UserInfo for an address that the token does not say whether it is verified.
     """
     if not isinstance(userinfo, dict) or userinfo.get("sub") != claims["sub"]:
         raise OAuthError(
             "The provider identified two different users. Please start again.", code="oauth_subject"
         )
-    pair = claims if claims.text("email") else userinfo
+    email = claims.text("email")
+    says_it_too = "email_verified" not in claims and userinfo.get("email") == email
+    pair = userinfo if email is None or says_it_too else claims
     merged = {**userinfo, **claims}
     for name in ("email", "email_verified"):
         merged[name] = pair.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..auth import Auth
@@ -170,8 +170,8 @@ class OAuthFlow:
             if sent.get("iss", issuer) != issuer:
                 raise oauth2.wrong_issuer(provider.label)
             address = provider.userinfo_endpoint or metadata.userinfo_endpoint
-            if address and not claims.text("email"):
-                claims = oidc.merge_userinfo(claims, fetch(address))
+            if address and not (claims.text("email") and "email_verified" in claims):
+                claims = _completed(provider, claims, lambda: fetch(address))
         else:
             profile = fetch(provider.userinfo_endpoint) if provider.userinfo_endpoint else dict(tokens.raw)
             if not isinstance(profile, dict):
@@ -283,6 +283,19 @@ def _accepts(provider: OpenIDProvider, issuer: str, claims: Claims) -> bool:
     except Exception:
         logger.exception("Provider %r could not check an issuer.", provider.name)
         return False
+
+
+def _completed(provider: OAuth2Provider, claims: Claims, userinfo: Callable[[], JSON]) -> Claims:
+    """``claims`` with those of UserInfo; without them if UserInfo does not answer.
+
+    The user is known without it, and it only serves the address: a linked user can still log in.
+    """
+    try:
+        found = userinfo()
+    except OAuthError as error:
+        logger.warning("UserInfo of provider %r could not be read: %s", provider.name, error.message)
+        return claims
+    return oidc.merge_userinfo(claims, found)
 
 
 def _identity(

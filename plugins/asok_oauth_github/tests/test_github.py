@@ -42,6 +42,17 @@ class TestGitHub(OAuth2ProviderContract):
         assert location(response) == "/auth/provider/email"
         assert browser.session.user is None
 
+    @pytest.mark.parametrize("status", [403, 404])
+    def test_without_access_to_the_addresses_a_linked_user_still_logs_in(
+        self, tmp_path: Path, status: int
+    ) -> None:
+        app = self._app(tmp_path)
+        first, _ = app.log_in()
+        app.fake.replies[EMAILS] = Reply(status, b'{"message": "Not Found"}')
+        browser, response = app.log_in()
+        assert location(response) == "/"
+        assert browser.session.user is first.session.user is not None
+
     def test_a_token_error_with_status_200_is_an_error(self, tmp_path: Path) -> None:
         app = self._app(tmp_path)
         body = b'{"error": "bad_verification_code", "error_description": "expired"}'
