@@ -23,7 +23,7 @@ from .errors import EmailInvalid, SettingError
 from .types import JSON, Identity
 
 Fetch = Callable[[str], JSON]
-"""GETs a URL with the user's access token and returns the JSON."""
+"""GETs a URL with the user's access token and returns the JSON; None if it cannot be read."""
 
 FIXED = frozenset({"name", "endpoints", "pkce", "response_mode", "sends_nonce"})
 """Attributes that only a provider's class sets."""

@@ -268,6 +268,11 @@ def _app_url(given: str) -> str:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         usable = False
+    if usable and (parts.path or parts.query or parts.fragment or "@" in parts.netloc):
+        raise SettingError(
+            f"APP_URL must have a scheme and a host only, such as https://app.example; got {given!r}. Pages, "
+            "forms and styles are found from the host's root, so serve the app at a host of its own."
+        )
     if not usable:
         raise SettingError(f"APP_URL must be a URL such as https://app.example, got {given!r}.")
     return parts.scheme + url[len(parts.scheme) :]

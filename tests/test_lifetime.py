@@ -12,7 +12,7 @@ import pytest
 
 from asok_auth_core.adapters.asok import extension
 from asok_auth_core.auth import Auth
-from asok_auth_core.plugin import hookimpl
+from asok_auth_core.plugin import Route, WebResponse, hookimpl
 from asok_auth_core.testing import raises_code
 from asok_auth_core.testing.apps import asok_app
 
@@ -85,11 +85,16 @@ def test_an_app_starts_its_plugins_last_and_stops_them_first(tmp_path: Path) -> 
 
     class Plugin(Noting):
         @hookimpl
+        def asok_auth_routes(self, auth: Auth) -> list[Route]:
+            return [Route("/mine", get=lambda request: WebResponse())]
+
+        @hookimpl
         def asok_auth_start(self, auth: Auth) -> None:
-            calls.append(f"{'token' in auth.login_methods} {auth.routes}")
+            own = [route.path for _, route in auth.routes if route.path == "/mine"]
+            calls.append(f"{'token' in auth.login_methods} {own}")
 
     with asok_app(tmp_path, plugins=[Plugin("one", calls)]) as app:
-        assert calls == ["True ()"]
+        assert calls == ["True ['/mine']"]
         app.shutdown()
         assert calls[1:] == ["one stops"]
         app.shutdown()

@@ -334,6 +334,15 @@ def test_a_spelling_of_https_is_https(given: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
+    ["https://app.example/shop", "https://app.example?x=1", "https://app.example#x", "https://a@app.example"],
+)
+def test_an_app_url_with_more_than_a_host_is_rejected_with_the_reason(given: str) -> None:
+    with pytest.raises(SettingError, match="serve the app at a host of its own"):
+        read({"APP_URL": given}, {})
+
+
+@pytest.mark.parametrize(
+    "given",
     ["app.example", "//app.example", "https:app.example", "https://", "ftp://app.example", "https://[x"],
 )
 def test_an_app_url_that_is_no_url_is_rejected(given: str) -> None:

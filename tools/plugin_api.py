@@ -65,7 +65,7 @@ def _described(name: str, module: str, path: Path) -> Name:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return _class(node, module)
         if _assigned(node) == name:
-            return Name(name, module, ast.unparse(node), _text_after(following))
+            return Name(name, module, _written(node), _text_after(following))
         if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
             # Re-exported, as contracts do with Signer.
             home = path.parent.joinpath(*(node.module or "").split("."))
@@ -74,13 +74,13 @@ def _described(name: str, module: str, path: Path) -> Name:
 
 
 def _class(node: ast.ClassDef, module: str) -> Name:
-    bases = ", ".join(ast.unparse(one) for one in node.bases)
+    bases = ", ".join(_written(one) for one in node.bases)
     members: list[tuple[str, str]] = []
     for item, following in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(item, ast.FunctionDef) and (not item.name.startswith("_") or item.name == "__init__"):
             members.append((_signature(item), ast.get_docstring(item) or ""))
         elif (assigned := _assigned(item)) and not assigned.startswith("_") and assigned != "shown":
-            members.append((ast.unparse(item), _text_after(following)))
+            members.append((_written(item), _text_after(following)))
     text = ast.get_docstring(node) or ""
     signature = f"class {node.name}" + (f"({bases})" if bases else "")
     return Name(node.name, module, signature, text, tuple(members))
@@ -88,16 +88,21 @@ def _class(node: ast.ClassDef, module: str) -> Name:
 
 def _assigned(node: ast.stmt) -> str | None:
     if isinstance(node, ast.AnnAssign):
-        return ast.unparse(node.target)
+        return _written(node.target)
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        return ast.unparse(node.targets[0])
+        return _written(node.targets[0])
     return None
 
 
 def _signature(node: ast.FunctionDef) -> str:
-    marks = [f"@{ast.unparse(one)} " for one in node.decorator_list]
-    returns = "" if node.returns is None else f" -> {ast.unparse(node.returns)}"
-    return f"{''.join(marks)}{node.name}({ast.unparse(node.args)}){returns}"
+    marks = [f"@{_written(one)} " for one in node.decorator_list]
+    returns = "" if node.returns is None else f" -> {_written(node.returns)}"
+    return f"{''.join(marks)}{node.name}({_written(node.args)}){returns}"
+
+
+def _written(node: ast.AST) -> str:
+    """``node`` as code, alike in every version of Python."""
+    return ast.unparse(node).replace("lambda :", "lambda:")
 
 
 def _text_after(node: ast.stmt | None) -> str:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 MAX_URL = 2048
 
+_KEPT = "!#$%&'()*+,/:;=?@[]~"
+"""What percent-encoding leaves as it is: characters of URLs, and ``%`` of what is encoded already."""
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ASCII without space, controls and backslash
 
 
 def safe_next(text: str | None) -> str | None:
-    """``text`` if it is a path of this app that no browser takes for another host, else None.
+    """``text``, percent-encoded, if it is a path of this app that no browser takes for another host.
 
-    It must start with one slash and be printable ASCII without backslash, as sent and after each
-    percent-decoding (RFC 9700, section 4.11).
+    Else None.
+
+    It must start with one slash and have no backslash or control character, as sent and after each
+    percent-decoding (RFC 9700, section 4.11). A field or parameter holds ``/caf\u00e9`` for ``/caf%C3%A9``.
     """
-    if not text or len(text) > MAX_URL or not _PRINTABLE.fullmatch(text):
+    if not text or len(text) > MAX_URL or "\\" in text or _has_control(text):
+        return None
+    try:
+        text = quote(text, safe=_KEPT)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+    if len(text) > MAX_URL:
         return None
     path = re.split(r"[?#]", text, maxsplit=1)[0]
     for _ in range(4):

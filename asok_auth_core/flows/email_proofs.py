@@ -143,8 +143,10 @@ class EmailProofs:
         return tuple(f"{self._purpose}:code:{one}" for one in digests)
 
     def _verify(self, token: str) -> LinkClaims:
+        # Mail programs break long links, and take the punctuation after one for a part of it.
+        trimmed = "".join(token.split()).rstrip(">.,;)]'\"")
         try:
-            return self._codec.verify(token)
+            return self._codec.verify(trimmed)
         except TokenError as error:
             raise CredentialRejected(REJECTED) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..auth import Auth
@@ -171,7 +171,8 @@ class OAuthFlow:
                 raise oauth2.wrong_issuer(provider.label)
             address = provider.userinfo_endpoint or metadata.userinfo_endpoint
             if address and not (claims.text("email") and "email_verified" in claims):
-                claims = _completed(provider, claims, lambda: fetch(address))
+                found = _optional(provider, address, fetch)
+                claims = claims if found is None else oidc.merge_userinfo(claims, found)
         else:
             profile = fetch(provider.userinfo_endpoint) if provider.userinfo_endpoint else dict(tokens.raw)
             if not isinstance(profile, dict):
@@ -180,7 +181,7 @@ class OAuthFlow:
         form = {name: text for name, text in sent.items() if name not in ("code", "state", "iss")}
         beside = {name: value for name, value in tokens.raw.items() if name not in SECRETS}
         answer = ProviderAnswer(Claims(beside), form if provider.response_mode == "form_post" else {})
-        identity = _identity(provider, issuer, claims, fetch, answer)
+        identity = _identity(provider, issuer, claims, lambda url: _optional(provider, url, fetch), answer)
         return Finished(identity, _is_trusted(provider, identity), record.next_url, record.link_user_id)
 
     def _exchange(
@@ -285,17 +286,16 @@ def _accepts(provider: OpenIDProvider, issuer: str, claims: Claims) -> bool:
         return False
 
 
-def _completed(provider: OAuth2Provider, claims: Claims, userinfo: Callable[[], JSON]) -> Claims:
-    """``claims`` with those of UserInfo; without them if UserInfo does not answer.
+def _optional(provider: OAuth2Provider, url: str, fetch: Fetch) -> JSON:
+    """What ``fetch`` returns for ``url``; None if that cannot be read.
 
-    The user is known without it, and it only serves the address: a linked user can still log in.
+    The user is known without it: it serves the address or the name, and a linked user can still log in.
     """
     try:
-        found = userinfo()
+        return fetch(url)
     except OAuthError as error:
-        logger.warning("UserInfo of provider %r could not be read: %s", provider.name, error.message)
-        return claims
-    return oidc.merge_userinfo(claims, found)
+        logger.warning("%s of provider %r could not be read: %s", url, provider.name, error.message)
+        return None
 
 
 def _identity(

@@ -113,6 +113,11 @@ class SmtpTransport(MailTransport):
         self._security = settings.security or _usual_security(settings.host, settings.port)
         self._username = settings.username
         self._password = settings.password or ""
+        if not f"{self._username}{self._password}".isascii():
+            raise SettingError(
+                'AUTH["MAIL"]: USERNAME and PASSWORD must be ASCII (MAIL_USERNAME, MAIL_PASSWORD): the SMTP '
+                "client cannot send anything else. Choose another password at your mail provider."
+            )
         self._timeout = settings.timeout
         self._sender = _sender(settings)
         self._context = context
@@ -185,7 +190,7 @@ def _mail_error(error: Exception, server: str) -> MailError:
     if isinstance(error, smtplib.SMTPResponseException):
         return _by_code(error.smtp_code, f"The mail server {server} rejected the email ({error.smtp_code}).")
     if isinstance(error, UnicodeError):
-        return MailPermanent('AUTH["MAIL"]: HOST, USERNAME and PASSWORD must be plain ASCII.')
+        return MailPermanent('AUTH["MAIL"]: HOST must be plain ASCII.')
     if isinstance(error, smtplib.SMTPNotSupportedError) or type(error) is smtplib.SMTPException:
         return MailPermanent(
             f'The mail server {server} does not support what AUTH["MAIL"] requires: STARTTLS or a login.'

@@ -185,7 +185,7 @@ class Visitor:
     def read_mail(self, address: str) -> str:
         """The text of the last mail to ``address``, read in the mailbox page as a program reads it."""
         box = self._read("/auth/dev/mailbox")
-        entries = re.findall(r'href="(/auth/dev/[^"]+number=\d+)".*?to ([^,<]+),', box, re.DOTALL)
+        entries = re.findall(r'href="(/auth/dev/mailbox/\d+)".*?to ([^,<]+),', box, re.DOTALL)
         path = next(path for path, to in entries if address in html.unescape(to))
         page = self._read(html.unescape(path))
         return html.unescape(re.sub(r"<[^>]+>", "", re.search(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1]))

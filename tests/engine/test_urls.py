@@ -23,6 +23,26 @@ def test_paths_of_this_app_are_kept(place: str) -> None:
 
 @pytest.mark.requirement("SECURITY-16")
 @pytest.mark.parametrize(
+    ("decoded", "sent"),
+    [
+        ("/caf\u00e9", "/caf%C3%A9"),
+        ("/search?q=\u00e9&p=1", "/search?q=%C3%A9&p=1"),
+        ("/my page", "/my%20page"),
+        ("/ a", "/%20a"),
+        ('/a"b<c>', "/a%22b%3Cc%3E"),
+        ("/100%", "/100%"),
+        ("/\u3002evil", "/%E3%80%82evil"),
+        ("/\uff0fevil.example", "/%EF%BC%8Fevil.example"),
+    ],
+)
+def test_what_a_parameter_holds_decoded_is_encoded_again(decoded: str, sent: str) -> None:
+    """A browser sends ?next=/caf%C3%A9, and the framework hands over /caf\u00e9."""
+    assert safe_next(decoded) == sent
+    assert safe_next(sent) == sent
+
+
+@pytest.mark.requirement("SECURITY-16")
+@pytest.mark.parametrize(
     "place",
     [
         None,
@@ -37,7 +57,6 @@ def test_paths_of_this_app_are_kept(place: str) -> None:
         "/\n/evil.example",
         "/\r//evil.example",
         " /a",
-        "/ a",
         "/a\x00",
         "/%00",
         "https://evil.example",
@@ -57,8 +76,9 @@ def test_paths_of_this_app_are_kept(place: str) -> None:
         "/..//evil.example",
         "/%09/evil.example",
         "/%0d%0aLocation:x",
-        "/\u3002evil",
-        "/\uff0fevil.example",
+        "/a\x7f",
+        "/\udc80",
+        "/" + "\u00e9" * 500,
         "/" + "a" * 3000,
     ],
 )

@@ -136,8 +136,6 @@ BAD_TOKENS = {
     "doubled": lambda token: token + token,
     "padded": lambda token: token + "=",
     "upper": lambda token: token.upper(),
-    "space": lambda token: f" {token}",
-    "newline": lambda token: f"{token}\n",
     "one dot": lambda token: ".",
     "dots": lambda token: "..",
     "no signature": lambda token: token.rpartition(".")[0] + ".",
@@ -154,6 +152,19 @@ def test_a_damaged_token_is_rejected_and_consumes_nothing(clock: FrozenClock, ca
     with pytest.raises(CredentialRejected):
         grants.take_link(BAD_TOKENS[case](issued.token))
     assert grants.take_link(issued.token).email == ADA
+
+
+@pytest.mark.parametrize(
+    "followed", ["{}>", "{}.", " {}", "{}\n", "{}).", '{}"', "{},", "<wrapped>"], ids=range(8)
+)
+def test_what_mail_programs_add_to_a_link_is_trimmed(clock: FrozenClock, followed: str) -> None:
+    grants = make_grants(clock)
+    token = grants.issue(ADA, 600).token
+    shown = f"{token[:40]}\r\n{token[40:]}" if followed == "<wrapped>" else followed.format(token)
+    assert grants.look(shown).email == ADA
+    assert grants.take_link(shown).email == ADA
+    with pytest.raises(CredentialRejected):
+        grants.take_link(token)
 
 
 @pytest.mark.requirement("SECURITY-6")

@@ -150,13 +150,14 @@ def test_a_rejected_login_is_a_permanent_error_without_the_password(
     assert caught.value.__suppress_context__
 
 
-def test_a_password_smtp_cannot_carry_is_a_permanent_error(
-    start_server: Callable[..., SimpleNamespace],
-) -> None:
-    inbox = _inbox(start_server)
-    server = start_server(inbox, authenticator=inbox.authenticate, auth_require_tls=False)
-    with pytest.raises(MailPermanent, match="ASCII"):
-        SmtpTransport(server.settings(username=USERNAME, password="pässword")).send(MAIL)
+@pytest.mark.parametrize("given", [{"password": "pässword"}, {"username": "ännä", "password": "x"}])
+def test_a_password_that_smtp_cannot_send_is_an_error_at_the_start(given: dict[str, str]) -> None:
+    settings = MailSettings(
+        host="smtp.app.example", sender="a@app.example", **{"username": USERNAME, **given}
+    )
+    with pytest.raises(SettingError, match=r"PASSWORD.*must be ASCII") as caught:
+        SmtpTransport(settings)
+    assert "ä" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

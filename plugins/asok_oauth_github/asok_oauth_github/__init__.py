@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from asok_auth_core.plugin import (
-    Claims,
-    Fetch,
-    Identity,
-    OAuth2Provider,
-    OAuthError,
-    ProviderAnswer,
-    hookimpl,
-)
+from asok_auth_core.plugin import Claims, Fetch, Identity, OAuth2Provider, ProviderAnswer, hookimpl
 
 
 class GitHub(OAuth2Provider):
@@ -25,10 +17,7 @@ class GitHub(OAuth2Provider):
 
     def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
         # The profile has only the public email, which is often null and never marked as verified.
-        try:
-            emails = Claims.each(fetch(self.emails_endpoint))
-        except OAuthError:  # 403 or 404 without the scope: the user is known all the same
-            emails = []
+        emails = Claims.each(fetch(self.emails_endpoint))
         primary = next((one for one in emails if one.is_true("primary")), Claims({}))
         return Identity(
             issuer=self.issuer,
