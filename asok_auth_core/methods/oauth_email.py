@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..auth import Auth
 from ..engine.email_address import account_key, parse_email
@@ -86,7 +87,9 @@ class EmailPages:
             return self._ask_code(request, wrong)
         waiting = take_identity(self._auth, request)
         proof = waiting.proof(account_key(email))
-        user = account_for(self._auth, proof)
+        # The code opens an account, and none that exists: whether a mailbox is enough for that is decided by
+        # the app's login methods, not here.
+        user = account_for(self._auth, replace(proof, trusted=False))
         location = complete_login(self._auth, request, user, proof, next_url=waiting.next_url)
         return WebResponse.see_other(location)
 

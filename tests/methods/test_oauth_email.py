@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from asok_auth_core.flows.linking import KIND, linked
-from asok_auth_core.flows.verified_emails import is_email_verified
+from asok_auth_core.flows.linking import linked
+from asok_auth_core.flows.verified_emails import is_email_verified, mark_email_verified
 from asok_auth_core.plugin import (
     CredentialRejected,
     LoginAttempt,
-    SecondFactorRequired,
     WebResponse,
     hookimpl,
 )
@@ -83,20 +82,21 @@ def test_an_unverified_address_of_the_provider_is_only_a_suggestion(make_app: Ma
     assert shop.app.users.email_of(user) == "eve@example.org"  # type: ignore[arg-type]
 
 
-@pytest.mark.requirement("SECURITY-15", "SECURITY-35")
-def test_an_account_is_joined_only_with_its_mailbox_and_what_was_set_up_before_is_void(
-    make_app: MakeApp,
+@pytest.mark.requirement("SECURITY-15")
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_an_account_that_exists_is_not_joined_by_its_mailbox_alone(
+    make_app: MakeApp, is_verified: bool
 ) -> None:
+    """An app without a login by mail must not get one this way: log in to the account first, then link."""
     ada = FakeUser("9", "ada@example.com")
     app = make_app(users=MemoryUsers(ada))
-    app.credentials.add("9", KIND, "prepared by an attacker", {"provider": "example"})
+    if is_verified:
+        mark_email_verified(app.auth, ada, "ada@example.com")
     shop = Shop(app, email="ada@example.com", email_verified=False)
-    assert not linked(app.auth, ada)[1:]
-    assert location(shop.verify("ada@example.com")) == "/inbox"
-    assert shop.browser.session.user is ada
-    assert [row.identifier for row in app.credentials.list("9", KIND)] != ["prepared by an attacker"]
-    assert len(linked(app.auth, ada)) == 1
-    assert "account.voided" in app.events
+    assert error_code(shop.verify("ada@example.com")) == "oauth_link_required"
+    assert shop.browser.session.user is None
+    assert not linked(app.auth, ada)
+    assert "account.voided" not in app.events
 
 
 @pytest.mark.requirement("SECURITY-27")
@@ -127,15 +127,16 @@ def test_a_login_that_is_rejected_leaves_nothing(make_app: MakeApp) -> None:
     assert nothing_is_kept(shop.app)
 
 
-def test_the_second_factor_is_still_asked_for(make_app: MakeApp) -> None:
-    ada = FakeUser("9", "ada@example.com")
-    shop = Shop(make_app(users=MemoryUsers(ada), plugins=(FactorForEverybody(),)))
-    answer = shop.verify("ada@example.com")
+def test_a_required_second_factor_is_asked_for_before_anything_is_linked(make_app: MakeApp) -> None:
+    shop = Shop(make_app(config={"REQUIRE_2FA": True}, plugins=(FactorForEverybody(),)))
+    answer = shop.verify("eve@example.org")
     assert answer.status == 303
     assert location(answer).startswith("/auth/second-factor")
-    assert SecondFactorRequired.status == 401
     assert shop.browser.session.user is None
-    assert not linked(shop.app.auth, ada)
+    eve = shop.app.users.by_email("eve@example.org")
+    assert eve is not None
+    assert not linked(shop.app.auth, eve)
+    assert not is_email_verified(shop.app.auth, eve, "eve@example.org")
 
 
 @pytest.mark.requirement("SECURITY-1")
