@@ -24,14 +24,7 @@ def transport(auth: Auth) -> Iterator[Finding]:
             )
         return
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-        yield Finding(
-            "transport",
-            "error",
-            f"APP_URL is {url!r}, which is not an http or https URL without a path.",
-            "Set APP_URL to scheme and host only, such as https://app.example.",
-        )
-    elif is_loopback(parts.hostname):
+    if is_loopback(parts.hostname or ""):
         if not debug:
             yield Finding(
                 "transport",

@@ -132,7 +132,6 @@ def test_a_guessable_secret_key_is_found(tmp_path: Path, sound: dict[str, object
     [
         (None, "not set"),
         ("http://app.example", "in plaintext"),
-        ("https://app.example/shop", "without a path"),
     ],
 )
 def test_an_unsafe_app_url_is_found(
