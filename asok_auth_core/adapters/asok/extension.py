@@ -18,10 +18,10 @@ from ...errors import ConfigurationError, StoreUnavailable
 from ...startup import start
 from ...types import Clock, Random
 from . import roles
+from .account_changes import watch_users
 from .app_auth import AppAuth, app_auth_on, put_app_auth
 from .asok_names import check_asok
 from .credentials import AsokCredentialStore
-from .deleted_users import watch_users
 from .patches.admin import install_on_admin
 from .patches.admin_totp import install_on_admin_totp
 from .patches.app import install_on_app

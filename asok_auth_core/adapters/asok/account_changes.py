@@ -1,4 +1,4 @@
-"""Remove what is kept about a user whose account the app deletes."""
+"""Follow what the app does with accounts: forget deleted ones, end the logins of disabled ones."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from asok.orm import Model
 
 from ...auth import Auth
 from ...errors import ConfigurationError, StoreError
+from ...flows.sessions import end_sessions
 from ...flows.user_data import remove_rows, remove_user
 from ...stores.credentials import SqlCredentialStore
 from .app_auth import app_auth_of, app_auth_of_user, is_user_model
@@ -29,6 +30,7 @@ def watch_users() -> None:
     if events not in _watched:
         _watched.add(events)
         events.on("model:deleted", _deleted)
+        events.on("model:updated", _updated)
         events.on("model:created", _created)
 
 
@@ -44,6 +46,30 @@ def _deleted(instance: Model) -> None:
         _forget(auth, instance)
 
 
+def _updated(instance: Model) -> None:
+    """A disabled account's logins end for good: enabling it again brings none back."""
+    auth = _auth_or_none(instance)
+    if auth is None or auth.users.is_active(instance):
+        return
+    credentials = auth.credentials
+    if isinstance(credentials, SqlCredentialStore) and credentials.in_transaction():
+        # The app's transaction may hold the lock that ending them needs; until its end they are suspended.
+        credentials.repeat_after_transaction(lambda: _end_logins(auth, instance))
+    else:
+        _end_logins(auth, instance)
+
+
+def _end_logins(auth: Auth, instance: Model) -> None:
+    try:
+        end_sessions(auth, instance)
+    except StoreError:
+        logger.exception(
+            "The sessions of disabled user %s could not be ended. They are suspended; end them before you "
+            "enable the account again: call end_sessions(auth, user).",
+            instance.id,
+        )
+
+
 def _forget(auth: Auth, instance: Model) -> None:
     try:
         # A soft delete keeps the row, and the user can come back.
@@ -57,7 +83,7 @@ def _auth_or_none(instance: Model) -> Auth | None:
     try:
         return _auth_of(instance)
     except ConfigurationError:
-        logger.exception(_REMAINS, instance.id)
+        logger.exception("The account of user %s changed, which no app could be told.", instance.id)
         return None
 
 
