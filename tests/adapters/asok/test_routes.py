@@ -335,7 +335,7 @@ def test_json_is_read_and_written(client: Client, value: object) -> None:
         ("\ufeff{}".encode(), "BOM"),
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), f"more than {MAX_DEPTH} levels"),
         (b"[" * 30_000 + b"]" * 30_000, f"more than {MAX_DEPTH} levels"),
-        (b'{"a":' * 9_000, f"more than {MAX_DEPTH} levels"),
+        (b'{"a":' * 9_000 + b"0" + b"}" * 9_000, f"more than {MAX_DEPTH} levels"),
         (b"a=1", "Expecting value at line 1, column 1"),
     ],
     ids=lambda value: value[:20].decode("latin-1") if isinstance(value, bytes) else "",
