@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from .encoding import b64url_encode
 
 KEY_BYTES = 32
 
@@ -72,6 +74,11 @@ def weakness(secret: bytes) -> str | None:
     if bits < 80:
         return "repeats few characters, so it is not random"
     return None
+
+
+def new_handle(random: Callable[[int], bytes]) -> str:
+    """256 bits from ``random`` as 43 characters of base64url; stores keep only its `digest`."""
+    return b64url_encode(random(32)).decode()
 
 
 def digest(handle: str) -> str:

@@ -15,8 +15,7 @@ import msgspec
 from msgspec.structs import asdict
 
 from ..auth import Auth
-from ..engine.encoding import b64url_encode
-from ..engine.keys import digest
+from ..engine.keys import digest, new_handle
 from ..errors import ConfigurationError, LoginExpired, LoginRejected, SecondFactorRequired
 from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import Identity, LoginAttempt, Newcomer, Proof, RedactedStruct, User
@@ -288,7 +287,7 @@ def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof)
 
 
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin, receipt: Receipt | None) -> None:
-    handle = b64url_encode(auth.random(32)).decode() if receipt is None else receipt.handle(_PENDING)
+    handle = new_handle(auth.random) if receipt is None else receipt.handle(_PENDING)
     auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
     request.set_cookie(pending_cookie(request), handle, max_age=PENDING_LIFETIME, path="/")
 

@@ -243,13 +243,11 @@ class OAuthFlow:
         """The URL where users log in at the provider, if it is known without a request."""
         if provider.authorization_endpoint:
             return provider.authorization_endpoint
-        url = provider.discovery_url if isinstance(provider, OpenIDProvider) else ""
-        known = self._documents.known_metadata(provider.issuer, url)
+        known = self._documents.known_metadata(provider.issuer, _discovery_url(provider))
         return None if known is None else known.authorization_endpoint
 
     def _metadata(self, provider: OAuth2Provider) -> oidc.Metadata:
-        url = provider.discovery_url if isinstance(provider, OpenIDProvider) else ""
-        return self._documents.metadata(provider.issuer, url)
+        return self._documents.metadata(provider.issuer, _discovery_url(provider))
 
     def _check_redirect_uri(self, uri: str) -> None:
         debug = self._auth.settings.app.debug
@@ -258,6 +256,11 @@ class OAuthFlow:
                 "The redirect URI must be https. Plain http is allowed only in DEBUG.",
                 code="oauth_insecure_address",
             )
+
+
+def _discovery_url(provider: OAuth2Provider) -> str:
+    """Where the provider's document lies, if not below its issuer; else ``""``."""
+    return provider.discovery_url if isinstance(provider, OpenIDProvider) else ""
 
 
 def _verifier(provider: OAuth2Provider, secret: str) -> str | None:

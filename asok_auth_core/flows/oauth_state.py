@@ -13,8 +13,7 @@ import hmac
 import msgspec
 
 from ..auth import Auth
-from ..engine.encoding import b64url_encode
-from ..engine.keys import digest
+from ..engine.keys import digest, new_handle
 from ..errors import OAuthError
 from ..types import RedactedStruct
 from ..web import WebRequest
@@ -51,7 +50,7 @@ class FlowRecord(RedactedStruct, frozen=True):
 
 def keep(auth: Auth, request: WebRequest, record: FlowRecord, state: str | None) -> tuple[str, str]:
     """Start a flow; return its state and its secret. ``state``: the caller's own, or None."""
-    state, secret = state or _handle(auth), _handle(auth)
+    state, secret = state or new_handle(auth.random), new_handle(auth.random)
     _make_room(request)
     auth.state.put(_key(state, secret), msgspec.json.encode(record), LIFETIME)
     request.set_cookie(_cookie(request, state), f"{int(auth.clock())}.{secret}", max_age=LIFETIME)
@@ -88,7 +87,7 @@ def keep_posted(auth: Auth, request: WebRequest) -> str:
     fields = msgspec.json.encode(dict(request.form))
     if len(fields) > MAX_POSTED:
         raise OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
-    handle = _handle(auth)
+    handle = new_handle(auth.random)
     auth.state.put(_posted_key(handle), fields, POSTED_LIFETIME)
     return handle
 
@@ -127,7 +126,3 @@ def _posted_key(handle: str) -> str:
 def _cookie(request: WebRequest, state: str) -> str:
     """The cookie name of one flow. ``__Host-`` keeps other hosts of the domain from setting it."""
     return f"{'__Host-' if request.secure else ''}{COOKIE}{digest(state)[:16]}"
-
-
-def _handle(auth: Auth) -> str:
-    return b64url_encode(auth.random(32)).decode()

@@ -20,7 +20,7 @@ import msgspec
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.keys import digest
+from ..engine.keys import digest, new_handle
 from ..types import RedactedStruct
 from ..web import WebRequest
 
@@ -60,7 +60,7 @@ class Receipt:
 def mark_browser(auth: Auth, request: WebRequest) -> None:
     """Recognize this browser when it presses the button of the page that is being shown."""
     if _cookie_of(request) is None:
-        browser = b64url_encode(auth.random(32)).decode()
+        browser = new_handle(auth.random)
         request.set_cookie(_cookie_name(request), browser, max_age=COOKIE_LIFETIME)
 
 
@@ -70,7 +70,7 @@ def receipt_for(auth: Auth, request: WebRequest, secret: str) -> Receipt | None:
     if browser is None:
         return None
     key = f"receipt:{digest(f'{browser}:{secret}')}"
-    return Receipt(key, browser, b64url_encode(auth.random(32)).decode())
+    return Receipt(key, browser, new_handle(auth.random))
 
 
 def start_receipt(auth: Auth, receipt: Receipt) -> bool:

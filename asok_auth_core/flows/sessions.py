@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
-from ..engine.keys import digest
+from ..engine.keys import digest, new_handle
 from ..errors import StoreUnavailable
 from ..settings import Settings
 from ..stores.rows import change_row
@@ -75,7 +75,7 @@ def begin_session(
         if _is_over(auth, _read(row)):
             auth.credentials.remove(row)
     session_id = b64url_encode(auth.random(16)).decode()
-    secret = secret or b64url_encode(auth.random(32)).decode()
+    secret = secret or new_handle(auth.random)
     kept = SessionRow(
         digest(secret),
         method,

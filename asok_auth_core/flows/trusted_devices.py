@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..auth import Auth
-from ..engine.encoding import b64url_encode
-from ..engine.keys import digest
+from ..engine.keys import digest, new_handle
 from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import TokenError
 from ..types import Credential, User
@@ -39,7 +38,7 @@ def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
     for device in auth.credentials.list(str(user.id), KIND):
         if device.created_at + lifetime <= now:
             auth.credentials.remove(device)
-    handle = b64url_encode(auth.random(32)).decode()
+    handle = new_handle(auth.random)
     agent = request.headers.get("User-Agent", "")[:SHOWN_AGENT]
     auth.credentials.add(str(user.id), KIND, digest(handle), {"agent": agent})
     token = _codec(auth).sign(DeviceClaims(iat=now, exp=now + lifetime, sub=str(user.id), jti=handle))

@@ -11,8 +11,7 @@ from dataclasses import replace
 import msgspec
 
 from ..auth import Auth
-from ..engine.encoding import b64url_encode
-from ..engine.keys import digest
+from ..engine.keys import digest, new_handle
 from ..errors import LoginExpired
 from ..types import Proof, RedactedStruct
 from ..web import WebRequest
@@ -38,7 +37,7 @@ class WaitingIdentity(RedactedStruct, frozen=True):
 
 def keep_identity(auth: Auth, request: WebRequest, finished: Finished) -> None:
     """Let this browser's login wait for its email address. Raises StoreUnavailable."""
-    handle = b64url_encode(auth.random(32)).decode()
+    handle = new_handle(auth.random)
     _put(auth, handle, WaitingIdentity(StoredIdentity.of(finished.identity), finished.next_url))
     request.set_cookie(_cookie(request), handle, max_age=LIFETIME)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from weakref import WeakSet
 
 from asok.context import request_var
@@ -20,8 +21,6 @@ from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
 
-_REMAINS = "The data of deleted user %s remains. Call remove_user(auth, user)."
-
 _watched: WeakSet[EventEmitter] = WeakSet()
 
 
@@ -36,27 +35,26 @@ def watch_users() -> None:
 
 def _deleted(instance: Model) -> None:
     auth = _auth_or_none(instance)
-    if auth is None:
-        return
-    credentials = auth.credentials
-    if isinstance(credentials, SqlCredentialStore) and credentials.in_transaction():
+    if auth is not None:
         # A rollback brings the account back, but not what was removed for good, such as its second factor.
-        credentials.repeat_after_transaction(lambda: _forget(auth, instance))
-    else:
-        _forget(auth, instance)
+        _after_transaction(auth, lambda: _forget(auth, instance))
 
 
 def _updated(instance: Model) -> None:
     """A disabled account's logins end for good: enabling it again brings none back."""
     auth = _auth_or_none(instance)
-    if auth is None or auth.users.is_active(instance):
-        return
+    if auth is not None and not auth.users.is_active(instance):
+        # The app's transaction may hold the lock that ending them needs; until its end they are suspended.
+        _after_transaction(auth, lambda: _end_logins(auth, instance))
+
+
+def _after_transaction(auth: Auth, action: Callable[[], None]) -> None:
+    """Run ``action`` when the app's transaction has ended, or now if there is none."""
     credentials = auth.credentials
     if isinstance(credentials, SqlCredentialStore) and credentials.in_transaction():
-        # The app's transaction may hold the lock that ending them needs; until its end they are suspended.
-        credentials.repeat_after_transaction(lambda: _end_logins(auth, instance))
+        credentials.repeat_after_transaction(action)
     else:
-        _end_logins(auth, instance)
+        action()
 
 
 def _end_logins(auth: Auth, instance: Model) -> None:
@@ -76,14 +74,18 @@ def _forget(auth: Auth, instance: Model) -> None:
         if isinstance(auth.users, AsokUsers) and not auth.users.is_stored(instance):
             remove_user(auth, instance)
     except (ConfigurationError, StoreError):
-        logger.exception(_REMAINS, instance.id)
+        logger.exception("The data of deleted user %s remains. Call remove_user(auth, user).", instance.id)
 
 
 def _auth_or_none(instance: Model) -> Auth | None:
     try:
         return _auth_of(instance)
     except ConfigurationError:
-        logger.exception("The account of user %s changed, which no app could be told.", instance.id)
+        logger.exception(
+            "The account of user %s changed, but its app is unknown. Call remove_user(auth, user) if it was "
+            "deleted, end_sessions(auth, user) if it was disabled.",
+            instance.id,
+        )
         return None
 
 
