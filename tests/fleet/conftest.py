@@ -1,11 +1,16 @@
-"""Where a fleet keeps what it shares: servers from wheels, or REDIS_URL and DATABASE_URL."""
+"""What a fleet shares: servers from wheels, or REDIS_URL and DATABASE_URL, and a local provider."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import pytest
+from asok_auth_dev.accounts import Account
+from asok_auth_dev.provider import DevProvider
+from asok_auth_tests.machines import APP_URL, Machine, environment, new_address, started
 from asok_auth_tests.postgres_server import PostgresServer
 from asok_auth_tests.valkey_server import ValkeyServer
 
@@ -32,3 +37,30 @@ def postgres_url() -> Iterator[str]:
     server.start()
     yield server.url
     server.remove()
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[DevProvider]:
+    """Its accounts are added by ``new_person``; this one makes it trusted for their domain."""
+    first = Account(1, "first", "First Person", new_address())
+    with DevProvider(APP_URL, debug=True, accounts=[first]) as local:
+        yield local
+
+
+@pytest.fixture(scope="module", params=["valkey", "postgresql"])
+def told(
+    request: pytest.FixtureRequest, valkey_url: str, postgres_url: str, provider: DevProvider
+) -> Callable[..., Mapping[str, str]]:
+    """What a machine with a given key is told, with the state in Valkey or in PostgreSQL."""
+    state = valkey_url if request.param == "valkey" else postgres_url
+    return partial(environment, state, valkey_url, postgres_url, provider)
+
+
+@pytest.fixture(scope="module")
+def machines(
+    told: Callable[..., Mapping[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Machine, Machine]]:
+    """Two machines with the same key."""
+    environ = told(secrets.token_hex(32))
+    with started({tmp_path_factory.mktemp("machine"): environ for _ in range(2)}) as made:
+        yield made[0], made[1]

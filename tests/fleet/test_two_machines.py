@@ -1,204 +1,43 @@
-"""Two machines, each with its own copy of an app under a real server, that share only what they must.
-
-Each has its own address, folder and processes; shared are ``SECRET_KEY``, a PostgreSQL database, the
-state store, and Asok's sessions in Valkey. The visitor stands for a browser behind a proxy without
-sticky sessions: one host name, one set of cookies, and any machine may answer.
-"""
+"""Two machines, each with its own copy of an app under a real server: what one starts, the other finishes."""
 
 from __future__ import annotations
 
-import email
-import email.policy
 import html
-import json
 import os
-import re
 import secrets
 import select
 import shutil
 import socket
 import socketserver
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import requests
-from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
+from asok_auth_tests.machines import (
+    Machine,
+    Visitor,
+    ask,
+    code_of,
+    come_back,
+    enroll,
+    environment,
+    first_line,
+    give_first_factor,
+    log_in,
+    new_address,
+    new_person,
+    recovery_codes,
+    token_of,
+    totp_code,
+)
 from asok_auth_tests.postgres_server import PostgresServer
-from asok_auth_tests.valkey_server import ValkeyServer, free_port
-from asok_totp.totp import Parameters, code_at
-
-from asok_auth_core.testing.waiting import PATIENCE, wait_until
+from asok_auth_tests.valkey_server import ValkeyServer
 
 pytestmark = pytest.mark.slow
-
-APP_URL = "http://localhost"
-TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
-SERVE = """\
-import json, os, sys
-import waitress
-from asok import Asok
-from asok.orm import MODELS_REGISTRY
-from asok_auth_core import AuthExtension
-
-app = Asok(os.path.dirname(os.path.abspath(__file__)))
-app.config.update(TOOLBAR=False, RATE_LIMIT=False, AUTH=json.loads(os.environ["APP_AUTH"]))
-for model in MODELS_REGISTRY.values():
-    model.create_table()
-app.register_extension(AuthExtension())
-waitress.serve(app, listen=sys.argv[1], threads=4, ident=None)
-"""
-SOURCES = {
-    "serve.py": SERVE,
-    "src/models/user.py": """\
-from asok import Field, Model
-
-
-class User(Model):
-    email = Field.String(unique=True, nullable=False)
-    name = Field.String()
-    is_active = Field.Boolean(default=True)
-""",
-    "src/pages/page.py": """\
-def get(request):
-    return request.user.email if request.user else "nobody"
-""",
-    "src/pages/first.py": """\
-from models.user import User
-
-
-def get(request):
-    request.login(User.find(email=request.args["who"]))
-""",
-    "src/pages/enrol.py": f"""\
-from asok_totp.totp import Parameters
-
-
-def get(request):
-    auth = request.app.extensions["AuthExtension"].auth
-    user = auth.users.create(request.args["who"])
-    auth.second_factors["totp"].authenticators.store(str(user.id), "{TOTP_SECRET}", Parameters())
-    return "done"
-""",
-    "src/pages/token.py": """\
-def get(request):
-    return request.auth.token.create(request.user.id, expires_in=600)
-""",
-    "src/pages/revoke.py": """\
-def get(request):
-    return str(request.auth.token.revoke(request.args["token"]))
-""",
-}
-
-
-class Machine:
-    """One server in a folder of its own, on an address of its own."""
-
-    def __init__(
-        self, folder: Path, address: str, environ: Mapping[str, str], namespace: str | None = None
-    ) -> None:
-        self.folder = folder
-        self.url = f"http://{address}:{8000 if namespace else free_port(address)}"
-        self._inside = ["ip", "netns", "exec", namespace] if namespace else []
-        self._environ = environ
-        self._process: subprocess.Popen[bytes] | None = None
-        for name, source in SOURCES.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(source)
-
-    def start(self) -> None:
-        command = [*self._inside, sys.executable, "serve.py", self.url.removeprefix("http://")]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self.folder, env=dict(self._environ), stdout=log, stderr=log
-            )
-        wait_until(self._serves, self.url)
-
-    def _serves(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "log").read_text()
-        with suppress(requests.ConnectionError):
-            return requests.get(f"{self.url}/auth/login", timeout=PATIENCE).status_code == 200
-        return False
-
-    def kill(self) -> None:
-        """As ``kill -9`` does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(PATIENCE)
-            self._process = None
-
-    def mail(self, address: str) -> str:
-        """The text of the newest mail to ``address`` that was sent from here."""
-        wait_until(lambda: bool(self._mails(address)), f"a mail to {address}")
-        return self._mails(address)[-1]
-
-    def _mails(self, address: str) -> list[str]:
-        """The texts of all mails to ``address``, the newest last."""
-        paths = (self.folder / ".asok" / "mail").glob("*.eml")
-        mails = [
-            email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            for path in sorted(paths, key=lambda one: one.stat().st_mtime_ns)
-        ]
-        return [
-            str(mail.get_body(("plain",)).get_content())  # type: ignore[attr-defined]
-            for mail in mails
-            if mail["To"] == address
-        ]
-
-
-class Visitor:
-    """A browser for which both machines are one host."""
-
-    def __init__(self) -> None:
-        self.cookies: dict[str, str] = {}
-
-    def get(self, machine: Machine, path: str, **headers: str) -> requests.Response:
-        return self._send("GET", machine, path, None, headers)
-
-    def post(self, machine: Machine, path: str, **form: str) -> requests.Response:
-        form["csrf_token"] = self.cookies.get("asok_csrf", "")
-        return self._send("POST", machine, path, form, {})
-
-    def user(self, machine: Machine) -> str:
-        """Who this browser is logged in as, according to ``machine``."""
-        return first_line(self.get(machine, "/"))
-
-    def _send(
-        self, method: str, machine: Machine, path: str, form: dict[str, str] | None, headers: dict[str, str]
-    ) -> requests.Response:
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        answer = requests.request(
-            method,
-            machine.url + path,
-            data=form,
-            headers={"Host": "localhost", "Cookie": cookies, **headers},
-            allow_redirects=False,
-            timeout=PATIENCE,
-        )
-        for line in answer.raw.headers.getlist("Set-Cookie"):
-            name, _, value = line.partition(";")[0].partition("=")
-            if "Max-Age=0" in line:
-                self.cookies.pop(name, None)
-            else:
-                self.cookies[name] = value
-        return answer
-
-
-def first_line(answer: requests.Response) -> str:
-    assert answer.status_code == 200, answer.text
-    return answer.text.split("<")[0].strip()
-
-
-def new_address() -> str:
-    return f"p{secrets.token_hex(5)}@example.org"
 
 
 class Relay(socketserver.ThreadingTCPServer):
@@ -254,83 +93,6 @@ def namespaces() -> Iterator[list[tuple[str, str, str]]]:
         yield made
 
 
-def environment(
-    state: str, valkey_url: str, postgres_url: str, provider: DevProvider, key: str
-) -> Mapping[str, str]:
-    """What a machine is told; nothing else is shared."""
-    settings = {
-        "STATE_STORE": state,
-        "MAIL_TRANSPORT": "file",
-        "MAGIC_LINK": {"WINDOW": 86_400},
-        "PROVIDERS": provider.settings(),
-    }
-    return {
-        **{name: text for name, text in os.environ.items() if not name.startswith(("ASOK_", "COVERAGE_"))},
-        "SECRET_KEY": key,
-        "DEBUG": "true",  # the provider and the machines speak plain http here
-        "APP_URL": APP_URL,
-        "DATABASE_URL": postgres_url,
-        "MAIL_FROM": "app@app.example",
-        "ASOK_SESSION_BACKEND": "redis",
-        "ASOK_REDIS_URL": valkey_url,
-        "APP_AUTH": json.dumps(settings),
-    }
-
-
-@pytest.fixture(scope="module", params=["valkey", "postgresql"])
-def machines(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    valkey_url: str,
-    postgres_url: str,
-    provider: DevProvider,
-) -> Iterator[tuple[Machine, Machine]]:
-    """Two of them, with the state in Valkey or in PostgreSQL."""
-    state = valkey_url if request.param == "valkey" else postgres_url
-    environ = environment(state, valkey_url, postgres_url, provider, secrets.token_hex(32))
-    with ExitStack() as stack:
-        made = []
-        for address in ("127.0.0.2", "127.0.0.3"):
-            made.append(Machine(tmp_path_factory.mktemp("machine"), address, environ))
-            stack.callback(made[-1].kill)
-            made[-1].start()
-        yield made[0], made[1]
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[DevProvider]:
-    known = [Account(number, f"p{number}", f"Person {number}", new_address()) for number in range(1, 9)]
-    with DevProvider(APP_URL, debug=True, accounts=known) as local:
-        yield local
-
-
-def ask(visitor: Visitor, machine: Machine, address: str) -> str:
-    """Ask for a link and a code; the mail."""
-    visitor.get(machine, "/auth/login")
-    assert visitor.post(machine, "/auth/magic/send", email=address).status_code == 303
-    return machine.mail(address)
-
-
-def token_of(mail: str) -> str:
-    found = re.search(r"\?token=([\w.%-]+)", mail)
-    assert found is not None
-    return requests.utils.unquote(found[1])
-
-
-def code_of(mail: str) -> str:
-    found = re.search(r"^    (\w{4}-\w{4})\s*$", mail, re.MULTILINE)
-    assert found is not None
-    return found[1]
-
-
-def log_in(machine: Machine, other: Machine, address: str) -> Visitor:
-    """A user who requested a link on one machine and pressed the button on the other."""
-    visitor = Visitor()
-    token = token_of(ask(visitor, machine, address))
-    assert visitor.post(other, "/auth/magic/callback", token=token).status_code == 303
-    return visitor
-
-
 @pytest.mark.requirement("SECURITY-1")
 def test_a_link_from_one_machine_works_once_on_the_other(machines: tuple[Machine, Machine]) -> None:
     one, two = machines
@@ -374,21 +136,15 @@ def test_wrong_codes_are_counted_across_machines(machines: tuple[Machine, Machin
 
 @pytest.mark.requirement("SECURITY-1")
 def test_a_provider_login_started_on_one_machine_finishes_once_on_the_other(
-    machines: tuple[Machine, Machine], provider: DevProvider, request: pytest.FixtureRequest
+    machines: tuple[Machine, Machine], provider: DevProvider
 ) -> None:
     one, two = machines
-    visitor = Visitor()
-    visitor.get(one, "/auth/login")
-    begun = visitor.post(one, "/auth/google/login")
-    person = "1" if "valkey" in request.node.name else "2"
-    answer = requests.post(
-        begun.headers["Location"], data={"account": person}, allow_redirects=False, timeout=PATIENCE
-    )
-    path = answer.headers["Location"].removeprefix(APP_URL)
+    visitor, person = Visitor(), new_person(provider)
+    path = come_back(visitor, one, person)
     late = Visitor()
     late.cookies = dict(visitor.cookies)
     assert visitor.get(two, path).status_code == 303
-    assert visitor.user(one) == provider.accounts[person].email
+    assert visitor.user(one) == person.email
     assert late.get(one, path).status_code == 400
     assert late.user(one) == "nobody"
 
@@ -400,9 +156,8 @@ def test_a_totp_step_used_on_one_machine_is_rejected_on_the_other(machines: tupl
     Visitor().get(one, f"/enrol?who={address}")
     first, second = Visitor(), Visitor()
     for visitor, machine in ((first, one), (second, two)):
-        visitor.get(machine, "/auth/login")
-        assert visitor.get(machine, f"/first?who={address}").headers["Location"] == "/auth/second-factor"
-    code = code_at(TOTP_SECRET, Parameters(), int(time.time()) // 30)
+        give_first_factor(visitor, machine, address)
+    code = totp_code()
     # The first factor was given at one machine, the second is given at the other.
     assert first.post(two, "/auth/second-factor", factor="totp", code=code).status_code == 303
     assert first.user(one) == address
@@ -456,80 +211,18 @@ def test_one_machine_goes_on_when_the_other_is_killed(machines: tuple[Machine, M
     assert late.post(one, "/auth/magic/callback", token=waiting).status_code == 400
 
 
-@pytest.fixture(scope="module", params=["valkey", "postgresql"])
-def generations(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    valkey_url: str,
-    postgres_url: str,
-    provider: DevProvider,
-) -> Iterator[dict[str, Machine]]:
-    """Three machines in the middle of a key rotation: with the old key, with both, with the new one."""
-    state = valkey_url if request.param == "valkey" else postgres_url
-    old, new = secrets.token_hex(32), secrets.token_hex(32)
-    keys = {"old": (old, ""), "both": (new, old), "new": (new, "")}
-    with ExitStack() as stack:
-        made = {}
-        for number, (name, (key, fallbacks)) in enumerate(keys.items(), 4):
-            environ = environment(state, valkey_url, postgres_url, provider, key)
-            folder = tmp_path_factory.mktemp(name)
-            made[name] = Machine(folder, f"127.0.0.{number}", {**environ, "SECRET_KEY_FALLBACKS": fallbacks})
-            stack.callback(made[name].kill)
-            made[name].start()
-        yield made
-
-
-READERS = {"old": {"old", "both"}, "both": {"both", "new"}, "new": {"both", "new"}}
-"""Which generations accept what a generation has signed or sealed: those that have its newest key."""
-
-
-@pytest.mark.requirement("SECURITY-38")
-@pytest.mark.parametrize("maker", READERS)
-@pytest.mark.parametrize("reader", READERS)
-def test_during_a_rotation_what_was_made_with_a_trusted_key_works(
-    generations: dict[str, Machine], maker: str, reader: str
-) -> None:
-    made, read = generations[maker], generations[reader]
-    trusted = reader in READERS[maker]
-    address = new_address()
-    session = log_in(made, made, address)
-    assert session.user(read) == address, "a session lies under no key: nobody is logged out"
-    bearer = {"Authorization": f"Bearer {first_line(session.get(made, '/token'))}"}
-    shown = Visitor().get(read, "/", **bearer).text
-    assert shown.startswith(address if trusted else "nobody")
-
-    visitor, newcomer = Visitor(), new_address()
-    token = token_of(ask(visitor, made, newcomer))
-    visitor.get(read, f"/auth/magic/callback?token={token}")
-    pressed = visitor.post(read, "/auth/magic/callback", token=token)
-    assert pressed.status_code == (303 if trusted else 400)
-    assert visitor.user(made) == (newcomer if trusted else "nobody")
-
-    enrolled, half = new_address(), Visitor()
-    Visitor().get(made, f"/enrol?who={enrolled}")
-    half.get(made, "/auth/login")
-    assert half.get(made, f"/first?who={enrolled}").headers["Location"] == "/auth/second-factor"
-    asked = half.get(read, "/auth/second-factor")
-    assert (asked.status_code == 200) is trusted
-    assert half.user(read) == "nobody"
-
-
-def test_a_required_second_factor_is_set_up_on_both_machines_and_a_recovery_code_works_once(
+def test_a_second_factor_is_set_up_on_both_machines_and_a_recovery_code_works_once(
     machines: tuple[Machine, Machine],
 ) -> None:
     one, two = machines
     address = new_address()
     visitor = log_in(one, two, address)
-    shown = visitor.post(one, "/auth/totp/enrol").text
-    secret = re.sub(r"\s", "", re.findall(r"<code[^>]*>([A-Z2-7 ]{32,})</code>", shown)[0])
-    code = code_at(secret, Parameters(), int(time.time()) // 30)
-    done = visitor.post(two, "/auth/totp/confirm", code=code)
-    codes = re.findall(r"\b[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}\b", done.text)
+    secret = enroll(visitor, one)
+    codes = recovery_codes(visitor.post(two, "/auth/totp/confirm", code=totp_code(secret)))
     assert len(codes) == 10
     late = [Visitor(), Visitor()]
     for other in late:
-        other.get(one, "/auth/login")
-        assert other.get(one, f"/first?who={address}").headers["Location"] == "/auth/second-factor"
+        give_first_factor(other, one, address)
     answers = [
         other.post(machine, "/auth/second-factor", factor="recovery", code=codes[0]).status_code
         for other, machine in zip(late, (two, one), strict=True)
