@@ -11,7 +11,7 @@ import socket
 import socketserver
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from asok_auth_tests.machines import (
     new_address,
     new_person,
     recovery_codes,
+    rows,
+    started,
     token_of,
     totp_code,
 )
@@ -229,6 +231,45 @@ def test_a_second_factor_is_set_up_on_both_machines_and_a_recovery_code_works_on
     ]
     assert answers == [303, 400]
     assert [late[0].user(one), late[1].user(two)] == [address, "nobody"]
+
+
+@pytest.fixture(scope="module")
+def strict_machines(
+    told: Callable[..., Mapping[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Machine, Machine]]:
+    """Two machines of an app whose users must all have a second factor."""
+    environ = told(secrets.token_hex(32), REQUIRE_2FA=True)
+    with started({tmp_path_factory.mktemp("strict"): environ for _ in range(2)}) as made:
+        yield made[0], made[1]
+
+
+@pytest.mark.requirement("SECURITY-36")
+def test_a_demanded_enrollment_starts_on_one_machine_and_completes_once_on_the_other(
+    strict_machines: tuple[Machine, Machine],
+) -> None:
+    one, two = strict_machines
+    visitor, address = Visitor(), new_address()
+    token = token_of(ask(visitor, one, address))
+    pressed = visitor.post(one, "/auth/magic/callback", token=token)
+    assert pressed.headers["Location"] == "/auth/second-factor/enrol"
+    secret = enroll(visitor, one)
+    wrong = visitor.post(two, "/auth/totp/confirm", code=totp_code(secret, steps=-100))
+    assert wrong.status_code == 400
+    assert [visitor.user(machine) for machine in strict_machines] == ["nobody", "nobody"]
+    assert rows(one, address) == ["account"]
+    late = Visitor()
+    late.cookies = dict(visitor.cookies)
+    codes = recovery_codes(visitor.post(two, "/auth/totp/confirm", code=totp_code(secret)))
+    assert len(codes) == 10
+    assert [visitor.user(machine) for machine in strict_machines] == [address, address]
+    assert late.post(one, "/auth/totp/confirm", code=totp_code(secret, steps=1)).status_code == 401
+    assert [late.user(machine) for machine in strict_machines] == ["nobody", "nobody"]
+
+    again = Visitor()
+    give_first_factor(again, two, address)
+    given = again.post(one, "/auth/second-factor", factor="totp", code=totp_code(secret, steps=1))
+    assert given.status_code == 303
+    assert [again.user(machine) for machine in strict_machines] == [address, address]
 
 
 def test_two_machines_in_separate_network_namespaces(
