@@ -15,6 +15,7 @@ import msgspec
 from ..auth import Auth
 from ..engine.email_address import account_key, parse_email, same_account
 from ..errors import AuthError, CredentialExists, EmailInvalid, OAuthError
+from ..stores.rows import add_row
 from ..types import JSON, Credential, Identity, Newcomer, Proof, User
 from .plugin_faults import verdict
 
@@ -94,7 +95,7 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
         row = _add(auth, user, identity)
     elif row.user_id == str(user.id):
         auth.credentials.touch(row, auth.clock())
-    if row is None or row.user_id != str(user.id):
+    if row.user_id != str(user.id):
         raise _taken(auth, user, identity)
 
 
@@ -191,7 +192,7 @@ def _taken(auth: Auth, user: User, identity: Identity) -> OAuthError:
     )
 
 
-def _add(auth: Auth, user: User, identity: Identity) -> Credential | None:
+def _add(auth: Auth, user: User, identity: Identity) -> Credential:
     """Add the identity; if another login was faster, the row that it added."""
     data: JSON = {
         "provider": identity.provider,
@@ -200,12 +201,10 @@ def _add(auth: Auth, user: User, identity: Identity) -> Credential | None:
         "email": identity.email,
     }
     key = identity_key(identity.issuer, identity.subject)
-    try:
-        row = auth.credentials.add(str(user.id), KIND, key, data)
-    except CredentialExists:
-        return auth.credentials.find(KIND, key)
-    auth.events.emit("identity.linked", user=user, method=identity.provider)
-    return row
+    added = add_row(auth.credentials, str(user.id), KIND, key, data)
+    if added.added:
+        auth.events.emit("identity.linked", user=user, method=identity.provider)
+    return added.row
 
 
 def has_linked_login(auth: Auth, user: User) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..auth import Auth
 from ..errors import CredentialExists
+from ..stores.rows import add_row
 from ..types import User
 
 KIND = "email"
@@ -21,12 +22,9 @@ def mark_email_verified(auth: Auth, user: User, address: str) -> None:
         return
     if held is not None:
         auth.credentials.remove(held)
-    try:
-        auth.credentials.add(user_id, KIND, address, {})
-    except CredentialExists:
-        # Two concurrent logins of the same user; both store the same row.
-        if not is_email_verified(auth, user, address):
-            raise
+    # Of two concurrent logins of the same user, both find the same row.
+    if add_row(auth.credentials, user_id, KIND, address, {}).row.user_id != user_id:
+        raise CredentialExists("Another account has verified this email address at the same time.")
 
 
 def is_email_verified(auth: Auth, user: User, address: str) -> bool:

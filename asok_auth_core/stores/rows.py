@@ -53,3 +53,18 @@ def change_row(
             except CredentialExists:
                 continue
     raise StoreUnavailable(busy)
+
+
+def add_row(credentials: CredentialStore, user_id: str, kind: str, identifier: str, data: JSON) -> Changed:
+    """Add the row ``(kind, identifier)`` for ``user_id``; if a concurrent request was faster, return its row.
+
+    Raises StoreUnavailable if concurrent requests keep adding the row and removing it again.
+    """
+    for _ in range(TRIES):
+        try:
+            return Changed(credentials.add(user_id, kind, identifier, data), added=True)
+        except CredentialExists:
+            row = credentials.find(kind, identifier)
+            if row is not None:
+                return Changed(row)
+    raise StoreUnavailable("This account is being changed by other requests. Please try again.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 
 from asok_auth_core.auth import Auth
@@ -9,6 +12,7 @@ from asok_auth_core.errors import CredentialExists, StoreUnavailable
 from asok_auth_core.flows.epoch import KIND as EPOCH_KIND
 from asok_auth_core.flows.epoch import epoch, raise_epoch
 from asok_auth_core.flows.verified_emails import KIND, is_email_verified, mark_email_verified
+from asok_auth_core.stores.rows import TRIES
 from asok_auth_core.testing.fakes import FakeUser
 
 ADA, BOB = FakeUser("1", "ada@example.org"), FakeUser("2", "ada@example.org")
@@ -30,6 +34,28 @@ def test_one_user_verifying_twice_at_once_succeeds(auth: Auth, monkeypatch: pyte
     overtaken_by(auth, ADA, KIND, "ada@example.org", monkeypatch)
     mark_email_verified(auth, ADA, "ada@example.org")
     assert is_email_verified(auth, ADA, "ada@example.org")
+
+
+@pytest.mark.parametrize("times", [1, TRIES])
+def test_a_verification_that_another_login_voids_meanwhile_is_repeated(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Another worker adds the row before this one, and removes it before this one can read it."""
+    add, left = auth.credentials.add, iter(range(times))
+
+    def late(*row: Any) -> object:
+        if next(left, None) is None:
+            return add(*row)
+        voided = add(*row)
+        try:
+            return add(*row)
+        finally:
+            auth.credentials.remove(voided)
+
+    monkeypatch.setattr(auth.credentials, "add", late)
+    with nullcontext() if times < TRIES else pytest.raises(StoreUnavailable, match="by other requests"):
+        mark_email_verified(auth, ADA, "ada@example.org")
+    assert is_email_verified(auth, ADA, "ada@example.org") is (times < TRIES)
 
 
 @pytest.mark.requirement("SECURITY-15")

@@ -85,6 +85,26 @@ def test_an_identity_linked_to_another_account_meanwhile_stays_there(make_app: M
     assert "identity.linked" not in app.events
 
 
+def test_an_identity_linked_and_unlinked_meanwhile_is_linked(app: OAuthApp) -> None:
+    """By the same user in another worker, after this one's lookup."""
+    user = app.users.create("nine@example.com")
+    add = app.credentials.add
+
+    def late(user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+        app.credentials.add = add  # type: ignore[method-assign]
+        unlinked = add(user_id, kind, identifier, data)
+        try:
+            return add(user_id, kind, identifier, data)
+        finally:
+            app.credentials.remove(unlinked)
+
+    browser, url = app.start(app.logged_in(user), action="link")
+    app.credentials.add = late  # type: ignore[method-assign]
+    _, response = app.finish(browser, app.fake.authorize(url))
+    assert location(response) == "/auth/account"
+    assert [identity.provider for identity in linked(app.auth, user)] == ["example"]
+
+
 @pytest.mark.requirement("SECURITY-24")
 def test_linking_and_unlinking_need_a_recent_login(app: OAuthApp) -> None:
     browser, _ = app.log_in()
