@@ -19,13 +19,22 @@ from .commands import (
     permissions,
     plugins,
     second_factor,
+    sessions,
     tokens,
+    users,
 )
 from .errors import AuthError
 from .plugins import Plugins
 from .registry import PluginRegistry
 
-GROUPS = {"token": tokens, "keys": keys, "permissions": permissions, "second-factor": second_factor}
+GROUPS = {
+    "user": users,
+    "sessions": sessions,
+    "second-factor": second_factor,
+    "token": tokens,
+    "permissions": permissions,
+    "keys": keys,
+}
 """Command group to the module with its commands."""
 
 
@@ -33,7 +42,7 @@ def build(found: PluginHooks) -> typer.Typer:
     """Build the command line, with the commands that the plugins in ``found`` add."""
     cli = typer.Typer(
         name="asok-auth",
-        help="Manage the authentication of an Asok app: plugins, checks, tokens, keys, permissions.",
+        help="Manage the authentication of an Asok app: plugins, checks, users, tokens, keys.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

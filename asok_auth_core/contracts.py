@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from .engine.encoding import b64url_encode
 from .engine.signer import Signer as Signer
-from .errors import AuthError, CredentialExists, StoreUnavailable
+from .errors import AuthError, ConfigurationError, CredentialExists, StoreUnavailable
 from .types import (
     JSON,
     Authentication,
@@ -322,6 +322,21 @@ class UserDirectory(ABC):
     @abstractmethod
     def is_active(self, user: User) -> bool:
         """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
+
+    def ids_alike(self, email: str) -> Sequence[str]:
+        """The ids of all accounts with this email address in any case.
+
+        Several are possible if the app compares email addresses exactly; :meth:`by_email` may then find none.
+        """
+        user = self.by_email(email)
+        return () if user is None else (str(user.id),)
+
+    def set_active(self, user: User, active: bool) -> None:
+        """Enable or disable the account of ``user``, as the app itself would.
+
+        Raises ConfigurationError if accounts of this app cannot be disabled, StoreUnavailable.
+        """
+        raise ConfigurationError("This app's user directory cannot disable or enable accounts.")
 
     def check(self) -> Iterable[Finding]:
         """What makes accounts hard to find, for ``asok-auth doctor``."""

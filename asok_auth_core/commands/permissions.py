@@ -7,11 +7,9 @@ import json
 
 import typer
 
-from ..auth import Auth
-from ..errors import ConfigurationError
 from ..flows.permissions import permissions_of, user_explain
-from ..types import User
 from . import current_auth
+from .shared import find_user
 
 DENIED = 3
 """Exit status for a denied permission, distinct from an error (1) and wrong usage (2)."""
@@ -56,14 +54,3 @@ def list_permissions(
         typer.echo(f"{grant.pattern[:80]!r}  {grant.source or '-'}  is malformed and grants nothing")
     for plugin in held.failed:
         typer.echo(f"Plugin {plugin} raised an error and granted nothing; see the log.")
-
-
-def find_user(auth: Auth, text: str) -> User:
-    """Look up a user by id or email address.
-
-    Raises ConfigurationError if there is none.
-    """
-    user = auth.users.by_email(text) if "@" in text else auth.users.by_id(text)
-    if user is None:
-        raise ConfigurationError(f"There is no user {text!r}. Give an id or an email address.")
-    return user

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from ..errors import ConfigurationError
 from ..flows.second_factor import reset_factors
 from . import current_auth
+from .shared import find_user
 
 app = typer.Typer(help="Reset the second factors of a user who has lost them.", no_args_is_help=True)
 
@@ -27,9 +27,7 @@ def reset(
     Verify the user's identity first. Also resets a factor whose plugin is gone.
     """
     auth = current_auth(context)
-    user = auth.users.by_email(user_id) if "@" in user_id else auth.users.by_id(user_id)
-    if user is None:
-        raise ConfigurationError(f"There is no user {user_id!r}. Give the user's id or email address.")
+    user = find_user(auth, user_id)
     removed = reset_factors(auth, user, name)
     if not removed:
         typer.echo(f"This user has no second factor{'' if name is None else f' {name!r}'}.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from datetime import datetime, timezone
 
 import typer
 
 from ..errors import ConfigurationError
 from ..flows.api_tokens import ApiToken, ApiTokens
 from . import current_auth
-from .permissions import find_user
+from .shared import find_user, utc
 
 app = typer.Typer(help="Create, list, inspect and revoke API tokens.", no_args_is_help=True)
 
@@ -56,7 +55,7 @@ def list_tokens(
         return
     for token in tokens:
         scopes = "all" if token.scopes is None else " ".join(token.scopes) or "none"
-        used = "never used" if token.last_used_at is None else f"last used {_time(token.last_used_at)}"
+        used = "never used" if token.last_used_at is None else f"last used {utc(token.last_used_at)}"
         typer.echo(f"{token.id}  {token.name or '-'}  scopes: {scopes}  {_lifetime(token)}  {used}")
     if not tokens:
         typer.echo("No tokens.")
@@ -97,8 +96,4 @@ def _read(token: str) -> str:
 
 
 def _lifetime(token: ApiToken) -> str:
-    return "permanent" if token.expires_at is None else f"expires {_time(token.expires_at)}"
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return "permanent" if token.expires_at is None else f"expires {utc(token.expires_at)}"

@@ -88,6 +88,9 @@ class MemoryUsers(UserDirectory):
     def is_active(self, user: User) -> bool:
         return self._users[str(user.id)].is_active
 
+    def set_active(self, user: User, active: bool) -> None:
+        self._users[str(user.id)].is_active = active
+
     def highest_id(self) -> int | None:
         ids = list(self._users)
         return max(map(int, ids), default=0) if all(id_.isdecimal() for id_ in ids) else None

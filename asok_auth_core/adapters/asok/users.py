@@ -78,6 +78,10 @@ class AsokUsers(UserDirectory):
             return self._choose(self._spelled("email IN (?, ?)", email, email.lower()), email)
         return self._choose(self._spelled(condition, email.lower()), email)
 
+    def ids_alike(self, email: str) -> Sequence[str]:
+        rows = self._spelled(self._condition() or IN_LOWER_CASE, email.lower())
+        return [str(row["id"]) for row in rows if same_account(str(row["email"]), email)]
+
     def create(self, email: str, name: str | None = None) -> User:
         """See UserDirectory. Raises LoginRejected if this email address cannot have an account."""
         # Without an index this reads the whole table, or one user could get a second account.
@@ -212,6 +216,40 @@ class AsokUsers(UserDirectory):
             if value is not None and not value:
                 return False
         return True
+
+    def set_active(self, user: User, active: bool) -> None:
+        fields = self.model._fields
+        known = [
+            name
+            for name in (*_ENABLED, *_DISABLED)
+            if name in fields and getattr(fields[name], "is_boolean", False)
+        ]
+        if not known:
+            raise ConfigurationError(
+                f"{self.model.__name__} has no field that disables an account. Add is_active = "
+                "Field.Boolean(default=True) to it, and migrate."
+            )
+        # One of them disables an account; all of them must agree to enable it.
+        for name in known if active else known[:1]:
+            setattr(user, name, active == (name in _ENABLED))
+        try:
+            cast("Model", user).save()
+        except ModelError as error:
+            raise ConfigurationError(
+                f"{self.model.__name__} does not save this account (field {error.field or 'unknown'}). "
+                "Change it in the app."
+            ) from error
+        except Exception as error:
+            raise StoreUnavailable(
+                f"{self.model.__name__} could not be saved ({type(error).__name__}): the app's database or a "
+                "hook of the model failed."
+            ) from error
+        stored = self.by_id(str(user.id))
+        if stored is None or self.is_active(stored) is not active:
+            raise ConfigurationError(
+                f"{self.model.__name__} was saved, but the account is {'not' if active else 'still'} active. "
+                "Change it in the app."
+            )
 
     def highest_id(self) -> int | None:
         table, engine = self.model._table, self._engine()
