@@ -96,6 +96,17 @@ class TestLanguage:
         page = client.get("/auth/account", headers={"Accept-Language": "fr-CA,fr;q=0.9"}).text
         assert "Connectez-vous d\u2019abord." in page
 
+    def test_a_browser_from_austria_gets_german_pages(self, client: TestClient) -> None:
+        austrian = {"Accept-Language": "de-AT,de;q=0.9,en;q=0.8"}
+        page = client.get("/auth/login", headers=austrian).text
+        assert '<html lang="de" dir="ltr">' in page
+        for text in ("Bei News-Desk of Asok. anmelden", "Weiter mit Google", "E-Mail-Adresse"):
+            assert text in page
+        assert "Anmeldelink und Code senden" in page
+        answer = client.get("/auth/account", headers={"Accept-Language": "de-AT"})
+        assert answer.status_code == 401
+        assert "Bitte melden Sie sich zuerst an." in answer.text
+
     @pytest.mark.parametrize(
         "lang", ["../..", pytest.param("x" * 10_000, id="10 kB"), "%00", "<script>", "{0.__class__}", "xx"]
     )

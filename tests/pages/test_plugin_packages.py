@@ -65,20 +65,21 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         del sys.modules[name]
 
 
-GERMAN = json.dumps({"Log in": "Anmelden", "We are closed.": "Wir haben geschlossen."})
+ITALIAN = json.dumps({"Log in": "Accedi", "We are closed.": "Siamo chiusi."})
+"""A language that no package of ours ships."""
 
 
 def language_of_login_page(root: Path, plugin: ModuleType) -> str:
     with asok_app(root, plugins=[plugin]) as app:
         client = TestClient(app)
-        client.get("/auth/login?lang=de")
+        client.get("/auth/login?lang=it")
         page = client.get("/auth/login").text
         return page.partition('<html lang="')[2][:2]
 
 
 def test_translations_of_a_plugin_with_only_a_policy_are_loaded(tmp_path: Path, write: Write) -> None:
-    files = {"packages_policy/__init__.py": POLICY, "packages_policy/locales/de.json": GERMAN}
-    assert language_of_login_page(tmp_path / "app", write("packages_policy", files)) == "de"
+    files = {"packages_policy/__init__.py": POLICY, "packages_policy/locales/it.json": ITALIAN}
+    assert language_of_login_page(tmp_path / "app", write("packages_policy", files)) == "it"
 
 
 def test_translations_of_an_object_are_those_of_its_module(tmp_path: Path, write: Write) -> None:
@@ -86,10 +87,10 @@ def test_translations_of_an_object_are_those_of_its_module(tmp_path: Path, write
     files = {
         "packages_object/__init__.py": "",
         "packages_object/policy.py": f"class Policy:{source}",
-        "packages_object/locales/de.json": GERMAN,
+        "packages_object/locales/it.json": ITALIAN,
     }
     module = write("packages_object.policy", files)
-    assert language_of_login_page(tmp_path / "app", module.Policy()) == "de"
+    assert language_of_login_page(tmp_path / "app", module.Policy()) == "it"
 
 
 def test_the_apps_own_translations_are_not_a_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +98,7 @@ def test_the_apps_own_translations_are_not_a_plugins(tmp_path: Path, monkeypatch
     root = tmp_path / "app"
     for name, text in {
         "src/policy.py": POLICY,
-        "src/locales/de.json": '{"Our products": "Produkte"}',
+        "src/locales/it.json": '{"Our products": "Prodotti"}',
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)

@@ -251,6 +251,23 @@ def test_the_mail_names_the_app_the_lifetime_and_the_browser(app: Asok, browser:
         assert "If you did not request this" in body
 
 
+def test_the_mail_is_in_the_language_of_the_browser(app: Asok, browser: Browser) -> None:
+    browser.get("/auth/login")
+    browser.post(
+        "/auth/magic/send",
+        data={"csrf_token": browser.cookies["asok_csrf"], "email": "ada@example.org"},
+        headers={"Accept-Language": "de-AT,de;q=0.9"},
+    )
+    mail = sent(app)
+    assert mail["Subject"].endswith(" anmelden")
+    for body in (text(mail), text(mail, "html")):
+        assert "Oder geben Sie diesen Code auf der Seite ein" in body
+        assert "Beide laufen in 60 Minuten ab." in body
+        assert "Angefordert am " in body
+    assert '<html lang="de" dir="ltr">' in text(mail, "html")
+    assert "Öffnen Sie diesen Link, um sich anzumelden:" in text(mail)
+
+
 def test_pages_are_not_cached_and_do_not_leak_the_token(app: Asok, browser: Browser) -> None:
     ask(browser)
     response = browser.get(link(sent(app)))
