@@ -266,3 +266,75 @@ def test_french(another, address):
     visitor.press("Se connecter")
     visitor.goto("/auth/account")
     visitor.look("account in French")
+
+
+BROKEN_WORDS = """() => [...document.querySelectorAll("h1, h2, label, button, a")].filter((one) => {
+  const isLetter = (sign) => /\\p{L}/u.test(sign);
+  const walker = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    let line = null, before = "";
+    for (let at = 0; at < node.length; at++) {
+      const range = document.createRange(), sign = node.data[at];
+      range.setStart(node, at);
+      range.setEnd(node, at + 1);
+      // A space at the end of a line has no width, nor has a soft hyphen that is not used.
+      const box = [...range.getClientRects()].filter((one) => one.width).pop();
+      if (box) {
+        if (line !== null && box.top > line + 5 && isLetter(sign) && isLetter(before)) return true;
+        line = box.top;
+      }
+      before = sign;
+    }
+  }
+  return false;
+}).map((one) => one.textContent.trim())"""
+
+
+def test_german(another, address, totp):
+    """Its words are long: every page fits into 320 px, and no heading or button breaks within a word."""
+    visitors = [another(language="de-AT") for _ in range(2)]
+    broken: dict[str, list[str]] = {}
+
+    def look(one, name: str) -> None:
+        assert one.page.locator("html").get_attribute("lang") == "de"
+        one.look(f"{name} in German")
+        one.page.set_viewport_size({"width": 320, "height": 740})
+        if found := one.page.evaluate(BROKEN_WORDS):
+            broken[name] = found
+
+    def log_in(one) -> None:
+        one.goto("/auth/login")
+        look(one, "login")
+        one.fill("E-Mail-Adresse", address)
+        one.press("Link und Code senden")
+        look(one, "code")
+        assert "Öffnen Sie diesen Link" in one.read_mail(address)
+        one.goto(one.mail(address)[0])
+        look(one, "confirm")
+        one.press("Anmelden")
+
+    ada, again = visitors
+    ada.goto("/auth/account")
+    look(ada, "log in first")
+    ada.goto("/auth/google/callback?state=x&code=y")
+    look(ada, "stale answer of a provider")
+    log_in(ada)
+    ada.goto("/auth/totp")
+    look(ada, "second factor off")
+    ada.press("Authenticator-App einrichten")
+    look(ada, "enrol")
+    secret = ada.page.locator(".asok-auth-secret").text_content()
+    ada.fill("Code aus der App", totp(secret, -1))
+    ada.press("Aktivieren")
+    look(ada, "recovery codes")
+    ada.press("Codes gespeichert, weiter")
+    look(ada, "account")
+    ada.goto("/auth/totp")
+    look(ada, "second factor on")
+    log_in(again)
+    look(again, "second factor")
+    again.press("Andere Methode verwenden: Wiederherstellungscode")
+    look(again, "recovery code")
+    ada.goto("/auth/logout")
+    look(ada, "logout")
+    assert broken == {}

@@ -102,7 +102,7 @@ class TestLanguage:
         assert '<html lang="de" dir="ltr">' in page
         for text in ("Bei News-Desk of Asok. anmelden", "Weiter mit Google", "E-Mail-Adresse"):
             assert text in page
-        assert "Anmeldelink und Code senden" in page
+        assert "Link und Code senden" in page
         answer = client.get("/auth/account", headers={"Accept-Language": "de-AT"})
         assert answer.status_code == 401
         assert "Bitte melden Sie sich zuerst an." in answer.text
