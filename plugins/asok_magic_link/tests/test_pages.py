@@ -376,7 +376,7 @@ def test_the_link_for_an_unknown_email_is_void(tmp_path: Path) -> None:
 @pytest.mark.requirement("SECURITY-27")
 @pytest.mark.slow
 def test_known_and_unknown_emails_take_the_same_time(tmp_path: Path) -> None:
-    """Medians of CPU time no more than 1 ms apart, whatever else the machine does."""
+    """Medians of CPU time no more than 0.5 ms apart; a mail is built and sent in another thread."""
     limits = {"SIGNUP": False, "SENDS_PER_CLIENT": 10_000, "SENDS_PER_EMAIL": 10_000}
     with asok_app(tmp_path, auth={"MAGIC_LINK": limits, "STATE_STORE": "memory:"}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")
@@ -385,13 +385,13 @@ def test_known_and_unknown_emails_take_the_same_time(tmp_path: Path) -> None:
         times: dict[str, list[float]] = {"ada@example.org": [], "eve@example.org": []}
         for _ in range(150):
             for address, measured in times.items():
-                start = time.process_time()
+                start = time.thread_time()
                 browser.post(
                     "/auth/magic/send", data={"csrf_token": browser.cookies["asok_csrf"], "email": address}
                 )
-                measured.append(time.process_time() - start)
+                measured.append(time.thread_time() - start)
         known, unknown = (sorted(measured)[75] for measured in times.values())
-        assert abs(known - unknown) <= 0.001, (known, unknown)
+        assert abs(known - unknown) <= 0.0005, (known, unknown)
 
 
 def test_sends_are_limited_per_email_and_per_client(tmp_path: Path) -> None:
