@@ -385,7 +385,10 @@ class Crashes(RuleBasedStateMachine):
     def complete_a_login(
         self, number: int, email: str, by_link: bool, crash: tuple[int, bool] | None
     ) -> None:
-        """A first factor, and the second one if the user has one."""
+        """With a second factor, which is set up before if need be."""
+        if not self.has_factor(self.id_of(email)):
+            self.a_new_link_logs_in(number, email)
+            self.set_up_a_second_factor(number, None)
         if by_link:
             self.press_the_button_of_a_new_link(number, email, None)
         else:
@@ -522,6 +525,32 @@ class Crashes(RuleBasedStateMachine):
         with self.process(None, crash) as attempt:
             assert self.apis[0].revoke(FakeRequest(), token.text)
         token.is_valid = attempt.died and self.opens(token)
+
+    # -- what is rare by chance --------------------------------------------------------------------
+
+    @precondition(lambda self: not self.is_verified(self.id_of(EMAILS[2]) or ""))
+    @rule(number=BROWSERS, crash=LATE)
+    def an_owner_comes_after_an_intruder(self, number: int, crash: tuple[int, bool] | None) -> None:
+        """A user whose email address was not verified need not be its owner; one who reads its mail is."""
+        self.visit_the_provider(1 - number, EMAILS[2], False, None)
+        self.create_a_token(1 - number, None)
+        self.press_the_button_of_a_new_link(number, EMAILS[2], crash)
+
+    @rule(number=BROWSERS, email=st.sampled_from(EMAILS), crash=LATE)
+    def set_up_a_second_factor_and_log_in_again(
+        self, number: int, email: str, crash: tuple[int, bool] | None
+    ) -> None:
+        self.a_new_link_logs_in(number, email)
+        self.set_up_a_second_factor(number, crash)
+        self.press_the_button_of_a_new_link(1 - number, email, None)
+
+    @rule(number=BROWSERS, email=st.sampled_from(EMAILS), other=st.sampled_from(EMAILS))
+    def come_back_as_another_user(self, number: int, email: str, other: str) -> None:
+        """Linking was started by one user, and another has logged in since."""
+        self.go_to_the_provider(number, email, True, None)
+        self.a_new_link_logs_in(number, other)
+        if self.flows and self.flows[-1].tab is self.tabs[number]:
+            self.finish(self.flows[-1], None)
 
     # -- the ends of sessions ----------------------------------------------------------------------
 
