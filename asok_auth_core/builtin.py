@@ -20,8 +20,6 @@ from .stores.memory import MemoryStateStore
 from .stores.sqlite import SQLiteStateStore
 from .types import Finding
 
-NAME = "asok_auth_core"
-
 asok_auth_plugin = PluginManifest(required=True)
 
 

@@ -19,9 +19,9 @@ from .auth import Auth, HookErrorHandler
 from .contracts import RESERVED_FACTORS, LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .engine.coroutines import NeverAwaited, reject_coroutines
 from .engine.permissions import PermissionSet, compile_grants
-from .errors import ConfigurationError
+from .errors import AuthError, ConfigurationError
 from .providers import OAuth2Provider
-from .registry import PluginRegistry
+from .registry import CORE, PluginRegistry
 from .settings import Settings
 from .types import JSON, Event, Finding, LoginAttempt, PluginInfo, User
 from .web import Route
@@ -64,11 +64,24 @@ class Plugins:
 
     def providers(self, settings: Settings) -> dict[str, OAuth2Provider]:
         """Providers by name."""
-        return self._gather(hookspecs.asok_auth_providers, _each(_by_name, OAuth2Provider), settings=settings)
+        return self._gather(
+            hookspecs.asok_auth_providers, _each(_providers_by_name, OAuth2Provider), settings=settings
+        )
 
     def signers(self, settings: Settings) -> dict[str, Callable[[bytes], Signer]]:
-        """Signer factories by JWS algorithm name."""
-        return self._gather(hookspecs.asok_auth_signers, _items, settings=settings)
+        """Signer factories by JWS algorithm name; each raises ConfigurationError if it fails."""
+        hook = hookspecs.asok_auth_signers
+        found = self._gather(hook, _items, settings=settings)
+        return {name: self._signer_factory(name, factory) for name, factory in found.items()}
+
+    def _signer_factory(self, name: str, factory: Callable[[bytes], Signer]) -> Callable[[bytes], Signer]:
+        where = f"The factory of the token signer {name!r}"
+
+        def make(material: bytes) -> Signer:
+            owner = self.owner(hookspecs.asok_auth_signers.__name__, name)
+            return made_by_plugin(lambda: factory(material), Signer, f"{where} of {owner}")
+
+        return make
 
     def mail_transports(self, settings: Settings) -> dict[str, Callable[[], MailTransport]]:
         """Mail transport factories by name."""
@@ -153,7 +166,9 @@ class Plugins:
                 continue
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 - the hook's failure policy, for SystemExit too
+            except BaseException as error:
+                if plugin == CORE:
+                    raise  # it is not the core that is at fault, but what it was given
                 reason = f"{hook.__name__} raised {type(error).__name__}: {error}"
                 self.registry.quarantine(plugin, reason)
                 continue
@@ -326,14 +341,53 @@ def _each(
     def checked(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
         parts = list(given)
         for part in parts:
+            if isinstance(part, type):
+                raise TypeError(f"it returned the class {part.__name__}; return an instance of it")
+            if not isinstance(part, contract):
+                raise TypeError(f"it returned {type(part).__name__}, not {contract.__name__}")
             reject_coroutines(part, contract)
         return pairs(parts)
 
     return checked
 
 
+def made_by_plugin(make: Callable[[], T], contract: type, where: str) -> T:
+    """What ``make``, a plugin's factory, returns. Raises ConfigurationError if that is no ``contract``.
+
+    AuthError of the factory, such as a SettingError that says what is missing, stays as it is.
+    """
+    try:
+        made = make()
+    except (AuthError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ConfigurationError(
+            f"{where} raised {type(error).__name__}: {error}. Fix, upgrade or uninstall the plugin.",
+            code="plugin",
+        ) from error
+    if not isinstance(made, contract):
+        raise ConfigurationError(
+            f"{where} returned {type(made).__name__}, not {contract.__name__}. Fix, upgrade or uninstall the "
+            "plugin.",
+            code="plugin",
+        )
+    return made
+
+
 def _by_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
     return [(item.name, item) for item in given]
+
+
+def _providers_by_name(given: Iterable[OAuth2Provider]) -> Iterable[tuple[str, OAuth2Provider]]:
+    """As :func:`_by_name`. Raises TypeError for a provider that could not log any user in."""
+    pairs = list(_by_name(given))
+    for name, provider in pairs:
+        scopes: object = provider.scopes
+        if isinstance(scopes, str):
+            raise TypeError(f"scopes of the provider {name!r} is a text; write a tuple of texts")
+        if type(provider).identity is OAuth2Provider.identity:
+            raise TypeError(f"the provider {name!r} has no method identity()")
+    return pairs
 
 
 def _by_attribute_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:

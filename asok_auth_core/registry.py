@@ -32,6 +32,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_auth_")))
+CORE = "asok_auth_core"
+"""The name of the plugin of the core itself."""
 GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
 """Hooks that can reject something: the app does not start without a plugin that has one."""
 
@@ -343,6 +345,9 @@ def _manifest(plugin: object) -> PluginManifest:
             f"its entry point names the {'class' if isinstance(plugin, type) else 'function'} "
             f"{plugin.__name__}; name a module, or an instance with the hooks as methods"
         )
+    for name, _ in inspect.getmembers(plugin, lambda value: isinstance(value, PluginManifest)):
+        if name != "asok_auth_plugin":
+            raise _HooksUnknown(f"its PluginManifest is called {name}; call it asok_auth_plugin")
     manifest = getattr(plugin, "asok_auth_plugin", PluginManifest())
     if not isinstance(manifest, PluginManifest):
         raise _HooksUnknown("its asok_auth_plugin is not a PluginManifest")

@@ -22,8 +22,8 @@ from .limits import Limits
 from .mail.outbox import Outbox
 from .pages.folders import packages_of
 from .pages.render import environment
-from .plugins import Plugins
-from .registry import PluginRegistry
+from .plugins import Plugins, made_by_plugin
+from .registry import CORE, PluginRegistry
 from .settings import read, secrets
 from .stores.owned import OwnedStateStore
 from .types import Clock, Random
@@ -59,7 +59,7 @@ def start(
         optional=first.optional_plugins,
         debug=first.app.debug,
     )
-    registry.register(builtin, builtin.NAME, "asok-auth-core")
+    registry.register(builtin, CORE, "asok-auth-core")
     if roles is not None:
         registry.register(roles, "roles", "asok-auth-core")
     for plugin in plugins:
@@ -82,7 +82,17 @@ def start(
     )
     signers = hooks.signers(settings)
     _chosen("SIGNER", settings.signer, signers, registry)
-    store, transport = make_store(settings.state_store), make_transport()
+    store = made_by_plugin(
+        lambda: make_store(settings.state_store),
+        StateStore,
+        f'AUTH["STATE_STORE"]: the factory of {hooks.owner("asok_auth_state_stores", scheme)} for {scheme!r}',
+    )
+    transport_owner = hooks.owner("asok_auth_mail_transports", settings.mail_transport)
+    transport = made_by_plugin(
+        make_transport,
+        MailTransport,
+        f'AUTH["MAIL_TRANSPORT"]: the factory of {transport_owner} for {settings.mail_transport!r}',
+    )
     reject_coroutines(store, StateStore)
     reject_coroutines(transport, MailTransport)
     lasting = credentials(clock, random)

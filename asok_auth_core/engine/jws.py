@@ -36,6 +36,8 @@ def sign_compact(header: bytes, payload: bytes, signer: Signer) -> str:
         signature = signer.sign(message)
     except Exception as error:
         raise _failed(signer, error) from error
+    if type(signature) is not bytes:
+        raise _failed(signer, TypeError(f"sign() returned {type(signature).__name__}, not bytes"))
     return (message + b"." + b64url_encode(signature)).decode()
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
-from ..errors import ConfigurationError, TokenError, TokenExpired
+from ..errors import ConfigurationError, SignerUnavailable, TokenError, TokenExpired
 from ..types import Clock, RedactedStruct
 from .coroutines import reject_coroutines
 from .encoding import b64url_encode
@@ -17,6 +18,8 @@ from .jws import header_segment, sign_compact, verify_compact
 from .keys import KeyRing
 from .signer import Signer
 from .signers import SIGNERS, SignerFactory
+
+logger = logging.getLogger("asok_auth")
 
 MAX_TOKEN_BYTES = 4096
 CLOCK_SKEW = 60
@@ -32,6 +35,8 @@ class TokenClaims(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fiel
     iat: int
     exp: int | None = None
 
+
+logger = logging.getLogger("asok_auth")
 
 C = TypeVar("C", bound=TokenClaims)
 
@@ -67,6 +72,8 @@ class TokenCodec(Generic[C]):
         self._decode = msgspec.json.Decoder(claims).decode
         self._table: dict[bytes, Signer] = {}
         self._kids: dict[str, bytes] = {}
+        self._published: dict[bytes, dict[str, str] | None] = {}
+        """The public keys that signers have told of, by header: a remote one is asked once."""
         for name in dict.fromkeys((algorithm, *accept)):
             for material in keys.keys(f"token/{purpose}/{name}"):
                 signer = _make(signers, name, material)
@@ -133,16 +140,44 @@ class TokenCodec(Generic[C]):
     def public_jwks(self) -> list[dict[str, str]]:
         """The public keys (RFC 7517, section 5) of all trusted keys that have one.
 
-        Empty if tokens are signed with a symmetric key: only this app can verify them.
+        Empty if tokens are signed with a symmetric key: only this app can verify them. Raises
+        SignerUnavailable if the signing key cannot be read; another key is left out then.
         """
         found: list[dict[str, str]] = []
-        if self._signer.public_jwk() is None:
+        if self._public_jwk(self._header) is None:
             return found
         for kid, header in self._kids.items():
-            signer = self._table[header]
-            if (jwk := signer.public_jwk()) is not None:
-                found.append({**jwk, "kid": kid, "use": "sig", "alg": signer.algorithm})
+            try:
+                jwk = self._public_jwk(header)
+            except SignerUnavailable:
+                logger.warning("The public key %s is left out of the published ones.", kid, exc_info=True)
+                continue
+            if jwk is not None:
+                found.append({**jwk, "kid": kid, "use": "sig", "alg": self._table[header].algorithm})
         return found
+
+    def _public_jwk(self, header: bytes) -> dict[str, str] | None:
+        if header not in self._published:
+            signer = self._table[header]
+            try:
+                jwk = signer.public_jwk()
+                private = PRIVATE_MEMBERS.intersection(jwk or ())
+            except Exception as error:
+                name = type(error).__name__
+                raise SignerUnavailable(
+                    f"public_jwk() of the token signer {signer.algorithm!r} failed with {name}."
+                ) from error
+            if private:
+                raise SignerUnavailable(
+                    f"public_jwk() of the token signer {signer.algorithm!r} holds private parts: "
+                    f"{', '.join(sorted(private))}."
+                )
+            self._published[header] = jwk
+        return self._published[header]
+
+
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""The members of a JWK that must stay secret (RFC 7518, section 6)."""
 
 
 def _make(signers: Mapping[str, SignerFactory], name: str, material: bytes) -> Signer:

@@ -8,9 +8,15 @@ from ..web import WebRequest
 
 
 def require_login(request: WebRequest) -> User:
-    """The current user. Raises LoginRequired if no user is logged in."""
+    """The current user. Raises LoginRequired if no user is logged in.
+
+    Raises the error itself if the proof in the request could not be checked, for example because a store
+    or a signer is down: the proof may be valid.
+    """
     user = request.user
     if user is None:
+        if request.rejected_proof is not None and request.rejected_proof.status >= 500:
+            raise request.rejected_proof
         raise LoginRequired("Please log in first.")
     return user
 

@@ -159,6 +159,7 @@ class OAuthFlow:
             provider=provider.label,
         )
         tokens = self._exchange(provider, metadata, record, secret, code)
+        beside = {name: value for name, value in tokens.raw.items() if name not in SECRETS}
 
         def fetch(url: str) -> JSON:
             return read_reply(self._send(oauth2.bearer(url, tokens.access_token)))
@@ -174,12 +175,11 @@ class OAuthFlow:
                 found = _optional(provider, address, fetch)
                 claims = claims if found is None else oidc.merge_userinfo(claims, found)
         else:
-            profile = fetch(provider.userinfo_endpoint) if provider.userinfo_endpoint else dict(tokens.raw)
+            profile = fetch(provider.userinfo_endpoint) if provider.userinfo_endpoint else beside
             if not isinstance(profile, dict):
                 raise _unreadable()
             claims = Claims(profile)
         form = {name: text for name, text in sent.items() if name not in ("code", "state", "iss")}
-        beside = {name: value for name, value in tokens.raw.items() if name not in SECRETS}
         answer = ProviderAnswer(Claims(beside), form if provider.response_mode == "form_post" else {})
         identity = _identity(provider, issuer, claims, lambda url: _optional(provider, url, fetch), answer)
         return Finished(identity, _is_trusted(provider, identity), record.next_url, record.link_user_id)
@@ -312,6 +312,11 @@ def _identity(
         raise _unreadable() from None
     subject = getattr(identity, "subject", None)  # identity() may return None
     if not isinstance(subject, str) or not subject:
+        logger.error(
+            "identity() of provider %r returned %s, not an Identity with a text as its subject.",
+            provider.name,
+            type(identity).__name__ if subject is None else f"a subject of type {type(subject).__name__}",
+        )
         raise OAuthError(
             "The provider did not identify you. Please log in another way.", code="oauth_subject"
         )

@@ -250,7 +250,7 @@ class Outbox:
             return error
         except EmailInvalid as error:
             return MailPermanent(error.message)
-        except Exception as error:  # noqa: BLE001 (a plugin's code)
+        except BaseException as error:  # noqa: BLE001 - a plugin's code must not end this thread
             # Its message and traceback are not logged: a transport may have put the email there.
             name = f"{type(self._transport).__name__} raised {type(error).__name__}"
             logger.error("The mail transport is broken: %s.", name)

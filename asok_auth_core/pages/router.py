@@ -110,6 +110,12 @@ class Router:
 
     def _add(self, owner: str, routes: Iterable[Route]) -> None:
         for route in routes:
+            if not isinstance(route, Route):
+                raise ConfigurationError(
+                    f"routes() of {owner} returned {type(route).__name__}, not Route. Fix, upgrade or "
+                    "uninstall its plugin.",
+                    code="plugin",
+                )
             for method in route.methods:
                 if is_coroutine_function(route.handler(method)):
                     raise NeverAwaited(f"The page {route.path} of {owner}")

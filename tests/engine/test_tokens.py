@@ -306,6 +306,70 @@ def test_tokens_signed_with_a_symmetric_key_have_no_public_keys() -> None:
     assert [key["alg"] for key in codec(algorithm="ES256", accept=("HS256",)).public_jwks()] == ["ES256"]
 
 
+class Remote(SIGNERS["ES256"]):  # type: ignore[name-defined,misc]
+    """A signer of a key management service; ``answer`` is its public key, or what it raises."""
+
+    algorithm = "ES384"
+    answer: object = None
+    asked = 0
+
+    def public_jwk(self) -> dict[str, str]:
+        type(self).asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer  # type: ignore[return-value]
+
+
+PUBLIC = {"kty": "EC", "crv": "P-384", "x": "eA", "y": "eQ"}
+
+
+@pytest.mark.parametrize(
+    "answer", [ConnectionError("kms"), {**PUBLIC, "d": "secret"}, {"kty": "oct", "k": "secret"}, 5]
+)
+def test_a_public_key_that_cannot_be_published_costs_only_itself(answer: object) -> None:
+    """Unless it is the one that signs: then there is nothing to verify new tokens with."""
+
+    class Signer(Remote):
+        pass
+
+    Signer.answer = answer
+    for algorithm, other in (("EdDSA", "ES384"), ("ES384", "EdDSA")):
+        made = TokenCodec(
+            purpose="note",
+            claims=Note,
+            keys=KeyRing([NEW]),
+            clock=FrozenClock(NOW),
+            algorithm=algorithm,
+            accept=(other,),
+            signers={**SIGNERS, "ES384": Signer},
+        )
+        if algorithm == "EdDSA":
+            assert [key["alg"] for key in made.public_jwks()] == ["EdDSA"]
+        else:
+            with raises_code("signer_unavailable"):
+                made.public_jwks()
+
+
+def test_a_remote_signer_is_asked_for_its_public_key_once() -> None:
+    class Signer(Remote):
+        answer = PUBLIC
+
+    made = TokenCodec(
+        purpose="note",
+        claims=Note,
+        keys=KeyRing([NEW]),
+        clock=FrozenClock(NOW),
+        algorithm="ES384",
+        signers={"ES384": Signer},
+    )
+    assert (
+        made.public_jwks()
+        == made.public_jwks()
+        == [{**PUBLIC, "kid": made.kids[0], "use": "sig", "alg": "ES384"}]
+    )
+    assert Signer.asked == 1
+
+
 @pytest.mark.requirement("SECURITY-3")
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
 def test_a_public_key_is_never_an_hmac_key(algorithm: str) -> None:

@@ -253,9 +253,11 @@ def test_mails_awaiting_a_retry_count_as_waiting(make_outbox: Callable[..., Outb
         outbox.post(MAIL)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("CANARY-LINK"), KeyError("CANARY-LINK"), TypeError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CANARY-LINK"), KeyError("CANARY-LINK"), TypeError(), SystemExit("CANARY-LINK")]
+)
 def test_a_broken_transport_fails_the_mail_not_the_outbox(
-    make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture, error: Exception
+    make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     """30, 32"""
     outbox = make_outbox(Scripted(error))

@@ -347,3 +347,42 @@ def test_a_response_mode_that_is_none_is_an_error() -> None:
     provider.response_mode = "fragment"  # type: ignore[assignment]
     with raises_code("setting", match="'query' or 'form_post'"):
         provider.configured({})
+
+
+class InTheTokenResponse(OAuth2Provider):
+    """Sends the profile beside the token, and has no endpoint for it."""
+
+    name = "beside"
+    label = "Beside"
+    issuer = "https://beside.example"
+    authorization_endpoint = "https://beside.example/authorize"
+    token_endpoint = "https://beside.example/token"
+    seen: Claims
+
+    def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
+        type(self).seen = claims
+        return Identity(
+            issuer=self.issuer, subject="7", provider=self.name, email="eve@example.com", raw=claims
+        )
+
+
+@pytest.mark.requirement("SECURITY-30")
+def test_a_profile_from_the_token_response_holds_no_token(tmp_path: Path) -> None:
+    """``Identity.raw`` goes to every plugin's ``before_login`` and to the app's own callback."""
+    app = OAuthApp(InTheTokenResponse(), tmp_path)
+    app.log_in()
+    assert not {"access_token", "refresh_token", "id_token"} & InTheTokenResponse.seen.keys()
+    assert "token_type" in InTheTokenResponse.seen
+
+
+@pytest.mark.parametrize("given", [None, {"subject": "7"}, 7])
+def test_what_is_no_identity_is_logged(
+    tmp_path: Path, given: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Wrong(InTheTokenResponse):
+        def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
+            return given  # type: ignore[return-value]
+
+    _, answer = OAuthApp(Wrong(), tmp_path).log_in()
+    assert error_code(answer) == "oauth_subject"
+    assert f"identity() of provider 'beside' returned {type(given).__name__}" in caplog.text

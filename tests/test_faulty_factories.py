@@ -1,0 +1,123 @@
+"""What plugins hand to the core at the start: each fault is named with its plugin, none is a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import pytest
+
+from asok_auth_core.auth import Auth
+from asok_auth_core.errors import ConfigurationError
+from asok_auth_core.plugin import Identity, OAuth2Provider, PluginManifest, SecondFactor, hookimpl
+
+
+class Strava(OAuth2Provider):
+    name = "strava"
+    label = "Strava"
+
+
+class WithText(Strava):
+    scopes = "read"  # type: ignore[assignment]
+
+    def identity(self, claims: object, fetch: object, answer: object) -> Identity:  # type: ignore[override]
+        raise AssertionError("never called")
+
+
+def fail(*given: object) -> object:
+    raise ZeroDivisionError("division by zero")
+
+
+def plugin(hook: str, given: object) -> object:
+    """The plugin "hands", whose ``hook`` returns ``given``."""
+    function = staticmethod(hookimpl(_function(hook, given)))
+    return type("Hands", (), {"__name__": "hands", hook: function})()
+
+
+def _function(name: str, given: object) -> Callable[[], object]:
+    def returns() -> object:
+        return given
+
+    returns.__name__ = name
+    return returns
+
+
+CHOSEN: Mapping[str, tuple[str, object, dict[str, object], str]] = {
+    "a signer that is not used": (
+        "asok_auth_signers",
+        {"XS512": fail},
+        {},
+        "The factory of the token signer 'XS512' of plugin 'hands' raised ZeroDivisionError",
+    ),
+    "a signer that is none": (
+        "asok_auth_signers",
+        {"XS512": lambda material: "key"},
+        {},
+        "The factory of the token signer 'XS512' of plugin 'hands' returned str, not Signer",
+    ),
+    "a store": (
+        "asok_auth_state_stores",
+        {"box": fail},
+        {"STATE_STORE": "box:"},
+        "AUTH[\"STATE_STORE\"]: the factory of plugin 'hands' for 'box' raised ZeroDivisionError",
+    ),
+    "a store that is none": (
+        "asok_auth_state_stores",
+        {"box": lambda url: None},
+        {"STATE_STORE": "box:"},
+        "AUTH[\"STATE_STORE\"]: the factory of plugin 'hands' for 'box' returned NoneType, not StateStore",
+    ),
+    "a mail transport that is none": (
+        "asok_auth_mail_transports",
+        {"bird": lambda: None},
+        {"MAIL_TRANSPORT": "bird"},
+        "the factory of plugin 'hands' for 'bird' returned NoneType, not MailTransport",
+    ),
+}
+
+
+@pytest.mark.parametrize(("hook", "given", "settings", "told"), CHOSEN.values(), ids=CHOSEN)
+def test_a_factory_that_fails_stops_the_start_and_is_named(
+    make_auth: Callable[..., Auth], hook: str, given: object, settings: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        make_auth(plugins=(plugin(hook, given),), settings=settings)
+    assert told in raised.value.message
+    assert "asok_auth_core" not in raised.value.message
+    assert "Fix, upgrade or uninstall the plugin." in raised.value.message
+
+
+LISTED: Mapping[str, tuple[str, Iterable[object], str]] = {
+    "a provider's class": (
+        "asok_auth_providers",
+        [Strava],
+        "it returned the class Strava; return an instance",
+    ),
+    "a provider's name": ("asok_auth_providers", ["strava"], "it returned str, not OAuth2Provider"),
+    "a provider without identity": ("asok_auth_providers", [Strava()], "'strava' has no method identity()"),
+    "scopes as text": ("asok_auth_providers", [WithText()], "scopes of the provider 'strava' is a text"),
+    "a factor's class": ("asok_auth_second_factors", [SecondFactor], "it returned the class SecondFactor"),
+    "a method's name": ("asok_auth_login_methods", ["magic"], "it returned str, not LoginMethod"),
+}
+
+
+@pytest.mark.parametrize(("hook", "given", "told"), LISTED.values(), ids=LISTED)
+def test_a_part_that_is_no_part_is_named(
+    make_auth: Callable[..., Auth], hook: str, given: Iterable[object], told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        make_auth(plugins=(plugin(hook, given),))
+    assert told in raised.value.message
+    assert "'hands'" in raised.value.message
+
+
+def test_a_route_that_is_none_is_named(make_auth: Callable[..., Auth]) -> None:
+    with pytest.raises(ConfigurationError, match=r"'hands'.*returned tuple, not Route"):
+        make_auth(plugins=(plugin("asok_auth_routes", [("/things", lambda request: None)]),))
+
+
+def test_a_manifest_under_another_name_is_found(make_auth: Callable[..., Auth]) -> None:
+    """It may say ``required``, so nothing is known about the plugin until it is renamed."""
+    made = plugin("asok_auth_permissions", [])
+    type(made).asok_auth_pluginn = PluginManifest(required=True)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="its PluginManifest is called asok_auth_pluginn"):
+        make_auth(plugins=(made,))
