@@ -11,7 +11,8 @@
         email = "ada@example.com"
 
 Needs pytest. ``profile`` is a real reply of the provider's user endpoint, ``replies`` those of further calls.
-``subject`` and ``email`` are the expected identity; the provider must have verified ``email``.
+``subject`` and ``email`` are the expected identity. With ``verifies_email = False``, the provider is one that
+verifies no address, and sends none if ``email`` is None.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import pytest
 from ..engine.message import Claims, Reply
 from ..errors import OAuthError
 from ..flows.linking import KIND, identity_key
+from ..paths import PROVIDER_EMAIL_PATH
 from ..providers import OAuth2Provider, OpenIDProvider, ProviderAnswer
 from ..types import JSON, Identity
 from .fake_provider import SUBJECT
@@ -46,7 +48,9 @@ class OAuth2ProviderContract:
     """Fields that come through the browser with ``response_mode = "form_post"``."""
     subject: ClassVar[str]
     subject_claim: ClassVar[str] = "id"
-    email: ClassVar[str]
+    email: ClassVar[str | None]
+    verifies_email: ClassVar[bool] = True
+    """False for a provider that never says that it verified an email address."""
 
     def test_it_can_be_configured(self) -> None:
         made = self.provider.configured(dict(CREDENTIALS))
@@ -56,6 +60,10 @@ class OAuth2ProviderContract:
     def test_a_user_logs_in(self, tmp_path: Path) -> None:
         app = self._app(tmp_path)
         browser, response = app.log_in(next_url="/welcome")
+        if not self.verifies_email:
+            assert location(response) == PROVIDER_EMAIL_PATH, "the core verifies an address by mail"
+            assert browser.session.user is None
+            return
         assert location(response) == "/welcome"
         user = browser.session.user
         assert user is not None
@@ -64,7 +72,8 @@ class OAuth2ProviderContract:
 
     def test_the_identity_is_right(self) -> None:
         identity = self._identity(self.profile, self.replies)
-        assert (identity.subject, identity.email, identity.email_verified) == (self.subject, self.email, True)
+        assert (identity.subject, identity.email) == (self.subject, self.email)
+        assert identity.email_verified is self.verifies_email
 
     @pytest.mark.requirement("SECURITY-14")
     def test_a_user_who_changes_name_and_email_stays_the_same(self) -> None:

@@ -58,6 +58,28 @@ class TestForge(OAuth2ProviderContract):
     email = "ada@example.com"
 
 
+class TestUnverified(TestForge):
+    """The provider sends an address, and never says that it verified it."""
+
+    profile = {"id": 7, "login": "ada", "email": "ada@example.com"}
+    verifies_email = False
+
+
+class TestWithoutEmail(TestForge):
+    profile = {"id": 7, "login": "ada"}
+    email = None
+    verifies_email = False
+
+
+def test_a_provider_that_believes_unverified_addresses_fails_the_suite(tmp_path: Path) -> None:
+    suite = TestUnverified()
+    suite.provider = Careless()  # type: ignore[misc]
+    with pytest.raises(AssertionError):
+        suite.test_the_identity_is_right()
+    with pytest.raises(AssertionError):
+        suite.test_a_user_logs_in(tmp_path)
+
+
 def test_a_careless_provider_fails_the_suite() -> None:
     suite = TestForge()
     suite.provider = Careless()  # type: ignore[misc]
