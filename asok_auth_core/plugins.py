@@ -167,7 +167,7 @@ class Plugins:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
-                if plugin == CORE:
+                if plugin == CORE and isinstance(error, ConfigurationError):
                     raise  # it is not the core that is at fault, but what it was given
                 reason = f"{hook.__name__} raised {type(error).__name__}: {error}"
                 self.registry.quarantine(plugin, reason)

@@ -13,20 +13,23 @@ import msgspec
 import pluggy
 import pytest
 import typer
+from markupsafe import Markup
 
 from asok_auth_core import builtin
 from asok_auth_core.auth import Auth
 from asok_auth_core.commands.new_plugin import new_plugin
-from asok_auth_core.contracts import LoginMethod
+from asok_auth_core.contracts import LoginMethod, SecondFactor
 from asok_auth_core.hookspecs import GROUP, PluginManifest
 from asok_auth_core.plugin import hookimpl
 from asok_auth_core.plugins import Plugins
+from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
 from asok_auth_core.startup import start
 from asok_auth_core.testing.fakes import FakeUser, MemoryCredentialStore, MemoryUsers
 from asok_auth_core.testing.raises import raises_code
-from asok_auth_core.types import Event, Finding, Grant, LoginAttempt, PluginInfo
+from asok_auth_core.types import Event, Finding, Grant, LoginAttempt, PluginInfo, User
+from asok_auth_core.web import WebRequest
 
 USER = FakeUser("1", "ada@example.org")
 ATTEMPT = LoginAttempt(USER, "magic", "192.0.2.1", 0.0)
@@ -249,13 +252,35 @@ def test_a_misspelled_hook_beside_a_denying_one_stops_the_start() -> None:
         PluginRegistry().register(module)
 
 
-class Named:
+class Named(LoginMethod):
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+
+
+class NamedFactor(SecondFactor):
+    label = "Named"
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # type: ignore[misc]
+
+    def is_enrolled(self, user: User) -> bool:
+        return False
+
+    def reset(self, user: User) -> None:
+        raise AssertionError("nobody has it")
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        raise AssertionError("nobody has it")
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return False
+
+
+class NamedProvider(OpenIDProvider):
+    issuer = "https://login.example"
+
     def __init__(self, name: str) -> None:
         self.name = name
-
-
-class NamedFactor(Named):
-    backup = False
 
 
 def giving(hook: str, value: object, name: str = "giving") -> ModuleType:
@@ -292,7 +317,7 @@ def test_a_login_method_that_request_auth_cannot_name_is_quarantined(name: str) 
 
 @pytest.mark.parametrize("name", NOT_ATTRIBUTES)
 def test_a_second_factor_that_request_auth_cannot_name_stops_the_start(name: str) -> None:
-    plugins = with_plugins(giving("asok_auth_second_factors", [Named(name)], "bad"))
+    plugins = with_plugins(giving("asok_auth_second_factors", [NamedFactor(name)], "bad"))
     with raises_code("plugin") as raised:
         plugins.second_factors(None)  # type: ignore[arg-type]
     assert "Plugin 'bad' is not loaded: asok_auth_second_factors returns" in raised.value.message
@@ -300,7 +325,7 @@ def test_a_second_factor_that_request_auth_cannot_name_stops_the_start(name: str
 
 
 def test_a_provider_may_have_a_dash_in_its_name() -> None:
-    plugins = with_plugins(giving("asok_auth_providers", [Named("my-provider")]))
+    plugins = with_plugins(giving("asok_auth_providers", [NamedProvider("my-provider")]))
     assert list(plugins.providers(Settings())) == ["my-provider"]
 
 

@@ -15,7 +15,7 @@ def require_login(request: WebRequest) -> User:
     """
     user = request.user
     if user is None:
-        if request.rejected_proof is not None and request.rejected_proof.status >= 500:
+        if request.rejected_proof is not None and request.rejected_proof.status == 503:
             raise request.rejected_proof
         raise LoginRequired("Please log in first.")
     return user

@@ -7,6 +7,7 @@ messages only through :func:`build_message`.
 
 from __future__ import annotations
 
+import email.generator  # noqa: F401 - as_bytes() imports it, and a fork during that would hang the child
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timezone

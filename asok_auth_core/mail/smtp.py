@@ -7,6 +7,7 @@ because a server's reply text can repeat the recipient or more.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - sockets import it, and a fork during that would hang the child
 import secrets as system_random
 import smtplib
 import socket

@@ -476,7 +476,11 @@ def _run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     mail = OutgoingMail("ann@app.example", "Your link", "text")
     outbox = Outbox(Slow(MailSettings(directory=sys.argv[1])), Events(Plugins(PluginRegistry()), time.time))
     """
-    script = textwrap.dedent(preamble) + textwrap.dedent(code)
+    return _python(textwrap.dedent(preamble) + textwrap.dedent(code), folder)
+
+
+def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    script = textwrap.dedent(code)
     arguments = [sys.executable, "-W", "error", "-c", script, str(folder)]
     return subprocess.run(arguments, capture_output=True, text=True, check=False)
 
@@ -506,6 +510,40 @@ def test_a_forked_child_does_not_resend_the_parents_mails(tmp_path: Path) -> Non
     )
     assert shown.returncode == 0, shown.stderr
     assert len(list(tmp_path.glob("*.eml"))) == 15
+
+
+@pytest.mark.parametrize(
+    ("module", "transport"),
+    [
+        ("file", "FileTransport(settings)"),
+        ("smtp", "SmtpTransport(settings)"),
+        ("console", "ConsoleTransport(settings, debug=True)"),
+    ],
+)
+def test_sending_imports_nothing(
+    module: str, transport: str, tmp_path: Path, start_server: Callable[..., SimpleNamespace]
+) -> None:
+    """A child that is forked during an import would wait for it forever in its own import."""
+    code = f"""
+    import sys
+    from asok_auth_core.mail.{module} import *
+    from asok_auth_core.settings import MailSettings
+    from asok_auth_core.types import OutgoingMail
+
+    settings = MailSettings(
+        directory=sys.argv[1],
+        host="localhost",
+        port={start_server().port},
+        security="none",
+        sender="auth@app.example",
+    )
+    transport = {transport}
+    before = set(sys.modules)
+    transport.send(OutgoingMail("ann@app.example", "Lïnk", "tëxt", "<p>tëxt"))
+    sys.exit(", ".join(sorted(set(sys.modules) - before)) or None)
+    """
+    shown = _python(code, tmp_path)
+    assert shown.returncode == 0, shown.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -9,13 +9,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from asok_auth_core.engine.message import Claims
 from asok_auth_core.http_client import PER_PROVIDER, WAITING
 from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.pages.router import Router
-from asok_auth_core.providers import OAuth2Provider, OpenIDProvider
+from asok_auth_core.providers import Fetch, OAuth2Provider, OpenIDProvider, ProviderAnswer
 from asok_auth_core.testing.fakes import FakeRequest
 from asok_auth_core.testing.oauth_app import OAuthApp, error_code
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
+from asok_auth_core.types import Identity
 
 pytestmark = pytest.mark.requirement("SECURITY-42")
 
@@ -105,6 +107,9 @@ def test_eight_answers_while_the_token_endpoint_hangs(
         authorization_endpoint = f"{hanging.url}/authorize"
         token_endpoint = f"{hanging.url}/token"
         userinfo_endpoint = f"{hanging.url}/me"
+
+        def identity(self, claims: Claims, fetch: Fetch, answer: ProviderAnswer) -> Identity:
+            raise AssertionError("no login gets this far")
 
     app = on_the_network(make_app(Example(), debug=True))
     started = [app.start(FakeRequest()) for _ in range(CLICKS)]
