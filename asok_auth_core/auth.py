@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from .contracts import CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
+from .contracts import AccountSection, CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
 from .engine.keys import KeyRing
 from .engine.permissions import PermissionSet
 from .engine.signers import SIGNERS, SignerFactory
@@ -84,6 +84,7 @@ class Auth:
     providers: dict[str, OAuth2Provider] = field(default_factory=dict)
     login_methods: dict[str, LoginMethod] = field(default_factory=dict)
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
+    account_sections: dict[str, AccountSection] = field(default_factory=dict)
     routes: tuple[tuple[str, Route], ...] = ()
     """What ``asok_auth_routes`` returned, each with the plugin that did, for messages."""
     packages: tuple[str, ...] = ()

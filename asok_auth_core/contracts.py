@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from markupsafe import Markup
 
@@ -31,6 +31,10 @@ from .web import Route, WebRequest
 MARK_BYTES = 16
 MARK_KEY = "token-revocation-mark"
 MARK_LIFETIME = 30 * 24 * 3600
+
+AccountGroup = Literal["login", "security", "devices", "tokens", "data"]
+"""A section of the account page: login methods, security, devices, API tokens, the user's data."""
+ACCOUNT_GROUPS: tuple[AccountGroup, ...] = get_args(AccountGroup)
 
 INSTALLATION = "installation"
 """Kind and owner of the rows that describe the database itself; no user has them."""
@@ -370,6 +374,8 @@ class LoginMethod(ABC):
     order: ClassVar[int] = 100
     """Where its blocks stand on the login and account pages: lower numbers first. The providers' buttons
     have 50; methods with one number stand in the order in which their plugins were loaded."""
+    account_group: ClassVar[AccountGroup] = "login"
+    """The section of the account page that its block stands in."""
 
     def can_log_in(self, user: User) -> bool:
         """True if ``user`` could log in with this method today, without an operator's help.
@@ -394,7 +400,7 @@ class LoginMethod(ABC):
         return None
 
     def account_block(self, request: WebRequest) -> Markup | None:
-        """Its section on the account page of ``request.user``, or None."""
+        """Its block on the account page of ``request.user``, or None. Start it with an ``<h3>``."""
         return None
 
     def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
@@ -457,6 +463,8 @@ class SecondFactor(ABC):
     backup: ClassVar[bool] = False
     """True if it only stands in for another factor, as a recovery code does: a user who has nothing else
     has no second factor."""
+    account_group: ClassVar[AccountGroup] = "security"
+    """The section of the account page that its block stands in."""
 
     def is_imported(self, user: User) -> bool:
         """True if an operator imported this factor of ``user``, who set it up in another system.
@@ -525,10 +533,25 @@ class SecondFactor(ABC):
         return ()
 
     def account_block(self, request: WebRequest) -> Markup | None:
-        """Its section on the account page of ``request.user``, or None."""
+        """Its block on the account page of ``request.user``, or None. Start it with an ``<h3>``."""
         return None
 
     @property
     def api(self) -> object | None:
         """The object behind ``request.auth.<name>``; as for :class:`LoginMethod`."""
         return None
+
+
+class AccountSection(ABC):
+    """A block on the account page, for a plugin that is no login method and no second factor."""
+
+    name: ClassVar[str]
+    account_group: ClassVar[AccountGroup] = "data"
+    """The section of the account page that it stands in."""
+
+    @abstractmethod
+    def account_block(self, request: WebRequest) -> Markup | None:
+        """The block for ``request.user``, or None. Start it with an ``<h3>``.
+
+        If it raises, the block is left out and the event ``plugin.failed`` tells of it.
+        """

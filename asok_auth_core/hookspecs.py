@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pluggy
 
-from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
+from .contracts import AccountSection, LoginMethod, MailTransport, SecondFactor, Signer, StateStore
 from .settings import Settings
 from .types import JSON, Event, Finding, Grant, LoginAttempt, User
 from .web import Route
@@ -131,6 +131,15 @@ def asok_auth_routes(auth: Auth) -> Iterable[Route] | None:
 
     Called at startup, after all login methods and second factors. Two routes that match the same path
     stop the start, with the names of both owners. If it raises: startup fails and names the plugin.
+    """
+
+
+@hookspec
+def asok_auth_account_sections(auth: Auth) -> Iterable[AccountSection] | None:
+    """Blocks on the account page, for plugins that are no login method and no second factor.
+
+    Called at startup. If two plugins return the same name, the second one is quarantined. If it raises:
+    the plugin is quarantined, unless it is a guard; a block that raises is left out.
     """
 
 

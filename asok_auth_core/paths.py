@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 LOGIN_PATH = "/auth/login"
 """The login page."""
 LOGOUT_PATH = "/auth/logout"
@@ -10,14 +12,29 @@ CHALLENGE_AGAIN_PATH = "/auth/second-factor/again"
 ENROL_PATH = "/auth/second-factor/enrol"
 ACCOUNT_PATH = "/auth/account"
 """The account page of the current user."""
+CONFIRM_PATH = "/auth/confirm"
+"""Where users confirm that it's them; ``next`` is the page to go back to."""
+CONFIRM_AGAIN_PATH = "/auth/confirm/again"
 RECOVERY_CODES_PATH = "/auth/recovery/codes"
+END_SESSION_PATH = "/auth/session/end"
 END_SESSIONS_PATH = "/auth/sessions/end"
 FORGET_BROWSERS_PATH = "/auth/trusted-devices/forget"
 PROVIDER_EMAIL_PATH = "/auth/provider/email"
 PROVIDER_CODE_PATH = "/auth/provider/code"
 UNLINK_PATH = "/auth/oauth/unlink"
+NEW_TOKEN_PATH = "/auth/token/new"  # noqa: S105 - a path
 REVOKE_TOKEN_PATH = "/auth/token/revoke"  # noqa: S105 - a path
 JWKS_PATH = "/.well-known/jwks.json"
+
+
+def login_path(next_url: str | None = None) -> str:
+    """The login page that leads to ``next_url``."""
+    return LOGIN_PATH if next_url is None else f"{LOGIN_PATH}?next={quote(next_url)}"
+
+
+def confirm_path(next_url: str) -> str:
+    """The page on which users confirm that it's them, before they go on to ``next_url``."""
+    return f"{CONFIRM_PATH}?next={quote(next_url)}"
 
 
 def provider_login_path(provider: str) -> str:

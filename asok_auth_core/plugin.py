@@ -10,6 +10,8 @@ from __future__ import annotations
 from .auth import Auth
 from .commands import current_auth
 from .contracts import (
+    AccountGroup,
+    AccountSection,
     CredentialStore,
     FrameworkFactor,
     FrameworkFactors,
@@ -85,7 +87,9 @@ from .mail.smtp import SmtpTransport
 from .methods.oauth_api import OAuthApi
 from .methods.recovery import show_recovery_codes
 from .methods.token_api import TokenApi
+from .pages.confirmation import confirmation
 from .pages.login_page import login_page
+from .pages.messages import leave_message, to_account
 from .pages.problems import error_text
 from .pages.render import fragment, page, render
 from .paths import ACCOUNT_PATH, LOGIN_PATH
@@ -127,6 +131,8 @@ __all__ = [
     "MAX_JSON_BYTES",
     "NONCE_BYTES",
     "AccountExists",
+    "AccountGroup",
+    "AccountSection",
     "AppConfig",
     "Auth",
     "AuthError",
@@ -227,6 +233,7 @@ __all__ = [
     "complete_enrolment",
     "complete_login",
     "complete_second_factor",
+    "confirmation",
     "count_factor_attempt",
     "current_auth",
     "digest",
@@ -242,6 +249,7 @@ __all__ = [
     "is_loopback_host",
     "is_loopback_ip",
     "issue_recovery_codes",
+    "leave_message",
     "log_in_once",
     "login_page",
     "mark_browser",
@@ -259,6 +267,7 @@ __all__ = [
     "second_factor_required",
     "sessions_of",
     "show_recovery_codes",
+    "to_account",
     "user_can",
     "user_explain",
     "waiting_login",

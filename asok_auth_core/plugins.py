@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from . import hookspecs
 from .auth import Auth, HookErrorHandler
-from .contracts import RESERVED_FACTORS, LoginMethod, MailTransport, SecondFactor, Signer, StateStore
+from .contracts import (
+    RESERVED_FACTORS,
+    AccountSection,
+    LoginMethod,
+    MailTransport,
+    SecondFactor,
+    Signer,
+    StateStore,
+)
 from .engine.coroutines import NeverAwaited, reject_coroutines
 from .engine.permissions import PermissionSet, compile_grants
 from .errors import AuthError, ConfigurationError
@@ -109,6 +117,10 @@ class Plugins:
                 reason = f"its second factor {name!r} has the name of a login method of {owner}"
                 self.registry.quarantine(plugin, reason)
         return factors
+
+    def account_sections(self, auth: Auth) -> dict[str, AccountSection]:
+        """Blocks of the account page that belong to no login method or second factor, by name."""
+        return self._gather(hookspecs.asok_auth_account_sections, _each(_by_name, AccountSection), auth=auth)
 
     def routes(self, auth: Auth) -> Iterator[tuple[str, Route]]:
         """Each route, with the plugin it is from. Raises ConfigurationError if a plugin's function raises."""

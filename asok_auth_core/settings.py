@@ -82,7 +82,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         "app", "plugins", "optional_plugins", "strict", "signer", "mail_transport", "mail", "app_name",
         "layout", "login_redirect", "logout_redirect", "session_idle", "session_lifetime",
         "session_remember", "session_ip_days", "recent_login", "require_2fa", "trusted_device",
-        "token_revocation",
+        "token_page", "token_revocation",
     )  # fmt: skip
 
     plugins: tuple[str, ...] | None = None
@@ -120,6 +120,8 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """False: optional. True: for every user. A pattern: for users whose permissions match it."""
     trusted_device: Annotated[int, Meta(ge=0)] = 0
     """Seconds for which a browser that the user trusts skips the second factor; 0: every login needs it."""
+    token_page: bool = True
+    """Users may create API tokens on their account page."""
     token_revocation: Literal["checked", "stateless"] = "checked"  # noqa: S105 - not a password
     providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""

@@ -127,6 +127,8 @@ class SessionRecord:
     impersonates: str | None = None
     """The id of the user that the session's user acts as, and since when."""
     impersonates_since: float = 0.0
+    confirmed_at: float = 0.0
+    """When the user last gave a second factor again in it; 0: not since the login."""
 
 
 @dataclass(frozen=True, slots=True)

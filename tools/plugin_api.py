@@ -125,7 +125,15 @@ def _snapshot_lines(given: list[Name]) -> Iterator[str]:
 SECTIONS = {
     "What a plugin implements": ("hookspecs", "contracts", "providers"),
     "The app": ("auth", "settings", "limits", "events", "engine.keys", "mail.outbox", "commands"),
-    "Requests, answers and pages": ("web", "pages.render", "pages.problems", "pages.login_page", "paths"),
+    "Requests, answers and pages": (
+        "web",
+        "pages.render",
+        "pages.problems",
+        "pages.login_page",
+        "pages.confirmation",
+        "pages.messages",
+        "paths",
+    ),
     "Logging in": ("flows.login", "flows.receipts", "flows.email_proofs", "flows.verified_emails"),
     "The current user": ("flows.current_user", "flows.recent_login"),
     "Sessions and accounts": ("flows.sessions", "flows.user_data"),

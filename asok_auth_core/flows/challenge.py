@@ -1,4 +1,4 @@
-"""Start the challenge of a second factor: once for each pending login, and again only when asked to."""
+"""Start the challenge of a second factor: once for each login, and again only when asked to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..contracts import SecondFactor
 from ..engine.keys import digest
 from ..types import User
 from ..web import WebRequest
-from .login import PENDING_LIFETIME, pending_cookie
+from .login import PENDING_LIFETIME
 from .plugin_faults import ask
 
 ACCOUNT_STARTS = 10
@@ -19,16 +19,17 @@ DAY = 86_400
 
 
 def begin_challenge(
-    auth: Auth, request: WebRequest, user: User, factor: SecondFactor, *, again: bool = False
+    auth: Auth, request: WebRequest, user: User, factor: SecondFactor, handle: str, *, again: bool = False
 ) -> None:
-    """Call ``factor.begin`` unless this browser's pending login has done so; with ``again``, anyway.
+    """Call ``factor.begin`` unless it was called for ``handle``; with ``again``, anyway.
 
-    The caller has checked that the pending login is that of ``user``. Raises RateLimited, and what
-    ``begin`` raises: then the next call tries again.
+    ``handle`` names what the challenge is for, a pending login or a confirmation in a session; the caller
+    has checked that it is that of ``user``. Raises RateLimited, and what ``begin`` raises: then the next
+    call tries again.
     """
     if not has_begin(factor):
         return
-    key = f"challenge:{factor.name}:{digest(request.cookies.get(pending_cookie(request), ''))}"
+    key = f"challenge:{factor.name}:{digest(handle)}"
     if not auth.state.add(key, b"1", PENDING_LIFETIME) and not again:
         return
     try:

@@ -13,17 +13,25 @@ from .factor_policy import factor_names
 def require_recent_login(auth: Auth, request: WebRequest) -> User:
     """The current user, if they logged in to this session within ``AUTH["RECENT_LOGIN"]``.
 
+    A second factor given again, on the page that asks "Confirm it's you", counts as a login.
+
     Raises LoginRequired and PermissionDenied as ``require_session_login`` does, and RecentLoginRequired if
     the login is older, its time is unknown, or it was completed with one factor and the user has a second
     one by now.
     """
     user = require_session_login(request)
-    at, now = logged_in_at(request), auth.clock()
-    recent = at is not None and now - auth.settings.recent_login <= at <= now
-    if not recent or is_older_than_factor(auth, request.session_record, user):
+    if not is_recent(auth, request, user):
         auth.events.emit("recent_login.required", user=user, client_ip=request.client_ip)
         raise RecentLoginRequired("Please log in again. This step requires a recent login.")
     return user
+
+
+def is_recent(auth: Auth, request: WebRequest, user: User) -> bool:
+    """True if ``user`` logged in to this session, or confirmed that it is them, a short time ago."""
+    at, now, record = logged_in_at(request), auth.clock(), request.session_record
+    if at is None or record is None or is_older_than_factor(auth, record, user):
+        return False
+    return now - auth.settings.recent_login <= max(at, record.confirmed_at) <= now
 
 
 def is_older_than_factor(auth: Auth, record: SessionRecord | None, user: User) -> bool:

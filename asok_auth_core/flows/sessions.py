@@ -50,6 +50,7 @@ class SessionRow(RedactedStruct, frozen=True):
     agent: str
     acts_as: str | None = None
     acts_since: float = 0.0
+    confirmed: float = 0.0
 
 
 def session_cookie(*, secure: bool) -> str:
@@ -165,12 +166,17 @@ def all_sessions(auth: Auth, limit: int) -> list[SessionRecord]:
     return [record for record in found if not _is_over(auth, record)]
 
 
-def end_session_of(auth: Auth, session_id: str, *, user_id: str | None = None) -> bool:
-    """End the session with this id, for an operator; False if there is none, or not of that user."""
+def end_session_of(
+    auth: Auth, session_id: str, *, user_id: str | None = None, client_ip: str | None = None
+) -> bool:
+    """End the session with this id; False if there is none, or not of that user.
+
+    ``client_ip`` is that of the user who ended it; None: an operator did.
+    """
     row = auth.credentials.find(KIND, session_id)
     if row is None or user_id not in (None, row.user_id) or not auth.credentials.remove(row):
         return False
-    auth.events.emit("sessions.ended", user=auth.users.by_id(row.user_id))
+    auth.events.emit("sessions.ended", user=auth.users.by_id(row.user_id), client_ip=client_ip)
     return True
 
 
@@ -197,6 +203,18 @@ def end_sessions(auth: Auth, user: User, *, keep: str | None = None, since: int 
     return sum(auth.credentials.remove(row) for row in rows if row.identifier != keep)
 
 
+def end_own_session(auth: Auth, request: WebRequest, session_id: str) -> bool:
+    """End another session of the current user; False if there is none with this id any more.
+
+    Raises LoginRequired, RecentLoginRequired, StoreUnavailable.
+    """
+    user = require_recent_login(auth, request)
+    record = request.session_record
+    if record is not None and record.id == session_id:
+        return False
+    return end_session_of(auth, session_id, user_id=str(user.id), client_ip=request.client_ip)
+
+
 def end_other_sessions(auth: Auth, request: WebRequest) -> User:
     """Log the current user out of all sessions but this one.
 
@@ -212,6 +230,16 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
 def add_factor(auth: Auth, record: SessionRecord, name: str) -> None:
     """Note that the user of the session ``record`` has now given the second factor ``name``."""
     _change(auth, record, lambda row: replace(row, factors=tuple(dict.fromkeys((*row.factors, name)))))
+
+
+def confirm_session(auth: Auth, record: SessionRecord, name: str) -> None:
+    """Note that the user of the session ``record`` has just given the second factor ``name`` in it."""
+    now = auth.clock()
+
+    def confirmed(row: SessionRow) -> SessionRow:
+        return replace(row, factors=tuple(dict.fromkeys((*row.factors, name))), confirmed=now)
+
+    _change(auth, record, confirmed)
 
 
 def impersonate(auth: Auth, record: SessionRecord, user_id: str | None) -> None:
@@ -285,4 +313,5 @@ def _read(row: Credential) -> SessionRecord:
         user_agent=kept.agent,
         impersonates=kept.acts_as,
         impersonates_since=kept.acts_since,
+        confirmed_at=kept.confirmed,
     )

@@ -16,8 +16,10 @@ from ..flows.linking import has_linked_login, linked, unlink
 from ..flows.oauth import OAuthFlow
 from ..flows.recent_login import require_recent_login
 from ..http_client import Transport
+from ..pages.confirmation import confirmation
+from ..pages.messages import leave_message, to_account
 from ..pages.render import fragment
-from ..paths import ACCOUNT_PATH, UNLINK_PATH
+from ..paths import UNLINK_PATH
 from ..providers import OAuth2Provider
 from ..types import User
 from ..web import Route, WebRequest, WebResponse
@@ -48,7 +50,7 @@ class OAuthMethod(LoginMethod):
         for provider in self.enabled:
             yield from ProviderPages(self._auth, self.flow, provider).routes()
         if self.enabled:
-            yield Route(UNLINK_PATH, post=self._unlink)
+            yield Route(UNLINK_PATH, get=to_account, post=self._unlink)
             yield from EmailPages(self._auth).routes()
 
     def login_block(self, request: WebRequest, problem: AuthError | None = None) -> Markup | None:
@@ -95,5 +97,21 @@ class OAuthMethod(LoginMethod):
 
     def _unlink(self, request: WebRequest) -> WebResponse:
         user = require_recent_login(self._auth, request)
-        unlink(self._auth, user, request.form.get("identity", ""))
-        return WebResponse.see_other(ACCOUNT_PATH)
+        name = request.form.get("identity", "")
+        identity = next((one for one in linked(self._auth, user) if one.id == name), None)
+        if identity is None:
+            return to_account(request)
+        label = identity.label
+        question = confirmation(
+            self._auth,
+            request,
+            request.translate("Unlink {provider}?", provider=label),
+            request.translate("You will no longer be able to log in with {provider}.", provider=label),
+            request.translate("Unlink {provider}", provider=label),
+            fields={"identity": name},
+        )
+        if question is not None:
+            return question
+        unlink(self._auth, user, name)
+        leave_message(self._auth, request, request.translate("{provider} was unlinked.", provider=label))
+        return to_account(request)

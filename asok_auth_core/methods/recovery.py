@@ -11,6 +11,7 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import SecondFactor
 from ..flows.factor_policy import factor_names
+from ..flows.recent_login import require_recent_login
 from ..flows.recovery_codes import (
     NAME,
     recovery_codes,
@@ -18,6 +19,8 @@ from ..flows.recovery_codes import (
     run_imports,
     waits_for_import,
 )
+from ..pages.confirmation import confirmation
+from ..pages.messages import to_account
 from ..pages.render import fragment, render
 from ..paths import ACCOUNT_PATH, RECOVERY_CODES_PATH
 from ..types import User
@@ -56,7 +59,7 @@ class RecoveryFactor(SecondFactor):
         return self.codes.claim(str(user.id), request.form.get("code", ""))
 
     def routes(self) -> Iterable[Route]:
-        return (Route(RECOVERY_CODES_PATH, get=_to_account, post=self._renew),)
+        return (Route(RECOVERY_CODES_PATH, get=to_account, post=self._renew),)
 
     def account_block(self, request: WebRequest) -> Markup | None:
         user = request.user
@@ -68,6 +71,17 @@ class RecoveryFactor(SecondFactor):
         )
 
     def _renew(self, request: WebRequest) -> WebResponse:
+        user = require_recent_login(self._auth, request)
+        if factor_names(self._auth, user).all and self.codes.remaining(str(user.id)):
+            question = confirmation(
+                self._auth,
+                request,
+                request.translate("Create new recovery codes?"),
+                request.translate("The codes that you have now stop working."),
+                request.translate("Create new recovery codes"),
+            )
+            if question is not None:
+                return question
         codes = renew_recovery_codes(self._auth, request)
         return show_recovery_codes(self._auth, request, codes, ACCOUNT_PATH)
 
@@ -86,7 +100,3 @@ def show_recovery_codes(
         download=f"data:text/plain;charset=utf-8,{quote(text)}",
         location=location,
     )
-
-
-def _to_account(request: WebRequest) -> WebResponse:
-    return WebResponse.see_other(ACCOUNT_PATH)

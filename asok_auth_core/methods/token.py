@@ -9,22 +9,23 @@ from typing import ClassVar
 from markupsafe import Markup
 
 from ..auth import Auth
-from ..contracts import LoginMethod
+from ..contracts import AccountGroup, LoginMethod
 from ..engine.bearer import bearer_token
 from ..errors import AuthError, TokenError
 from ..flows.api_tokens import ApiTokens
-from ..flows.recent_login import require_recent_login
 from ..pages.render import fragment
-from ..paths import ACCOUNT_PATH, JWKS_PATH, REVOKE_TOKEN_PATH
+from ..paths import JWKS_PATH, NEW_TOKEN_PATH, REVOKE_TOKEN_PATH
 from ..types import Authentication
 from ..web import Route, WebRequest, WebResponse
 from .token_api import TokenApi
+from .token_pages import TokenPages
 
 
 class TokenMethod(LoginMethod):
     """``Authorization: Bearer …``."""
 
     name: ClassVar[str] = "token"
+    account_group: ClassVar[AccountGroup] = "tokens"
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -54,13 +55,14 @@ class TokenMethod(LoginMethod):
         )
 
     def routes(self) -> Iterable[Route]:
-        return (Route(REVOKE_TOKEN_PATH, post=self._revoke), Route(JWKS_PATH, get=self._jwks))
+        return (*TokenPages(self._auth, self.tokens).routes(), Route(JWKS_PATH, get=self._jwks))
 
     def account_block(self, request: WebRequest) -> Markup | None:
         if request.user is None:
             return None
         tokens = self.tokens.list(str(request.user.id))
-        if not tokens:
+        can_create = self._auth.settings.token_page
+        if not tokens and not can_create:
             return None
         return fragment(
             self._auth,
@@ -69,12 +71,8 @@ class TokenMethod(LoginMethod):
             tokens=tokens,
             revocable=self.tokens.checked,
             revoke_path=REVOKE_TOKEN_PATH,
+            new_path=NEW_TOKEN_PATH if can_create else None,
         )
-
-    def _revoke(self, request: WebRequest) -> WebResponse:
-        user = require_recent_login(self._auth, request)
-        self.tokens.revoke_id(str(user.id), request.form.get("token", ""))
-        return WebResponse.see_other(ACCOUNT_PATH)
 
     def _jwks(self, request: WebRequest) -> WebResponse:
         """RFC 7517, section 5. Cached only briefly, so that a new key is known soon."""

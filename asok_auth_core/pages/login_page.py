@@ -12,12 +12,18 @@ from .render import render
 
 
 def login_page(
-    auth: Auth, request: WebRequest, method: LoginMethod | None = None, problem: AuthError | None = None
+    auth: Auth,
+    request: WebRequest,
+    method: LoginMethod | None = None,
+    problem: AuthError | None = None,
+    *,
+    confirms: bool = False,
 ) -> WebResponse:
     """The login page; with ``problem``, why ``method`` rejected the form in ``request``.
 
     Only this method's block gets the problem, whose status is that of the page. The page keeps the URL to go
-    to afterwards, from the field or parameter ``next``.
+    to afterwards, from the field or parameter ``next``. ``confirms``: a user who is logged in does so again,
+    to confirm that it's them.
     """
     next_url = safe_next(request.form.get("next") or request.query.get("next"))
     blocks = []
@@ -26,4 +32,14 @@ def login_page(
         if made is not None:
             blocks.append(made)
     status = 200 if problem is None else problem.status
-    return render(auth, request, "auth/login.html", status=status, blocks=blocks, next_url=next_url)
+    email = None if request.user is None else auth.users.email_of(request.user)
+    return render(
+        auth,
+        request,
+        "auth/login.html",
+        status=status,
+        blocks=blocks,
+        next_url=next_url,
+        confirms=confirms,
+        email=email,
+    )

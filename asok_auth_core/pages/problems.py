@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote, urlencode
 
 from ..auth import Auth
 from ..engine.bearer import bearer_challenge
+from ..engine.urls import safe_next
 from ..errors import (
     AuthError,
     LoginError,
@@ -17,7 +19,7 @@ from ..errors import (
     SecondFactorRequired,
     TokenError,
 )
-from ..paths import ACCOUNT_PATH
+from ..paths import ACCOUNT_PATH, confirm_path, login_path
 from ..web import Route, WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
 
@@ -43,8 +45,9 @@ HEADINGS = {
 def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | None = None) -> WebResponse:
     """The answer to a request that ended in ``error``, on ``route`` if it is one of ours."""
     as_json = (route is not None and route.json) or wants_json(request)
-    if isinstance(error, SecondFactorRequired) and not as_json:
-        return WebResponse.see_other(error.location)
+    page = None if as_json else _page_to_go_on(request, error)
+    if page is not None:
+        return WebResponse.see_other(page)
     headers = list(PAGE_HEADERS)
     if isinstance(error, RateLimited):
         headers.append(("Retry-After", str(error.retry_after)))
@@ -66,7 +69,7 @@ def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | No
         told = {"error": error.code, "message": message}
         body = json.dumps({**told, "explanation": explanation} if explanation else told)
         return WebResponse(body, error.status, "application/json", tuple(headers))
-    page = render(
+    shown = render(
         auth,
         request,
         "auth/problem.html",
@@ -76,9 +79,9 @@ def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | No
         explanation=explanation,
         code=error.code,
         login_required=isinstance(error, (LoginRequired, RecentLoginRequired)),
-        back=_back(request, error),
+        back=_here(request) if request.method == "GET" else None,
     )
-    return WebResponse(page.body, page.status, page.content_type, tuple(headers))
+    return WebResponse(shown.body, shown.status, shown.content_type, tuple(headers))
 
 
 def _heading(request: WebRequest, error: AuthError) -> str:
@@ -91,11 +94,32 @@ def _heading(request: WebRequest, error: AuthError) -> str:
     return request.translate("Temporarily unavailable" if error.status == 503 else "Something went wrong")
 
 
-def _back(request: WebRequest, error: AuthError) -> str | None:
-    """Where to go after logging in. A form is not sent again: the user starts from its page."""
-    if request.method == "GET":
-        return request.path
-    return ACCOUNT_PATH if isinstance(error, RecentLoginRequired) else None
+def _page_to_go_on(request: WebRequest, error: AuthError) -> str | None:
+    """The page on which a user does what ``error`` asks for; None: the error is shown."""
+    if isinstance(error, SecondFactorRequired):
+        return error.location
+    if "text/html" not in request.headers.get("Accept", "") or "Authorization" in request.headers:
+        return None  # a program, which needs the status
+    is_form = request.method not in ("GET", "HEAD")
+    if isinstance(error, RecentLoginRequired):
+        # A form is not sent again: the user starts from its page.
+        return confirm_path((_form_page(request) if is_form else _here(request)) or ACCOUNT_PATH)
+    if isinstance(error, LoginRequired) and not is_form:
+        return login_path(_here(request))
+    return None
+
+
+def _here(request: WebRequest) -> str | None:
+    """The page that was asked for, with its query."""
+    query = urlencode(request.query)
+    return safe_next(quote(request.path) + (f"?{query}" if query else ""))
+
+
+def _form_page(request: WebRequest) -> str | None:
+    """The page of this app on which the form stands, as the browser says."""
+    referer = request.headers.get("Referer", "")
+    own = f"{request.base_url}/"
+    return safe_next(referer[len(own) - 1 :]) if referer.startswith(own) else None
 
 
 def error_text(request: WebRequest, error: AuthError) -> str:

@@ -11,6 +11,8 @@ from ..engine.coroutines import NeverAwaited, is_coroutine_function
 from ..errors import AuthError, ConfigurationError
 from ..flows.plugin_faults import at_start
 from ..web import Route, WebRequest, WebResponse
+from .account import AccountPages
+from .confirm_login import ConfirmPages
 from .core import CorePages
 from .problems import problem
 
@@ -56,6 +58,8 @@ class Router:
         """Paths with parameters, by their number of segments and the first one, "{}" for a parameter."""
         self._owners: dict[str, str] = {}
         self._add("the core", CorePages(auth).routes())
+        self._add("the core", AccountPages(auth).routes())
+        self._add("the core", ConfirmPages(auth).routes())
         for method in auth.login_methods.values():
             owner = auth.plugins.owner("asok_auth_login_methods", method.name)
             self._add(f"login method {method.name!r} of {owner}", at_start(method, method.routes))

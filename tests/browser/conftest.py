@@ -69,17 +69,6 @@ app.config["AUTH"]["PROVIDERS"]["harbour"] = harbour.settings()["google"]
 app.config["AUTH"]["MAGIC_LINK"] = {"SENDS_PER_CLIENT": 10000, "CODE_ATTEMPTS_PER_CLIENT": 10000}
 app.register_extension(AuthExtension(plugins=[Plugin()]))
 """
-MAKE_TOKEN = '''
-def get(request):
-    return f"""<!doctype html><html lang="en"><title>Make a token</title><main><h1>Make a token</h1>
-<form method="post">{request.csrf_input()}<button>Make a token</button></form></main></html>"""
-
-
-def post(request):
-    token = request.auth.token.create(request, request.user.id, name="Backup")
-    return f"""<!doctype html><html lang="en"><title>Your token</title>
-<main><h1>Token</h1><code>{token}</code></main></html>"""
-'''
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +79,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     wsgi = (folder / "wsgi.py").read_text()
     assert wsgi.count(ANCHOR) == 1
     (folder / "wsgi.py").write_text(wsgi.replace(ANCHOR, BESIDES))
-    (folder / "src" / "pages" / "make-token.py").write_text(MAKE_TOKEN)
     log = folder / "log"
     with log.open("w") as out:
         server = subprocess.Popen(
@@ -181,6 +169,16 @@ class Visitor:
         self.goto(self.mail(email)[0])
         self.look("confirm")
         self.press("Log in")
+
+    def create_token(self, name: str) -> str:
+        """A token with everything the user may do, made on our own page."""
+        self.goto("/auth/account")
+        self.press("Create a token")
+        self.fill("Name", name)
+        self.look("new token")
+        self.press("Create a token")
+        self.look("created token")
+        return self.page.locator("#asok-auth-token").inner_text().strip()
 
     def read_mail(self, address: str) -> str:
         """The text of the last mail to ``address``, read in the mailbox page as a program reads it."""

@@ -39,8 +39,7 @@ def test_pictures(another, totp, tmp_path):
     ada.fill("Code shown in the app", totp(secret, -1))
     ada.press("Turn on")
     picture("recovery-codes")
-    ada.goto("/make-token")
-    ada.press("Make a token")
+    ada.create_token("Backup")
     ada.goto("/auth/account")
     picture("account")
     assert len(list(folder.glob("*-dark.png"))) == len(list(folder.glob("*-light.png"))) == 5

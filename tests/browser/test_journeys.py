@@ -119,8 +119,8 @@ def test_second_factor(visitor, another, address, totp):
     again.look("second factor")
     assert again.heading == "Two-factor authentication"
     again.goto("/auth/account")
-    assert again.heading == "Please log in"
-    again.look("log in first")
+    assert again.heading == "Log in to the demo"
+    assert again.page.url.endswith("/auth/login?next=/auth/account")
     again.goto("/auth/second-factor")
     again.fill("Code from your authenticator app", "123456")
     again.press("Log in")
@@ -145,13 +145,18 @@ def test_second_factor(visitor, another, address, totp):
 
 def test_token(visitor, address):
     visitor.log_in_by_link(address)
-    visitor.goto("/make-token")
-    visitor.press("Make a token")
-    token = visitor.page.inner_text("code")
+    token = visitor.create_token("Backup")
+    assert visitor.page.get_by_role("button", name="Copy").is_visible() == (visitor.mode != "no-javascript")
     assert profile(visitor.demo, token) == (200, address)
-    visitor.goto("/auth/account")
+    visitor.page.reload()
+    assert visitor.page.url.endswith("/auth/account"), "a reload makes no second token"
+    assert "This token was already created." in visitor.page.inner_text("main")
     visitor.look("account with a token")
     visitor.press("Revoke Backup")
+    assert visitor.heading == "Revoke Backup?"
+    visitor.look("ask before revoking")
+    visitor.press("Revoke Backup")
+    assert "The token was revoked." in visitor.page.inner_text("main")
     assert "Backup" not in visitor.page.inner_text("main")
     assert profile(visitor.demo, token)[0] == 401
 
@@ -175,6 +180,12 @@ def test_link_and_unlink(visitor, address):
     assert "Unlink GitHub" in body, body
     visitor.look("account with a linked login")
     visitor.press("Unlink GitHub")
+    assert visitor.heading == "Unlink GitHub?"
+    visitor.press("Cancel")
+    assert "Unlink GitHub" in visitor.page.inner_text("main")
+    visitor.press("Unlink GitHub")
+    visitor.press("Unlink GitHub")
+    assert "GitHub was unlinked." in visitor.page.inner_text("main")
     assert "Unlink GitHub" not in visitor.page.inner_text("main")
 
 
@@ -187,12 +198,48 @@ def test_log_out_everywhere_else(visitor, another, address):
     visitor.goto("/auth/account")
     assert visitor.page.locator("text=Last active").count() == 1
     visitor.look("account with another device")
-    visitor.press("Log out of all other sessions")
+    visitor.press("Log out of all other devices")
     assert visitor.page.locator("text=Last active").count() == 0
+    assert "All other devices were logged out." in visitor.page.inner_text("main")
     other.goto("/")
     assert "You are not logged in" in other.page.inner_text("body")
     visitor.goto("/")
     assert address in visitor.page.inner_text("body")
+
+
+@pytest.mark.requirement("SECURITY-23")
+def test_log_out_one_device(visitor, another, address):
+    other, third = another(), another()
+    for one in (other, third, visitor):
+        one.log_in_by_link(address)
+    visitor.goto("/auth/account")
+    assert visitor.page.locator("text=Last active").count() == 2
+    visitor.press(re.compile(r"Log out\s+.+ UTC", re.DOTALL))
+    assert visitor.page.locator("text=Last active").count() == 1
+    assert "The device was logged out." in visitor.page.inner_text("main")
+    left = []
+    for one in (other, third):
+        one.goto("/")
+        left.append(address in one.page.inner_text("body"))
+    assert sorted(left) == [False, True]
+
+
+def test_confirm_with_the_factor_set_up_elsewhere(visitor, another, address, totp):
+    """The browser was logged in with one factor; it gives the other one and goes on."""
+    visitor.log_in_by_link(address)
+    other = another()
+    other.log_in_by_link(address)
+    other.goto("/auth/totp")
+    other.press("Set up an authenticator app")
+    secret = other.page.locator(".asok-auth-secret").text_content()
+    other.fill("Code shown in the app", totp(secret, -1))
+    other.press("Turn on")
+    visitor.goto("/auth/token/new")
+    assert visitor.heading == "Confirm it's you"
+    visitor.look("confirm it's you")
+    visitor.fill("Code from your authenticator app", totp(secret))
+    visitor.press("Continue")
+    assert visitor.heading == "Create an API token"
 
 
 def test_log_out(visitor, address):
@@ -206,8 +253,7 @@ def test_log_out(visitor, address):
 
 def test_error_pages(visitor, address):
     visitor.goto("/editors")
-    assert visitor.heading == "Please log in"
-    visitor.look("log in to see this")
+    assert visitor.page.url.endswith("/auth/login?next=/editors")
     visitor.log_in_by_link(address)
     visitor.goto("/editors")
     visitor.look("no permission")

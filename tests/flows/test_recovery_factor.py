@@ -211,7 +211,9 @@ def test_the_account_page_shows_the_codes_and_makes_new_ones(shop: Shop) -> None
     old = shop.enrol()
     browser = shop.log_in(old[0])
     assert "Recovery codes left: 9." in browser.get("/auth/account").body
-    new = codes_in(browser.post(CODES_PATH).body)
+    assert "<h1>Create new recovery codes?</h1>" in browser.post(CODES_PATH).text
+    assert recovery_codes_left(shop.auth, shop.ada) == 9
+    new = codes_in(browser.post(CODES_PATH, {"confirmed": "yes"}).body)
     assert len(set(new) | set(old)) == 20
     assert "recovery_codes.issued" in [event.name for event in shop.parts.events]
     assert shop.log_in(old[1]).request.user is None

@@ -17,6 +17,7 @@ from asok_auth_core.flows.login import complete_login, log_out
 from asok_auth_core.flows.sessions import (
     KIND,
     add_factor,
+    begin_session,
     client_ip_of,
     end_other_sessions,
     end_sessions,
@@ -24,7 +25,8 @@ from asok_auth_core.flows.sessions import (
     session_cookie,
     sessions_of,
 )
-from asok_auth_core.plugin import Event, Proof, hookimpl
+from asok_auth_core.pages.messages import leave_message, take_message
+from asok_auth_core.plugin import Event, Proof, User, hookimpl
 from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.fakes import FakeRequest, FakeUser, FrozenClock, MemoryUsers
 
@@ -328,6 +330,12 @@ def who(client: TestClient) -> str:
     return str(client.get("/").text).split()[0]
 
 
+def ada(app: object) -> User:
+    user = app.extensions["AuthExtension"].auth.users.by_email("ada@example.org")
+    assert user is not None
+    return user
+
+
 class TestAccountPage:
     def form(self, client: TestClient) -> dict[str, str]:
         page = client.get("/auth/account").text
@@ -347,6 +355,52 @@ class TestAccountPage:
         assert who(here) == "ada@example.org"
         assert "Last active" not in here.get("/auth/account").text
 
+    def test_one_other_device_is_ended_and_the_page_says_so_once(self, app: object) -> None:
+        here, there, third = TestClient(app), TestClient(app), TestClient(app)
+        for client in (there, third, here):
+            client.get("/enter")
+        page = here.get("/auth/account").text
+        ids = re.findall(r'name="session" value="([^"]+)"', page)
+        assert len(ids) == 2
+        assert page.index("This device") < page.index("Last active")
+        form = {**self.form(here), "session": ids[0]}
+        assert here.post("/auth/session/end", data=form).status_code == 303
+        assert sorted([who(there), who(third)]) == ["ada@example.org", "nobody"]
+        assert who(here) == "ada@example.org"
+        assert "The device was logged out." in here.get("/auth/account").text
+        assert "The device was logged out." not in here.get("/auth/account").text
+        assert here.post("/auth/session/end", data=form).status_code == 303
+        assert "The device was logged out." not in here.get("/auth/account").text
+
+    @pytest.mark.parametrize("whose", ["this one", "another user's", "none"])
+    def test_no_other_session_can_be_ended(self, app: object, whose: str) -> None:
+        auth = app.extensions["AuthExtension"].auth
+        bob = auth.users.create("bob@example.org")
+        other = begin_session(auth, FakeRequest(), bob, method="app", factors=(), remember=False)
+        here = TestClient(app)
+        here.get("/enter")
+        (mine,) = sessions_of(auth, ada(app))
+        name = {"this one": mine.id, "another user's": other.id, "none": "x"}[whose]
+        answer = here.post("/auth/session/end", data={**self.form(here), "session": name})
+        assert answer.status_code == 303
+        assert [len(sessions_of(auth, user)) for user in (bob, ada(app))] == [1, 1]
+
+    def test_a_message_of_another_session_is_not_shown(self, app: object) -> None:
+        auth = app.extensions["AuthExtension"].auth
+        there = FakeRequest("/", auth=auth)
+        complete_login(auth, there, ada(app), Proof("app"))
+        there = there.follow("/")
+        leave_message(auth, there, "Your account was <moved>.")
+        value = there.sent_cookies["asok_auth_message"][0]
+        assert take_message(auth, there.follow("/")) == "Your account was <moved>."
+        other = FakeRequest("/", auth=auth)
+        complete_login(auth, other, ada(app), Proof("app"))
+        for cookie in (value, "", "%", "AAAA", value[:-2], "é"):
+            request = other.follow("/")
+            request.cookies = {**request.cookies, "asok_auth_message": cookie}
+            assert take_message(auth, request) is None
+            assert request.sent_cookies["asok_auth_message"][1] == 0
+
     def test_an_old_login_is_sent_to_log_in_and_back_here(self, app: object) -> None:
         here = TestClient(app)
         here.get("/enter")
@@ -354,7 +408,11 @@ class TestAccountPage:
         app.extensions["AuthExtension"].auth.clock = lambda: time.time() + 3600
         answer = here.post("/auth/sessions/end", data=form)
         assert answer.status_code == 403
-        assert 'href="/auth/login?next=/auth/account"' in answer.text
+        assert "recent_login_required" in answer.text
+        browser = {"Accept": "text/html", "Referer": "http://testserver/settings?tab=2"}
+        answer = here.post("/auth/sessions/end", data=form, headers=browser)
+        assert answer.status_code == 303
+        assert answer.headers["Location"].startswith("/auth/confirm?next=/")
 
     def test_get_ends_no_session(self, app: object) -> None:
         here, there = TestClient(app), TestClient(app)

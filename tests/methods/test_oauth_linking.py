@@ -157,7 +157,22 @@ def test_a_link_cannot_be_finished_as_a_documented_login(app: OAuthApp) -> None:
 
 def unlink(app: OAuthApp, user: User) -> WebResponse:
     (identity,) = linked(app.auth, user)
-    return app.send(app.logged_in(user, "/auth/oauth/unlink", {"identity": identity.id}))
+    return app.send(app.logged_in(user, "/auth/oauth/unlink", {"identity": identity.id, "confirmed": "yes"}))
+
+
+def test_unlinking_asks_first(app: OAuthApp) -> None:
+    browser, _ = app.log_in()
+    user = browser.session.user
+    assert user is not None
+    app.auth.login_methods["other"] = Other()
+    (identity,) = linked(app.auth, user)
+    page = app.send(app.logged_in(user, "/auth/oauth/unlink", {"identity": identity.id})).text
+    assert "<h1>Unlink Example?</h1>" in page
+    assert f'name="identity" value="{identity.id}"' in page
+    assert len(linked(app.auth, user)) == 1
+    unknown = app.logged_in(user, "/auth/oauth/unlink", {"identity": "unknown", "confirmed": "yes"})
+    assert location(app.send(unknown)) == "/auth/account"
+    assert len(linked(app.auth, user)) == 1
 
 
 class Other(LoginMethod):
@@ -228,7 +243,7 @@ def test_an_identity_is_a_login_method_while_its_provider_is_installed(
     assert user is not None
     (first,) = linked(app.auth, user)
     app.credentials.add(str(user.id), KIND, identity_key(ISSUER, "other"), {"provider": provider})
-    response = app.send(app.logged_in(user, "/auth/oauth/unlink", {"identity": first.id}))
+    response = app.send(app.logged_in(user, "/auth/oauth/unlink", {"identity": first.id, "confirmed": "yes"}))
     if allowed:
         assert location(response) == "/auth/account"
     else:
@@ -244,7 +259,7 @@ def test_the_identity_of_another_user_cannot_be_unlinked(app: OAuthApp) -> None:
     other = app.users.create("other@example.com")
     app.credentials.add("2", KIND, identity_key(ISSUER, "other"), {"provider": "example"})
     assert str(other.id) == "2"  # who has a login method of their own
-    app.send(app.logged_in(other, "/auth/oauth/unlink", {"identity": identity.id}))
+    app.send(app.logged_in(other, "/auth/oauth/unlink", {"identity": identity.id, "confirmed": "yes"}))
     assert len(linked(app.auth, owner)) == 1
 
 

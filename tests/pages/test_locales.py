@@ -20,6 +20,7 @@ from jinja2.ext import extract_from_ast
 
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.errors import AuthError, TokenError
+from asok_auth_core.pages import account
 from asok_auth_core.pages.locales import Catalogs
 from asok_auth_core.pages.problems import HEADINGS
 from asok_auth_core.plugins import NO_REASON, UNCHECKED
@@ -32,7 +33,13 @@ PACKAGES = [
 # For developers, on their own machine or in a terminal.
 ENGLISH_ONLY = ("__main__.py", "commands", "testing", "checks", "scaffold", "asok_auth_dev")
 # Not constants of a call: the reasons that a policy gives LoginRejected, and the headlines.
-IN_VARIABLES = {"This account is disabled.", UNCHECKED, NO_REASON, *HEADINGS.values()}
+IN_VARIABLES = {
+    "This account is disabled.",
+    UNCHECKED,
+    NO_REASON,
+    *HEADINGS.values(),
+    *account.HEADINGS.values(),
+}
 
 
 def files(package: Path, *kinds: str) -> Iterator[Path]:

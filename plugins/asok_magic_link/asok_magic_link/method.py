@@ -148,9 +148,13 @@ class MagicLinkMethod(LoginMethod):
             request,
             "auth/magic/form.html",
             next_url=safe_next(request.form.get("next") or request.query.get("next")),
-            email="" if problem is None else request.form.get("email", "")[:254],
+            email=self._known_email(request) if problem is None else request.form.get("email", "")[:254],
             error=None if problem is None else error_text(request, problem),
         )
+
+    def _known_email(self, request: WebRequest) -> str:
+        """The email address of a user who is logged in and does so again."""
+        return "" if request.user is None else self._auth.users.email_of(request.user) or ""
 
     def routes(self) -> Iterable[Route]:
         return (

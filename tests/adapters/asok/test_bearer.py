@@ -338,7 +338,10 @@ def test_the_account_page_lists_and_revokes(app: Asok) -> None:
     assert "never expires" in page
     assert token not in page
     token_id = page.split('name="token" value="')[1].split('"')[0]
-    answer = browser.send("POST", "/auth/token/revoke", body=f"csrf_token={csrf}&token={token_id}")
+    body = f"csrf_token={csrf}&token={token_id}"
+    assert "<h1>Revoke reader?</h1>" in browser.send("POST", "/auth/token/revoke", body=body).text
+    assert Wsgi(app).send("GET", "/api/me", token).status == 200
+    answer = browser.send("POST", "/auth/token/revoke", body=f"{body}&confirmed=yes")
     assert answer.status == 303
     assert browser.send("POST", "/auth/token/revoke", body=f"token={token_id}").status == 403
     assert Wsgi(app).send("GET", "/api/me", token).status == 401
@@ -350,7 +353,8 @@ def test_a_user_cannot_revoke_the_token_of_another(app: Asok) -> None:
     token, record = tokens.create(2, name="bob's")
     browser = Wsgi(app)
     csrf = browser.send("GET", "/api/login").json()["csrf"]
-    browser.send("POST", "/auth/token/revoke", body=f"csrf_token={csrf}&token={record.id}")
+    body = f"csrf_token={csrf}&token={record.id}&confirmed=yes"
+    browser.send("POST", "/auth/token/revoke", body=body)
     assert Wsgi(app).send("GET", "/api/me", token).json() == {"email": "bob@app.example"}
 
 
@@ -360,9 +364,12 @@ def test_revoking_on_the_account_page_needs_a_login(app: Asok) -> None:
     token, record = tokens.create(1, scopes=["posts.view"])
     nobody = Wsgi(app)
     csrf = nobody.send("GET", "/api/csrf").json()["csrf"]
-    body = f"csrf_token={csrf}&token={record.id}"
+    body = f"csrf_token={csrf}&token={record.id}&confirmed=yes"
     assert nobody.send("POST", "/auth/token/revoke", body=body).status == 401
-    assert Wsgi(app).send("POST", "/auth/token/revoke", token, body=f"token={record.id}").status == 403
+    assert (
+        Wsgi(app).send("POST", "/auth/token/revoke", token, body=f"token={record.id}&confirmed=yes").status
+        == 403
+    )
     assert Wsgi(app).send("GET", "/api/me", token).status == 200
 
 

@@ -376,9 +376,13 @@ def test_an_error_is_json_if_the_route_or_the_client_says_so(client: Client) -> 
     assert client.send("GET", "/locked", headers={"Accept": "text/html"}).json == told
     assert client.send("GET", "/echo", headers={"Accept": "application/json"}).json == told
     assert client.send("GET", "/echo", headers=JSON_TYPE).json == told
-    for accept in ("text/html, application/json", "text/html,*/*;q=0.1", "*/*"):
-        page = client.send("GET", "/echo", headers={"Accept": accept})
-        assert (page.status, page.headers["Content-Type"]) == (401, "text/html; charset=utf-8")
+    page = client.send("GET", "/echo", headers={"Accept": "*/*"})
+    assert (page.status, page.headers["Content-Type"]) == (401, "text/html; charset=utf-8")
+    for accept in ("text/html, application/json", "text/html,*/*;q=0.1"):
+        page = client.send("GET", "/echo?a=b%20c", headers={"Accept": accept})
+        assert (page.status, page.headers["Location"]) == (303, "/auth/login?next=/echo%3Fa%3Db%2Bc")
+        rejected = client.send("GET", "/echo", headers={"Accept": accept, "Authorization": "Bearer x"})
+        assert rejected.status == 401
 
 
 def test_bytes_are_sent_as_they_are(client: Client) -> None:

@@ -11,6 +11,7 @@ from asok.request import Request
 
 from ....contracts import LoginMethod
 from ....engine.email_address import same_account
+from ....engine.urls import safe_next
 from ....errors import AuthError, PermissionDenied
 from ....flows.login import complete_login, log_out
 from ....flows.plugin_faults import verdict
@@ -56,18 +57,22 @@ def _user(request: Request) -> User | None:
     return user
 
 
-def _login(request: Request, user: User, remember: bool = False) -> None:
-    """Log a user in for a page of the app, through the pipeline of every login."""
+def _login(request: Request, user: User, remember: bool = False, *, next_url: str | None = None) -> None:
+    """Log a user in for a page of the app, through the pipeline of every login.
+
+    A user who needs a second factor leaves the page for it. ``next_url``, a path of the app, is where they
+    go on afterwards; any other URL, and None, stand for that of the login link, then ``LOGIN_REDIRECT``.
+    """
     app_auth = app_auth_of(request)
     if app_auth is None:
         ASOK_LOGIN(request, user, remember=remember)
         return
     auth, web = app_auth.auth, app_auth.web_request(request)
-    proof, next_url = web.take_proof() or (Proof("app"), None)
+    proof, kept_url = web.take_proof() or (Proof("app"), None)
     if not same_account(proof.email, auth.users.email_of(user)):
         proof = Proof("app")
         _reject_limited_token(web, user)
-    complete_login(auth, web, user, proof, remember=remember, next_url=next_url)
+    complete_login(auth, web, user, proof, remember=remember, next_url=safe_next(next_url) or kept_url)
 
 
 def _reject_limited_token(web: WebRequest, user: User) -> None:
