@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from .engine.permissions import MAX_LENGTH, POLICY_PATTERN
+from .engine.suggest import VERY_CLOSE, did_you_mean
 from .engine.typed import check, convert, fields, from_text, is_struct, may_show, unknown_key
 from .errors import SettingError
 from .types import RedactedStruct
@@ -176,12 +177,19 @@ def read(
 
     ``sections`` are the plugins' keys under ``AUTH`` and the structs their values must fit. With
     ``tolerate_sections`` an unknown key whose value is a mapping is ignored: its plugin may be
-    quarantined. Raises SettingError.
+    quarantined. If ``sections`` are not known yet, any unknown key may be one, so only those that
+    resemble a setting of the core are rejected. Raises SettingError.
     """
     given = config.get("AUTH") or {}
     if not isinstance(given, Mapping):
         raise SettingError(f'app.config["AUTH"] must be a mapping, got {type(given).__name__}.')
+    sections_known = sections is not None
     sections = sections or {}
+
+    def is_ignored(key: str, is_mapping: bool) -> bool:
+        may_be_section = is_mapping or not (sections_known or did_you_mean(key, _CORE, closeness=VERY_CLOSE))
+        return tolerate_sections and may_be_section
+
     if taken := sorted(_CORE.keys() & sections.keys()):
         raise SettingError(
             f"A plugin's manifest names its section {taken[0]!r}, which is a setting of the core. "
@@ -192,11 +200,11 @@ def read(
     for key, value in given.items():
         if key in known:
             values[key] = value
-        elif not (tolerate_sections and isinstance(value, Mapping)):
+        elif not is_ignored(str(key), isinstance(value, Mapping)):
             raise unknown_key(f'AUTH["{key}"]', str(key), known)
     for variable, text in environ.items():
         if variable.startswith(ENV_PREFIX):
-            _from_environment(variable, text, values, sections, tolerate_sections)
+            _from_environment(variable, text, values, sections, is_ignored)
     mail = values.get("MAIL") or {}
     if isinstance(mail, Mapping):
         values["MAIL"] = {**_asok_mail(config, environ), **mail}
@@ -210,12 +218,12 @@ def _from_environment(
     text: str,
     values: dict[str, object],
     sections: Mapping[str, type[msgspec.Struct]],
-    tolerate_sections: bool,
+    is_ignored: Callable[[str, bool], bool],
 ) -> None:
     """Store the value of the environment ``variable`` in ``values``."""
     key, _, inner = variable.removeprefix(ENV_PREFIX).partition("__")
     if key not in _CORE and key not in sections:
-        if tolerate_sections and inner:
+        if is_ignored(key, bool(inner)):
             return
         raise unknown_key(variable, key, {*_CORE, *sections})
     kind = _CORE[key].type if key in _CORE else sections[key]

@@ -351,6 +351,26 @@ def test_an_installed_plugin_that_the_app_passes_too_is_loaded_once(install: Ins
     assert [state_of(auth, "asok_guard"), state_of(auth, "guard")] == ["loaded", "disabled"]
 
 
+SECTION = (
+    PROVIDER
+    + """
+import msgspec
+from asok_auth_core.plugin import PluginManifest
+
+class SmsSettings(msgspec.Struct, rename=str.upper):
+    sender: str = ""
+
+asok_auth_plugin = PluginManifest(section="SMS", settings=SmsSettings)
+"""
+)
+
+
+def test_a_plugins_section_that_is_no_mapping_is_named_with_its_type(install: Install, start: Start) -> None:
+    entry = install(SECTION)
+    with pytest.raises(SettingError, match=r'AUTH\["SMS"\] must be a mapping, got int\.'):
+        start(entry, SMS=5)
+
+
 # -- what is not a plugin ------------------------------------------------------------------------
 
 CLASS = """

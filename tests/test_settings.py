@@ -177,8 +177,16 @@ def test_an_invalid_environment_variable_is_named(variable: str) -> None:
 def test_sections_of_plugins_not_loaded_are_ignored() -> None:
     settings = read({"AUTH": {"GONE": {"A": 1}}}, {"ASOK_AUTH_GONE__A": "1"}, tolerate_sections=True)
     assert isinstance(settings, Settings)
-    with pytest.raises(SettingError, match="GONE"):
-        read({"AUTH": {"GONE": 1}}, {}, tolerate_sections=True)
+    for config, environ in (({"AUTH": {"GONE": 1}}, {}), ({}, {"ASOK_AUTH_GONE": "1"})):
+        assert read(config, environ, tolerate_sections=True) == settings
+        with pytest.raises(SettingError, match="GONE"):
+            read(config, environ, sections={}, tolerate_sections=True)
+
+
+def test_a_misspelled_setting_of_the_core_is_rejected_before_plugins_are_imported() -> None:
+    for config, environ in (({"AUTH": {"PLUGIN": ["totp"]}}, {}), ({}, {"ASOK_AUTH_PLUGIN": "totp"})):
+        with pytest.raises(SettingError, match=r"PLUGIN.* is not a setting\. Did you mean 'PLUGINS'"):
+            read(config, environ, tolerate_sections=True)
 
 
 def test_asoks_own_mail_settings_are_the_defaults() -> None:
