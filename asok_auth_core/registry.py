@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from .engine.coroutines import NeverAwaited, is_coroutine_function
 from .engine.suggest import did_you_mean
 from .errors import ConfigurationError, SettingError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
+from .settings import CORE_KEYS
 from .types import Clock, PluginInfo
 
 logger = logging.getLogger("asok_auth")
@@ -32,6 +34,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_auth_")))
+SECTION = re.compile("[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 CORE = "asok_auth_core"
 """The name of the plugin of the core itself."""
 GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
@@ -158,7 +161,8 @@ class PluginRegistry:
             return
         try:
             info = replace(info, hooks=tuple(hook for hook in HOOKS if hasattr(plugin, hook)))
-            self._manifests[info.name] = _manifest(plugin)
+            manifest = self._manifests[info.name] = _manifest(plugin)
+            _check_manifest(manifest)
             _check(plugin, info.hooks)
             _check_identity(plugin, registered)
             self.manager.register(plugin, info.name)
@@ -255,7 +259,7 @@ class PluginRegistry:
         """
         owners: dict[str, str] = {}
         for name, manifest in list(self._manifests.items()):
-            if manifest.section is None or manifest.settings is None:
+            if manifest.section is None:
                 continue
             if manifest.section in owners:
                 owner = self.described(owners[manifest.section])
@@ -339,7 +343,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _manifest(plugin: object) -> PluginManifest:
-    """The plugin's manifest. Raises _HooksUnknown if the plugin or its manifest cannot be used at all."""
+    """The plugin's manifest. Raises _HooksUnknown for what is no plugin, and for what is no manifest."""
     if inspect.isroutine(plugin) or isinstance(plugin, type):
         raise _HooksUnknown(
             f"its entry point names the {'class' if isinstance(plugin, type) else 'function'} "
@@ -351,6 +355,11 @@ def _manifest(plugin: object) -> PluginManifest:
     manifest = getattr(plugin, "asok_auth_plugin", PluginManifest())
     if not isinstance(manifest, PluginManifest):
         raise _HooksUnknown("its asok_auth_plugin is not a PluginManifest")
+    return manifest
+
+
+def _check_manifest(manifest: PluginManifest) -> None:
+    """Raise _HooksUnknown if the plugin was written for another API, or its section cannot be used."""
     try:
         fits = SpecifierSet(manifest.api).contains(API_VERSION)
     except InvalidSpecifier:
@@ -359,7 +368,39 @@ def _manifest(plugin: object) -> PluginManifest:
         ) from None
     if not fits:
         raise _HooksUnknown(f"it was written for plugin API {manifest.api}, this is {API_VERSION}")
-    return manifest
+    if fault := _manifest_fault(manifest):
+        raise _HooksUnknown(f"in its PluginManifest, {fault}")
+
+
+def _manifest_fault(manifest: PluginManifest) -> str | None:
+    """What is wrong with the manifest's section, settings or ``required``; None if they can be used."""
+    section: object = manifest.section
+    settings: object = manifest.settings
+    required: object = manifest.required
+    if required is not True and required is not False:
+        return f"required is {required!r}; it must be True or False"
+    if settings is not None and not (isinstance(settings, type) and issubclass(settings, msgspec.Struct)):
+        return f"settings is {settings!r}; it must be a class that inherits msgspec.Struct"
+    if section is None:
+        if settings is None:
+            return None
+        return f'settings has no section; name one, such as section="{_as_section(settings.__name__)}"'
+    if not (isinstance(section, str) and SECTION.fullmatch(section)):
+        return (
+            f"section is {section!r}; it must be upper-case letters, digits and single _, such as "
+            f"{_as_section(str(section))!r}"
+        )
+    if section in CORE_KEYS:
+        return f"section is {section!r}, which is a setting of the core; choose another name"
+    if settings is None:
+        return f"the section {section!r} has no settings; name their class, a msgspec.Struct"
+    return None
+
+
+def _as_section(name: str) -> str:
+    """``name`` as a section: ``SMS_GATEWAY`` for ``SmsGatewaySettings`` and ``sms-gateway``."""
+    words = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name.removesuffix("Settings"))
+    return "_".join(words).upper() or "MY_PLUGIN"
 
 
 def _check(plugin: object, hooks: Sequence[str]) -> None:

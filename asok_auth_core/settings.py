@@ -164,6 +164,7 @@ class _AsokMail(RedactedStruct, frozen=True, rename=lambda name: f"MAIL_{name.up
 
 _CORE = {key: field for key, field in fields(Settings).items() if key not in ("APP", "SECTIONS")}
 """The keys of ``AUTH`` that are the core's."""
+CORE_KEYS = frozenset(_CORE)
 
 
 def read(
@@ -190,11 +191,6 @@ def read(
         may_be_section = is_mapping or not (sections_known or did_you_mean(key, _CORE, closeness=VERY_CLOSE))
         return tolerate_sections and may_be_section
 
-    if taken := sorted(_CORE.keys() & sections.keys()):
-        raise SettingError(
-            f"A plugin's manifest names its section {taken[0]!r}, which is a setting of the core. "
-            "The plugin must choose another name."
-        )
     known = {*_CORE, *sections}
     values: dict[str, object] = {}
     for key, value in given.items():

@@ -210,6 +210,18 @@ KNOWN_GUARDS = {
     "a factor that raises": PROVIDER + "\n@hookimpl\ndef asok_auth_second_factors(auth): import nothing_here",
     "a factor that exits": PROVIDER + "\n@hookimpl\ndef asok_auth_second_factors(auth): raise SystemExit(1)",
     "a provider that raises beside it": POLICY + "\n@hookimpl\ndef asok_auth_providers(settings): 1 / 0",
+    "a required observer with a bad section": """
+        from asok_auth_core.plugin import PluginManifest, hookimpl
+        asok_auth_plugin = PluginManifest(required=True, section="audit")
+        @hookimpl
+        def asok_auth_event(event): ...
+        """,
+    "a required observer of another API": """
+        from asok_auth_core.plugin import PluginManifest, hookimpl
+        asok_auth_plugin = PluginManifest(required=True, api=">=2")
+        @hookimpl
+        def asok_auth_event(event): ...
+        """,
     "a required observer": """
         from asok_auth_core.plugin import PluginManifest, hookimpl
         asok_auth_plugin = PluginManifest(required=True)

@@ -466,6 +466,41 @@ def test_of_two_plugins_with_one_settings_section_the_second_is_quarantined() ->
     assert info.reason == "its settings section 'MINE' is that of plugin 'one' (distribution asok-one)"
 
 
+BAD_MANIFESTS = {
+    "no settings": ({"section": "MINE"}, "the section 'MINE' has no settings; name their class"),
+    "no section": (
+        {"settings": OneSetting},
+        'settings has no section; name one, such as section="ONE_SETTING"',
+    ),
+    "lower case": (
+        {"section": "smsGateway", "settings": OneSetting},
+        "section is 'smsGateway'; it must be upper-case letters, digits and single _, such as 'SMS_GATEWAY'",
+    ),
+    "two dashes": ({"section": "A__B", "settings": OneSetting}, "section is 'A__B'; it must be upper-case"),
+    "not a text": ({"section": 5, "settings": OneSetting}, "section is 5; it must be upper-case"),
+    "of the core": (
+        {"section": "MAIL", "settings": OneSetting},
+        "section is 'MAIL', which is a setting of the core; choose another name",
+    ),
+    "no struct": ({"section": "MINE", "settings": dict}, "it must be a class that inherits msgspec.Struct"),
+    "an instance": ({"section": "MINE", "settings": OneSetting()}, "it must be a class that inherits"),
+    "required": ({"required": "yes"}, "required is 'yes'; it must be True or False"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MANIFESTS)
+def test_a_manifest_that_cannot_be_used_is_an_error_that_names_its_plugin(case: str) -> None:
+    given, why = BAD_MANIFESTS[case]
+    module = giving("asok_auth_event", None, "sms")
+    module.asok_auth_plugin = PluginManifest(**given)
+    with raises_code("plugin") as raised:
+        PluginRegistry().register(module, "sms", "asok-sms")
+    assert raised.value.message.startswith(
+        "Plugin 'sms' (distribution asok-sms) is not loaded: in its PluginManifest, "
+    )
+    assert why in raised.value.message
+
+
 def test_a_guard_with_the_settings_section_of_another_plugin_stops_the_start() -> None:
     registry = PluginRegistry()
     registry.register(with_section("one"), "one")

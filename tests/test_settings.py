@@ -61,11 +61,6 @@ def test_a_struct_that_no_manifest_names_has_no_section() -> None:
         read({}, {}).section(Own)
 
 
-def test_a_section_cannot_take_the_name_of_a_core_setting() -> None:
-    with pytest.raises(SettingError, match="names its section 'MAIL', which is a setting of the core"):
-        read({}, {}, sections={"MAIL": Own})
-
-
 REJECTED = {
     "unknown": ({"STATE_STOER": "x"}, "AUTH[\"STATE_STOER\"] is not a setting. Did you mean 'STATE_STORE'?"),
     "unknown, nothing near": ({"QQQ": 1}, 'AUTH["QQQ"] is not a setting. Known: APP_NAME, LAYOUT, '),
