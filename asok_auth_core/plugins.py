@@ -27,8 +27,9 @@ from .contracts import (
 )
 from .engine.coroutines import NeverAwaited, reject_coroutines
 from .engine.permissions import PermissionSet, compile_grants
+from .engine.signatures import SignatureInvalid, reject_signatures
 from .errors import AuthError, ConfigurationError
-from .providers import OAuth2Provider
+from .providers import OAuth2Provider, OpenIDProvider
 from .registry import CORE, PluginRegistry
 from .settings import Settings
 from .types import JSON, Event, Finding, LoginAttempt, PluginInfo, User
@@ -73,7 +74,9 @@ class Plugins:
     def providers(self, settings: Settings) -> dict[str, OAuth2Provider]:
         """Providers by name."""
         return self._gather(
-            hookspecs.asok_auth_providers, _each(_providers_by_name, OAuth2Provider), settings=settings
+            hookspecs.asok_auth_providers,
+            _each(_providers_by_name, OAuth2Provider, OpenIDProvider),
+            settings=settings,
         )
 
     def signers(self, settings: Settings) -> dict[str, Callable[[bytes], Signer]]:
@@ -102,7 +105,7 @@ class Plugins:
     def login_methods(self, auth: Auth) -> dict[str, LoginMethod]:
         """Login methods by name."""
         return self._gather(
-            hookspecs.asok_auth_login_methods, _each(_by_attribute_name, LoginMethod), auth=auth
+            hookspecs.asok_auth_login_methods, _each(_methods_by_name, LoginMethod), auth=auth
         )
 
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
@@ -172,6 +175,9 @@ class Plugins:
                 ]
             except _NameInvalid as error:
                 self.registry.quarantine(plugin, f"{hook.__name__} returns {error}")
+                continue
+            except SignatureInvalid as error:
+                self.registry.quarantine(plugin, error.message)
                 continue
             except NeverAwaited as error:
                 self.registry.quarantine(plugin, error.message, never_awaited=True)
@@ -346,9 +352,13 @@ def _items(given: Mapping[str, T]) -> Iterable[tuple[str, T]]:
 
 
 def _each(
-    pairs: Callable[[Iterable[NamedT]], Iterable[tuple[str, NamedT]]], contract: type
+    pairs: Callable[[Iterable[NamedT]], Iterable[tuple[str, NamedT]]], contract: type, *further: type
 ) -> Callable[[Iterable[NamedT]], Iterable[tuple[str, NamedT]]]:
-    """As ``pairs``, for parts whose methods are not awaited. Raises NeverAwaited."""
+    """As ``pairs``, for parts that can be called as ``contract`` says.
+
+    So it is with the ``further`` contracts that a part inherits. Raises NeverAwaited, SignatureInvalid,
+    TypeError.
+    """
 
     def checked(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
         parts = list(given)
@@ -357,10 +367,18 @@ def _each(
                 raise TypeError(f"it returned the class {part.__name__}; return an instance of it")
             if not isinstance(part, contract):
                 raise TypeError(f"it returned {type(part).__name__}, not {contract.__name__}")
-            reject_coroutines(part, contract)
+            for one in (contract, *further):
+                if isinstance(part, one):
+                    _reject_misfits(part, one)
         return pairs(parts)
 
     return checked
+
+
+def _reject_misfits(part: object, contract: type) -> None:
+    """Raise NeverAwaited or SignatureInvalid if ``part`` cannot be called as ``contract`` says."""
+    reject_coroutines(part, contract)
+    reject_signatures(part, contract)
 
 
 def made_by_plugin(make: Callable[[], T], contract: type, where: str) -> T:
@@ -383,6 +401,14 @@ def made_by_plugin(make: Callable[[], T], contract: type, where: str) -> T:
             "plugin.",
             code="plugin",
         )
+    try:
+        _reject_misfits(made, contract)
+    except (NeverAwaited, SignatureInvalid) as error:
+        raise ConfigurationError(
+            f"{where} returned an unusable {contract.__name__}: {error.message}. Fix, upgrade or uninstall "
+            "the plugin.",
+            code="plugin",
+        ) from error
     return made
 
 
@@ -414,10 +440,26 @@ def _by_attribute_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
     return pairs
 
 
+def _methods_by_name(given: Iterable[LoginMethod]) -> Iterable[tuple[str, LoginMethod]]:
+    """As :func:`_by_attribute_name`. Raises TypeError for a method that pages could not put in order."""
+    pairs = list(_by_attribute_name(given))
+    for name, method in pairs:
+        order: object = method.order
+        if not isinstance(order, int):
+            raise TypeError(f"order of the login method {name!r} is {order!r}, not a whole number")
+    return pairs
+
+
 def _factors_by_name(given: Iterable[SecondFactor]) -> Iterable[tuple[str, SecondFactor]]:
-    """As :func:`_by_attribute_name`. Raises TypeError for a factor that is neither a backup nor none."""
+    """As :func:`_by_attribute_name`. Raises TypeError for a factor that the pages could not show."""
     pairs = list(_by_attribute_name(given))
     for name, factor in pairs:
+        label: object = getattr(factor, "label", None)
+        if not (isinstance(label, str) and label.strip()):
+            raise TypeError(f"the factor {name!r} has no label; set label to the name that users see")
+        path: object = factor.enrol_path
+        if path is not None and not (isinstance(path, str) and path.startswith("/")):
+            raise TypeError(f"enrol_path of the factor {name!r} is {path!r}; write a path or None")
         backup: object = factor.backup
         if backup is not True and backup is not False:
             raise TypeError(f"backup of the factor {name!r} is neither True nor False")

@@ -12,7 +12,6 @@ from typing import TypeVar
 from . import builtin
 from .auth import Auth
 from .contracts import CredentialStore, MailTransport, StateStore, UserDirectory
-from .engine.coroutines import reject_coroutines
 from .engine.keys import KeyRing
 from .engine.suggest import did_you_mean
 from .errors import SettingError
@@ -93,8 +92,6 @@ def start(
         MailTransport,
         f'AUTH["MAIL_TRANSPORT"]: the factory of {transport_owner} for {settings.mail_transport!r}',
     )
-    reject_coroutines(store, StateStore)
-    reject_coroutines(transport, MailTransport)
     lasting = credentials(clock, random)
     state = OwnedStateStore(store, keys, random, lambda: lasting.installation(users, random).id)
     events = Events(hooks, clock)

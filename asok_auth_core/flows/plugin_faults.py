@@ -46,6 +46,17 @@ def verdict(
     return None
 
 
+def markup(auth: Auth, part: Part, call: Callable[P, Markup], *args: P.args, **kwargs: P.kwargs) -> Markup:
+    """What ``call``, a method of ``part``, makes for a page that needs it. Raises as :func:`ask`.
+
+    Anything but Markup is PluginFailed too.
+    """
+    given: object = ask(auth, part, call, *args, **kwargs)
+    if isinstance(given, Markup):
+        return given
+    raise plugin_failed(auth, part, call, TypeError(f"It returned {type(given).__name__}, not Markup."))
+
+
 def block(
     auth: Auth, part: Part, call: Callable[P, Markup | None], *args: P.args, **kwargs: P.kwargs
 ) -> Markup | None:

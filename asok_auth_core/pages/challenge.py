@@ -10,7 +10,7 @@ from ..auth import Auth
 from ..contracts import SecondFactor
 from ..errors import AuthError, CredentialRejected, RateLimited
 from ..flows.challenge import begin_challenge, has_begin
-from ..flows.plugin_faults import ask
+from ..flows.plugin_faults import markup
 from ..types import User
 from ..web import WebRequest, WebResponse
 from .problems import error_text
@@ -60,7 +60,7 @@ def challenge_page(
         if error is None and request.method != "HEAD":
             begin_challenge(auth, request, asked.user, factor, asked.handle)
         problem = text if isinstance(error, CredentialRejected) else None
-        fields = ask(auth, factor, factor.challenge, request, asked.user, problem)
+        fields = markup(auth, factor, factor.challenge, request, asked.user, problem)
     except RateLimited as limited:
         return challenge_page(auth, request, asked, limited)
     except AuthError as failed:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from ..auth import Auth
 from ..engine.coroutines import NeverAwaited, is_coroutine_function
@@ -102,6 +103,26 @@ class Router:
                 "WebResponse."
             )
         return answer
+
+    def check_enrol_paths(self, is_other_page: Callable[[str], bool]) -> None:
+        """Raise ConfigurationError for a second factor whose ``enrol_path`` no page answers.
+
+        Users who must set it up would be sent there. ``is_other_page`` tells whether the app itself has a
+        page for a path.
+        """
+        for factor in self._auth.second_factors.values():
+            path = urlsplit(factor.enrol_path or "").path
+            if not path:
+                continue
+            route = self.match(path)
+            if (route is None or route.get is None) and not is_other_page(path):
+                owner = self._auth.plugins.owner("asok_auth_second_factors", factor.name)
+                raise ConfigurationError(
+                    f"The enrol_path {factor.enrol_path!r} of second factor {factor.name!r} of {owner} has "
+                    "no page for GET, and users who must set the factor up are sent there. Fix, upgrade or "
+                    "uninstall its plugin.",
+                    code="plugin",
+                )
 
     def _find(self, path: str) -> tuple[Route, dict[str, str]] | None:
         parts = path.split("/")

@@ -442,6 +442,24 @@ def test_a_challenge_that_fails_gets_a_page_without_others_too(shop: Shop, fails
     assert "out of order" not in body
 
 
+@pytest.mark.parametrize("returned", ["<input name='code'>", None, 7, b"<input>"])
+def test_a_challenge_that_is_no_markup_is_never_shown(shop: Shop, returned: object) -> None:
+    class Odd(Pin):
+        name = "odd"
+
+        def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+            return returned  # type: ignore[return-value]
+
+    alone = shop.start(Odd(True))
+    status, body = page(shop, alone, shop.log_in(alone))
+    assert (status, "<input" in body) == (PluginFailed.status, False)
+    assert "plugin.failed" in shop.events
+    with_another = shop.start(Odd(True), Pin(True))
+    status, body = page(shop, with_another, shop.log_in(with_another))
+    assert status == PluginFailed.status
+    assert 'href="/auth/second-factor?factor=pin"' in body
+
+
 # -- removing ------------------------------------------------------------------------------------
 
 

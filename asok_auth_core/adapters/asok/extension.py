@@ -75,6 +75,7 @@ class AuthExtension(AsokExtension):
             roles=roles,
         )
         self.app_auth = AppAuth(self.auth)
+        self.app_auth.router.check_enrol_paths(lambda path: _has_page(app, path))
         app.extensions[type(self).__name__] = self
         put_app_auth(app, self.app_auth)
         install_on_request()
@@ -110,6 +111,11 @@ def _at_exit() -> None:
 
 # A WSGI server never calls the app's shutdown.
 atexit.register(_at_exit)
+
+
+def _has_page(app: Asok, path: str) -> bool:
+    """True if the app itself has a page for ``path``."""
+    return app._resolve_route(path.strip("/").split("/"))[0] is not None
 
 
 def _prepared(store: AsokCredentialStore, users: AsokUsers, random: Random) -> AsokCredentialStore:

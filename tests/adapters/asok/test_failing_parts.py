@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from asok.testing import TestClient
 from markupsafe import Markup
 
+from asok_auth_core import AuthExtension
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import LoginMethod, SecondFactor
 from asok_auth_core.errors import StoreUnavailable
@@ -240,14 +242,51 @@ class Factor(SecondFactor):
         raise RuntimeError("out of order")
 
 
-def test_routes_of_a_factor_that_fail_stop_the_start(tmp_path: Path) -> None:
-    class WithFactor:
-        @hookimpl
-        def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
-            return [Factor()]
+class WithFactor:
+    """Brings ``factor``."""
 
+    def __init__(self, factor: SecondFactor) -> None:
+        self.factor = factor
+
+    @hookimpl
+    def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
+        return [self.factor]
+
+
+def test_routes_of_a_factor_that_fail_stop_the_start(tmp_path: Path) -> None:
     with (
         raises_code("plugin", match=r"Factor\.routes raised RuntimeError: out of order"),
-        asok_app(tmp_path, plugins=[WithFactor()]),
+        asok_app(tmp_path, plugins=[WithFactor(Factor())]),
     ):
         pass
+
+
+class Enrolled(Factor):
+    """Is set up at ``enrol_path``; has a page for GET, and one for POST only."""
+
+    def __init__(self, enrol_path: str | None) -> None:
+        self.enrol_path = enrol_path  # type: ignore[misc]
+
+    def routes(self) -> Iterable[Route]:
+        answer = lambda request: WebResponse("page")  # noqa: E731
+        return [Route("/auth/failing", get=answer), Route("/auth/failing/send", post=answer)]
+
+
+@pytest.mark.parametrize("path", ["/auth/faling", "/auth/failing/send", "/", "/auth/faling?step=1"])
+def test_an_enrol_path_without_a_page_stops_the_start(tmp_path: Path, path: str) -> None:
+    pages = tmp_path / "src" / "pages"
+    with asok_app(tmp_path, extension=False) as app:
+        (pages / "page.py").unlink()
+        extension = AuthExtension(plugins=[WithFactor(Enrolled(path))])
+        told = f"{path!r} of second factor 'failing' of plugin 'WithFactor' has no page for GET"
+        with raises_code("plugin", match=re.escape(told)):
+            app.register_extension(extension)
+        extension.close()
+
+
+@pytest.mark.parametrize("path", [None, "/auth/failing", "/auth/failing/", "/auth/failing?step=1", "/own/7"])
+def test_an_enrol_path_may_be_a_page_of_the_factor_or_the_app(tmp_path: Path, path: str | None) -> None:
+    pages = {"own/[id].py": "def get(request):\n    return 'own'\n"}
+    with asok_app(tmp_path, plugins=[WithFactor(Enrolled(path))], pages=pages) as app:
+        if path is not None:
+            assert TestClient(app).get(path).text.splitlines()[0] in ("page", "own")
