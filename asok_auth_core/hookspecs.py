@@ -2,8 +2,8 @@
 
 A plugin is a module (or object) with functions named as below and marked ``@hookimpl``. It is found
 through the entry point group ``asok_auth``, or passed by hand: ``AuthExtension(plugins=[module])``.
-A function may leave out arguments it does not need. Return the iterable or mapping that the
-signature names; None always means "nothing from this plugin".
+A function may leave out arguments it does not need; those it has are passed by name and have no default.
+Return the iterable or mapping that the signature names; None always means "nothing from this plugin".
 
 *Registration* hooks run once, at startup; *lifetime* hooks once at the start and once at the end.
 *Request* hooks run when the docstring says so. Each docstring states the failure policy: what happens

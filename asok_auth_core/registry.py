@@ -413,7 +413,8 @@ def _check(plugin: object, hooks: Sequence[str]) -> None:
     }
     for name, function in functions.items():
         if name not in HOOKS:
-            raise _HooksUnknown(f"there is no hook {name!r}{_hint(name, HOOKS)}")
+            prefixed = name if name.startswith(f"{GROUP}_") else f"{GROUP}_{name}"
+            raise _HooksUnknown(f"there is no hook {name!r}{_hint(prefixed, HOOKS)}")
         if is_coroutine_function(function):
             raise NeverAwaited(name)
     for name, function in functions.items():
@@ -422,8 +423,24 @@ def _check(plugin: object, hooks: Sequence[str]) -> None:
             raise _HookInvalid(f"{name} is not marked with @hookimpl")
         if options["wrapper"] or options["hookwrapper"] or options["specname"] not in (None, name):
             raise _HookInvalid(f"{name} is marked as a wrapper or with another name; use plain @hookimpl")
+        if fault := _argument_fault(name, function):
+            raise _HookInvalid(fault)
     if not hooks:
         raise _HooksUnknown("it implements no hook")
+
+
+def _argument_fault(hook: str, function: Callable[..., object]) -> str | None:
+    """Which argument of ``function`` the hook would never pass, and those that it passes."""
+    passed = list(inspect.signature(getattr(hookspecs, hook)).parameters)
+    passes = f"{hook} passes: {', '.join(passed)}"
+    for name, one in inspect.signature(function).parameters.items():
+        if one.kind is not one.POSITIONAL_OR_KEYWORD:
+            return f"the argument {str(one).split(':')[0]!r} is not passed by its plain name. {passes}"
+        if name not in passed and one.default is one.empty:
+            return f"{hook} has no argument {name!r}{_hint(name, passed)}. {passes}"
+        if name in passed and one.default is not one.empty:
+            return f"the argument {name!r} of {hook} has a default, so it would never be passed; remove it"
+    return None
 
 
 def _check_identity(plugin: object, registered: Sequence[tuple[str, object]]) -> None:

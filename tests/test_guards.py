@@ -198,6 +198,7 @@ def test_ctrl_c_while_a_part_lists_its_pages_is_passed_on(start: Start) -> None:
 
 KNOWN_GUARDS = {
     "a hook that takes another argument": POLICY.replace("attempt", "person"),
+    "a hook whose argument has a default": POLICY.replace("attempt", "attempt=None"),
     "a hook without mark": POLICY.replace("@hookimpl", ""),
     "a wrapper": POLICY.replace("@hookimpl", "@hookimpl(wrapper=True)"),
     "an old wrapper": POLICY.replace("@hookimpl", "@hookimpl(hookwrapper=True)").replace("return", "yield"),
@@ -424,12 +425,12 @@ def test_a_plugin_that_cannot_be_read_is_named(start: Start) -> None:
 # -- hooks that pluggy would leave out without a word ----------------------------------------------
 
 
-def _policy(attempt: object = None, auth: object = None) -> str:
+def _policy() -> str:
     return "Not today."
 
 
 class _Callable:
-    def __call__(self, attempt: object) -> str:
+    def __call__(self) -> str:
         return "Not today."
 
 

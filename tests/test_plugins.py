@@ -95,7 +95,47 @@ BROKEN = {
         @hookimpl
         def asok_auth_permissions(person): ...
         """,
-        "person",
+        "asok_auth_permissions has no argument 'person'. asok_auth_permissions passes: user",
+    ),
+    "argument-misspelled": (
+        """
+        from asok_auth_core.plugin import hookimpl
+        @hookimpl
+        def asok_auth_export_user(auth, usr): ...
+        """,
+        "no argument 'usr' (Did you mean 'user'?). asok_auth_export_user passes: auth, user",
+    ),
+    "argument-with-default": (
+        """
+        from asok_auth_core.plugin import hookimpl
+        @hookimpl
+        def asok_auth_export_user(auth, user=None): ...
+        """,
+        "the argument 'user' of asok_auth_export_user has a default, so it would never be passed",
+    ),
+    "any-arguments": (
+        """
+        from asok_auth_core.plugin import hookimpl
+        @hookimpl
+        def asok_auth_event(*event): ...
+        """,
+        "the argument '*event' is not passed by its plain name. asok_auth_event passes: event",
+    ),
+    "argument-by-keyword": (
+        """
+        from asok_auth_core.plugin import hookimpl
+        @hookimpl
+        def asok_auth_event(*, event: object): ...
+        """,
+        "the argument 'event' is not passed by its plain name. asok_auth_event passes: event",
+    ),
+    "without-prefix": (
+        """
+        from asok_auth_core.plugin import hookimpl
+        @hookimpl
+        def denies(user): ...
+        """,
+        "there is no hook 'denies' (Did you mean 'asok_auth_denies'?)",
     ),
     "other-api": (
         """
