@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import typer
 from rich.console import Console
@@ -35,6 +36,8 @@ KINDS = {
     "asok_auth_commands": "commands",
 }
 """Hook to the kind of plugin that implements it."""
+
+UNLIMITED = 1_000_000
 
 STYLES = {"loaded": "green", "disabled": "yellow", "quarantined": "bold red"}
 
@@ -78,6 +81,7 @@ def _installed() -> tuple[PluginInfo, ...]:
 
 
 def _show(infos: tuple[PluginInfo, ...], note: str) -> None:
+    is_terminal = sys.stdout.isatty()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("name", "version", "kinds", "hooks", "state"):
         table.add_column(title, overflow="fold")
@@ -85,9 +89,10 @@ def _show(infos: tuple[PluginInfo, ...], note: str) -> None:
         state = Text(info.state, style=STYLES[info.state])
         if info.reason:
             state.append(f": {info.reason}", style="")
-        hooks = "\n".join(hook.removeprefix("asok_auth_") for hook in info.hooks)
+        hooks = ("\n" if is_terminal else ", ").join(hook.removeprefix("asok_auth_") for hook in info.hooks)
         table.add_row(info.name, info.version or "-", ", ".join(kinds(info)) or "-", hooks or "-", state)
-    console = Console()
+    # A pipe has no width: one line for each plugin, for grep and for logs.
+    console = Console(width=None if is_terminal else UNLIMITED)
     if infos:
         console.print(table)
     else:
