@@ -18,6 +18,7 @@ from ..types import LoginAttempt, User
 from ..web import WebRequest, WebResponse
 from .fakes import FakeRequest, FakeUser, MemoryUsers
 from .parts import Browser, TestParts
+from .rotation import RotatingBrowser
 
 HOSTILE = '"><script>alert(1)</script>'
 GARBAGE = ("", " ", "\x00", "\r\nSet-Cookie: a=b", "😀" * 50, "' OR 1=1 --", HOSTILE, "a" * 10_000)
@@ -133,6 +134,25 @@ class LoginMethodContract:
         else:
             browser.get(f"{last.path}?{query}")
         assert browser.request.user is None, "the same request logged in twice"
+
+    @pytest.mark.requirement("SECURITY-29")
+    def test_a_login_survives_a_rotation_of_the_apps_key(
+        self, build: Callable[..., Auth], auth_parts: TestParts, make_auth: Callable[..., Auth]
+    ) -> None:
+        """Older keys stay in the key ring, so that no user notices: look a code up under all digests."""
+        auth = build()
+
+        def restart(config: Mapping[str, object]) -> Auth:
+            return make_auth(
+                plugins=(self.plugin(),),
+                settings=dict(self.settings),
+                config=config,
+                credentials=auth.credentials,
+            )
+
+        browser = RotatingBrowser(auth, restart)
+        self.log_in(auth, auth_parts, browser)
+        assert browser.request.user is auth.users.by_id("1"), "the method knows only the newest key"
 
     @pytest.mark.requirement("SECURITY-23")
     def test_a_disabled_account_is_rejected(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..auth import Auth
+    from ..contracts import CredentialStore
     from .fakes import FakeRequest, FrozenClock, MemoryUsers
     from .parts import TestParts
 
@@ -52,16 +53,28 @@ def auth_parts(frozen_clock: FrozenClock) -> TestParts:
 def make_auth(
     tmp_path: Path, fake_users: MemoryUsers, auth_parts: TestParts
 ) -> Iterator[Callable[..., Auth]]:
-    """A factory: ``make_auth(plugins=[...], settings={...})`` builds an in-memory ``Auth``."""
+    """A factory: ``make_auth(plugins=[...], settings={...})`` builds an in-memory ``Auth``.
+
+    ``config`` is the app's configuration outside ``AUTH``. With ``credentials=auth.credentials`` the new
+    one is another worker of the app of ``auth``.
+    """
     from .parts import build_auth
 
     made: list[Auth] = []
 
-    def make(*, plugins: tuple[object, ...] = (), settings: dict[str, object] | None = None) -> Auth:
+    def make(
+        *,
+        plugins: Sequence[object] = (),
+        settings: Mapping[str, object] | None = None,
+        config: Mapping[str, object] | None = None,
+        credentials: CredentialStore | None = None,
+    ) -> Auth:
         auth = build_auth(
             tmp_path,
             plugins=plugins,
             settings=settings,
+            config=config,
+            credentials=credentials,
             users=fake_users,
             clock=auth_parts.clock,
             parts=auth_parts,

@@ -20,6 +20,7 @@ from ..types import Proof, User
 from .fakes import FakeRequest, MemoryUsers
 from .parts import Browser, TestParts
 from .races import in_threads
+from .rotation import rotated_config
 
 HOSTILE = '"><script>alert(1)</script>'
 GARBAGE = ("", " ", "0", "000000", "\x00", "\uff11" * 6, "😀" * 50, "' OR 1=1 --", HOSTILE, "9" * 10_000)
@@ -211,6 +212,28 @@ class SecondFactorContract:
             for old in used:
                 again = _challenged(factor, ada)
                 assert not _proves(factor, again.send(old), ada), "an old proof passed again"
+
+    @pytest.mark.requirement("SECURITY-29")
+    def test_a_proof_from_before_a_key_rotation_is_accepted(
+        self,
+        factor: SecondFactor,
+        ada: User,
+        challenged: Challenged,
+        auth: Auth,
+        auth_parts: TestParts,
+        make_auth: Callable[..., Auth],
+    ) -> None:
+        """Older keys stay in the key ring, so that no user notices: check a code against all digests."""
+        form = self.proof(auth, auth_parts, ada, challenged.shown)
+        rotated = make_auth(
+            plugins=(self.plugin(),),
+            settings=dict(self.settings),
+            config=rotated_config(),
+            credentials=auth.credentials,
+        )
+        assert _proves(rotated.second_factors[factor.name], challenged.send(form), ada), (
+            "the factor knows only the newest key: see keys.digests"
+        )
 
     def test_garbage_is_rejected_and_breaks_nothing(
         self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts

@@ -103,6 +103,12 @@ class TestRemembersTheLastOnly(Contract):
             return last != code.encode()
 
 
+class TestNewestKeyOnly(Contract):
+    class factor_class(MailCode):
+        def key(self, user: User, code: str) -> str:
+            return f"mailcode:{user.id}:{self.auth.keys.digests('mailcode', code)[0]}"
+
+
 class TestAnybodysCode(Contract):
     class factor_class(MailCode):
         def key(self, user: User, code: str) -> str:
