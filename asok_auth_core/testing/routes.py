@@ -1,5 +1,7 @@
 """The contract suite of a plugin with routes, as tests to inherit; it asks a real Asok app.
 
+The routes of its login methods and second factors count too.
+
 ::
 
     class TestMyRoutes(RoutesContract):
@@ -22,6 +24,7 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 
 from ..adapters.asok.app_auth import app_auth_on
+from ..auth import Auth
 from ..pages.router import PARAMETER
 from ..plugins import Plugins
 from ..registry import PluginRegistry
@@ -30,6 +33,7 @@ from .apps import asok_app
 
 EMAIL = "ada@example.com"
 SAFE = frozenset({"GET", "HEAD"})
+HOOKS = ("asok_auth_routes", "asok_auth_login_methods", "asok_auth_second_factors")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE", "post")
 HOSTILE = ("x' OR '1'='1", "<u>contract</u>", "%", "-1", "0", "é🗝", "a" * 2000, "{0}", "*")
 BODIES = (
@@ -54,7 +58,7 @@ class RoutesContract:
     """``AUTH`` of the app."""
 
     def plugin(self) -> object:
-        """The plugin: a module or object with ``asok_auth_routes``."""
+        """The plugin: a module or object with routes, or with login methods or factors that have some."""
         raise NotImplementedError("Write plugin(): return your plugin.")
 
     def parameters(self) -> Mapping[str, str]:
@@ -73,7 +77,7 @@ class RoutesContract:
             assert isinstance(auth.plugins, Plugins)
             owner = auth.plugins.registry.described(auth.plugins.registry.manager.get_name(plugin) or "")
             auth.users.create(EMAIL, "Ada")
-            site = _Site(app, [route for name, route in auth.routes if name == owner])
+            site = _Site(app, [route for name, route in _owned_routes(auth) if name == owner])
             assert site.routes, "the plugin has no route"
             yield site
 
@@ -82,12 +86,12 @@ class RoutesContract:
         known = self.parameters()
         return PARAMETER.sub(lambda m: quote(value or known.get(m[1], "1"), safe=""), route.path)
 
-    def test_it_is_a_plugin_with_the_routes_hook(self) -> None:
+    def test_it_is_a_plugin_with_a_hook_for_routes(self) -> None:
         registry = PluginRegistry(strict=True)
         registry.register(self.plugin(), "routes")
         [info] = registry.infos
         assert info.state == "loaded"
-        assert "asok_auth_routes" in info.hooks
+        assert set(HOOKS) & set(info.hooks), f"it has none of {', '.join(HOOKS)}"
 
     def test_every_method_is_answered(self, tmp_path: Path) -> None:
         with self._site(tmp_path) as site:
@@ -158,6 +162,17 @@ class RoutesContract:
                     for answer in (mine, theirs):
                         cache = answer.headers.get("cache-control", "")
                         assert re.search(r"\bno-store\b", cache), f"GET {route.path} has {cache!r}"
+
+
+def _owned_routes(auth: Auth) -> Iterator[tuple[str, Route]]:
+    """Every route of a plugin, and the plugin as messages name it."""
+    yield from auth.routes
+    for method in auth.login_methods.values():
+        owner = auth.plugins.owner("asok_auth_login_methods", method.name)
+        yield from ((owner, route) for route in method.routes())
+    for factor in auth.second_factors.values():
+        owner = auth.plugins.owner("asok_auth_second_factors", factor.name)
+        yield from ((owner, route) for route in factor.routes())
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.sessions import find_session, session_cookie
-from asok_auth_core.plugin import BodyInvalid, LoginRequired, hookimpl
+from asok_auth_core.plugin import BodyInvalid, LoginMethod, LoginRequired, SecondFactor, hookimpl
 from asok_auth_core.testing import RoutesContract
 from asok_auth_core.types import User
 from asok_auth_core.web import Route, WebRequest, WebResponse
@@ -170,7 +172,88 @@ def test_each_fault_fails_the_suite(tmp_path: Path, mutant: type, test: str, rea
     assert reason in str(caught.value)
 
 
+class Door(LoginMethod):
+    """A login method with a page that ``answers`` makes."""
+
+    name = "door"
+
+    def __init__(self, answers: Callable[[WebRequest], WebResponse], csrf: bool = True) -> None:
+        self.answers, self.csrf = answers, csrf
+
+    def routes(self) -> Iterable[Route]:
+        return [Route("/auth/door", get=self.answers, post=self.answers, csrf=self.csrf)]
+
+
+class Lock(SecondFactor):
+    """A factor with the same page as ``door``."""
+
+    name = "lock"
+    label = "Lock"
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+
+    def routes(self) -> Iterable[Route]:
+        return self.door.routes()
+
+    def is_enrolled(self, user: User) -> bool:
+        return False
+
+    def reset(self, user: User) -> None:
+        return
+
+    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
+        return Markup()
+
+    def verify(self, request: WebRequest, user: User) -> bool:
+        return False
+
+
+class WithParts:
+    """A plugin without ``asok_auth_routes``."""
+
+    def __init__(self, *parts: LoginMethod | SecondFactor) -> None:
+        self.parts = parts
+
+    @hookimpl
+    def asok_auth_login_methods(self, auth: Auth) -> list[LoginMethod]:
+        return [part for part in self.parts if isinstance(part, LoginMethod)]
+
+    @hookimpl
+    def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
+        return [part for part in self.parts if isinstance(part, SecondFactor)]
+
+
+SOUND = Door(lambda request: WebResponse("door"))
+BREAKS = Door(lambda request: WebResponse(request.form["code"]))
+NO_CSRF = Door(lambda request: WebResponse("door"), csrf=False)
+
+
+class TestSoundDoor(RoutesContract):
+    def plugin(self) -> object:
+        return WithParts(SOUND)
+
+
+@pytest.mark.parametrize("as_factor", [False, True])
+@pytest.mark.parametrize(
+    ("door", "test", "reason"),
+    [
+        (BREAKS, "test_every_method_is_answered", "GET /auth/door answers 500"),
+        (NO_CSRF, "test_another_site_can_do_nothing_as_the_user", "CSRF is off for ['/auth/door']"),
+    ],
+)
+def test_routes_of_login_methods_and_factors_are_tested(
+    tmp_path: Path, door: Door, as_factor: bool, test: str, reason: str
+) -> None:
+    suite = type(
+        "Mutated", (RoutesContract,), {"plugin": lambda self: WithParts(Lock(door) if as_factor else door)}
+    )
+    with pytest.raises(AssertionError) as caught:
+        getattr(suite(), test)(tmp_path)
+    assert reason in str(caught.value)
+
+
 def test_a_misspelled_hook_fails_the_suite() -> None:
     suite = type("Mutated", (Suite,), {"kind": Misspelled})()
     with pytest.raises(Exception, match="asok_auth_route"):
-        suite.test_it_is_a_plugin_with_the_routes_hook()
+        suite.test_it_is_a_plugin_with_a_hook_for_routes()

@@ -7,7 +7,7 @@ import re
 import asok_magic_link
 
 from asok_auth_core.plugin import Auth, WebResponse
-from asok_auth_core.testing import Browser, LoginMethodContract, TestParts
+from asok_auth_core.testing import Browser, LoginMethodContract, RoutesContract, TestParts
 
 
 def ask(parts: TestParts, auth: Auth, browser: Browser) -> str:
@@ -33,3 +33,8 @@ class TestByCode(LoginMethodContract):
     def log_in(self, auth: Auth, parts: TestParts, browser: Browser) -> WebResponse:
         [code] = re.findall(r"\n    (\S+)\n", ask(parts, auth, browser))
         return browser.post("/auth/magic/code", {"email": "ada@example.com", "code": code})
+
+
+class TestItsPages(RoutesContract):
+    def plugin(self) -> object:
+        return asok_magic_link

@@ -10,7 +10,7 @@ from asok_totp.api import TotpApi
 from asok_totp.totp import Parameters, code_at
 
 from asok_auth_core.plugin import Auth, User
-from asok_auth_core.testing import SecondFactorContract, TestParts
+from asok_auth_core.testing import RoutesContract, SecondFactorContract, TestParts
 
 
 def api(auth: Auth) -> TotpApi:
@@ -33,3 +33,8 @@ class TestAuthenticatorApp(SecondFactorContract):
     def proof(self, auth: Auth, parts: TestParts, user: User, shown: str) -> Mapping[str, str]:
         parts.clock.advance(30)
         return {"code": code_at(self.secrets[str(user.id)], Parameters(), int(parts.clock() // 30))}
+
+
+class TestItsPages(RoutesContract):
+    def plugin(self) -> object:
+        return asok_totp
