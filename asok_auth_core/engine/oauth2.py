@@ -163,11 +163,11 @@ def token_request(
 
 
 def read_token_response(reply: Reply) -> Tokens:
-    """The tokens in the reply (RFC 6749 section 5.1).
+    """Read the tokens in a token response (RFC 6749, section 5.1).
 
-    ``error`` is an error with any status: GitHub sends it with 200. An empty one beside tokens is none.
-    Raises OAuthError:
-    ``oauth_token_refused`` or ``oauth_reply``.
+    A response with ``error`` is an error whatever its status, since GitHub sends errors with status 200;
+    an empty ``error`` is ignored. Raises OAuthError: ``oauth_token_refused`` if the provider rejected the
+    request, ``oauth_reply`` if the response is not valid.
     """
     document = read_object(reply.body)
     if document.get("error") or reply.status in (400, 401):

@@ -141,10 +141,11 @@ def check_id_token(
 
 
 def merge_userinfo(claims: Claims, userinfo: JSON) -> Claims:
-    """ID token claims completed by the UserInfo response, which must have the same subject.
+    """Add claims that only the UserInfo response has to those of the ID token.
 
-    Section 5.3.2. The token's claims win; ``email`` and ``email_verified`` come from one source, which is
-    UserInfo for an address that the token does not say whether it is verified.
+    The ID token's claims win (OpenID Connect Core, section 5.3.2). ``email`` and ``email_verified`` always
+    come from the same source: from UserInfo if the ID token has no email address, or has the same one
+    without saying whether it is verified. Raises OAuthError ``oauth_subject`` if the subjects differ.
     """
     if not isinstance(userinfo, dict) or userinfo.get("sub") != claims["sub"]:
         raise OAuthError(

@@ -15,12 +15,12 @@ _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ASCII without space, controls and bac
 
 
 def safe_next(text: str | None) -> str | None:
-    """``text``, percent-encoded, if it is a path of this app that no browser takes for another host.
+    """Return ``text``, percent-encoded, if it is a path of this app; otherwise None.
 
-    Else None.
-
-    It must start with one slash and have no backslash or control character, as sent and after each
-    percent-decoding (RFC 9700, section 4.11). A field or parameter holds ``/caf\u00e9`` for ``/caf%C3%A9``.
+    Prevents open redirects (RFC 9700, section 4.11): the path must start with exactly one slash and contain
+    no backslash or control character, both as sent and after each round of percent-decoding, so no browser
+    reads it as another host. Text that a form or query has already decoded, such as ``/caf\u00e9``, is
+    encoded again, to ``/caf%C3%A9``.
     """
     if not text or len(text) > MAX_URL or "\\" in text or _has_control(text):
         return None

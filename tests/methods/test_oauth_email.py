@@ -147,9 +147,9 @@ def test_a_code_counts_once_for_its_address_and_in_its_browser(make_app: MakeApp
     wrong = shop.post(CODE, code="AAAA-AAAA")
     assert wrong.status == CredentialRejected.status
     assert 'aria-invalid="true"' in wrong.text
-    stranger = Shop(shop.app)
-    stranger.post(EMAIL, email="bob@example.org")
-    assert stranger.post(CODE, code=code).status == CredentialRejected.status, "another address"
+    other = Shop(shop.app)
+    other.post(EMAIL, email="bob@example.org")
+    assert other.post(CODE, code=code).status == CredentialRejected.status, "another email address"
     assert (
         shop.app.send(FakeRequest(CODE, method="POST", form={"code": code}, auth=shop.app.auth)).status >= 400
     )

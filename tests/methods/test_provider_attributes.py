@@ -177,11 +177,11 @@ def test_a_posted_answer_counts_once_and_only_in_the_browser_that_asked(tmp_path
     browser, url = app.start(FakeRequest(auth=app.auth))
     app.fake.authorize(url)
     fields = dict(app.fake.sent)
-    stranger = FakeRequest(post(app, fields), auth=app.auth)
-    assert error_code(app.send(stranger)) == "oauth_state", "another browser"
+    other = FakeRequest(post(app, fields), auth=app.auth)
+    assert error_code(app.send(other)) == "oauth_state", "another browser"
     passed_on = post(app, fields)
     first = browser.follow(passed_on)
-    assert app.send(first).status == 303, "the stranger's attempt used nothing up"
+    assert app.send(first).status == 303, "the rejected attempt did not use up the answer"
     assert first.session.user is not None
     again = first.follow(passed_on)
     assert error_code(app.send(again)) == "oauth_state", "the same handle"
