@@ -33,7 +33,7 @@ HookErrorHandler = Callable[[str, Exception], None]
 
 
 class PluginHooks(Protocol):
-    """What is asked of all plugins together; :class:`~asok_auth_core.plugins.Plugins` answers."""
+    """The calls that reach all plugins; :class:`~asok_auth_core.plugins.Plugins` implements them."""
 
     @property
     def infos(self) -> tuple[PluginInfo, ...]: ...

@@ -167,9 +167,9 @@ class StoredMark(RevocationMark):
 class CredentialStore(ABC):
     """Lasting credentials in the app's own database; ``(kind, identifier)`` is unique.
 
-    What :meth:`replace` and :meth:`remove` did outlives a rollback of the app's transaction in which they
-    were called, and does not wait for its end if the database allows that. What :meth:`add` stored shares
-    the fate of the transaction: its user may have been stored in it as well.
+    A rollback of the app's transaction undoes what :meth:`add` stored in it, whose user may have been stored
+    in it as well. It does not undo what :meth:`replace` and :meth:`remove` did, and that takes effect before
+    the transaction ends if the database allows it.
     """
 
     @abstractmethod
@@ -183,9 +183,9 @@ class CredentialStore(ABC):
     def find_with_user(
         self, kind: str, identifier: str, users: UserDirectory
     ) -> tuple[Credential, User | None] | None:
-        """The credential and its user, None if the user is gone; None if there is no such credential.
+        """Find a credential with its user (None if deleted); None if there is no such credential.
 
-        Every request with a session asks it. A store beside the table of users can answer both at once.
+        Called for every request with a session. A store in the users' database can read both at once.
         """
         found = self.find(kind, identifier)
         return None if found is None else (found, users.by_id(found.user_id))
@@ -293,11 +293,11 @@ class FrameworkFactors(ABC):
 
     @abstractmethod
     def of(self, user: User) -> FrameworkFactor | None:
-        """The user's, as their row says, or None. Asks no database."""
+        """The user's authenticator app according to their row, or None; no database access."""
 
     @abstractmethod
     def secret(self, factor: FrameworkFactor) -> str | None:
-        """The secret in base32, or or None if no key of the framework decrypts it; takes up to 0.2 s."""
+        """The secret in base32; None if no key of the framework decrypts it. Takes up to 0.2 s."""
 
     @abstractmethod
     def clear(self, factor: FrameworkFactor) -> None:
@@ -394,7 +394,7 @@ class LoginMethod(ABC):
 
         ``problem`` is why the form in ``request`` was rejected, if this method called
         :func:`~asok_auth_core.pages.login_page.login_page` with it: show its text
-        (:func:`~asok_auth_core.pages.problems.error_text`) beside the field, and keep what was typed, but
+        (:func:`~asok_auth_core.pages.problems.error_text`) next to the field, and keep what was typed, but
         no password.
         """
         return None
@@ -447,7 +447,7 @@ class LoginMethod(ABC):
 
 
 RESERVED_FACTORS = frozenset({"admin_totp", "trusted_device"})
-"""Names that stand in a session's record for something that no plugin's factor gave."""
+"""Names in session records that are not those of a plugin's second factor."""
 
 
 class SecondFactor(ABC):
@@ -482,7 +482,7 @@ class SecondFactor(ABC):
         return False
 
     def run_import(self, user: User) -> None:
-        """Import what :meth:`waits_for_import` tells of; do nothing if there is nothing.
+        """Import what :meth:`waits_for_import` reports; do nothing if there is nothing.
 
         Called before a recovery code is checked and before new ones are made. An exception denies both.
         """

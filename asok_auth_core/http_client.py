@@ -35,15 +35,15 @@ BUSY = frozenset({429, 500, 502, 503, 504})
 
 PER_PROVIDER = 4
 PER_PROCESS = 6
-"""Calls in progress at once: a provider that hangs must leave the app's other threads alone."""
+"""Most calls in progress: a provider that hangs must not hold all of the app's threads."""
 
 WAITING = 2
 WAIT = 1.0
-"""So many calls of logins in progress wait for a free place, and for so many seconds."""
+"""How many calls of logins in progress wait for a free place, and for how many seconds."""
 
 FAILURES = 3
 PAUSE = 30
-"""After so many failures in a row a provider is not called for so many seconds, then once to try it."""
+"""After this many failures in a row, a provider is not called for this many seconds."""
 
 
 @dataclass(slots=True)

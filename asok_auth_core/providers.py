@@ -33,7 +33,7 @@ P = TypeVar("P", bound="OAuth2Provider")
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """What a provider sent beside the profile.
+    """What a provider sent in addition to the profile.
 
     ``tokens`` is the token response without the tokens. ``form`` holds the fields that came through the
     browser with ``response_mode = "form_post"``, such as Apple's ``user``: the user can change them, so use
@@ -73,7 +73,7 @@ class OAuth2Provider:
     """Domains of email addresses that the provider is trusted for: see :meth:`trusted_for_email`."""
 
     def trusted_for_email(self, identity: Identity) -> bool:
-        """True if the provider's word is enough that the user owns the identity's verified email address.
+        """True if the provider is trusted for the identity's verified email address.
 
         Then a login joins an existing account with that address and marks the address as verified. Override
         it for a provider that is the authority for an address, or checks each of them by mail. By default,
@@ -94,7 +94,7 @@ class OAuth2Provider:
 
         ``claims.subject("id")`` returns the permanent id, or rejects the profile. ``email_verified``
         may be True only if the provider says so with the boolean ``true``. ``fetch`` makes a second call;
-        ``answer`` is what the provider sent beside the profile.
+        ``answer`` is what the provider sent in addition.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement identity().")
 

@@ -125,7 +125,7 @@ class PluginRegistry:
             plugin = entry.load()
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit must not end the app without a word
+        except BaseException as error:  # noqa: BLE001 - SystemExit must not end the app silently
             reason = f"it cannot be imported: {type(error).__name__}: {error}"
             self._quarantine(info, reason, hooks_known=False)
         else:
@@ -179,7 +179,7 @@ class PluginRegistry:
             self._infos[info.name] = info
 
     def _check_registered(self, plugin: object, hooks: Sequence[str]) -> None:
-        """Raise _HookInvalid for a hook that pluggy left out without a word."""
+        """Raise _HookInvalid for a hook that pluggy silently left out."""
         called = {caller.name for caller in self.manager.get_hookcallers(plugin) or ()}
         for name in hooks:
             # pluggy calls a property up to version 1.5 only.
@@ -444,7 +444,7 @@ def _argument_fault(hook: str, function: Callable[..., object]) -> str | None:
 
 
 def _check_identity(plugin: object, registered: Sequence[tuple[str, object]]) -> None:
-    """Raise _HooksUnknown if pluggy, which compares plugins, would take ``plugin`` for another one."""
+    """Raise _HooksUnknown if pluggy, which compares plugins, would confuse ``plugin`` with another."""
     for name, other in registered:
         if plugin == other:
             raise _HooksUnknown(f"it is equal to the plugin {name!r}, so only one of the two would be called")

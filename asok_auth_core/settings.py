@@ -101,7 +101,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     app_name: str = "this app"
     """The app's name on pages and in mails."""
     layout: str | None = None
-    """A template of the app's own, below ``src/partials``, that frames every page of the core and plugins."""
+    """The app's own template, below ``src/partials``, that surrounds every page of core and plugins."""
     login_redirect: PathInApp = "/"
     """Where a login leads if no ``next`` was given."""
     logout_redirect: PathInApp = "/"

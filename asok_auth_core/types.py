@@ -60,7 +60,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """A user who proved an email address and has no account yet: the login creates one.
+    """A user with a verified email address and no account yet: the login creates one.
 
     ``email`` is normalized. ``id`` is None until then, as for every user that is not stored.
     """

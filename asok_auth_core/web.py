@@ -26,7 +26,7 @@ MAX_JSON_BYTES = 64 * 1024
 class Session(ABC):
     """What the framework keeps on the server for one browser, logged in or not.
 
-    It logs nobody in: that is what the :class:`~asok_auth_core.types.SessionRecord` is for.
+    It logs no user in; the :class:`~asok_auth_core.types.SessionRecord` does.
     """
 
     @abstractmethod
@@ -92,7 +92,7 @@ class WebRequest(ABC):
     @property
     @abstractmethod
     def session_record(self) -> SessionRecord | None:
-        """The login that this browser is in; None if a proof in the request itself made the user known.
+        """The login that this browser is in; None if a proof in the request itself authenticated the user.
 
         During impersonation its ``user_id`` is the impersonator's.
         """
@@ -100,7 +100,7 @@ class WebRequest(ABC):
     @property
     @abstractmethod
     def authentication(self) -> Authentication | None:
-        """The proof in the request itself that made the current user known, or None."""
+        """The proof in the request itself that authenticated the current user, or None."""
 
     @property
     @abstractmethod

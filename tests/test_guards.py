@@ -422,7 +422,7 @@ def test_a_plugin_that_cannot_be_read_is_named(start: Start) -> None:
         start(plugins=[Unreadable()])
 
 
-# -- hooks that pluggy would leave out without a word ----------------------------------------------
+# -- hooks that pluggy would silently leave out -----------------------------------------------------
 
 
 def _policy() -> str:

@@ -240,7 +240,7 @@ class Gate:
 
 
 class Crowd:
-    """Threads that each make one call, and what became of them."""
+    """Threads that each make one call, and their outcomes."""
 
     def __init__(self, send: Send, calls: list[Call]) -> None:
         self.outcomes: list[str] = []

@@ -130,7 +130,7 @@ def test_asoks_settings_of_providers_not_installed_are_warned_about_and_skipped(
     settings = read({"OAUTH_PROVIDERS": {"twitch": {"client_id": "a", "client_secret": "canary"}}}, {})
     assert configured_providers({}, settings, {}) == {}
     assert '["twitch"]: no plugin registers this provider' in caplog.text
-    assert "asok-oauth-twitch" not in caplog.text, "anybody can register that package"
+    assert "asok-oauth-twitch" not in caplog.text, "anyone can register that package"
     assert "canary" not in caplog.text
 
 

@@ -106,7 +106,7 @@ def test_every_nox_session_explains_itself() -> None:
 
 
 def test_nobody_is_told_to_install_a_package_that_is_not_ours() -> None:
-    """Anybody can register the name of a package that does not exist."""
+    """Anyone can register the name of a package that does not exist."""
     advice = re.compile(r"(?:\binstall(?:s|ed)?\b|\bwithout\b|\bplugin such as\b)", re.IGNORECASE)
     named = re.compile(r"(?<![\w/.-])asok-[a-z][a-z-]*[a-z](?![\w-]*[=(])")
     for path in (*ROOT.glob("asok_auth_core/**/*"), *ROOT.glob("plugins/*/asok_*/**/*")):

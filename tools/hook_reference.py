@@ -16,9 +16,9 @@ HEAD = """# Hook reference
 <!-- Written by tools/hook_reference.py from asok_auth_core/hookspecs.py; change it there. -->
 
 All hooks of the plugin API, in the order of `asok_auth_core/hookspecs.py`. A function may omit arguments it
-does not need; those it has are passed by name and have no default. None always means "nothing from this plugin". *Registration* hooks run once, at startup;
-*lifetime* hooks once at the start and once at the end; *request* hooks run as described; *tools* hooks are
-called by the command line.
+does not need; those it has are passed by name and have no default. None always means "nothing from this
+plugin". *Registration* hooks run once, at startup; *lifetime* hooks once at the start and once at the end;
+*request* hooks run as described; *tools* hooks are called by the command line.
 
 | hook | when | if it raises |
 |---|---|---|

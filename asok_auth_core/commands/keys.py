@@ -120,7 +120,7 @@ def _save(path: Path, keys: list[str]) -> None:
     """Replace the keys in the file atomically, and keep its other lines, owner and permissions.
 
     The file behind a symbolic link is replaced, not the link. A file that every user can read becomes
-    private: whoever reads it can log in as anybody.
+    private: anyone who reads it can log in as any user.
     """
     for key in keys:
         if "," in key:

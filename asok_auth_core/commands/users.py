@@ -127,7 +127,7 @@ def _login_methods(auth: Auth, user: User) -> dict[str, str]:
 
 
 def _second_factors(auth: Auth, user: User) -> dict[str, str]:
-    """Those that the core keeps, and those that say so themselves; backups are counted elsewhere."""
+    """The user's second factors, by the core's index or the factors' own answers; no backups."""
     kept = kept_names(auth, str(user.id))
     asked = {
         name: AVAILABLE if name in kept else _asked(auth, one, one.is_enrolled, user)

@@ -25,7 +25,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
     seconds: float | None = None
-    """Give up after this time, retries included; None: after the usual time."""
+    """Seconds before giving up, retries included; None: the default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def disable_account(auth: Auth, user: User) -> int:
 
 
 def enable_account(auth: Auth, user: User) -> None:
-    """Enable the account of ``user``. No session of before is in force again; API tokens are.
+    """Enable the account of ``user``. Ended sessions stay ended; API tokens work again.
 
     Raises ConfigurationError if accounts of this app cannot be enabled, StoreUnavailable.
     """

@@ -24,7 +24,7 @@ logger = logging.getLogger("asok_auth")
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """How many of each were removed, and what became of the password."""
+    """How many of each were removed, and what was done with the password."""
 
     sessions: int
     tokens: int
@@ -53,7 +53,7 @@ def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Pro
                 app=auth.settings.app_name,
             ) from None
         return found, False
-    # An earlier account may have had this id and been deleted without ours knowing. Newer rows are those of
+    # An earlier account may have had this id and been deleted without a call of ours. Newer rows are those of
     # another login that has found this account meanwhile.
     remove_rows(auth, str(user.id), older_than=before)
     auth.events.emit("account.created", user=user, method=proof.method, client_ip=request.client_ip)
@@ -80,7 +80,7 @@ def settle_proof(
 ) -> bool:
     """Store what the ``proof`` of a complete login says about ``user``; True if the account was voided.
 
-    ``since`` is the user's epoch when the login began. ``is_new``: this login created the account.
+    ``since`` is the user's epoch when the login started. ``is_new``: this login created the account.
     ``keep_factors``: the second factors given in this login. Raises OAuthError if the identity cannot be
     linked and LoginExpired if another login voids the account at this moment, before anything is stored.
     """

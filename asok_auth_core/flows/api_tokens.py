@@ -32,7 +32,7 @@ MAX_NAME = 100
 class ApiClaims(TokenClaims, frozen=True, kw_only=True):
     """``scope`` is None, or patterns separated by spaces (RFC 8693, section 4.2).
 
-    ``aud`` is the id of the database that ``sub`` is a user of; tokens of before have none.
+    ``aud`` is the id of the database that ``sub`` is a user of; older tokens have none.
     """
 
     shown = ("iat", "exp", "sub", "jti", "scope", "aud")
@@ -264,7 +264,7 @@ class ApiTokens:
     def list(self, user_id: int | str) -> list[ApiToken]:
         """A user's valid tokens, oldest first. Records of expired and void ones are removed.
 
-        A damaged record is left out, with an event: it does not keep the user from the others.
+        A damaged record is left out, with an event: the user still sees the others.
         """
         now = self._clock()
         found = []

@@ -1,4 +1,4 @@
-"""Find out whom the request itself authenticates, by the login methods' ``authenticate``."""
+"""Find the user that the request itself authenticates, by the login methods' ``authenticate``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def authenticate(auth: Auth, request: WebRequest) -> Authentication | None:
 
 
 def needs_no_csrf_token(authentication: Authentication | None) -> bool:
-    """True only for a proof of which its login method says that no browser sends it by itself."""
+    """True only if the login method says that no browser sends this proof by itself."""
     return authentication is not None and authentication.ambient is False
 
 

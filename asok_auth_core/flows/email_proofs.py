@@ -1,4 +1,4 @@
-"""Prove that a user reads an email address, for one purpose: a link and a code; using one voids the other."""
+"""Verify an email address by a mailed link and code, for one purpose; using one voids the other."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class VerifiedEmail:
 class EmailProofs:
     """Issues and consumes grants for one ``purpose``; those of another purpose do not exist for it.
 
-    A grant is void once everything of its account was ended, by logging out everywhere for example. Only
+    A grant is void once its account's epoch was raised, by logging out everywhere for example. Only
     one of several concurrent callers can consume it. The caller limits mails and attempts.
     """
 
@@ -122,7 +122,7 @@ class EmailProofs:
         return epoch(self._auth, NOBODY if user is None else str(user.id))
 
     def _in_force(self, grant: EmailGrant) -> VerifiedEmail:
-        """What ``grant`` verifies. Raises CredentialRejected if everything of its account was ended since."""
+        """What ``grant`` verifies. Raises CredentialRejected if its account's epoch was raised."""
         user = self._auth.users.by_email(grant.email)
         if self._epoch(user) != grant.epoch:
             raise CredentialRejected(REJECTED)

@@ -1,7 +1,7 @@
 """A user's epoch: raising it voids every login that is not complete yet.
 
-Half logins, receipts and mailed links lie under handles that cannot be listed by user. Each carries the
-epoch of its user from when it was made, and is void once that has been raised.
+Half logins, receipts and mailed links are stored under handles that cannot be listed by user. Each carries
+the epoch of its user from when it was made, and is void once that has been raised.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def backup_factors(auth: Auth) -> tuple[str, ...]:
 def void_factors(auth: Auth, user: User, *, keep: Collection[str]) -> int:
     """Remove the second factors of ``user``, except ``keep`` and imported ones; return their number.
 
-    A factor whose plugin is not loaded stays: nobody can tell what it keeps.
+    A factor whose plugin is not loaded stays: nothing else can remove its data.
     """
     gone = {
         name: factor

@@ -337,7 +337,7 @@ def _settle(
 ) -> str:
     """Store everything that a complete login leaves behind; return the id of its session.
 
-    ``since`` is the user's epoch when the login began: if it was raised by another request meanwhile, the
+    ``since`` is the user's epoch when the login started: if it was raised by another request meanwhile, the
     login is void. ``secret``: see ``begin_session``.
     """
     user_id = str(user.id)
@@ -350,7 +350,7 @@ def _settle(
         auth, request, user, method=proof.method, factors=factors, remember=remember, secret=secret
     )
     if epoch(auth, user_id) != since + voided:
-        # All sessions were ended while this one began.
+        # All sessions were ended while this one started.
         end_session(auth, request, record)
         raise LoginExpired("This login has expired. Please start again.")
     auth.events.emit(

@@ -28,7 +28,7 @@ PATIENCE = 3.0
 
 WAITING = 3
 WAIT = 1.0
-"""So many threads wait for another one's fetch of a document, and for so many seconds."""
+"""How many threads wait for another one's fetch of a document, and for how many seconds."""
 
 T = TypeVar("T")
 

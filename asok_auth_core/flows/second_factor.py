@@ -212,7 +212,7 @@ def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> boo
 def reset_factors(auth: Auth, user: User, name: str | None = None) -> frozenset[str]:
     """Remove all second factors of ``user``, or the one called ``name``, as an operator; their names.
 
-    What a factor keeps whose plugin is not loaded stays, and counts again once the plugin is loaded.
+    The data of a factor whose plugin is not loaded stays, and counts again once it is loaded.
     """
     names = factor_names(auth, user).all if name is None else {name}
     removed = _remove(auth, user, names, lambda left: None)

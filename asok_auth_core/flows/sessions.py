@@ -1,9 +1,8 @@
 """Sessions are records: a session is in force while its row exists and its time limits hold.
 
-The browser has a cookie of our own, ``<id>.<secret>``. The row, in the app's database, is found by the
-id and holds a digest of the secret, so whatever the framework keeps about the browser, and whichever
-worker keeps it, a row that is gone stays gone. Every door (a page, a socket, the Admin) asks
-:func:`find_session`.
+The browser has a cookie of our own, ``<id>.<secret>``. The row, in the app's database, is found by the id and
+holds a digest of the secret, so whatever the framework keeps about the browser, and whichever worker keeps
+it, a row that is gone stays gone. Pages, sockets and the Admin all ask :func:`find_session`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class WaitingIdentity(RedactedStruct, frozen=True):
     sent_to: str | None = None
 
     def proof(self, email: str) -> Proof:
-        """What the login proves once the user has proved to read ``email``."""
+        """What the login proves once the user has verified ``email``."""
         identity = replace(self.identity.identity, email=email, email_verified=True)
         return Proof(identity.provider, email, identity)
 

@@ -87,8 +87,8 @@ class EmailPages:
             return self._ask_code(request, wrong)
         waiting = take_identity(self._auth, request)
         proof = waiting.proof(account_key(email))
-        # The code opens an account, and none that exists: whether a mailbox is enough for that is decided by
-        # the app's login methods, not here.
+        # The code opens a new account, never an existing one: whether a mailbox is enough for that is up to
+        # the app's login methods.
         user = account_for(self._auth, replace(proof, trusted=False))
         location = complete_login(self._auth, request, user, proof, next_url=waiting.next_url)
         return WebResponse.see_other(location)

@@ -19,7 +19,7 @@ from .problems import problem
 
 PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffd]")
-"""Characters that no parameter may have: control characters, and what a path that is not UTF-8 leaves."""
+"""Characters that no parameter may have: controls, and what is left of a path that is not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = PAT
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise TimeoutError(f"Waited {seconds:g} s in vain for: {what}")
+            raise TimeoutError(f"Timed out after {seconds:g} s waiting for: {what}")
         time.sleep(NAP)
 
 

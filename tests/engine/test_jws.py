@@ -79,8 +79,8 @@ def test_wycheproof_json_web_signature() -> None:
 
     For a signing key of HS256 or ES256 the table holds the headers that its valid tokens have.
 
-    Exceptions: RSA and P-521 are not among the signers here, so their tokens are refused, the valid
-    ones too; so are keys that are not for signing.
+    Exceptions: RSA and P-521 are not among the signers here, so their tokens are rejected, the valid ones
+    too; so are keys that are not for signing.
     """
     seen: Counter[str] = Counter()
     wrong = []

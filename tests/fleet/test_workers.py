@@ -241,7 +241,7 @@ def test_a_login_by_magic_link_holds_on_every_worker(server: Server, logins: int
 @pytest.mark.requirement("SECURITY-37")
 @pytest.mark.parametrize("running", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_logging_out_holds_against_requests_that_are_still_running(server: Server, running: int) -> None:
-    """Each began with the session's cookies, on any worker, and ends after the logout."""
+    """Each started with the session's cookies, on any worker, and ends after the logout."""
     if server.kind == "uvicorn":
         running = min(running, 4)  # as many threads as a small machine gives each of its workers
     for path in (server.folder / "started").iterdir():
@@ -263,6 +263,6 @@ def test_logging_out_holds_against_requests_that_are_still_running(server: Serve
         finally:
             (server.folder / "go").touch()
         assert all(answer.result().text.startswith(address) for answer in answers)
-    # With the cookies that each answer left, and once more with those of before.
+    # With the cookies that each answer left, and once more with the earlier ones.
     found = [one.user() for one in (*slow, browser, Browser(server, kept))]
     assert found == ["nobody"] * (running + 2)

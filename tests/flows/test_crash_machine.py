@@ -86,7 +86,7 @@ class Flow:
 
 @dataclass(eq=False)
 class Token:
-    """An API token that somebody has."""
+    """An API token in use."""
 
     text: str
     user_id: str
@@ -119,7 +119,7 @@ class Tab:
 
 @dataclass
 class Attempt:
-    """What came of a request."""
+    """The result of a request."""
 
     unverified: set[str]
     """The accounts whose email address was not verified before it."""
@@ -188,7 +188,7 @@ class Crashes(RuleBasedStateMachine):
 
     @contextmanager
     def process(self, tab: Tab | None, crash: tuple[int, bool] | None) -> Iterator[Attempt]:
-        """One request of ``tab``, and what came of it."""
+        """One request of ``tab``, and its result."""
         attempt = Attempt({user_id for user_id in self.user_ids if not self.is_verified(user_id)})
         sessions = self.sessions
         before = None if tab is None else tab.browser.at
@@ -280,7 +280,7 @@ class Crashes(RuleBasedStateMachine):
                 token.is_valid &= self.opens(token)
 
     def reject_again(self, before: FakeRequest, send: Callable[[Browser], WebResponse]) -> None:
-        """What has logged in does not do so twice, not even with a copy of the cookies from before."""
+        """A secret that has logged in does not do so twice, not even with a copy of the earlier cookies."""
         copied = Browser(self.world)
         copied.at = before
         with self.process(None, None) as attempt:
@@ -346,7 +346,7 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(number=BROWSERS, email=st.sampled_from(EMAILS))
     def a_new_link_logs_in(self, number: int, email: str) -> None:
-        """Whatever crashed before: the user gets in again, with the second factor if they have one."""
+        """After any crash the user can log in again, with the second factor if they have one."""
         tab = self.tabs[number]
         with self.process(tab, None) as attempt:
             tab.browser.log_in_by_mail(email)

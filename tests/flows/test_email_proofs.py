@@ -304,14 +304,14 @@ def test_killing_a_process_leaves_no_link_usable_twice(issuer: EmailProofs, tmp_
         with Workers(functools.partial(open_grants, path), 4) as workers:
             workers.start(take_and_record, tokens, str(record))
             if number == 0:
-                wait_until(lambda: record.exists() and record.stat().st_size > 0, "somebody who gets a link")
+                wait_until(lambda: record.exists() and record.stat().st_size > 0, "a process to use a link")
             time.sleep(secrets.randbelow(150) / 1000)
             for pid in workers.pids:
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
     written = record.read_bytes().split(b"\n")[:-1]
     assert killed == 32
-    assert len(written) > 0, "somebody got that far"
+    assert len(written) > 0, "some process got that far"
     assert len(set(written)) == len(written), "a link was consumed twice"
     again = take_links(issuer, tokens)
     assert not {token.encode() for token in again} & set(written)

@@ -341,7 +341,7 @@ def test_a_plugin_cannot_take_the_name(make_shop: Callable[..., Shop]) -> None:
 
 
 class TestRecoveryCode(SecondFactorContract):
-    """The factor itself, beside one of a third party."""
+    """The factor itself, together with one of a third party."""
 
     name: ClassVar[str] = "recovery"
 

@@ -139,7 +139,7 @@ def test_a_remover_that_raises_is_reported_and_the_rest_is_removed(tmp_path: Pat
 
 @pytest.mark.requirement("SECURITY-35")
 def test_a_new_account_gets_nothing_of_a_deleted_one_with_its_id(tmp_path: Path) -> None:
-    """A database may reuse the id, and the app may have deleted the old account without ours knowing."""
+    """A database may reuse the id, and the app may have deleted the old account by a query."""
     world = World(tmp_path)
     mark_email_verified(world.auth, FakeUser("1"), "old@example.com")
     world.credentials.add("1", "identity", "x", {})

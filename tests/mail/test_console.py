@@ -28,7 +28,7 @@ def test_without_a_stream_it_goes_to_standard_error(capsys: pytest.CaptureFixtur
 
 
 def test_it_is_rejected_outside_debug() -> None:
-    """30: links that log in do not belong in a server's output."""
+    """Links that log in do not belong in a server's output."""
     with pytest.raises(SettingError, match="MAIL_TRANSPORT"):
         ConsoleTransport(MailSettings(), debug=False)
 

@@ -147,7 +147,7 @@ def test_an_invalid_sender_is_an_error_naming_the_setting(text: str) -> None:
 
 
 def test_a_mails_repr_holds_no_body() -> None:
-    """30: a log line with a mail in it must hold no link."""
+    """A log line with a mail in it must hold no link."""
     shown = repr(OutgoingMail("ann@app.example", "Your link", "CANARY-TEXT", "CANARY-HTML"))
     assert "CANARY" not in shown
 
@@ -214,7 +214,7 @@ def test_no_second_header_is_written_even_without_the_subject_check(
 def test_a_message_python_cannot_write_is_a_permanent_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A Python since the repair of CVE-2024-6923 raises where an older one would write two headers."""
+    """Python since the fix of CVE-2024-6923 raises where an older one would write two headers."""
 
     def refuse(message: EmailMessage) -> bytes:
         raise HeaderParseError("Header value appears to contain an embedded header")

@@ -290,7 +290,7 @@ def test_an_observer_that_raises_changes_nothing(make_outbox: Callable[..., Outb
 
 
 def test_the_observer_is_called_before_the_caller_gets_the_result(make_outbox: Callable[..., Outbox]) -> None:
-    """31: an event is there by the time somebody is told of the outcome."""
+    """The event exists before the caller learns the outcome."""
     told: list[bool] = []
 
     class Slow:

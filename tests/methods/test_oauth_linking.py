@@ -258,7 +258,7 @@ def test_the_identity_of_another_user_cannot_be_unlinked(app: OAuthApp) -> None:
     (identity,) = linked(app.auth, owner)
     other = app.users.create("other@example.com")
     app.credentials.add("2", KIND, identity_key(ISSUER, "other"), {"provider": "example"})
-    assert str(other.id) == "2"  # who has a login method of their own
+    assert str(other.id) == "2"  # a user with another login method
     app.send(app.logged_in(other, "/auth/oauth/unlink", {"identity": identity.id, "confirmed": "yes"}))
     assert len(linked(app.auth, owner)) == 1
 

@@ -350,7 +350,7 @@ def test_a_response_mode_that_is_none_is_an_error() -> None:
 
 
 class InTheTokenResponse(OAuth2Provider):
-    """Sends the profile beside the token, and has no endpoint for it."""
+    """Sends the profile in the token response, and has no endpoint for it."""
 
     name = "beside"
     label = "Beside"

@@ -94,7 +94,7 @@ def test_translations_of_an_object_are_those_of_its_module(tmp_path: Path, write
 
 
 def test_the_apps_own_translations_are_not_a_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plugin module of the app lies beside translations that Asok reads itself."""
+    """A plugin module of the app lies next to translations that Asok reads itself."""
     root = tmp_path / "app"
     for name, text in {
         "src/policy.py": POLICY,

@@ -59,7 +59,7 @@ def test_a_clock_step_back_prolongs_values_by_the_step(store: StateStore, clock:
 
 
 def test_a_counter_goes_on_after_a_clock_step_back(store: StateStore, clock: FrozenClock) -> None:
-    """Neither endless attempts nor shut out for ever: counting goes on, the window ends later by the step."""
+    """Neither endless attempts nor an endless lockout: the window only ends later, by the step."""
     assert [store.incr("attempts", 60) for _ in range(5)] == [1, 2, 3, 4, 5]
     clock.advance(-HOURS)
     assert store.incr("attempts", 60) == 6

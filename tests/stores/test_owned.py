@@ -184,7 +184,7 @@ def test_a_key_taken_by_an_unreadable_value_is_not_free(inner: MemoryStateStore)
 
 @pytest.mark.requirement("SECURITY-29", "SECURITY-38")
 def test_workers_side_by_side_during_a_rotation(inner: MemoryStateStore) -> None:
-    """Who reads whose values; budgets, locks and the revocation mark are everybody's."""
+    """Which worker reads whose values; all share budgets, locks and the revocation mark."""
     old, both, new = (owned(inner, ring=ring) for ring in ([OLD], [NEW, OLD], [NEW]))
     workers = {"old": old, "both": both, "new": new}
     readers = {"old": {"old", "both"}, "both": {"both", "new"}, "new": {"both", "new"}}
@@ -202,7 +202,7 @@ def test_workers_side_by_side_during_a_rotation(inner: MemoryStateStore) -> None
         before = mark.current()
         mark.advance()
         assert all(other.current() != before for other in marks)
-    # The one who may not read it cannot give it to anyone either.
+    # A worker that cannot read it cannot return it to any caller either.
     assert new.take("old") is None
     assert old.take("new") is None
 

@@ -1,4 +1,4 @@
-"""``change_row``: of concurrent changes of one row none is lost, and a refusal leaves it as it is."""
+"""``change_row``: no concurrent change is lost, and a rejected one leaves the row as it is."""
 
 from __future__ import annotations
 

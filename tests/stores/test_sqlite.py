@@ -297,18 +297,18 @@ try:
         store.put(f"k{number}", bytes(60_000), 60)
 except StoreUnavailable as error:
     print(error)
-for call in (lambda: store.add("refused", bytes(60_000), 60),):
+for call in (lambda: store.add("rejected", bytes(60_000), 60),):
     try:
         print("granted", call())
     except StoreUnavailable:
-        print("refused")
+        print("rejected")
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-print(store.get("refused"), store.take("before"), store.add("refused", b"", 60))
+print(store.get("rejected"), store.take("before"), store.add("rejected", b"", 60))
 store.close()
 """
         printed = self._run(code, path)
         assert "disk" in printed[0]
-        assert printed[1:] == ["refused", "None b'v' True"]
+        assert printed[1:] == ["rejected", "None b'v' True"]
 
     def test_a_read_only_file_is_an_error(self, tmp_path: Path) -> None:
         """In a process that is not root, because root can write anywhere."""

@@ -31,7 +31,7 @@ def test_waiting_ends_with_what_is_waited_for() -> None:
 
 
 def test_waiting_in_vain_says_for_what() -> None:
-    with pytest.raises(TimeoutError, match="in vain for: the end of time"):
+    with pytest.raises(TimeoutError, match="waiting for: the end of time"):
         wait_until(lambda: False, "the end of time", seconds=0.05)
 
 

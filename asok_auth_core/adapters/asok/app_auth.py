@@ -52,7 +52,7 @@ class AppAuth:
         return request._user_instance
 
     def current(self, request: Request) -> Current:
-        """The current user of ``request``, and what made them known."""
+        """The current user of ``request``, and how they were authenticated."""
         self.current_user(request)
         return self.web_request(request).current or Current()
 
@@ -86,12 +86,12 @@ class AppAuth:
                 raise error
 
     def _find_user(self, web: AsokWebRequest) -> Current:
-        """The answer of every door: pages, the Admin, a socket's handshake and each of its messages."""
+        """Find the user for pages, the Admin, a socket's handshake and each of its messages."""
         try:
             proved = authenticate(self.auth, web)
         except AuthError as error:
             return Current(error=error)
-        # Where no CSRF token is checked, what a browser sends by itself authenticates nobody.
+        # Without a CSRF check, credentials that browsers send by themselves authenticate no user.
         ambient = web.method in ("GET", "HEAD", "OPTIONS", "TRACE") or self._checks_csrf(web.path)
         if proved is not None and (ambient or needs_no_csrf_token(proved)):
             active = self.auth.users.is_active(proved.user)
@@ -118,7 +118,7 @@ class AppAuth:
 
 
 def _mirror(request: Request, current: Current) -> None:
-    """Make Asok's session name the user whom our record names, for the Admin and flash messages."""
+    """Copy the user of our session record to Asok's session, for the Admin and flash messages."""
     record, impersonator = current.record, current.impersonator
     if record is None and (current.authentication or current.error or "asok_sid" not in request.cookies_dict):
         return
@@ -139,7 +139,7 @@ def _mirror(request: Request, current: Current) -> None:
 
 @dataclass(frozen=True)
 class _Known:
-    """One app of this process, and what tells its users from another app's."""
+    """One app of this process, and how to recognize its users."""
 
     app_auth: weakref.ref[AppAuth]
     root: Path

@@ -1,8 +1,8 @@
 """The credential store in the database of the user model: the current tenant's, if there are several.
 
-What is removed or replaced stays so whatever becomes of a transaction of the app. On PostgreSQL and MySQL it
-happens at once, on a connection of its own. SQLite has one writer, which may be this very transaction, so
-there it happens in the transaction, and again when that has ended.
+A rollback of the app's transaction does not undo a removal or replacement. On PostgreSQL and MySQL it happens
+at once, on a connection of its own. SQLite allows one writer, which may be this very transaction, so there it
+happens in the transaction, and again when that has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NUMBER = {MySQLEngine: "SIGNED", PostgresEngine: "BIGINT"}
 
 
 class AsokCredentialStore(SqlCredentialStore):
-    """``auth_credentials`` beside the table of the user model, whose engine is looked up at each call."""
+    """``auth_credentials`` in the database of the user model, whose engine is looked up at each call."""
 
     def __init__(self, users: AsokUsers, clock: Clock, random: Random) -> None:
         self._users = users
@@ -93,7 +93,7 @@ class AsokCredentialStore(SqlCredentialStore):
             again_after_transaction(engine, action)
 
     def _for_good(self, change: Callable[[SqlCredentialStore], T]) -> T:
-        """The result of ``change``, which no transaction of the app can undo, nor delay where possible."""
+        """Make a change that no transaction of the app can undo or, where possible, delay."""
         engine = self.current_engine()
         if not in_transaction(engine):
             return change(self)
@@ -110,7 +110,7 @@ class AsokCredentialStore(SqlCredentialStore):
         return done
 
     def _on_own_connection(self, engine: BaseEngine, change: Callable[[SqlCredentialStore], T]) -> T | None:
-        """The result of ``change``; None if it could not be made, for example because a row is locked."""
+        """Make a change on a connection of its own; None if that fails, for example at a locked row."""
         own = type(engine)(engine.dsn)
         own._pool_initialized = True  # PostgresEngine would open a pool, with threads, for one statement
         try:

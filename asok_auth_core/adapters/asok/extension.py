@@ -94,7 +94,7 @@ class AuthExtension(AsokExtension):
         self.auth.plugins.start(self.auth)
 
     def close(self) -> None:
-        """Stop plugins, send the emails that still wait and close connections."""
+        """Stop plugins, send the emails that are still queued and close connections."""
         _open.discard(self)
         self.auth.plugins.stop(self.auth)
         self.auth.outbox.close()

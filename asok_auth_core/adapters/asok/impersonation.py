@@ -14,7 +14,7 @@ LIMIT = 3600
 
 
 def impersonated_by(auth: Auth, record: SessionRecord, owner: User) -> User | None:
-    """The user that ``owner``, whose session it is, acts as; None if nobody, or no longer allowed."""
+    """The user that the session's ``owner`` impersonates; None without a valid impersonation."""
     if record.impersonates is None or not is_admin(owner):
         return None
     if not 0 <= auth.clock() - record.impersonates_since <= LIMIT:

@@ -30,7 +30,7 @@ STARTED_KEY = "impersonate_started_at"
 """And when the impersonation started, in seconds since the epoch."""
 
 OWNER_KEY = "asok_auth_owner"
-"""The session key for the id of the user who logged in last, which stays when that login ends."""
+"""The session key for the id of the user who logged in last; kept when that login ends."""
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The current user of a request and what made them known: a session, or a proof in the request."""
+    """The current user of a request and how they were authenticated."""
 
     user: User | None = None
     record: SessionRecord | None = None
@@ -48,7 +48,7 @@ class Current:
     error: AuthError | None = None
     """Why a proof in the request was rejected."""
     impersonator: User | None = None
-    """The user whose session it is, if ``user`` is another whom they impersonate."""
+    """The owner of the session, if it impersonates ``user``."""
 
 
 class AsokSession(Session):
@@ -129,7 +129,7 @@ class AsokWebRequest(WebRequest):
         self.current: Current | None = None
         """Set by :class:`~.app_auth.AppAuth` when the user is first asked for, and by the session."""
         self.is_use = True
-        """False if the user does nothing: the app only wants to know who they are."""
+        """False if the app looks the user up without an action of theirs; the idle limit goes on."""
         self.native = request
         self.method = request.environ.get("REQUEST_METHOD", "GET")
         self.path = path_of(request)
@@ -212,7 +212,7 @@ class AsokWebRequest(WebRequest):
         self._kept = (proof, next_url)
 
     def take_proof(self) -> tuple[Proof, str | None] | None:
-        """What :meth:`keep_proof` kept last, once."""
+        """Return the proof that :meth:`keep_proof` stored last, once."""
         kept, self._kept = self._kept, None
         return kept
 

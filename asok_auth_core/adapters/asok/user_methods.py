@@ -54,7 +54,7 @@ METHODS = {"can": can, "explain": explain, "acan": acan, "aexplain": aexplain}
 
 
 def has_own_can(model: type) -> bool:
-    """True if the app wrote a ``can`` of its own on this model."""
+    """True if the app's model has a ``can`` method of its own."""
     return getattr(model, "can", None) not in (None, can, asok_rbac._user_can)
 
 

@@ -22,7 +22,7 @@ from .email_index import IN_LOWER_CASE, create_index, indexed_condition, stateme
 from .roles import kept_grants
 
 UNUSABLE = "$!"
-"""The end of a stored password that no typed one matches."""
+"""The end of a stored password that no input matches."""
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
 _ENABLED = ("is_active", "active", "enabled", "is_enabled")
 
@@ -30,8 +30,8 @@ _ENABLED = ("is_active", "active", "enabled", "is_enabled")
 class AsokUsers(UserDirectory):
     """Users of the model named by ``app.config["AUTH_MODEL"]``.
 
-    The model class is looked up each time: Asok loads a model file more than once, and each time a
-    new class takes the registry's place.
+    The model class is looked up each time: Asok loads a model file more than once, and registers a new class
+    each time.
     """
 
     def __init__(self, app: Asok) -> None:
@@ -299,5 +299,5 @@ def _in_transaction(engine: BaseEngine) -> bool:
 
 
 def _unusable_password() -> str:
-    """A stored password that no typed one matches, and that costs no slow hash."""
+    """A stored password that no input matches, and that takes no slow hash to check."""
     return f"pbkdf2:sha256:1${secrets.token_hex(16)}{UNUSABLE}"

@@ -1,4 +1,4 @@
-"""An app of several processes: a login begun on one finishes on another, and only once."""
+"""An app of several processes: a login started on one finishes on another, and only once."""
 
 from __future__ import annotations
 

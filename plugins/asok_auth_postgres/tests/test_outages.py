@@ -57,7 +57,7 @@ def disk() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["tables", "write-ahead log"])
 def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: MakeServer, where: str) -> None:
-    """Tables cannot grow: refused and readable. The log cannot: the server ends, and is started again."""
+    """If tables cannot grow, writes fail and reads work. If the log cannot, the server ends."""
     server = make_server(folder=disk)
     server.start()
     store = PostgresStateStore(server.url)

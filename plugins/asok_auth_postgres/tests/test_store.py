@@ -89,7 +89,7 @@ class TestURL:
                 assert "canary" not in str(caught.value)
 
     def test_a_silent_listener_times_out(self) -> None:
-        """Takes connections and never says a word."""
+        """Accepts connections and never answers."""
         with (
             socket.create_server(("127.0.0.1", 0)) as mute,
             opened(f"postgresql://127.0.0.1:{mute.getsockname()[1]}/db") as store,

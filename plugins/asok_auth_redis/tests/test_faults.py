@@ -114,7 +114,7 @@ def test_an_unreachable_server_is_a_store_error() -> None:
 
 
 def test_a_silent_listener_times_out() -> None:
-    """Takes connections and never says a word."""
+    """Accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         for scheme in ("redis", "redis+cluster", "rediss"):
             with opened(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}") as store:
@@ -134,7 +134,7 @@ def test_without_memory_writes_fail_and_takes_work(server: Server, store: RedisS
         lambda: store.incr("new counter", 60),
     ):
         refused(call, "out of memory")
-    # Taking needs no memory: who has a link can still log in.
+    # Taking needs no memory: users with a link can still log in.
     assert store.take("k") == b"v"
     assert server.ask("CONFIG", "SET", "maxmemory", "0").startswith(b"+OK")
     recovers(store)

@@ -48,7 +48,7 @@ def disk() -> Iterator[Path]:
 
 
 def adds_until_refused(store: RedisStateStore) -> tuple[list[str], str]:
-    """The keys that were granted, and what the refusal said."""
+    """The keys that were granted, and the error that ended it."""
     granted: list[str] = []
 
     def add() -> None:
@@ -59,7 +59,7 @@ def adds_until_refused(store: RedisStateStore) -> tuple[list[str], str]:
     while len(granted) < 1000:
         if told := store_failure(add):
             return granted, told
-    raise AssertionError("never refused")
+    raise AssertionError("never rejected")
 
 
 def has_ended(server: Server) -> bool:
@@ -191,7 +191,7 @@ def test_a_server_killed_at_any_message_gives_nothing_twice(server: Server) -> N
             outcomes.add((first, second))
     finally:
         direct.close()
-    # Refused before it happened, refused although it happened, and at the end not cut off.
+    # Failed before it happened, failed although it happened, and at the end not cut off.
     assert outcomes == {(None, b"v"), (None, None), (b"v", None)}
 
 

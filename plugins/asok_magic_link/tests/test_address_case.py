@@ -1,4 +1,4 @@
-"""However somebody writes the case of an address, it is one account, and it is proved."""
+"""An email address in any case is one account, and it is verified."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_get_and_head_consume_nothing_and_the_button_logs_in(
     again = browser.get(path)
     assert again.status_code == 400
     assert "already used" in again.text
-    assert browser.user == "ada@example.org", "a refusal takes nothing away"
+    assert browser.user == "ada@example.org", "a rejected code changes nothing"
     names = [event.name for event in watching.events]
     assert names == ["mail.sent", "magic.sent", "account.created", "login.succeeded"] or names == [
         "magic.sent",
@@ -427,7 +427,7 @@ def test_mail_that_cannot_be_sent_is_reported(
     auth = app.extensions["AuthExtension"].auth
 
     def refuse(mail: object) -> None:
-        raise MailPermanent("The mail server refused our name and password.")
+        raise MailPermanent("The mail server rejected our name and password.")
 
     monkeypatch.setattr(auth.outbox._transport, "send", refuse)
     response = ask(browser)

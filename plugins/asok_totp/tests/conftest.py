@@ -38,7 +38,7 @@ class Site:
         return self._router.respond(route, request)
 
     def log_in(self, request: FakeRequest | None = None, *, user: FakeUser | None = None) -> FakeRequest:
-        """The first factor is right; the request says what came of it."""
+        """Pass the first factor; the request shows the result."""
         request = request or FakeRequest()
         try:
             complete_login(self.auth, request, user or self.ann, Proof("app"), next_url="/start")

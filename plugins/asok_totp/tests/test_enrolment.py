@@ -153,7 +153,7 @@ def test_changes_need_a_recent_login(site, change) -> None:
 @pytest.mark.requirement("SECURITY-24", "SECURITY-43")
 @pytest.mark.parametrize("change", [change for _, change in CHANGES], ids=[name for name, _ in CHANGES])
 def test_neither_an_impersonator_nor_a_token_changes_factors(site, change) -> None:
-    """Beside a recent login too."""
+    """Not even with a recent login."""
     browser = site.log_in()
     browser.authentication = Authentication(site.ann, ambient=False)
     with pytest.raises(PermissionDenied):

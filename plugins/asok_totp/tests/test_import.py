@@ -58,7 +58,7 @@ def app_of(root: Path, *, extension: bool = True, environ: dict[str, str] | None
 def start_admin(app: Asok) -> None:
     Admin(app)
     for name, model in list(MODELS_REGISTRY.items()):
-        if name != "AdminLog":  # has a column name that Asok's own create_table refuses; not needed here
+        if name != "AdminLog":  # has a column name that Asok's own create_table rejects; not needed here
             model.create_table()
 
 
@@ -393,7 +393,7 @@ def test_the_admins_pages_lead_to_ours(tmp_path: Path) -> None:
 def test_a_session_that_never_gave_the_admins_factor_does_not_open_it_after_the_import(
     tmp_path: Path, imported: bool
 ) -> None:
-    """Without asok-totp, the Admin asked for its factor. The session may be from before it was installed."""
+    """Without asok-totp, the Admin asked for its factor. The session may be older than its installation."""
     with app_of(tmp_path) as app:
         start_admin(app)
         user = add_user("ann@example.org")

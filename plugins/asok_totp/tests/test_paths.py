@@ -130,7 +130,7 @@ def get(request):
 
 
 class Stranger(LoginMethod):
-    """Somebody else's way to log in."""
+    """A third-party login method."""
 
     name = "stranger"
 
@@ -189,7 +189,7 @@ class MailCode(SecondFactor):
 
 
 class Plugin:
-    """The test's plugin: a stranger's login method, a second factor, and who may do what."""
+    """The test's plugin: a third-party login method, a second factor, and permissions."""
 
     grants: tuple[str, ...] = ()
 
@@ -270,7 +270,7 @@ class Browser:
 
 
 class World:
-    """The app, its user and the ways in."""
+    """The app, its user and the login paths."""
 
     def __init__(self, app: Asok, provider: FakeProvider, plugin: Plugin) -> None:
         self.app = app
@@ -329,14 +329,14 @@ def world(tmp_path: Path) -> Iterator[Callable]:
             fake = FakeProvider(extension.auth.providers["corp"], profile=profile)
             extension.auth.login_methods["oauth"] = OAuthMethod(extension.auth, send=lambda call: fake(call))
             extension.app_auth.router = Router(extension.auth)
-            extension.auth.credentials.add("1", "email", ADDRESS, {})  # her address has been proved
+            extension.auth.credentials.add("1", "email", ADDRESS, {})  # her email address is verified
             yield World(app, fake, plugin)
 
     yield make
     gc.collect()  # while the mark above holds
 
 
-# -- the ways in -------------------------------------------------------------------------------------
+# -- the login paths ---------------------------------------------------------------------------------
 
 
 def by_own_page(world: World, browser: Browser):
@@ -510,7 +510,7 @@ def test_a_later_policy_applies_to_open_sessions(world, client, policy: str | bo
         assert alone.who == ("nobody" if policy is True else ADDRESS)
         here.plugin.grants = ("admin.users",)
         assert alone.who == "nobody"
-        assert enrolled.who == ADDRESS, "who has just set one up in this session has given it"
+        assert enrolled.who == ADDRESS, "setting one up in this session counts as giving it"
         reset_factors(here.auth, here.auth.users.by_id("1"))
         alone.get("/own")
         assert alone.trail == ["/auth/second-factor/enrol"]
@@ -524,7 +524,7 @@ def enter_by_the_app_s_function(request, info) -> None:
 
 @pytest.mark.parametrize("required", [False, True], ids=["enrolled", "enrols"])
 def test_on_login_leads_to_the_page_the_user_asked_for(world, required: bool) -> None:
-    """The place asked for is not lost over the second factor, given or set up."""
+    """The URL asked for survives the second factor, given or set up."""
     with world(ON_LOGIN=enter_by_the_app_s_function, REQUIRE_2FA=required) as here:
         app = None if required else here.enrol_totp()
         browser = Browser(TestClient(here.app))

@@ -1,4 +1,4 @@
-"""``AUTH["TOTP"]``: typed, and refused by name."""
+"""``AUTH["TOTP"]``: typed; invalid values are rejected by name."""
 
 from __future__ import annotations
 

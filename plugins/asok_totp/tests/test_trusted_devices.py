@@ -1,4 +1,4 @@
-"""Trusted browsers: off by default, signed, bound to the user, taken back at once."""
+"""Trusted browsers: off by default, signed, bound to the user, revoked at once."""
 
 from __future__ import annotations
 

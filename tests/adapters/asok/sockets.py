@@ -113,7 +113,7 @@ class Socket:
         if length == 126:
             length = struct.unpack(">H", self._file.read(2))[0]
         payload = self._file.read(length)
-        if b'"type": "presence"' in payload:  # sent to everybody whenever a user comes or goes
+        if b'"type": "presence"' in payload:  # sent to all sockets whenever a user connects or leaves
             return self.read()
         if head[0] & 0x0F == 0x8:
             return f"closed {struct.unpack('>H', payload[:2])[0]}"

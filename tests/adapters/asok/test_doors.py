@@ -1,4 +1,4 @@
-"""Every door asks the same question: each way into an app, and each reason why a user is no longer in.
+"""Every door, that is, every path into an app, rejects a user for each reason to be out.
 
 A door answers with the email address of the user who may edit posts there now, or with nothing.
 """
@@ -328,7 +328,7 @@ def after_an_hour(here: Here) -> None:
 
 
 def stopped(here: Here) -> None:
-    """With the cookies of before, as a page that is still open in another tab."""
+    """With the earlier cookies, as a page that is still open in another tab."""
     kept = dict(here.client.cookies)
     form = {"csrf_token": kept["asok_csrf"]}
     assert here.client.post("/admin/stop-impersonate", data=form).status_code == 302

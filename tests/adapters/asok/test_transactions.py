@@ -1,4 +1,4 @@
-"""Removals and replacements hold whatever becomes of a transaction of the app, on every database."""
+"""Removals and replacements survive a rollback of the app's transaction, on every database."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ class TestADeletedUser:
 class TestTheInstallation:
     @ENDS
     def test_an_id_that_was_rolled_back_is_not_remembered(self, app: Asok, auth: Auth, ends: str) -> None:
-        """The first use of a tenant's database may lie in a transaction that comes to nothing."""
+        """The first use of a tenant's database may lie in a transaction that is rolled back."""
         MODELS_REGISTRY["User"].get_engine().execute("DROP TABLE IF EXISTS auth_credentials")
         store, other = (AsokCredentialStore(AsokUsers(app), time.time, secrets.token_bytes) for _ in range(2))
 

@@ -1,4 +1,4 @@
-"""Keep the Admin shut until its own second factor has been given in this session.
+"""Keep the Admin closed until its own second factor has been given in this session.
 
 Asok asks for it only after a password on the Admin's login page, and remembers the login that waits for
 it in its own session. Here the session record says whether it was given. Where asok-totp is installed,
@@ -86,7 +86,7 @@ def _require(self: Admin, request: Request) -> None:
     if _outstanding_user(app_auth, current) is not None:
         raise RedirectException(self.prefix + "/2fa")
     owner = current.impersonator or current.user
-    # asok-totp, for example, may have imported the factor since, and with it the reason to ask for it here.
+    # asok-totp, for example, may have imported the factor since, so there is none to ask for here.
     if owner is not None and is_older_than_factor(app_auth.auth, current.record, owner):
         raise RecentLoginRequired("Please log in again. This step requires a recent login.")
 
@@ -205,7 +205,7 @@ def _disable(self: Admin, request: Request) -> object:
 
 
 def _prefer_successor(self: Admin, request: Request) -> None:
-    """Send the user to asok-totp's page if there is one, so that nobody has two authenticator apps."""
+    """Send the user to asok-totp's page if there is one, so that no user has two authenticator apps."""
     app_auth = app_auth_on(self.app)
     successor = None if app_auth is None else _successor(app_auth.auth)
     if successor is not None and successor.enrol_path is not None:
@@ -213,7 +213,7 @@ def _prefer_successor(self: Admin, request: Request) -> None:
 
 
 def _enable(self: Admin, request: Request, user: User, secret: str) -> None:
-    """Take the first code for the factor of this session, and accept it no second time."""
+    """Count the first code as this session's second factor, and reject it from then on."""
     app_auth = app_auth_on(self.app)
     record = None if app_auth is None else app_auth.current(request).record
     if app_auth is not None and record is not None:

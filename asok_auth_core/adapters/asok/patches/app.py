@@ -105,9 +105,9 @@ def _send_cookies(app: Asok, app_auth: AppAuth) -> None:
 
 
 def _keep_visitors_out_of_caches(app: Asok, app_auth: AppAuth) -> None:
-    """Send nothing of a visitor with an answer of our paths that a shared cache may store.
+    """Remove everything about the visitor from our answers that a shared cache may store.
 
-    Asok adds cookies, a CSRF token and a nonce to every answer; a cache would hand one visitor's to all.
+    Asok adds cookies, a CSRF token and a nonce to every answer; a cache would send one visitor's to everyone.
     """
     asok_finalize = app._finalize_response
 

@@ -1,6 +1,6 @@
 """``user.can`` and ``user.explain`` on the classes of the app's user model.
 
-Asok loads a model file more than once, and each time a new class takes the registry's place. So the
+Asok loads a model file more than once, and registers a new class each time. So the
 methods are put on the class that is there when an app starts, on every class that later replaces one
 that has them, and on the class of each request's current user. ``Model`` is changed once for the process.
 """

@@ -1,6 +1,6 @@
 """Make Asok's session store list and revoke our sessions, for the Admin's screens.
 
-Its own entries log nobody in; what is listed is what is in force, and revoking removes the record.
+Asok's own entries log no user in. The lists show the sessions in force, and revoking one removes its record.
 """
 
 from __future__ import annotations

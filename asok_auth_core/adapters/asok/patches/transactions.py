@@ -1,4 +1,4 @@
-"""What is done in a transaction of the app, and again when it has ended, whatever became of it.
+"""Repeat an action of a transaction when that has ended, by a commit or a rollback.
 
 Asok counts open transactions per engine and thread. ``transaction`` of its engines is changed once for the
 process.

@@ -1,6 +1,6 @@
 """Make Asok's WebSockets ask for the current user as pages do: at the handshake and before each message.
 
-What the app pushes goes to nobody who logged out more than a few seconds ago.
+Messages that the app pushes do not reach users who logged out more than a few seconds ago.
 
 Asok looks the user up once, in its own session. ``WebSocketServer`` and its live components are patched
 once per process; for an app without the extension, each patch does what Asok does.
@@ -56,7 +56,7 @@ def install_on_websockets() -> None:
 
 
 def _resolve_user(self: WebSocketServer, headers: dict[str, str]) -> User | None:
-    """Nobody yet: :func:`_register` asks, with the request that the connection keeps."""
+    """No user yet: :func:`_register` looks it up, with the request that the connection keeps."""
     return None if app_auth_on(self.app) is not None else _ASOK_USER(self, headers)
 
 
@@ -106,7 +106,7 @@ class _Ended(Exception):
 
 
 def _is_current(app_auth: AppAuth, conn: Connection) -> bool:
-    """Look the user up again; if it is another one or nobody, drop the user and close the socket."""
+    """Look the user up again; if it is another one or none, drop the user and close the socket."""
     if conn.user is None:
         return True
     try:

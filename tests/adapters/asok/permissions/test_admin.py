@@ -1,4 +1,4 @@
-"""Permissions in the Admin's screens, and apps without the extension beside it."""
+"""Permissions in the Admin's screens, and apps without the extension in the same process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``user.can`` outside of a request, with several apps: the user's own app answers, or nobody."""
+"""``user.can`` outside of a request, with several apps: only the user's own app answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.requirement("SECURITY-38")
 
 
 class Grants:
-    """Grants one permission to everybody."""
+    """Grants one permission to every user."""
 
     def __init__(self, permission: str) -> None:
         self.__name__ = f"grants {permission}"
