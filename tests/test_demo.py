@@ -139,9 +139,9 @@ def test_the_demo_logs_in_with_each_provider(visitor: Visitor, provider: str) ->
     page = visitor.press(f"/auth/{provider}/login")
     assert page.status_code == 200
     assert "Choose an account" in page.text
-    person = re.search(r'<button name="account" value="(\d+)">', page.text)
-    assert person is not None
-    visitor.post(page.url, data={"account": person[1]}, timeout=PATIENCE)
+    account = re.search(r'<button name="account" value="(\d+)">', page.text)
+    assert account is not None
+    visitor.post(page.url, data={"account": account[1]}, timeout=PATIENCE)
     assert visitor.user is not None
 
 
@@ -150,9 +150,9 @@ def test_the_demo_protects_a_page_by_permission(visitor: Visitor) -> None:
     mail = ask(visitor, "linus@example.org")
     visitor.open(link(mail))
     visitor.press("/auth/magic/callback")
-    refused = visitor.open("/editors")
-    assert refused.status_code == 403
-    assert "posts.edit" in refused.text, "in DEBUG the page says what is missing"
+    denied = visitor.open("/editors")
+    assert denied.status_code == 403
+    assert "posts.edit" in denied.text, "in DEBUG the page says what is missing"
     visitor.open("/become-editor")
     token = re.search(r'name="csrf_token" value="([^"]+)"', visitor.page.text)[1]  # type: ignore[index]
     granted = visitor.post(

@@ -197,7 +197,7 @@ def test_ctrl_c_while_a_part_lists_its_pages_is_passed_on(start: Start) -> None:
 
 
 KNOWN_GUARDS = {
-    "a hook that takes another argument": POLICY.replace("attempt", "person"),
+    "a hook that takes another argument": POLICY.replace("attempt", "login"),
     "a hook whose argument has a default": POLICY.replace("attempt", "attempt=None"),
     "a hook without mark": POLICY.replace("@hookimpl", ""),
     "a wrapper": POLICY.replace("@hookimpl", "@hookimpl(wrapper=True)"),

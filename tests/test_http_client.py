@@ -64,7 +64,7 @@ def reply(status: int, body: bytes, *headers: tuple[str, str]) -> Script:
     return script
 
 
-def drip(handler: Handler) -> None:
+def trickle(handler: Handler) -> None:
     """One byte every 50 ms, without end."""
     handler.send_response(200)
     handler.send_header("Content-Length", "100000")
@@ -75,7 +75,7 @@ def drip(handler: Handler) -> None:
         time.sleep(0.05)
 
 
-def drip_headers(handler: Handler) -> None:
+def trickle_headers(handler: Handler) -> None:
     """One header a moment, without end: no read of the client ever times out."""
     handler.send_response(200)
     for number in range(200):
@@ -118,7 +118,7 @@ def test_connections_are_reused(server: Server, transport: Transport) -> None:
 @pytest.mark.requirement("SECURITY-13")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(server: Server, transport: Transport, status: int) -> None:
-    server.scripts = [reply(status, b"", ("Location", f"{server.url}/elsewhere"))]
+    server.scripts = [reply(status, b"", ("Location", f"{server.url}/other"))]
     for form in (None, {"client_secret": "x"}):
         with raises_code("oauth_redirected"):
             transport(Call(f"{server.url}/token", form=form))
@@ -138,7 +138,7 @@ def test_a_huge_reply_is_cut_off(server: Server, transport: Transport, packed: b
 
 @pytest.mark.requirement("SECURITY-13")
 def test_a_trickling_reply_times_out(server: Server) -> None:
-    server.scripts = [drip]
+    server.scripts = [trickle]
     transport = Transport(debug=True, deadline=0.6)
     with Stopwatch() as watch, raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/", form={}))
@@ -391,7 +391,7 @@ def test_an_answer_is_no_failure_whatever_it_says(server: Server, transport: Tra
 
 @pytest.mark.requirement("SECURITY-42")
 def test_trickling_headers_time_out(server: Server) -> None:
-    server.scripts = [drip_headers]
+    server.scripts = [trickle_headers]
     transport = Transport(debug=True, deadline=0.6)
     with Stopwatch() as watch, raises_code("oauth_unavailable"):
         transport(Call(f"{server.url}/"))

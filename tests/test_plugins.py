@@ -79,7 +79,7 @@ def reason(registry: PluginRegistry, name: str) -> str:
 BROKEN = {
     "import": ("raise RuntimeError('no such library')", "cannot be imported: RuntimeError: no such library"),
     "syntax": ("def (", "cannot be imported: SyntaxError"),
-    "misspelt": (
+    "misspelled": (
         """
         from asok_auth_core.plugin import hookimpl
         @hookimpl
@@ -93,9 +93,9 @@ BROKEN = {
         """
         from asok_auth_core.plugin import hookimpl
         @hookimpl
-        def asok_auth_permissions(person): ...
+        def asok_auth_permissions(member): ...
         """,
-        "asok_auth_permissions has no argument 'person'. asok_auth_permissions passes: user",
+        "asok_auth_permissions has no argument 'member'. asok_auth_permissions passes: user",
     ),
     "argument-misspelled": (
         """
@@ -405,9 +405,9 @@ def test_a_guard_that_raises_denies(hook: str) -> None:
             return plugins.denies(USER, "a.b", None, on_error)
         return plugins.before_login(ATTEMPT, on_error)
 
-    refusal = ask()
-    assert refusal is not None
-    assert refusal[0] == "raising"
+    rejection = ask()
+    assert rejection is not None
+    assert rejection[0] == "raising"
     assert errors == ["raising"]
 
 
@@ -416,9 +416,9 @@ def test_one_reason_to_reject_outweighs_every_other_plugin() -> None:
         plugins = with_plugins(
             *(giving("asok_auth_before_login", value, f"p{n}") for n, value in enumerate(order))
         )
-        refusal = plugins.before_login(ATTEMPT, on_error=_fail)
-        assert refusal is not None
-        assert refusal[1] == "no"
+        rejection = plugins.before_login(ATTEMPT, on_error=_fail)
+        assert rejection is not None
+        assert rejection[1] == "no"
 
 
 def test_an_observer_that_raises_is_logged_and_the_others_are_called(

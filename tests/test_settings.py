@@ -117,7 +117,7 @@ def test_an_invalid_setting_is_named_with_the_expected_value(case: str) -> None:
     "path",
     [
         "",
-        "elsewhere",
+        "no path",
         "https://evil.example",
         "//evil.example",
         "/\\evil.example",

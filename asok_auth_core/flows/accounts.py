@@ -163,7 +163,7 @@ def _tell(auth: Auth, request: WebRequest, user: User, voided: Voided) -> None:
     lines = [
         request.translate("This email address was verified for your account at {app}.", app=app),
         request.translate(
-            "Everything set up in the account before that was removed, because another person may have set "
+            "Everything set up in the account before that was removed, because someone else may have set "
             "it up: sessions, API tokens, linked logins, trusted browsers and second factors."
         ),
     ]

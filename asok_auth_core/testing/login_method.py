@@ -24,7 +24,7 @@ HOSTILE = '"><script>alert(1)</script>'
 GARBAGE = ("", " ", "\x00", "\r\nSet-Cookie: a=b", "😀" * 50, "' OR 1=1 --", HOSTILE, "a" * 10_000)
 
 
-class RejectEverybody:
+class RejectEveryUser:
     """A policy that rejects every login."""
 
     @hookimpl
@@ -51,7 +51,7 @@ class EnrolledFactor(SecondFactor):
         return False
 
 
-class FactorForEverybody:
+class FactorForEveryUser:
     """A plugin that registers :class:`EnrolledFactor`."""
 
     @hookimpl
@@ -167,7 +167,7 @@ class LoginMethodContract:
         assert browser.request.user is None
 
     def test_a_policy_can_reject_the_login(self, build: Callable[..., Auth], auth_parts: TestParts) -> None:
-        auth = build(RejectEverybody())
+        auth = build(RejectEveryUser())
         browser = Browser(auth)
         self.log_in(auth, auth_parts, browser)
         assert browser.request.user is None
@@ -177,7 +177,7 @@ class LoginMethodContract:
     def test_the_second_factor_is_not_bypassed(
         self, build: Callable[..., Auth], auth_parts: TestParts
     ) -> None:
-        auth = build(FactorForEverybody())
+        auth = build(FactorForEveryUser())
         browser = Browser(auth)
         self.log_in(auth, auth_parts, browser)
         if self.includes_factor:
@@ -246,10 +246,10 @@ class LoginMethodContract:
             origins = method.form_action_origins()
             for origin in origins:
                 assert re.fullmatch(r"https?://[\w.\-\[\]:]+", origin), f"{origin!r} is not one origin"
-            elsewhere = [
+            foreign = [
                 f"{origin}{tail}" for origin in origins for tail in ("@evil.example/", ".evil.example/")
             ]
-            for url in ("https://evil.example/", "//evil.example/", "javascript:alert(1)", "", *elsewhere):
+            for url in ("https://evil.example/", "//evil.example/", "javascript:alert(1)", "", *foreign):
                 assert not method.allows_redirect(url), f"a redirect to {url!r} is an open redirect"
 
     @pytest.mark.requirement("SECURITY-30")

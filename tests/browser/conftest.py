@@ -129,7 +129,7 @@ class Visitor:
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.violations: dict[str, list[str]] = {}
-        self._refused: set[str] = set()
+        self._failed_urls: set[str] = set()
         self.page.on("response", self._on_response)
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(f"error in a script: {error}"))
@@ -250,14 +250,14 @@ class Visitor:
 
     def _on_response(self, response: Response) -> None:
         if response.status >= 400 and response.request.is_navigation_request():
-            self._refused.add(response.url)
+            self._failed_urls.add(response.url)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         # Browsers log every error response; error pages are expected.
         url = message.location.get("url", "")
         if (
             message.type in ("error", "warning")
-            and url not in self._refused
+            and url not in self._failed_urls
             and not url.endswith("/favicon.ico")
         ):
             self.complaints.append(f"{self.page.url}: {message.text} ({url})")

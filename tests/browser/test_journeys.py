@@ -190,7 +190,7 @@ def test_link_and_unlink(visitor, address):
 
 
 @pytest.mark.requirement("SECURITY-23")
-def test_log_out_everywhere_else(visitor, another, address):
+def test_log_out_of_other_sessions(visitor, another, address):
     """Effective on the next request."""
     other = another()
     other.log_in_by_link(address)

@@ -62,9 +62,9 @@ def test_explain_prints_the_reasons_and_the_verdict(line: CommandLine) -> None:
         "Plugin Broken raised an error and granted nothing; see the log.",
         "'posts.' of the user's own permissions is not well formed and grants nothing.",
     ]
-    refused = run(line, "explain", "1", "posts.publish")
-    assert refused.exit_code == 3
-    assert "Denied by plugin Friday: not on a Friday" in refused.stdout
+    denied = run(line, "explain", "1", "posts.publish")
+    assert denied.exit_code == 3
+    assert "Denied by plugin Friday: not on a Friday" in denied.stdout
     malformed = run(line, "explain", "1", "posts.**")
     assert malformed.exit_code == 3
     assert "This is not a permission" in malformed.stdout

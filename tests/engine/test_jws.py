@@ -105,11 +105,11 @@ def test_wycheproof_json_web_signature() -> None:
             except TokenError:
                 accepted = False
             expected = case["valid"] and signer is not None
-            seen["accepted" if accepted else "refused" if signer else "refused: no such signer"] += 1
+            seen["accepted" if accepted else "rejected" if signer else "rejected: no such signer"] += 1
             if accepted is not (expected ^ (case["id"] in MISTAKEN)):
                 wrong.append((case["id"], accepted))
     assert not wrong
-    assert seen == {"accepted": 12, "refused": 67, "refused: no such signer": 322}
+    assert seen == {"accepted": 12, "rejected": 67, "rejected: no such signer": 322}
 
 
 class Down(Signer):

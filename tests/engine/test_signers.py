@@ -83,20 +83,20 @@ def test_wycheproof_es256() -> None:
 
 
 def test_wycheproof_es256_rejects_der() -> None:
-    refused = 0
+    rejected = 0
     for group, case in cases("ecdsa_secp256r1_sha256_test.json"):
         signature = bytes.fromhex(case["sig"])
         if len(signature) != 64:
             key = load_der_public_key(bytes.fromhex(group["publicKeyDer"]))
             assert not verify_p256(key, bytes.fromhex(case["msg"]), signature), case
-            refused += 1
-    assert refused > 400
+            rejected += 1
+    assert rejected > 400
 
 
 def test_rfc_4231_hmac_sha_256() -> None:
     """RFC 4231; its keys of less than 32 bytes are the exceptions: such keys are rejected."""
     text = (resources.files("cryptography_vectors") / "HMAC" / "rfc-4231-sha256.txt").read_text("ascii")
-    verified = refused = 0
+    verified = rejected = 0
     fields: dict[str, bytes] = {}
     for line in text.splitlines():
         name, equals, value = line.partition(" = ")
@@ -109,14 +109,14 @@ def test_rfc_4231_hmac_sha_256() -> None:
             if len(key) < 32:
                 with pytest.raises(ValueError, match="at least 32 bytes"):
                     HS256(key)
-                refused += 1
+                rejected += 1
                 continue
             signer = HS256(key)
             verified += 1
             assert signer.sign(message) == digest
             assert signer.verify(message, digest)
             assert not signer.verify(message, digest[:16])
-    assert (verified, refused) == (2, 4)
+    assert (verified, rejected) == (2, 4)
 
 
 @given(st.binary(min_size=32, max_size=200), st.binary(max_size=300))

@@ -41,8 +41,8 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[DevProvider]:
-    """Its accounts are added by ``new_person``; this one makes it trusted for their domain."""
-    first = Account(1, "first", "First Person", new_address())
+    """Its accounts are added by ``new_account``; this one makes it trusted for their domain."""
+    first = Account(1, "first", "First User", new_address())
     with DevProvider(APP_URL, debug=True, accounts=[first]) as local:
         yield local
 

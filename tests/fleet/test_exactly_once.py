@@ -174,11 +174,11 @@ def make_states(member: Member, owners: list[str]) -> list[Secret]:
     with requests.Session() as provider:
         provider.trust_env = False
         for owner in owners:
-            begun = member.post("/auth/google/login", {})
-            assert begun.status_code == 303, begun.text
-            person = owner.partition("@")[0].rpartition("-")[2]
+            started = member.post("/auth/google/login", {})
+            assert started.status_code == 303, started.text
+            number = owner.partition("@")[0].rpartition("-")[2]
             answer = provider.post(
-                begun.headers["Location"], data={"account": person}, allow_redirects=False, timeout=PATIENCE
+                started.headers["Location"], data={"account": number}, allow_redirects=False, timeout=PATIENCE
             )
             path = answer.headers["Location"].removeprefix(APP_URL)
             made.append(Secret(owner, path, dict(member.browser.cookies)))
@@ -265,7 +265,7 @@ def try_each(member: Member, kind: str, tried: list[Secret]) -> list[str]:
     return won
 
 
-def everybody_tries(workers: Workers[Member], kind: str, owners: list[str]) -> list[list[str]]:
+def all_try(workers: Workers[Member], kind: str, owners: list[str]) -> list[list[str]]:
     """What each process won of ``owners``' secrets, round by round."""
     won: list[list[str]] = [[] for _ in range(PROCESSES)]
     for begin in range(0, len(owners), ROUND):
@@ -290,8 +290,7 @@ def opened(
 ) -> Iterator[Workers[Member]]:
     """The workers as processes of one app, with a provider that knows the users of ``run``."""
     known = [
-        Account(number, f"p{number}", f"Person {number}", address)
-        for number, address in enumerate(people(run))
+        Account(number, f"p{number}", f"User {number}", address) for number, address in enumerate(people(run))
     ]
     with DevProvider(APP_URL, debug=True, accounts=known) as local:
         place = Place(root, state, database, local.settings())
@@ -329,7 +328,7 @@ def fleet(
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_secret_is_won_exactly_once(fleet: Workers[Member], kind: str) -> None:
     owners = people(RUN if kind == "oauth state" else secrets.token_hex(4))
-    exactly_once(everybody_tries(fleet, kind, owners), owners)
+    exactly_once(all_try(fleet, kind, owners), owners)
 
 
 @pytest.mark.requirement("SECURITY-1")
@@ -337,6 +336,6 @@ def test_a_store_with_a_race_is_detected(workers: Workers[Member], tmp_path: Pat
     """The race is one: with a store that looks before it takes, links log in more than once."""
     owners = people(secrets.token_hex(4))
     with opened(workers, tmp_path, f"racy:///{tmp_path / 'state.sqlite3'}", None, RUN):
-        won = everybody_tries(workers, "link", owners)
+        won = all_try(workers, "link", owners)
     with pytest.raises(AssertionError, match="won by more than one caller"):
         exactly_once(won, owners)

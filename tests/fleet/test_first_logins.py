@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pytest
 import requests
 from asok_auth_dev.provider import DevProvider
-from asok_auth_tests.machines import Machine, Visitor, ask, come_back, new_person, rows, token_of
+from asok_auth_tests.machines import Machine, Visitor, ask, come_back, new_account, rows, token_of
 
 from asok_auth_core.testing.races import in_threads
 
@@ -54,12 +54,12 @@ def test_first_logins_at_once_make_one_account(
     machines: tuple[Machine, Machine], provider: DevProvider
 ) -> None:
     for _ in range(ROUNDS):
-        person = new_person(provider)
-        address = str(person.email)
+        account = new_account(provider)
+        address = str(account.email)
         attempts = by_link(machines, address)
         for number in range(BROWSERS // 2):
             visitor = Visitor()
-            path = come_back(visitor, machines[0], person)
+            path = come_back(visitor, machines[0], account)
             attempts.append((visitor, partial(visitor.get, machines[number % 2], path)))
         answers = press_all_at_once(attempts)
 

@@ -19,7 +19,7 @@ from asok_auth_tests.machines import (
     give_first_factor,
     log_in,
     new_address,
-    new_person,
+    new_account,
     started,
     token_of,
     totp_code,
@@ -75,8 +75,8 @@ def by_code(
 def by_provider(
     visitor: Visitor, made: Machine, read: Machine, provider: DevProvider
 ) -> tuple[str, requests.Response]:
-    person = new_person(provider)
-    return str(person.email), visitor.get(read, come_back(visitor, made, person))
+    account = new_account(provider)
+    return str(account.email), visitor.get(read, come_back(visitor, made, account))
 
 
 def by_second_factor(

@@ -29,7 +29,7 @@ from asok_auth_tests.machines import (
     give_first_factor,
     log_in,
     new_address,
-    new_person,
+    new_account,
     recovery_codes,
     rows,
     started,
@@ -141,12 +141,12 @@ def test_a_provider_login_started_on_one_machine_finishes_once_on_the_other(
     machines: tuple[Machine, Machine], provider: DevProvider
 ) -> None:
     one, two = machines
-    visitor, person = Visitor(), new_person(provider)
-    path = come_back(visitor, one, person)
+    visitor, account = Visitor(), new_account(provider)
+    path = come_back(visitor, one, account)
     late = Visitor()
     late.cookies = dict(visitor.cookies)
     assert visitor.get(two, path).status_code == 303
-    assert visitor.user(one) == person.email
+    assert visitor.user(one) == account.email
     assert late.get(one, path).status_code == 400
     assert late.user(one) == "nobody"
 

@@ -75,7 +75,7 @@ class Plugin:
         self.factor = factor
         self.events: list[Event] = []
         self.attempts: list[LoginAttempt] = []
-        self.refusal: str | Exception | None = None
+        self.rejection: str | Exception | None = None
 
     @hookimpl
     def asok_auth_event(self, event: Event) -> None:
@@ -84,9 +84,9 @@ class Plugin:
     @hookimpl
     def asok_auth_before_login(self, attempt: LoginAttempt) -> str | None:
         self.attempts.append(attempt)
-        if isinstance(self.refusal, Exception):
-            raise self.refusal
-        return self.refusal
+        if isinstance(self.rejection, Exception):
+            raise self.rejection
+        return self.rejection
 
     @hookimpl
     def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
@@ -197,11 +197,11 @@ def test_a_disabled_account_is_rejected(make: Make) -> None:
 
 
 @pytest.mark.requirement("SECURITY-32")
-@pytest.mark.parametrize("refusal", ["Not on Sundays.", RuntimeError("database is down")])
-def test_a_hook_that_rejects_or_raises_rejects_the_login(make: Make, refusal: str | Exception) -> None:
+@pytest.mark.parametrize("rejection", ["Not on Sundays.", RuntimeError("database is down")])
+def test_a_hook_that_rejects_or_raises_rejects_the_login(make: Make, rejection: str | Exception) -> None:
     """An error in a hook denies."""
     auth, plugin = make()
-    plugin.refusal = refusal
+    plugin.rejection = rejection
     request = FakeRequest()
     with pytest.raises(LoginRejected) as raised:
         complete_login(auth, request, ADA, Proof("magic"))
@@ -296,7 +296,7 @@ class TestSecondFactor:
 
     def test_a_hook_can_reject_between_the_two_factors(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
-        plugin.refusal = "Closed now."
+        plugin.rejection = "Closed now."
         answer = request.follow("/x", form={"word": "swordfish"})
         with pytest.raises(LoginRejected, match="Closed now"):
             complete_second_factor(auth, answer, "word")

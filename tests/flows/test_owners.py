@@ -119,9 +119,9 @@ def test_workers_side_by_side_in_a_rotation_log_nobody_in_wrongly(place: Place) 
     rings = {"old": [SECRET_KEY], "both": [OTHER_KEY, SECRET_KEY], "new": [OTHER_KEY]}
     workers = {name: place.app("user", keys, credentials) for name, keys in rings.items()}
     readers = {"old": {"old", "both"}, "both": {"both", "new"}, "new": {"both", "new"}}
-    for writer, begun in workers.items():
+    for writer, started in workers.items():
         for reader, worker in workers.items():
-            browser = half_login(begun)
+            browser = half_login(started)
             if reader in readers[writer]:
                 pending, user = pending_login(worker, browser)
                 finish_login(worker, browser, pending, user, "word")

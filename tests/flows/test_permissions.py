@@ -37,11 +37,11 @@ PATTERN = st.sampled_from(["*", "a", "b", "a.*", "a.b", "a.c", "a.b.*", "a.b.c",
 ASKED = st.sampled_from(["*", "a", "b", "a.*", "a.b", "a.c", "a.b.*", "a.b.c", "b.x", "a.", "**", "", "a. b"])
 
 
-class Person:
+class Member:
     id = 7
 
 
-PERSON = Person()
+USER = Member()
 
 
 class Resolver:
@@ -62,7 +62,7 @@ class HalfWay:
         raise RuntimeError("the table is gone")
 
 
-class Refuser:
+class Denier:
     def __init__(self, answer: Callable[[str, object], str | None]) -> None:
         self.answer = answer
 
@@ -80,14 +80,14 @@ class Observer:
         self.events.append(event)
 
 
-def refusing(*permissions: str) -> Refuser:
-    return Refuser(lambda permission, resource: "not now" if permission in permissions else None)
+def denying(*permissions: str) -> Denier:
+    return Denier(lambda permission, resource: "not now" if permission in permissions else None)
 
 
 def by_token(*scopes: str) -> FakeRequest:
-    """A request of PERSON with an API token that has these scopes."""
-    request = FakeRequest(user=PERSON)
-    request.authentication = Authentication(PERSON, scopes, ambient=False)
+    """A request of USER with an API token that has these scopes."""
+    request = FakeRequest(user=USER)
+    request.authentication = Authentication(USER, scopes, ambient=False)
     return request
 
 
@@ -127,12 +127,12 @@ GRANT_LISTS = st.lists(st.lists(PATTERN, max_size=3), min_size=1, max_size=3)
 @settings(deadline=None)
 @given(GRANT_LISTS, st.lists(ASKED, max_size=2), st.none() | st.lists(PATTERN, max_size=2), ASKED)
 def test_explain_agrees_with_can(
-    grants: list[list[str]], refused: list[str], scopes: list[str] | None, asked: str
+    grants: list[list[str]], denied: list[str], scopes: list[str] | None, asked: str
 ) -> None:
-    auth = auth_with(*(Resolver(*patterns) for patterns in grants), refusing(*refused))
-    held = permissions_of(auth, PERSON, scopes)
-    verdict = user_can(auth, PERSON, asked, held=held)
-    reason = user_explain(auth, PERSON, asked, held=held)
+    auth = auth_with(*(Resolver(*patterns) for patterns in grants), denying(*denied))
+    held = permissions_of(auth, USER, scopes)
+    verdict = user_can(auth, USER, asked, held=held)
+    reason = user_explain(auth, USER, asked, held=held)
     assert reason.allowed is verdict
     assert replay(reason) is verdict
     assert ("allowed" if verdict else "denied") in str(reason)
@@ -141,40 +141,40 @@ def test_explain_agrees_with_can(
     if reason.missing:
         for pattern in reason.missing:
             wider = auth_with(*(Resolver(*patterns) for patterns in grants), Resolver(pattern))
-            assert user_can(wider, PERSON, asked), "what is called missing would have been enough"
+            assert user_can(wider, USER, asked), "what is called missing would have been enough"
 
 
 @pytest.mark.requirement("SECURITY-28")
 @settings(deadline=None, max_examples=60)
 @given(GRANT_LISTS, st.lists(ASKED, max_size=2), PATTERN, ASKED, ASKED)
 def test_a_grant_never_removes_and_a_denial_never_adds_a_permission(
-    grants: list[list[str]], refused: list[str], more: str, less: str, asked: str
+    grants: list[list[str]], denied: list[str], more: str, less: str, asked: str
 ) -> None:
     resolvers = [Resolver(*patterns) for patterns in grants]
-    before = user_can(auth_with(*resolvers, refusing(*refused)), PERSON, asked)
-    assert user_can(auth_with(*resolvers, refusing(*refused), Resolver(more)), PERSON, asked) >= before
-    assert user_can(auth_with(*resolvers, refusing(*refused, less)), PERSON, asked) <= before
-    assert user_can(auth_with(*resolvers, refusing(*refused), refusing(less)), PERSON, asked) <= before
-    narrowed = permissions_of(auth_with(*resolvers), PERSON, scopes=[more])
-    assert user_can(auth_with(*resolvers), PERSON, asked, held=narrowed) <= user_can(
-        auth_with(*resolvers), PERSON, asked
+    before = user_can(auth_with(*resolvers, denying(*denied)), USER, asked)
+    assert user_can(auth_with(*resolvers, denying(*denied), Resolver(more)), USER, asked) >= before
+    assert user_can(auth_with(*resolvers, denying(*denied, less)), USER, asked) <= before
+    assert user_can(auth_with(*resolvers, denying(*denied), denying(less)), USER, asked) <= before
+    narrowed = permissions_of(auth_with(*resolvers), USER, scopes=[more])
+    assert user_can(auth_with(*resolvers), USER, asked, held=narrowed) <= user_can(
+        auth_with(*resolvers), USER, asked
     )
 
 
 @pytest.mark.requirement("SECURITY-28")
 @settings(deadline=None, max_examples=40)
 @given(GRANT_LISTS, st.lists(ASKED, max_size=2), ASKED)
-def test_the_order_of_plugins_never_matters(grants: list[list[str]], refused: list[str], asked: str) -> None:
+def test_the_order_of_plugins_never_matters(grants: list[list[str]], denied: list[str], asked: str) -> None:
     plugins = {f"p{i}": Resolver(*patterns) for i, patterns in enumerate(grants)}
     named: dict[str, object] = {
         **plugins,
         "broken": Resolver("*", error=ValueError("x")),
-        "no": refusing(*refused),
+        "no": denying(*denied),
     }
     reasons = {
         (reason.allowed, reason.grant, reason.plugin, reason.rejected_by, reason.missing)
         for order in itertools.islice(itertools.permutations(named), 12)
-        for reason in [user_explain(auth_with(**{name: named[name] for name in order}), PERSON, asked)]
+        for reason in [user_explain(auth_with(**{name: named[name] for name in order}), USER, asked)]
     }
     assert len(reasons) == 1
 
@@ -193,9 +193,9 @@ def test_a_resolver_that_raises_grants_nothing_and_the_others_still_count(
 ) -> None:
     seen = Observer()
     auth = auth_with(broken=broken, good=Resolver("posts.edit"), seen=seen)
-    assert user_can(auth, PERSON, "posts.edit")
-    assert not user_can(auth, PERSON, "posts.delete")
-    reason = user_explain(auth, PERSON, "posts.delete")
+    assert user_can(auth, USER, "posts.edit")
+    assert not user_can(auth, USER, "posts.delete")
+    reason = user_explain(auth, USER, "posts.delete")
     assert reason.failed == ("broken",)
     assert "Plugin broken raised an error" in str(reason)
     names = {event.name for event in seen.events}
@@ -217,9 +217,9 @@ def test_an_answer_that_is_not_a_list_of_grants_grants_nothing(answer: object) -
             return answer
 
     auth = auth_with(wrong=Wrong())
-    assert not user_can(auth, PERSON, "posts.edit")
-    assert not user_can(auth, PERSON, "p")
-    assert user_explain(auth, PERSON, "posts.edit").failed == ("wrong",)
+    assert not user_can(auth, USER, "posts.edit")
+    assert not user_can(auth, USER, "p")
+    assert user_explain(auth, USER, "posts.edit").failed == ("wrong",)
 
 
 @pytest.mark.requirement("SECURITY-32")
@@ -228,17 +228,17 @@ def test_a_denial_wins_and_an_exception_denies() -> None:
         raise ValueError("secret-canary")
 
     seen = Observer()
-    auth = auth_with(all=Resolver("*"), hours=refusing("posts.edit"), seen=seen)
-    assert not user_can(auth, PERSON, "posts.edit")
-    assert user_can(auth, PERSON, "posts.view")
-    reason = user_explain(auth, PERSON, "posts.edit")
+    auth = auth_with(all=Resolver("*"), hours=denying("posts.edit"), seen=seen)
+    assert not user_can(auth, USER, "posts.edit")
+    assert user_can(auth, USER, "posts.view")
+    reason = user_explain(auth, USER, "posts.edit")
     assert (reason.allowed, reason.rejected_by, reason.denial) == (False, "hours", "not now")
     assert reason.grant == Grant("*")
     assert "Denied by plugin hours: not now" in str(reason)
 
-    auth = auth_with(all=Resolver("*"), broken=Refuser(broken), seen=seen)
-    assert not user_can(auth, PERSON, "posts.view")
-    assert user_explain(auth, PERSON, "posts.view").rejected_by == "broken"
+    auth = auth_with(all=Resolver("*"), broken=Denier(broken), seen=seen)
+    assert not user_can(auth, USER, "posts.view")
+    assert user_explain(auth, USER, "posts.view").rejected_by == "broken"
     assert [event.name for event in seen.events] == ["permission.check_failed"] * 2
     assert "secret-canary" not in repr(seen.events)
 
@@ -250,11 +250,11 @@ def test_denies_gets_the_resource_and_is_called_only_for_granted_permissions() -
         asked.append((permission, resource))
         return "not yours" if resource == "theirs" else None
 
-    auth = auth_with(some=Resolver("posts.*"), owner=Refuser(foreign))
-    assert user_can(auth, PERSON, "posts.edit", "mine")
-    assert not user_can(auth, PERSON, "posts.edit", "theirs")
-    assert user_explain(auth, PERSON, "posts.edit", "theirs").denial == "not yours"
-    assert not user_can(auth, PERSON, "users.edit", "mine")
+    auth = auth_with(some=Resolver("posts.*"), owner=Denier(foreign))
+    assert user_can(auth, USER, "posts.edit", "mine")
+    assert not user_can(auth, USER, "posts.edit", "theirs")
+    assert user_explain(auth, USER, "posts.edit", "theirs").denial == "not yours"
+    assert not user_can(auth, USER, "users.edit", "mine")
     assert asked == [("posts.edit", "mine"), ("posts.edit", "theirs"), ("posts.edit", "theirs")]
 
 
@@ -275,13 +275,13 @@ def test_an_anonymous_user_has_no_permissions() -> None:
 def test_malformed_permissions_are_denied_with_a_reason(asked: Any) -> None:
     seen = Observer()
     auth = auth_with(all=Resolver("*"), seen=seen)
-    assert user_can(auth, PERSON, asked) is False
-    reason = user_explain(auth, PERSON, asked)
+    assert user_can(auth, USER, asked) is False
+    reason = user_explain(auth, USER, asked)
     assert not reason.allowed
     assert "not a permission" in str(reason)
     assert len(str(reason)) < 300
     with pytest.raises(PermissionDenied):
-        require(auth, FakeRequest(user=PERSON), asked)
+        require(auth, FakeRequest(user=USER), asked)
     assert len(str(seen.events[0].detail["permission"])) < 100
 
 
@@ -289,10 +289,10 @@ def test_malformed_permissions_are_denied_with_a_reason(asked: Any) -> None:
 def test_require_passes_or_raises_with_an_event_and_an_explanation() -> None:
     seen = Observer()
     auth = auth_with(some=Resolver(Grant("posts.view", "role author"), "bad grant"), seen=seen)
-    assert require(auth, FakeRequest(user=PERSON), "posts.view") is PERSON
+    assert require(auth, FakeRequest(user=USER), "posts.view") is USER
     assert seen.events == []
     with pytest.raises(PermissionDenied) as raised:
-        require(auth, FakeRequest(user=PERSON), "posts.edit")
+        require(auth, FakeRequest(user=USER), "posts.edit")
     assert raised.value.status == 403
     assert "'posts.edit', 'posts.*', '*'" in raised.value.explanation
     assert "'bad grant' is not well formed" in raised.value.explanation
@@ -307,16 +307,16 @@ def test_require_passes_or_raises_with_an_event_and_an_explanation() -> None:
 
 def test_scopes_limit_even_superusers() -> None:
     auth = auth_with(all=Resolver("*"))
-    held = permissions_of(auth, PERSON, scopes=["posts.view", "files.*", "oops "])
-    assert user_can(auth, PERSON, "posts.view", held=held)
-    assert user_can(auth, PERSON, "files.read", held=held)
-    assert not user_can(auth, PERSON, "posts.edit", held=held)
-    assert not user_can(auth, PERSON, "oops", held=held)
-    reason = user_explain(auth, PERSON, "posts.edit", held=held)
+    held = permissions_of(auth, USER, scopes=["posts.view", "files.*", "oops "])
+    assert user_can(auth, USER, "posts.view", held=held)
+    assert user_can(auth, USER, "files.read", held=held)
+    assert not user_can(auth, USER, "posts.edit", held=held)
+    assert not user_can(auth, USER, "oops", held=held)
+    reason = user_explain(auth, USER, "posts.edit", held=held)
     assert not reason.in_scope
     assert "scopes do not include it" in str(reason)
-    nothing = permissions_of(auth, PERSON, scopes=[])
-    assert not user_can(auth, PERSON, "posts.view", held=nothing)
+    nothing = permissions_of(auth, USER, scopes=[])
+    assert not user_can(auth, USER, "posts.view", held=nothing)
 
 
 def test_only_a_denial_by_token_scopes_names_the_missing_scope() -> None:
@@ -332,7 +332,7 @@ def test_only_a_denial_by_token_scopes_names_the_missing_scope() -> None:
 def test_a_check_with_the_request_knows_the_scopes_of_its_token() -> None:
     auth = auth_with(all=Resolver("*"))
     request = by_token("posts.view", "files.*")
-    assert require(auth, request, "posts.view") is PERSON
+    assert require(auth, request, "posts.view") is USER
     assert can(auth, request, "files.read")
     for asked in ("posts.edit", "users.view", "posts.*", "*"):
         assert not can(auth, request, asked)
@@ -340,7 +340,7 @@ def test_a_check_with_the_request_knows_the_scopes_of_its_token() -> None:
             require(auth, request, asked)
         assert raised.value.scope == asked
     assert not can(auth, by_token(), "posts.view")
-    assert can(auth, FakeRequest(user=PERSON), "users.view"), "no token, no scopes"
+    assert can(auth, FakeRequest(user=USER), "users.view"), "no token, no scopes"
 
 
 @pytest.mark.requirement("SECURITY-43")
@@ -351,7 +351,7 @@ def test_scopes_follow_the_user_whatever_object_a_page_loaded() -> None:
 
     auth = auth_with(all=Resolver("*"))
     request = by_token("posts.view")
-    for same in (PERSON, Loaded(7), Loaded("7")):
+    for same in (USER, Loaded(7), Loaded("7")):
         assert not permissions_in(auth, request, cast(User, same)).permissions.allows("posts.edit")
     assert permissions_in(auth, request, cast(User, Loaded(8))).permissions.allows("posts.edit")
 
@@ -360,9 +360,9 @@ def test_scopes_follow_the_user_whatever_object_a_page_loaded() -> None:
 def test_what_was_asked_before_the_token_was_read_does_not_lift_its_scopes() -> None:
     """A login method may ask for a permission of the user it is about to return."""
     auth = auth_with(all=Resolver("*"))
-    request = FakeRequest(user=PERSON)
+    request = FakeRequest(user=USER)
     assert can(auth, request, "posts.edit")
-    request.authentication = Authentication(PERSON, ("posts.view",), ambient=False)
+    request.authentication = Authentication(USER, ("posts.view",), ambient=False)
     assert not can(auth, request, "posts.edit")
 
 
@@ -377,7 +377,7 @@ def test_the_plugins_are_asked_once_per_user_and_request() -> None:
 
     counting = Counting("posts.*")
     auth = auth_with(counting=counting)
-    first, second = FakeRequest(user=PERSON), FakeRequest(user=PERSON)
+    first, second = FakeRequest(user=USER), FakeRequest(user=USER)
     assert [can(auth, request, "posts.edit") for request in (first, first, second)] == [True] * 3
     assert counting.asked == 2
 
@@ -390,14 +390,14 @@ def test_a_compiled_set_is_used_unchanged() -> None:
         def asok_auth_permissions(self, user: User) -> Iterable[str | Grant]:
             return compiled
 
-    held = permissions_of(auth_with(large=Large()), PERSON)
+    held = permissions_of(auth_with(large=Large()), USER)
     assert held.permissions is compiled
     assert held.parts == (("large", compiled),)
-    assert "of role all (plugin large)" in str(user_explain(auth_with(large=Large()), PERSON, "m3.view"))
+    assert "of role all (plugin large)" in str(user_explain(auth_with(large=Large()), USER, "m3.view"))
 
 
 def test_many_malformed_grants_are_counted_rather_than_listed() -> None:
     auth = auth_with(some=Resolver(*(f"bad {i}" for i in range(12))))
-    text = str(user_explain(auth, PERSON, "posts.edit"))
+    text = str(user_explain(auth, USER, "posts.edit"))
     assert text.count("is not well formed") == 5
     assert "7 more grants are not well formed" in text

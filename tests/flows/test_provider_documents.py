@@ -176,13 +176,13 @@ def test_a_thread_that_waits_for_a_fetch_makes_none(clock: FrozenClock) -> None:
 
 @pytest.mark.requirement("SECURITY-13")
 def test_other_threads_go_on_while_one_refreshes(clock: FrozenClock) -> None:
-    begun, done = threading.Event(), threading.Event()
+    started, done = threading.Event(), threading.Event()
     answers = iter(["old", "new"])
 
     def fetch() -> str:
         answer = next(answers)
         if answer == "new":
-            begun.set()
+            started.set()
             done.wait(PATIENCE)
         return answer
 
@@ -191,7 +191,7 @@ def test_other_threads_go_on_while_one_refreshes(clock: FrozenClock) -> None:
     clock.advance(FRESH + 1)
     with ThreadPoolExecutor(1) as pool:
         fetching = pool.submit(document.get)
-        assert begun.wait(PATIENCE)
+        assert started.wait(PATIENCE)
         assert document.get() == "old", "without waiting for a provider that may be slow"
         done.set()
         assert fetching.result(PATIENCE) == "new"

@@ -216,9 +216,9 @@ def test_a_message_python_cannot_write_is_a_permanent_error(
 ) -> None:
     """Python since the fix of CVE-2024-6923 raises where an older one would write two headers."""
 
-    def refuse(message: EmailMessage) -> bytes:
+    def reject(message: EmailMessage) -> bytes:
         raise HeaderParseError("Header value appears to contain an embedded header")
 
-    monkeypatch.setattr(EmailMessage, "as_bytes", refuse)
+    monkeypatch.setattr(EmailMessage, "as_bytes", reject)
     with pytest.raises(MailPermanent, match=r"could not be encoded \(HeaderParseError\)"):
         build(OutgoingMail("ann@app.example", "s", "t"))

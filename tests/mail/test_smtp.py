@@ -220,12 +220,12 @@ def test_a_silent_server_times_out(
 def test_a_trickling_server_times_out(scripted_server: Callable[..., int]) -> None:
     """Each byte comes within the time-out of a step; the whole conversation has one as well."""
 
-    def drip(connection: socket.socket) -> None:
+    def trickle(connection: socket.socket) -> None:
         while True:
             connection.sendall(b"2")
             time.sleep(0.05)
 
-    port = scripted_server(drip)
+    port = scripted_server(trickle)
     with Stopwatch() as watch, pytest.raises(MailTemporary):
         SmtpTransport(_to(port, timeout=0.2)).send(MAIL)
     assert watch.seconds < 3
@@ -235,7 +235,7 @@ def test_a_trickling_server_times_out(scripted_server: Callable[..., int]) -> No
 def test_a_server_trickling_during_the_tls_handshake_times_out(
     scripted_server: Callable[..., int], security: str
 ) -> None:
-    def drip(connection: socket.socket) -> None:
+    def trickle(connection: socket.socket) -> None:
         if security == "starttls":
             with connection.makefile("rb") as lines:
                 for reply in (b"220 hi", b"250-hi\r\n250 STARTTLS", b"220 go"):
@@ -249,7 +249,7 @@ def test_a_server_trickling_during_the_tls_handshake_times_out(
 
     settings = MailSettings(
         host="127.0.0.1",
-        port=scripted_server(drip),
+        port=scripted_server(trickle),
         sender="auth@app.example",
         timeout=0.2,
         security=security,

@@ -16,7 +16,7 @@ from asok_auth_core.plugin import (
     hookimpl,
 )
 from asok_auth_core.testing import FakeRequest, FakeUser, MemoryUsers, OAuthApp, error_code, location
-from asok_auth_core.testing.login_method import FactorForEverybody
+from asok_auth_core.testing.login_method import FactorForEveryUser
 
 EMAIL, CODE = "/auth/provider/email", "/auth/provider/code"
 MakeApp = Callable[..., OAuthApp]
@@ -128,7 +128,7 @@ def test_a_login_that_is_rejected_leaves_nothing(make_app: MakeApp) -> None:
 
 
 def test_a_required_second_factor_is_asked_for_before_anything_is_linked(make_app: MakeApp) -> None:
-    shop = Shop(make_app(config={"REQUIRE_2FA": True}, plugins=(FactorForEverybody(),)))
+    shop = Shop(make_app(config={"REQUIRE_2FA": True}, plugins=(FactorForEveryUser(),)))
     answer = shop.verify("eve@example.org")
     assert answer.status == 303
     assert location(answer).startswith("/auth/second-factor")

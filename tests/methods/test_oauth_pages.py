@@ -81,11 +81,11 @@ def test_redirects_go_to_the_authorization_endpoint_only(app: OAuthApp) -> None:
 
 def test_a_page_leads_to_an_endpoint_of_another_origin(app: OAuthApp) -> None:
     """Browsers apply form-action to redirects too, and the CSP names only the issuer's origin."""
-    app.fake.metadata["authorization_endpoint"] = "https://elsewhere.example/authorize"
+    app.fake.metadata["authorization_endpoint"] = "https://other.example/authorize"
     response = app.send(FakeRequest("/auth/example/login", form={}))
     assert response.status == 200
-    assert '<meta http-equiv="refresh" content="0; url=https://elsewhere.example/authorize?' in response.body
-    assert app.oauth.form_action_origins() == ["https://elsewhere.example"]
+    assert '<meta http-equiv="refresh" content="0; url=https://other.example/authorize?' in response.body
+    assert app.oauth.form_action_origins() == ["https://other.example"]
 
 
 def test_a_canceled_login_is_no_error_page(app: OAuthApp) -> None:

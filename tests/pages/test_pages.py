@@ -165,9 +165,9 @@ class TestOwnTemplates:
             )
             assert 'name="email"' in page
             assert "asok-auth-accent" in stylesheet(client, page)
-            refused = client.get("/auth/account")
-            assert refused.status_code == 401
-            assert "The shop's own menu" in refused.text
+            denied = client.get("/auth/account")
+            assert denied.status_code == 401
+            assert "The shop's own menu" in denied.text
 
     def test_a_missing_layout_stops_the_start(self, tmp_path: Path) -> None:
         with (

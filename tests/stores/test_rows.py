@@ -37,11 +37,11 @@ def test_none_and_an_exception_leave_the_row_as_it_is(store: MemoryCredentialSto
     before = store.find("kind", "a")
     assert change_row(store, "kind", "a", lambda row: None) is None
 
-    def refuse(row: Credential | None) -> JSON:
+    def reject(row: Credential | None) -> JSON:
         raise PermissionError
 
     with pytest.raises(PermissionError):
-        change_row(store, "kind", "a", refuse)
+        change_row(store, "kind", "a", reject)
     assert store.find("kind", "a") == before
 
 

@@ -115,7 +115,7 @@ class TestAnybodysCode(Contract):
             return f"mailcode:{digest(code)}"
 
 
-class TestEverybodyEnrolled(Contract):
+class TestEveryUserEnrolled(Contract):
     class factor_class(MailCode):
         def is_enrolled(self, user: User) -> bool:
             return True

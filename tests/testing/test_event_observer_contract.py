@@ -73,7 +73,7 @@ class Slow(AuditLog):
         super().asok_auth_event(event)
 
 
-class Misspelt:
+class Misspelled:
     text = ""
 
     @hookimpl
@@ -107,7 +107,7 @@ class TestCounter(EventObserverContract):
         return None
 
 
-def is_red(observer: type[AuditLog] | type[Misspelt], test: str) -> bool:
+def is_red(observer: type[AuditLog] | type[Misspelled], test: str) -> bool:
     class Suite(EventObserverContract):
         def observer(self) -> object:
             self.log = observer()
@@ -133,7 +133,7 @@ def is_red(observer: type[AuditLog] | type[Misspelt], test: str) -> bool:
         (LosesInThreads, "test_concurrent_events_are_all_recorded"),
         (BreaksInThreads, "test_concurrent_events_are_all_recorded"),
         (Slow, "test_it_does_not_delay_a_login"),
-        (Misspelt, "test_it_is_a_plugin_with_the_event_hook"),
+        (Misspelled, "test_it_is_a_plugin_with_the_event_hook"),
     ],
 )
 def test_each_fault_fails_the_suite(mutant: type[AuditLog], test: str) -> None:

@@ -113,7 +113,7 @@ def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
 def test_the_providers_other_urls_are_not_found(tmp_path: Path) -> None:
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
-    reply = app.fake(Call("https://login.example/elsewhere"))
+    reply = app.fake(Call("https://login.example/other"))
     assert reply.status == 404
 
 

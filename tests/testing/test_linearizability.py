@@ -102,8 +102,8 @@ def test_a_failed_operation_may_or_may_not_have_happened(tmp_path: Path) -> None
         during.append(True)
 
     history = record_together(store, tmp_path / "log", 160, keys=5, processes=2, disturb=disturb)
-    refused = [operation for operation in history if operation.end == INF]
-    assert {operation.name for operation in refused} == {"take"}
+    unanswered = [operation for operation in history if operation.end == INF]
+    assert {operation.name for operation in unanswered} == {"take"}
     assert during == [True]
     assert unexplained(history) == []
 
@@ -120,10 +120,10 @@ def test_killed_processes_leave_a_linearizable_history(tmp_path: Path) -> None:
 
 def test_a_line_cut_off_by_a_kill_is_an_unfinished_operation(tmp_path: Path) -> None:
     """What began and was not said to end may have happened; what was not said to begin did not."""
-    begun, cut = tmp_path / "begun", tmp_path / "cut"
-    begun.write_text('["take", "k", "1.0", 1.5]\n[2.5, "v"]\n["add", "k", "1.1", 3.5]\n[4.')
+    unfinished, cut = tmp_path / "unfinished", tmp_path / "cut"
+    unfinished.write_text('["take", "k", "1.0", 1.5]\n[2.5, "v"]\n["add", "k", "1.1", 3.5]\n[4.')
     cut.write_text('["put", "k", "2.0", 1.0]\n[2.0, null]\n["ta')
-    assert read([begun, cut]) == [
+    assert read([unfinished, cut]) == [
         Operation("k", "take", "1.0", 1.5, 2.5, "v"),
         Operation("k", "add", "1.1", 3.5, INF),
         Operation("k", "put", "2.0", 1.0, 2.0, None),

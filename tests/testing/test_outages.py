@@ -175,7 +175,7 @@ class TestCheckAfterKill:
     def test_completed_work_passes(self, tmp_path: Path) -> None:
         store = MemoryStateStore()
         store.put("p:take0", b"v", 600)
-        store.add("p:add1", b"somebody else's", 600)
+        store.add("p:add1", b"another client's", 600)
         log = tmp_path / "log"
         work_until_killed(store, "p:", 2, str(log))
         assert log.read_text().splitlines() == ["take 0", "add 0", "incr 1", "incr 2"]
@@ -212,19 +212,19 @@ def test_fill_leaves_no_room_on_the_disk(tmp_path: Path) -> None:
 class Recovering(MemoryStateStore):
     """Out of order for the first calls."""
 
-    def __init__(self, refusals: int) -> None:
+    def __init__(self, failures: int) -> None:
         super().__init__()
-        self.refusals = refusals
+        self.failures = failures
 
     def put(self, key: str, value: bytes, ttl: int) -> None:
-        if self.refusals:
-            self.refusals -= 1
+        if self.failures:
+            self.failures -= 1
             raise StoreUnavailable("out of order")
         super().put(key, value, ttl)
 
 
 class TestRefusals:
-    def test_refusal_returns_the_errors_message(self) -> None:
+    def test_a_failure_returns_the_errors_message(self) -> None:
         store = Recovering(1)
         assert store_failure(lambda: store.put("a", b"v", 60)) == "out of order"
         assert store_failure(lambda: store.put("a", b"v", 60)) is None

@@ -78,7 +78,7 @@ class TestRoles(PermissionResolverContract):
 
     def granted(self) -> tuple[User, str]:
         self.role = type("Role", (), {"name": "editor", "permissions": "posts.*, users.view"})()
-        return type("Person", (), {"id": 7, "roles": [self.role]})(), "posts.edit"
+        return type("User", (), {"id": 7, "roles": [self.role]})(), "posts.edit"
 
     def take_away(self, user: User, permission: str) -> None:
         self.role.permissions = "users.view"

@@ -22,7 +22,7 @@ class Commands:
             typer.echo("to stderr", err=True)
 
         @cli.command()
-        def refuse() -> None:
+        def report() -> None:
             raise ConfigurationError("It is not set.")
 
         @cli.command()
@@ -40,8 +40,8 @@ def test_output_errors_and_exit_status(tmp_path: Path, monkeypatch: pytest.Monke
     with asok_app(tmp_path, auth={"APP_NAME": "Acme"}, plugins=[Commands()]) as app:
         said = run_command(app, "say")
         assert (said.code, said.output, said.errors) == (0, "Acme\n", "to stderr\n")
-        refused = run_command(app, "refuse")
-        assert (refused.code, refused.errors) == (1, "asok-auth: It is not set.\n")
+        failed = run_command(app, "report")
+        assert (failed.code, failed.errors) == (1, "asok-auth: It is not set.\n")
         assert run_command(app, "leave").code == 3
         with pytest.raises(ZeroDivisionError):
             run_command(app, "fail")

@@ -44,7 +44,7 @@ def test_a_sound_factor_passes(failed: set[tuple[str, str]]) -> None:
         ("TestNewestKeyOnly", "test_a_proof_from_before_a_key_rotation_is_accepted"),
         ("TestAnybodysCode", "test_users_without_it_cannot_prove_it"),
         ("TestAnybodysCode", "test_another_users_proof_is_rejected"),
-        ("TestEverybodyEnrolled", "test_only_enrolled_users_have_it"),
+        ("TestEveryUserEnrolled", "test_only_enrolled_users_have_it"),
         ("TestStaysEnrolled", "test_a_reset_factor_is_gone"),
         ("TestTruthy", "test_is_enrolled_and_verify_answer_true_or_false"),
         ("TestNothingIsRight", "test_garbage_is_rejected_and_breaks_nothing"),

@@ -43,13 +43,13 @@ class LocalApp:
         self.app.router = Router(self.app.auth)
         self.app.clock.now = time.time()
 
-    def log_in(self, person: str, browser: FakeRequest | None = None) -> tuple[FakeRequest, str]:
-        """Choose ``person`` at the provider; the browser's request, and where it leads or its error."""
+    def log_in(self, account: str, browser: FakeRequest | None = None) -> tuple[FakeRequest, str]:
+        """Choose ``account`` at the provider; the browser's request, and where it leads or its error."""
         request, url = self.app.start(browser or FakeRequest())
         page = requests.get(url, timeout=PATIENCE)
         assert page.status_code == 200
         assert "Choose an account" in page.text
-        answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=PATIENCE)
+        answer = requests.post(url, data={"account": account}, allow_redirects=False, timeout=PATIENCE)
         request, response = self.app.finish(request, answer.headers["Location"])
         return request, location(response) if response.status == 303 else error_code(response)
 
@@ -83,9 +83,9 @@ def test_a_user_with_a_verified_email_logs_in(app: LocalApp) -> None:
 
 
 @pytest.mark.requirement("SECURITY-15")
-@pytest.mark.parametrize("person", ["1002", "1003"])
-def test_an_unverified_or_missing_email_makes_no_account(app: LocalApp, person: str) -> None:
-    assert app.log_in(person)[1] == "/auth/provider/email"
+@pytest.mark.parametrize("account", ["1002", "1003"])
+def test_an_unverified_or_missing_email_makes_no_account(app: LocalApp, account: str) -> None:
+    assert app.log_in(account)[1] == "/auth/provider/email"
     assert len(app.app.users) == 0  # type: ignore[arg-type]
 
 

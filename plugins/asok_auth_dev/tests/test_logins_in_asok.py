@@ -44,7 +44,7 @@ def get(request):
     request.login(user)
     return request.redirect("/")
 """
-ELSEWHERE = """\
+REDIRECT = """\
 def get(request):
     return request.redirect(request.query.get("to"))
 """
@@ -56,7 +56,7 @@ PAGES = {
     "enter.html": OWN_LOGIN,
     **{f"own/{name}/start.py": START.format(name=name) for name in ("google", "github")},
     **{f"own/{name}/callback.py": CALLBACK.format(name=name) for name in ("google", "github")},
-    "elsewhere.py": ELSEWHERE,
+    "redirect.py": REDIRECT,
 }
 
 
@@ -88,9 +88,9 @@ def press(client: TestClient, name: str, next_url: str = "") -> str:
     return str(response.headers["Location"])
 
 
-def choose(url: str, person: str) -> str:
-    """Choose ``person`` at the provider; the path of the app that the browser is sent back to."""
-    answer = requests.post(url, data={"account": person}, allow_redirects=False, timeout=PATIENCE)
+def choose(url: str, account: str) -> str:
+    """Choose ``account`` at the provider; the path of the app that the browser is sent back to."""
+    answer = requests.post(url, data={"account": account}, allow_redirects=False, timeout=PATIENCE)
     return answer.headers["Location"].removeprefix(APP_URL)
 
 
@@ -172,7 +172,7 @@ def test_a_cross_site_post_starts_no_login(client: TestClient) -> None:
 @pytest.mark.requirement("SECURITY-16")
 def test_request_redirect_stays_in_the_app(client: TestClient, local: DevProvider) -> None:
     for place in ("https://evil.example/", f"{local.url}/google/", f"{local.url}/google/authorize/x"):
-        assert client.get(f"/elsewhere?to={place}").status_code in (400, 500), place
+        assert client.get(f"/redirect?to={place}").status_code in (400, 500), place
 
 
 def test_the_csp_lets_the_forms_lead_to_the_providers(client: TestClient, local: DevProvider) -> None:

@@ -49,14 +49,14 @@ def local() -> Iterator[DevProvider]:
 def test_a_callback_sent_to_four_workers_at_once_is_one_login(local: DevProvider, tmp_path: Path) -> None:
     settings = local.settings()
     with asok_app(tmp_path, pages={"start.py": START}, auth={"PROVIDERS": settings}) as app:
-        begun = TestClient(app)
+        started = TestClient(app)
         with Workers(partial(open_app, tmp_path, settings), PROCESSES) as workers:
             for _ in range(20):
-                begun.cookies = {}
-                url = begun.get("/start").text.split()[0].split("<")[0]
+                started.cookies = {}
+                url = started.get("/start").text.split()[0].split("<")[0]
                 answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=PATIENCE)
                 path = answer.headers["Location"].removeprefix(APP_URL)
-                results = workers.run(finish, path, dict(begun.cookies))
+                results = workers.run(finish, path, dict(started.cookies))
                 assert sorted(status for status, _ in results) == [303, *[400] * (PROCESSES - 1)]
                 assert sorted(who for _, who in results) == ["ada@example.com", *["nobody"] * (PROCESSES - 1)]
     assert local.requests.count("POST /google/token") == 20

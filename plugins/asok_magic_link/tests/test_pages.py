@@ -214,8 +214,8 @@ def test_the_code_logs_in_in_another_browser(app: Asok, browser: Browser) -> Non
     assert response.status_code == 303
     assert other.user == "ada@example.org"
     assert browser.user == "nobody"
-    refused = Browser(app).send_form("/auth/magic/code", email="ada@example.org", code=code(sent(app)))
-    assert refused.status_code == 400
+    rejected = Browser(app).send_form("/auth/magic/code", email="ada@example.org", code=code(sent(app)))
+    assert rejected.status_code == 400
     assert Browser(app).get(link(sent(app))).status_code == 400, "one use voids the other"
 
 
@@ -426,10 +426,10 @@ def test_mail_that_cannot_be_sent_is_reported(
 ) -> None:
     auth = app.extensions["AuthExtension"].auth
 
-    def refuse(mail: object) -> None:
+    def reject(mail: object) -> None:
         raise MailPermanent("The mail server rejected our name and password.")
 
-    monkeypatch.setattr(auth.outbox._transport, "send", refuse)
+    monkeypatch.setattr(auth.outbox._transport, "send", reject)
     response = ask(browser)
     assert response.status_code == 503
     assert "The email could not be sent" in response.text
@@ -441,10 +441,10 @@ def test_mail_that_cannot_be_sent_is_reported(
 def test_mail_that_is_retried_is_reported(
     app: Asok, browser: Browser, monkeypatch: pytest.MonkeyPatch, watching: Watching
 ) -> None:
-    def refuse(mail: object) -> None:
+    def reject(mail: object) -> None:
         raise MailTemporary("The mail server does not answer.")
 
-    monkeypatch.setattr(app.extensions["AuthExtension"].auth.outbox._transport, "send", refuse)
+    monkeypatch.setattr(app.extensions["AuthExtension"].auth.outbox._transport, "send", reject)
     response = ask(browser)
     assert response.headers["Location"] == "/auth/magic/code?slow=1"
     assert "Our mail server is slow right now" in browser.get(response.headers["Location"]).text

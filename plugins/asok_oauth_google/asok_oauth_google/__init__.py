@@ -10,7 +10,7 @@ class Google(OpenIDProvider):
 
     def trusted_for_email(self, identity: Identity) -> bool:
         # Google is the authority for gmail.com and for the domains of its customers (the claim hd). Any other
-        # address was verified once, by mail, and may belong to another person by now.
+        # address was verified once, by mail, and may belong to another user by now.
         domain = (identity.email or "").rpartition("@")[2].lower()
         own = self.issuer == Google.issuer and domain in ("gmail.com", identity.raw.get("hd"))
         return (own and domain != "") or super().trusted_for_email(identity)

@@ -226,12 +226,12 @@ def test_a_day_allows_no_more_than_a_hundred_guesses(site) -> None:
     """NIST SP 800-63B-4, section 3.2.2."""
     site.enrol()
     site.clock.advance(86_400 - site.clock() % 86_400)
-    refused = 0
+    rejected = 0
     for _ in range(15):
         for number in range(10):
-            refused += site.second_factor(site.log_in(), f"{number:06}")[0] == 400
+            rejected += site.second_factor(site.log_in(), f"{number:06}")[0] == 400
         site.clock.advance(900)
-    assert refused == 100
+    assert rejected == 100
 
 
 @pytest.mark.requirement("SECURITY-21")

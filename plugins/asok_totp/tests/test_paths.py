@@ -129,16 +129,16 @@ def get(request):
 }
 
 
-class Stranger(LoginMethod):
+class ThirdParty(LoginMethod):
     """A third-party login method."""
 
-    name = "stranger"
+    name = "thirdparty"
 
     def __init__(self, auth) -> None:
         self.auth = auth
 
     def routes(self):
-        return [Route("/auth/stranger", get=self._enter)]
+        return [Route("/auth/thirdparty", get=self._enter)]
 
     def _enter(self, request):
         user = self.auth.users.by_email(ADDRESS)
@@ -195,7 +195,7 @@ class Plugin:
 
     @hookimpl
     def asok_auth_login_methods(self, auth):
-        return [Stranger(auth)]
+        return [ThirdParty(auth)]
 
     @hookimpl
     def asok_auth_second_factors(self, auth):
@@ -365,8 +365,8 @@ def by_magic_page_of_the_app(world: World, browser: Browser):
     return browser.get(f"/magic?token={token}")
 
 
-def by_stranger(world: World, browser: Browser):
-    return browser.get("/auth/stranger")
+def by_third_party(world: World, browser: Browser):
+    return browser.get("/auth/thirdparty")
 
 
 def by_provider(world: World, browser: Browser):
@@ -383,7 +383,7 @@ WAYS = [
     by_password,
     by_magic_link,
     by_magic_page_of_the_app,
-    by_stranger,
+    by_third_party,
     by_provider,
 ]
 CLIENTS = [TestClient, AsgiClient]

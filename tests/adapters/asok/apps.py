@@ -108,7 +108,7 @@ def get(request):
 """,
     "go.py": """
 def get(request):
-    return request.redirect("/elsewhere")
+    return request.redirect("/other")
 """,
     "stop.py": """
 def get(request):
@@ -324,7 +324,7 @@ def home(client: TestClient, **arguments: object) -> str:
     return client.get("/", **arguments).text.splitlines()[0]
 
 
-def elsewhere(work: Callable[[], T]) -> T:
+def in_thread(work: Callable[[], T]) -> T:
     """The result of ``work`` in another thread, which has another connection."""
     found: list[T] = []
 

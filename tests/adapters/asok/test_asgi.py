@@ -40,4 +40,4 @@ class TestASGI:
         assert self.call(app, "/fail")[0] == 429
         assert self.call(app, "/stop")[0] == 404
         assert self.call(app, "/boom")[0] == 500
-        assert self.call(app, "/go")[1]["location"] == "/elsewhere"
+        assert self.call(app, "/go")[1]["location"] == "/other"

@@ -495,9 +495,9 @@ def test_while_its_signer_is_down_no_token_is_accepted_and_none_is_made(
         monkeypatch.setattr(RemoteSigner, "up", False)
         down = interface(app).send("GET", "/api/me", again)
         assert down.status == 401
-        refused = interface(app).send("GET", "/api/tokens?call=permanent")
-        assert refused.status == 503
-        assert "signer_unavailable" in refused.text
-        assert "canary" not in down.text + refused.text
+        unsigned = interface(app).send("GET", "/api/tokens?call=permanent")
+        assert unsigned.status == 503
+        assert "signer_unavailable" in unsigned.text
+        assert "canary" not in down.text + unsigned.text
         monkeypatch.setattr(RemoteSigner, "up", True)
         assert interface(app).send("GET", "/api/me", again).status == 200

@@ -242,7 +242,7 @@ def logged_out(here: Here) -> None:
     here.client.cookies = kept
 
 
-def ended_elsewhere(here: Here) -> None:
+def ended_by_another_session(here: Here) -> None:
     for email in (ADA, ROOT):
         end_sessions(here.auth, find(email))
 
@@ -278,7 +278,7 @@ REASONS = {
     reason.__name__: reason
     for reason in (
         logged_out,
-        ended_elsewhere,
+        ended_by_another_session,
         disabled,
         deleted,
         role_lost,

@@ -83,9 +83,9 @@ class TestStarting:
 
     def test_no_user_model(self, tmp_path: Path) -> None:
         with asok_app(tmp_path, extension=False) as app:
-            app.config["AUTH_MODEL"] = "Person"
+            app.config["AUTH_MODEL"] = "Member"
             with pytest.raises(
-                ConfigurationError, match=r"no user model 'Person'. Create src/models/person.py"
+                ConfigurationError, match=r"no user model 'Member'. Create src/models/member.py"
             ):
                 app.register_extension(AuthExtension())
 

@@ -141,9 +141,9 @@ def test_authenticate_that_fails_logs_nobody_in(tmp_path: Path, answer: object) 
         plugin.method = type(plugin.method)()
         app.extensions["AuthExtension"].auth.login_methods["failing"] = failing("authenticate", answer)()
         assert client.get("/").text.splitlines()[0] == "nobody"
-        refused = client.get("/auth/account")
-        assert refused.status_code == 401
-        assert "out of order" not in refused.text
+        answer = client.get("/auth/account")
+        assert answer.status_code == 401
+        assert "out of order" not in answer.text
         assert client.get("/auth/login").status_code == 200
     assert set(plugin.failures()) == {"authenticate"}
 

@@ -33,7 +33,7 @@ class TestLogin:
         client.cookies = old
         assert home(client) == "nobody", "the old cookies are worth nothing"
 
-    @pytest.mark.parametrize("how", ["still logged in", "ended elsewhere", "only visiting"])
+    @pytest.mark.parametrize("how", ["still logged in", "ended by another session", "only visiting"])
     def test_what_one_user_kept_in_the_session_is_not_shown_to_the_next(
         self, app: Asok, client: TestClient, how: str
     ) -> None:
@@ -42,7 +42,7 @@ class TestLogin:
         if how != "only visiting":
             client.get("/enter?as=ada@example.org")
         client.get("/note?keep=secret")
-        if how == "ended elsewhere":
+        if how == "ended by another session":
             auth = app.extensions["AuthExtension"].auth
             end_sessions(auth, users.find(email="ada@example.org"))
             assert home(client) == "nobody"

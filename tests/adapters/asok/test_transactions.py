@@ -28,7 +28,7 @@ from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.waiting import wait_until
 from asok_auth_core.types import Installation
 
-from .apps import elsewhere
+from .apps import in_thread
 
 pytestmark = pytest.mark.requirement("SECURITY-37")
 
@@ -114,7 +114,7 @@ class TestARevokedToken:
         def work() -> None:
             assert MODELS_REGISTRY["User"].find(id=1) is not None
             assert tokens.revoke(token)
-            seen.append(elsewhere(lambda: accepted(worker, token)))
+            seen.append(in_thread(lambda: accepted(worker, token)))
             MODELS_REGISTRY["User"].create(email="later@example.com")  # the app's work goes on
 
         in_transaction(work, ends=ends)
@@ -337,7 +337,7 @@ class TestOnSQLite:
                 def revoke() -> None:
                     with tenant_context("b"):
                         assert tokens.revoke(token)
-                        assert elsewhere(lambda: list_in_b()) == []
+                        assert in_thread(lambda: list_in_b()) == []
 
                 def list_in_b() -> list[object]:
                     with tenant_context("b"):

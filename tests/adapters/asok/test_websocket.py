@@ -169,7 +169,7 @@ class TestPushes:
     """What the app sends without being asked."""
 
     @pytest.mark.requirement("SECURITY-37")
-    @pytest.mark.parametrize("reason", ["logged out", "disabled", "ended elsewhere"])
+    @pytest.mark.parametrize("reason", ["logged out", "disabled", "ended by another session"])
     def test_a_user_who_is_out_gets_none(self, app: Asok, server: Server, reason: str) -> None:
         MODELS_REGISTRY["User"].create(email="bob@example.org")
         ada, bob = logged_in(app, "ada@example.org"), logged_in(app, "bob@example.org")
@@ -179,7 +179,7 @@ class TestPushes:
         if reason == "disabled":
             MODELS_REGISTRY["User"].find(email="ada@example.org").update(is_active=False)
         later(app, 11)
-        if reason == "ended elsewhere":
+        if reason == "ended by another session":
             auth = app.extensions["AuthExtension"].auth
             [record] = sessions_of(auth, MODELS_REGISTRY["User"].find(email="ada@example.org"))
             auth.credentials.remove(auth.credentials.find("session", record.id))

@@ -273,21 +273,21 @@ def rows(machine: Machine, address: str) -> list[str]:
     return sorted(first_line(Visitor().get(machine, f"/rows?who={address}")).split())
 
 
-def new_person(provider: DevProvider) -> Account:
+def new_account(provider: DevProvider) -> Account:
     """A new account at the provider, with a new email address."""
     number = secrets.randbelow(10**9)
-    person = Account(number, f"p{number}", f"Person {number}", new_address())
-    provider.accounts[str(number)] = person
-    return person
+    account = Account(number, f"p{number}", f"User {number}", new_address())
+    provider.accounts[str(number)] = account
+    return account
 
 
-def come_back(visitor: Visitor, machine: Machine, person: Account) -> str:
+def come_back(visitor: Visitor, machine: Machine, account: Account) -> str:
     """Start a login with the provider and log in there; the path that the browser is sent back to."""
     visitor.get(machine, "/auth/login")
     started = visitor.post(machine, "/auth/google/login")
     answer = requests.post(
         started.headers["Location"],
-        data={"account": str(person.number)},
+        data={"account": str(account.number)},
         allow_redirects=False,
         timeout=PATIENCE,
     )

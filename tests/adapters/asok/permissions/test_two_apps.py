@@ -19,7 +19,7 @@ from asok_auth_core.plugin import Grant, hookimpl
 from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import User
 
-from ..apps import elsewhere
+from ..apps import in_thread
 
 pytestmark = pytest.mark.requirement("SECURITY-38")
 
@@ -58,7 +58,7 @@ def started(stack: ExitStack, root: Path, model: str = "User") -> tuple[Asok, ty
 
 def may(user: User) -> list[bool]:
     """Whether the first and the second app's permission is granted, asked for in a thread."""
-    return elsewhere(lambda: [user.can("first.view"), user.can("second.view")])  # type: ignore[attr-defined]
+    return in_thread(lambda: [user.can("first.view"), user.can("second.view")])  # type: ignore[attr-defined]
 
 
 def test_each_apps_users_are_answered_by_their_own_app(stack: ExitStack, tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_each_apps_users_are_answered_by_their_own_app(stack: ExitStack, tmp_pat
     assert first.__name__ == second.__name__ == "User"
     assert may(first(id=1)) == [True, False]
     assert may(second(id=1)) == [False, True]
-    assert elsewhere(lambda: first(id=1).explain("second.view").allowed) is False
-    assert elsewhere(lambda: asyncio.run(first(id=1).acan("first.view"))) is True
+    assert in_thread(lambda: first(id=1).explain("second.view").allowed) is False
+    assert in_thread(lambda: asyncio.run(first(id=1).acan("first.view"))) is True
 
 
 def test_a_class_that_a_page_imports_belongs_to_the_app_whose_file_it_is(
@@ -92,7 +92,7 @@ def test_a_class_of_unknown_origin_belongs_to_the_only_app_with_that_user_model(
         assert may(new(id=1)) == expected
 
 
-@pytest.mark.parametrize("name", ["User", "Stranger"])
+@pytest.mark.parametrize("name", ["User", "Other"])
 def test_a_user_of_more_than_one_app_or_of_none_has_no_permission(
     stack: ExitStack, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_user_of_more_than_one_app_or_of_none_has_no_permission(
     with caplog.at_level(logging.ERROR, "asok_auth"):
         assert may(shared(id=1)) == [False, False]
     assert f"Several apps of this process may have the user model {name}" in caplog.text
-    explanation = elsewhere(lambda: shared(id=1).explain("second.view"))
+    explanation = in_thread(lambda: shared(id=1).explain("second.view"))
     assert explanation.allowed is False
     assert "Name their user models differently" in str(explanation)
 
