@@ -219,7 +219,7 @@ class LoginExpired(LoginError):
 class CredentialRejected(LoginError):
     """A link, code or other proof is wrong, expired or used already."""
 
-    code = "credential_refused"
+    code = "credential_rejected"
     status = 400
 
 
@@ -287,57 +287,57 @@ class RecentLoginRequired(AuthError):
 
 OAuthCode = Literal[
     "oauth_not_configured",
-    "oauth_insecure_address",
+    "oauth_url_insecure",
     "oauth_state",
     "oauth_response_issuer",
-    "oauth_refused",
+    "oauth_rejected",
     "oauth_unavailable",
     "oauth_busy",
     "oauth_reply_too_large",
     "oauth_redirected",
     "oauth_reply",
-    "oauth_token_refused",
+    "oauth_token_rejected",
     "oauth_discovery",
     "oauth_subject",
-    "oauth_address_unproved",
+    "oauth_email_unverified",
     "oauth_link_required",
     "oauth_identity_taken",
-    "oauth_last_way_in",
+    "oauth_last_login_method",
 ]
 """Why a login with a provider failed:
 
 - ``oauth_not_configured``: the provider is unknown, or its client id or secret is missing;
-- ``oauth_insecure_address``: a URL is not https (or loopback in DEBUG), or not a URL;
+- ``oauth_url_insecure``: a URL is not https (or loopback in DEBUG), or not a URL;
 - ``oauth_state``: ``state`` is missing, unknown, used, expired, or of another browser or provider;
 - ``oauth_response_issuer``: the answer's ``iss`` is missing or names another issuer (RFC 9207);
-- ``oauth_refused``: the provider answered with an error, or without a code;
+- ``oauth_rejected``: the provider answered with an error, or without a code;
 - ``oauth_unavailable``: the provider does not answer, is too slow, or has a server error;
 - ``oauth_busy``: too many calls to the provider are in progress in this process;
 - ``oauth_reply_too_large``: the provider's reply is larger than any honest one;
 - ``oauth_redirected``: the provider redirected a call that carries a secret; it was not followed;
 - ``oauth_reply``: the reply is not the expected JSON;
-- ``oauth_token_refused``: the token endpoint answered with an error, with whatever HTTP status;
+- ``oauth_token_rejected``: the token endpoint answered with an error, with whatever HTTP status;
 - ``oauth_discovery``: the discovery document lacks something or names another issuer;
 - ``oauth_subject``: the provider did not identify the user, or named two different users;
-- ``oauth_address_unproved``: the provider gave no email address, or did not verify it;
+- ``oauth_email_unverified``: the provider gave no email address, or did not verify it;
 - ``oauth_link_required``: an account with this unverified email address exists: log in first;
 - ``oauth_identity_taken``: this identity belongs to another account of the app;
-- ``oauth_last_way_in``: without this identity the account would have no login method.
+- ``oauth_last_login_method``: without this identity the account would have no login method.
 """
 
 _OAUTH_STATUS: dict[str, int] = {
     "oauth_not_configured": 404,
-    "oauth_insecure_address": 502,
+    "oauth_url_insecure": 502,
     "oauth_unavailable": 503,
     "oauth_busy": 503,
     "oauth_reply_too_large": 502,
     "oauth_redirected": 502,
     "oauth_reply": 502,
     "oauth_discovery": 502,
-    "oauth_address_unproved": 403,
+    "oauth_email_unverified": 403,
     "oauth_link_required": 403,
     "oauth_identity_taken": 409,
-    "oauth_last_way_in": 409,
+    "oauth_last_login_method": 409,
 }
 
 

@@ -91,13 +91,13 @@ class Transport:
     def __call__(self, call: Call) -> Reply:
         """Send ``call``.
 
-        Raises OAuthError: ``oauth_insecure_address``, ``oauth_redirected``, ``oauth_reply_too_large``,
+        Raises OAuthError: ``oauth_url_insecure``, ``oauth_redirected``, ``oauth_reply_too_large``,
         ``oauth_busy`` or ``oauth_unavailable`` (also for a reply that the server is busy or broken).
         """
         if not is_secure(call.url, debug=self._debug):
             raise OAuthError(
                 "The provider's URL is not https. Please tell the operator of this app.",
-                code="oauth_insecure_address",
+                code="oauth_url_insecure",
             )
         address = origin(call.url)
         in_login = call.form is not None or "Authorization" in call.headers

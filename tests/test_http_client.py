@@ -190,7 +190,7 @@ def test_plain_http_is_for_loopback_in_debug(server: Server) -> None:
         "ftp://login.example/",
         "https://",
     ):
-        with raises_code("oauth_insecure_address"):
+        with raises_code("oauth_url_insecure"):
             transport(Call(url))
     transport.close()
     assert not server.seen

@@ -109,7 +109,7 @@ def read_authorization_response(
 
     ``issuer`` is the one the flow was started with; ``announced``: the provider declared that its
     answers contain ``iss`` (RFC 9207 section 2.4). ``provider`` is its label. Raises
-    OAuthDenied, or OAuthError: ``oauth_response_issuer`` or ``oauth_refused``.
+    OAuthDenied, or OAuthError: ``oauth_response_issuer`` or ``oauth_rejected``.
     """
     sent = parameters.get("iss")
     if (sent is None and announced) or (sent is not None and issuer is not None and sent != issuer):
@@ -121,12 +121,12 @@ def read_authorization_response(
         raise OAuthError(
             "{provider} could not log you in. Please try again or log in another way.",
             provider=provider,
-            code="oauth_refused",
+            code="oauth_rejected",
         )
     code = parameters.get("code")
     if not code:
         raise OAuthError(
-            "{provider} sent no code. Please start again.", provider=provider, code="oauth_refused"
+            "{provider} sent no code. Please start again.", provider=provider, code="oauth_rejected"
         )
     return code
 
@@ -166,13 +166,13 @@ def read_token_response(reply: Reply) -> Tokens:
     """Read the tokens in a token response (RFC 6749, section 5.1).
 
     A response with ``error`` is an error whatever its status, since GitHub sends errors with status 200;
-    an empty ``error`` is ignored. Raises OAuthError: ``oauth_token_refused`` if the provider rejected the
+    an empty ``error`` is ignored. Raises OAuthError: ``oauth_token_rejected`` if the provider rejected the
     request, ``oauth_reply`` if the response is not valid.
     """
     document = read_object(reply.body)
     if document.get("error") or reply.status in (400, 401):
         raise OAuthError(
-            "The provider did not accept this login. Please start again.", code="oauth_token_refused"
+            "The provider did not accept this login. Please start again.", code="oauth_token_rejected"
         )
     access, id_token = document.get("access_token"), document.get("id_token")
     kind = document.get("token_type")

@@ -50,7 +50,7 @@ def discovery_url(issuer: str) -> str:
 def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
     """Read the provider's metadata, which must name exactly ``issuer`` (section 4.3).
 
-    Raises OAuthError: ``oauth_discovery``, ``oauth_insecure_address`` or ``oauth_reply``.
+    Raises OAuthError: ``oauth_discovery``, ``oauth_url_insecure`` or ``oauth_reply``.
     """
     if reply.status != 200:
         raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
@@ -69,7 +69,7 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
         if not isinstance(value, str):
             raise OAuthError(f"The provider's discovery document has no {name}.", code="oauth_discovery")
         if not is_secure(value, debug=debug):
-            raise OAuthError(f"The provider's {name} is not an https URL.", code="oauth_insecure_address")
+            raise OAuthError(f"The provider's {name} is not an https URL.", code="oauth_url_insecure")
         endpoints[name] = value
     methods = document.get("token_endpoint_auth_methods_supported")
     listed = tuple(item for item in methods if isinstance(item, str)) if isinstance(methods, list) else ()

@@ -41,7 +41,7 @@ def identity_key(issuer: str, subject: str) -> str:
 def account_for(auth: Auth, proof: Proof) -> User | Newcomer:
     """The account that the identity of ``proof`` logs in to, or the newcomer to open one for.
 
-    Stores nothing. Raises OAuthError: ``oauth_address_unproved`` without an email address the provider
+    Stores nothing. Raises OAuthError: ``oauth_email_unverified`` without an email address the provider
     verified, ``oauth_link_required`` if an account has that email address and the provider is not trusted
     for it.
     """
@@ -55,7 +55,7 @@ def account_for(auth: Auth, proof: Proof) -> User | Newcomer:
         raise OAuthError(
             "The provider did not send a verified email address. Verify it there, or log in another way and "
             "link the provider on your account page.",
-            code="oauth_address_unproved",
+            code="oauth_email_unverified",
         )
     user = auth.users.by_email(email)
     if user is None:
@@ -134,7 +134,7 @@ def linked(auth: Auth, user: User) -> list[LinkedIdentity]:
 def unlink(auth: Auth, user: User, credential_id: str) -> None:
     """Unlink an identity from ``user``; it is no error if it is already unlinked.
 
-    Raises OAuthError ``oauth_last_way_in`` if it is their last login method.
+    Raises OAuthError ``oauth_last_login_method`` if it is their last login method.
     """
     rows = auth.credentials.list(str(user.id), KIND)
     row = next((row for row in rows if row.id == credential_id), None)
@@ -145,7 +145,9 @@ def unlink(auth: Auth, user: User, credential_id: str) -> None:
         _restore(auth, row)
         # A rollback of the app's transaction undoes what was added, but not what was removed.
         auth.credentials.repeat_after_transaction(lambda: _restore(auth, row))
-        raise OAuthError("This is your only login method. Add another one first.", code="oauth_last_way_in")
+        raise OAuthError(
+            "This is your only login method. Add another one first.", code="oauth_last_login_method"
+        )
     auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
 
 

@@ -254,7 +254,7 @@ class OAuthFlow:
         if not is_secure(uri.replace("http://", "https://", 1) if debug else uri, debug=debug):
             raise OAuthError(
                 "The redirect URI must be https. Plain http is allowed only in DEBUG.",
-                code="oauth_insecure_address",
+                code="oauth_url_insecure",
             )
 
 
@@ -357,7 +357,7 @@ def email_proof(finished: Finished) -> Proof:
     if not proof.email:
         raise OAuthError(
             "The provider did not send a verified email address. Verify it there, or log in another way.",
-            code="oauth_address_unproved",
+            code="oauth_email_unverified",
         )
     return replace(proof, identity=None)
 

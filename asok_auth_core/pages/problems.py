@@ -24,14 +24,14 @@ from ..web import Route, WebRequest, WebResponse
 from .render import PAGE_HEADERS, render
 
 HEADINGS = {
-    "credential_refused": "This link or code is no longer valid",
+    "credential_rejected": "This link or code is no longer valid",
     "form_expired": "This form has expired",
     "login_expired": "This login is no longer valid",
     "login_rejected": "You cannot log in",
     "login_required": "Please log in",
-    "oauth_address_unproved": "Your email address is not verified",
+    "oauth_email_unverified": "Your email address is not verified",
     "oauth_identity_taken": "This login belongs to another account",
-    "oauth_last_way_in": "This is your only login method",
+    "oauth_last_login_method": "This is your only login method",
     "oauth_link_required": "You already have an account",
     "oauth_not_configured": "This login method is not available",
     "oauth_state": "This login is no longer valid",

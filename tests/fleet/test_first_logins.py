@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 BROWSERS = 8
 ROUNDS = 8
-LATE = {"login_expired", "credential_refused"}
+LATE = {"login_expired", "credential_rejected"}
 """A slower login was voided by a faster one, which verified the email address first; so was its link."""
 
 Attempt: TypeAlias = tuple[Visitor, Callable[[], requests.Response]]

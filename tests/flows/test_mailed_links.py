@@ -40,7 +40,7 @@ def test_a_link_does_not_outlive_logging_out_everywhere(world: World) -> None:
 def test_the_page_with_the_button_says_so_too(world: World) -> None:
     token = world.token(EMAIL)
     end_all(world)
-    assert error_code(Browser(world).open(token)) == "credential_refused"
+    assert error_code(Browser(world).open(token)) == "credential_rejected"
 
 
 @pytest.mark.requirement("SECURITY-37")

@@ -83,7 +83,7 @@ def test_documented_pages_never_get_an_unverified_email(app: OAuthApp) -> None:
     app.fake.claims["email_verified"] = False
     request, url = documented(app)
     request = request.follow(app.fake.authorize(url).removeprefix("https://app.example"))
-    with raises_code("oauth_address_unproved"):
+    with raises_code("oauth_email_unverified"):
         OAuthApi(app.oauth.flow).callback(request, "example", "own-id", "own-secret")
     assert request.proofs == []
 
@@ -117,7 +117,7 @@ def test_missing_credentials_are_reported(make_app: MakeApp) -> None:
 @pytest.mark.parametrize("uri", ["http://app.example/own", "/own", "https://", "javascript:alert(1)"])
 def test_redirect_uris_must_be_https(app: OAuthApp, uri: str) -> None:
     request = FakeRequest("/start")
-    with raises_code("oauth_insecure_address", match="must be https"):
+    with raises_code("oauth_url_insecure", match="must be https"):
         OAuthApi(app.oauth.flow).get_auth_url(request, "example", "own-id", redirect_uri=uri)
     assert not request.sent_cookies
     assert app.fake.calls == []
@@ -141,7 +141,7 @@ def test_on_login_is_called_as_asok_auth_providers_did(make_app: MakeApp) -> Non
     assert len(app.users) == 0  # type: ignore[arg-type]
     app.fake.claims["email_verified"] = False
     _, response = app.log_in()
-    assert error_code(response) == "oauth_address_unproved"
+    assert error_code(response) == "oauth_email_unverified"
     assert len(seen) == 1
 
 

@@ -158,18 +158,18 @@ FORGERIES = [
     Forgery("iss of another provider", answer("iss", "https://evil.example"), "oauth_response_issuer", 0),
     Forgery("iss announced and stripped", announced_but(None), "oauth_response_issuer", 0),
     Forgery("iss announced, with a slash", announced_but(f"{ISSUER}/"), "oauth_response_issuer", 0),
-    Forgery("code missing", answer("code", None), "oauth_refused", 0),
-    Forgery("code empty", answer("code", ""), "oauth_refused", 0),
-    Forgery("error beside a code", answer("error", "server_error"), "oauth_refused", 0),
+    Forgery("code missing", answer("code", None), "oauth_rejected", 0),
+    Forgery("code empty", answer("code", ""), "oauth_rejected", 0),
+    Forgery("error beside a code", answer("error", "server_error"), "oauth_rejected", 0),
     Forgery("state missing", answer("state", None), "oauth_state", 0),
     Forgery("state unknown", answer("state", "x" * 43), "oauth_state", 0),
     Forgery("state enormous", answer("state", "x" * 100_000), "oauth_state", 0),
     # The token endpoint
     Forgery(
-        "error with status 200", token_reply(b'{"error": "bad_verification_code"}'), "oauth_token_refused"
+        "error with status 200", token_reply(b'{"error": "bad_verification_code"}'), "oauth_token_rejected"
     ),
     Forgery(
-        "error beside a token", token_reply(b'{"error": "x", "access_token": "a"}'), "oauth_token_refused"
+        "error beside a token", token_reply(b'{"error": "x", "access_token": "a"}'), "oauth_token_rejected"
     ),
     Forgery("HTML instead of JSON", token_reply(b"<html>busy</html>"), "oauth_reply"),
     Forgery("a list", token_reply(b"[]"), "oauth_reply"),
@@ -246,7 +246,7 @@ FORGERIES = [
     # The user
     Forgery("UserInfo about another user", userinfo_of_another, "oauth_subject"),
     Forgery(
-        "two addresses in one", claim("email", "ada@example.com,eve@evil.example"), "oauth_address_unproved"
+        "two addresses in one", claim("email", "ada@example.com,eve@evil.example"), "oauth_email_unverified"
     ),
 ]
 
@@ -269,14 +269,12 @@ DISCOVERIES = [
     Forgery("issuer a look-alike", metadata("issuer", "https://l\u043egin.example"), "oauth_discovery"),
     Forgery("issuer missing", metadata("issuer", None), "oauth_discovery"),
     Forgery("no token endpoint", metadata("token_endpoint", None), "oauth_discovery"),
-    Forgery("keys over http", metadata("jwks_uri", "http://login.example/keys"), "oauth_insecure_address"),
-    Forgery(
-        "keys from a file, CVE-2026-48522", metadata("jwks_uri", "file:///etc"), "oauth_insecure_address"
-    ),
+    Forgery("keys over http", metadata("jwks_uri", "http://login.example/keys"), "oauth_url_insecure"),
+    Forgery("keys from a file, CVE-2026-48522", metadata("jwks_uri", "file:///etc"), "oauth_url_insecure"),
     Forgery(
         "endpoint with a user name",
         metadata("authorization_endpoint", "https://a@evil.example/"),
-        "oauth_insecure_address",
+        "oauth_url_insecure",
     ),
 ]
 
@@ -358,7 +356,7 @@ def test_the_verifier_of_another_login_is_rejected(app: OAuthApp) -> None:
     stolen = app.fake.authorize(first_url).split("code=")[1].split("&")[0]
     state = second_url.split("state=")[1].split("&")[0]
     browser, response = app.finish(second, f"/auth/example/callback?code={stolen}&state={state}")
-    assert error_code(response) == "oauth_token_refused"
+    assert error_code(response) == "oauth_token_rejected"
     assert browser.session.user is None
 
 

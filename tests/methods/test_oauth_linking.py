@@ -198,7 +198,7 @@ def test_only_true_counts_as_another_login_method(app: OAuthApp, answer: object)
     user = browser.session.user
     assert user is not None
     app.auth.login_methods["other"] = Other(answer)
-    assert error_code(unlink(app, user)) == "oauth_last_way_in"
+    assert error_code(unlink(app, user)) == "oauth_last_login_method"
     assert len(linked(app.auth, user)) == 1
 
 
@@ -206,7 +206,7 @@ def test_the_last_login_method_cannot_be_unlinked(app: OAuthApp) -> None:
     browser, _ = app.log_in()
     user = browser.session.user
     assert user is not None
-    assert error_code(unlink(app, user)) == "oauth_last_way_in"
+    assert error_code(unlink(app, user)) == "oauth_last_login_method"
     assert len(linked(app.auth, user)) == 1
     app.auth.login_methods["other"] = Other()
     assert location(unlink(app, user)) == "/auth/account"
@@ -224,7 +224,7 @@ def test_after_a_transaction_the_last_login_method_is_linked_again_unless_its_us
     assert user is not None
     later: list[Callable[[], None]] = []
     monkeypatch.setattr(app.credentials, "repeat_after_transaction", later.append)
-    assert error_code(unlink(app, user)) == "oauth_last_way_in"
+    assert error_code(unlink(app, user)) == "oauth_last_login_method"
     for row in app.credentials.list(str(user.id), KIND):
         app.credentials.remove(row)  # what was added in the transaction is rolled back
     if gone:
@@ -247,7 +247,7 @@ def test_an_identity_is_a_login_method_while_its_provider_is_installed(
     if allowed:
         assert location(response) == "/auth/account"
     else:
-        assert error_code(response) == "oauth_last_way_in"
+        assert error_code(response) == "oauth_last_login_method"
     assert len(linked(app.auth, user)) == (1 if allowed else 2)
 
 

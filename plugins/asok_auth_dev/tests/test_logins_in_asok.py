@@ -149,7 +149,7 @@ def test_the_documented_callback_is_bound_to_the_browser(client: TestClient, loc
 def test_the_documented_callback_rejects_an_unverified_email(client: TestClient) -> None:
     response = come_back(client, choose(str(client.get("/own/github/start").headers["Location"]), "1002"))
     assert response.status_code == 403
-    assert "oauth_address_unproved" in response.text
+    assert "oauth_email_unverified" in response.text
     assert who(client) == "nobody"
 
 

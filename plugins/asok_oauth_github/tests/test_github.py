@@ -57,7 +57,7 @@ class TestGitHub(OAuth2ProviderContract):
         app = self._app(tmp_path)
         body = b'{"error": "bad_verification_code", "error_description": "expired"}'
         app.fake.replies[app.fake.token_endpoint] = Reply(200, body)
-        assert error_code(app.log_in()[1]) == "oauth_token_refused"
+        assert error_code(app.log_in()[1]) == "oauth_token_rejected"
 
     def test_an_enterprise_server_has_its_own_urls(self) -> None:
         made = GitHub().configured(
