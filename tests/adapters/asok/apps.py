@@ -80,8 +80,9 @@ PAGES = {
 from models.user import User
 
 def get(request):
-    request.login(User.find(email=request.query.get("as")))
-    return request.redirect("/")
+    next_url = request.query.get("next")
+    request.login(User.find(email=request.query.get("as")), next_url=next_url)
+    return request.redirect(next_url or "/")
 """,
     "note.py": """
 def get(request):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 
 import pytest
 from asok import Asok
@@ -68,6 +69,18 @@ class TestLogin:
         response = client.post("/auth/second-factor", data={**data, "word": "swordfish"})
         assert (response.status_code, response.headers["Location"]) == (303, "/")
         assert home(client) == "two@example.org"
+
+    @pytest.mark.parametrize(
+        ("wanted", "reached"),
+        [("/inbox?tab=2", "/inbox?tab=2"), ("//evil.example", "/"), ("https://evil.example", "/"), ("", "/")],
+    )
+    def test_the_page_to_go_on_to_survives_the_second_factor(
+        self, client: TestClient, wanted: str, reached: str
+    ) -> None:
+        client.get(f"/enter?as=two@example.org&next={quote(wanted)}")
+        client.get("/auth/second-factor")
+        data = {"csrf_token": client.cookies["asok_csrf"], "factor": "word", "word": "swordfish"}
+        assert client.post("/auth/second-factor", data=data).headers["Location"] == reached
 
     def changed(self, app: Asok, client: TestClient, **changes: object) -> str:
         """The user of a session after Asok's Admin, or an attacker, has changed Asok's part of it."""
