@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -11,6 +12,8 @@ import urllib.request
 from collections.abc import Callable
 
 import pytest
+import zxingcpp
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 
@@ -98,6 +101,7 @@ def test_second_factor(visitor, another, address, totp):
     visitor.fill("Code shown in the app", "000000")
     visitor.press("Turn on")
     visitor.look("wrong enrolment code")
+    assert visitor.page.locator(".asok-auth-secret").text_content() == secret, "the QR code stays"
     visitor.fill("Code shown in the app", totp(secret, -1))
     visitor.press("Turn on")
     visitor.look("recovery codes")
@@ -141,6 +145,28 @@ def test_second_factor(visitor, another, address, totp):
     third.goto("/auth/account")
     assert "Recovery codes left: 9." in third.page.inner_text("main")
     third.look("account with second factor")
+
+
+@pytest.mark.parametrize("address", ["ada@example.org", "a" * 64 + "@" + "b" * 60 + ".example.org"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_camera_reads_the_qr_code(another, address, width):
+    """However long the address is, in the dark and on a small phone."""
+    ada = another()
+    ada.page.emulate_media(color_scheme="dark")
+    ada.page.set_viewport_size({"width": width, "height": 740})
+    ada.log_in_by_link(address)
+    ada.page.set_viewport_size({"width": width, "height": 740})
+    ada.goto("/auth/totp")
+    ada.press("Set up an authenticator app")
+    uri = ada.page.locator('a[href^="otpauth:"]').get_attribute("href")
+    box = ada.page.locator(".asok-auth-qr svg").bounding_box()
+    card = ada.page.locator(".asok-auth-card").bounding_box()
+    assert box["x"] >= card["x"]
+    assert box["x"] + box["width"] <= card["x"] + card["width"]
+    picture = Image.open(io.BytesIO(ada.page.screenshot(full_page=True)))
+    (found,) = zxingcpp.read_barcodes(picture)
+    assert found.text == uri
+    assert len(uri) > len(address) + 80
 
 
 def test_token(visitor, address):

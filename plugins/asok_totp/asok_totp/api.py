@@ -29,7 +29,7 @@ from .authenticator import Authenticators, check_code
 from .importing import LoginImport
 from .qr import svg
 from .settings import TotpSettings
-from .totp import provisioning_uri
+from .totp import Parameters, provisioning_uri
 
 NAME = "totp"
 
@@ -76,7 +76,18 @@ class TotpApi:
         Raises LoginRequired, RecentLoginRequired, SecondFactorRequired.
         """
         user = enrolling_user(self._auth, request)
-        secret, parameters = self._authenticators.begin(str(user.id))
+        return self._enrolment(request, user, *self._authenticators.begin(str(user.id)))
+
+    def waiting_enrolment(self, request: WebRequest) -> Enrolment | None:
+        """The enrollment that waits for its first code, to be shown again after a wrong one; None without.
+
+        Raises as :meth:`enroll`.
+        """
+        user = enrolling_user(self._auth, request)
+        waiting = self._authenticators.waiting(str(user.id))
+        return None if waiting is None else self._enrolment(request, user, *waiting)
+
+    def _enrolment(self, request: WebRequest, user: User, secret: str, parameters: Parameters) -> Enrolment:
         account = self._auth.users.email_of(user) or str(user.id)
         issuer = self._settings.issuer or self._auth.settings.app_name
         uri = provisioning_uri(secret, parameters, account=account, issuer=issuer)

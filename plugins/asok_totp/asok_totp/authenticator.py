@@ -105,6 +105,14 @@ class Authenticators:
         self._state.put(_pending(user_id), msgspec.json.encode(row), self._settings.enrolment_lifetime)
         return secret, parameters
 
+    def waiting(self, user_id: str) -> tuple[str, Parameters] | None:
+        """The secret that waits for :meth:`confirm`, or None. Raises SealError, StoreUnavailable."""
+        raw = self._state.get(_pending(user_id))
+        if raw is None:
+            return None
+        row = msgspec.json.decode(raw, type=AuthenticatorRow)
+        return self._sealer.open(row.secret, user_id, ENROLMENT).decode(), row.parameters
+
     def confirm(self, user_id: str, text: str, *, replace: bool = True) -> None:
         """Activate the new secret if ``text`` is one of its codes, and consume the code.
 

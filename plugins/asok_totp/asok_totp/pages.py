@@ -60,13 +60,12 @@ class TotpPages:
         try:
             codes, location = self._api.confirm_and_continue(request, request.form.get("code", ""))
         except CredentialRejected as error:
-            # The secret is not shown again; a user who did not scan it has to start over.
             return render(
                 self._auth,
                 request,
                 "auth/totp/enrol.html",
                 status=error.status,
-                enrolment=None,
+                enrolment=self._api.waiting_enrolment(request),
                 error=error_text(request, error),
             )
         return show_recovery_codes(self._auth, request, codes, location)

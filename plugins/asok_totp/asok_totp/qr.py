@@ -5,15 +5,15 @@ from __future__ import annotations
 import segno
 from markupsafe import Markup
 
-MODULE = 4
-"""Width of a module (a dot) in CSS pixels."""
-
 
 def svg(uri: str, label: str) -> Markup:
-    """Draw ``uri`` as SVG labeled for screen readers, on a light background in dark themes too."""
+    """Draw ``uri`` as SVG labeled for screen readers, on a light background in dark themes too.
+
+    It has a ``viewBox`` and no size: the page scales it, however long ``uri`` is.
+    """
     code = segno.make(uri, error="m", micro=False)
     return Markup(  # noqa: S704 (segno's output is numbers and the escaped label)
         code.svg_inline(
-            scale=MODULE, border=4, dark="#000", light="#fff", title=label, svgclass="qr", lineclass=None
+            omitsize=True, border=4, dark="#000", light="#fff", title=label, svgclass="qr", lineclass=None
         )
     )

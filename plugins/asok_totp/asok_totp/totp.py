@@ -40,8 +40,16 @@ def code_at(secret: str, parameters: Parameters, step: int) -> str:
 
 
 def provisioning_uri(secret: str, parameters: Parameters, *, account: str, issuer: str) -> str:
-    """The QR code's content, ``otpauth://totp/…``. It contains the secret."""
-    return str(_generator(secret, parameters).provisioning_uri(name=account, issuer_name=issuer))
+    """The QR code's content, ``otpauth://totp/…``. It contains the secret.
+
+    Apps split its label at the first colon, so neither ``account`` nor ``issuer`` keeps one.
+    """
+    named = _generator(secret, parameters)
+    return str(named.provisioning_uri(name=_without_colon(account), issuer_name=_without_colon(issuer)))
+
+
+def _without_colon(text: str) -> str:
+    return " ".join(text.replace(":", " ").split())
 
 
 def read_code(text: str, digits: int) -> str | None:

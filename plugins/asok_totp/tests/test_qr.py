@@ -28,9 +28,11 @@ def test_the_svg_draws_the_uri_and_does_not_contain_it() -> None:
 def test_the_modules_encode_the_uri() -> None:
     other = URI.replace("Shop", "Shoq")
     expected = segno.make(URI, error="m", micro=False).svg_inline(
-        scale=4, border=4, dark="#000", light="#fff", title="x", svgclass="qr", lineclass=None
+        omitsize=True, border=4, dark="#000", light="#fff", title="x", svgclass="qr", lineclass=None
     )
     assert svg(URI, "x") == expected
+    assert "viewBox=" in expected
+    assert "width=" not in expected, "the page gives it a size"
     assert svg(other, "x") != expected
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyotp
 import pytest
@@ -79,6 +80,14 @@ def test_an_app_that_reads_our_uri_shows_codes_we_accept(algorithm: str, digits:
     code = app.at(1_790_000_000)
     assert len(code) == digits
     assert accepted_step(SECRETS[algorithm], parameters, code, at=1_790_000_000, after=NEVER, drift=0)
+
+
+def test_the_label_has_one_colon() -> None:
+    """An app takes what stands before the first one for the issuer."""
+    uri = provisioning_uri(SECRETS["SHA1"], Parameters(), account="ann:b@example.org", issuer="Shop: 24:7")
+    label = unquote(urlsplit(uri).path)
+    assert label == "/Shop 24 7:ann b@example.org"
+    assert parse_qs(urlsplit(uri).query)["issuer"] == ["Shop 24 7"]
 
 
 @given(
