@@ -22,6 +22,7 @@ class RedactedStruct(msgspec.Struct, frozen=True):
     """Base of structs that hold secrets: ``repr`` and error messages show only the fields in ``shown``."""
 
     shown: ClassVar[tuple[str, ...]] = ()
+    """The names of the fields that are no secrets."""
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [(name, getattr(self, name)) for name in self.__struct_fields__ if name in self.shown]

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from asok_auth_core import plugin
+from asok_auth_core import plugin, testing
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = {"asok_auth_core", "asok_auth_core.plugin", "asok_auth_core.testing"}
@@ -49,6 +49,13 @@ def test_names_and_signatures_are_those_of_the_snapshot(tool: ModuleType) -> Non
 
 def test_the_reference_page_is_that_of_the_docstrings(tool: ModuleType) -> None:
     assert tool.render(tool.names()) == tool.PAGE.read_text("utf-8"), "run: python tools/plugin_api.py"
+
+
+def test_the_reference_page_of_the_test_tools_is_that_of_the_docstrings(tool: ModuleType) -> None:
+    assert tool.render_testing() == tool.TESTING_PAGE.read_text("utf-8"), "run: python tools/plugin_api.py"
+    listed = {one.name for one in tool.testing_names() if one.module != "pytest_plugin"}
+    assert listed == set(testing.__all__)
+    assert [one.name for one in tool.testing_names() if not one.text] == []
 
 
 def test_the_snapshot_is_what_python_exports(tool: ModuleType) -> None:
@@ -94,7 +101,9 @@ def test_the_kinds_of_rows_that_the_core_uses_are_documented() -> None:
 
 def test_guides_name_no_private_module() -> None:
     pages = [
-        page for page in ROOT.glob("docs/*.md") if page.stem not in ("architecture", "plugin-api", "hooks")
+        page
+        for page in ROOT.glob("docs/*.md")
+        if page.stem not in ("architecture", "plugin-api", "testing-api", "hooks")
     ]
     private = re.compile(
         r"asok_auth_core\.(?!plugin\b|testing\b)[a-z]\w*|`(?:flows|methods|pages|engine)\.\w+"

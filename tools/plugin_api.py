@@ -1,14 +1,14 @@
-"""Write docs/plugin-api.md and tests/plugin_api.txt from asok_auth_core.plugin.
+"""Write docs/plugin-api.md, tests/plugin_api.txt and docs/testing-api.md from the source.
 
-The text file is the snapshot of every public name with its signature; a test compares it, so that a change
-of the plugin API is seen in review. Run ``python tools/plugin_api.py``.
+The text file is the snapshot of every public name of asok_auth_core.plugin with its signature; a test
+compares it, so that a change of the plugin API is seen in review. Run ``python tools/plugin_api.py``.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "asok_auth_core"
 SOURCE = PACKAGE / "plugin.py"
 PAGE = ROOT / "docs" / "plugin-api.md"
+TESTING = PACKAGE / "testing"
+TESTING_PAGE = ROOT / "docs" / "testing-api.md"
 SNAPSHOT = ROOT / "tests" / "plugin_api.txt"
 
 HEAD = """# Plugin API
@@ -30,6 +32,22 @@ from asok_auth_core.plugin import …
 
 The hooks are in the [hook reference](hooks.md). What is listed in neither is private and may change in any
 release. Times are seconds, sizes are bytes, and `auth` is the [Auth](#auth) that a hook gets.
+
+"""
+
+TESTING_HEAD = """# Testing API
+
+<!-- Written by tools/plugin_api.py from the docstrings of the source; change them there. -->
+
+Everything that a test imports, from one module, and the pytest fixtures that exist wherever `asok-auth-core`
+is installed. [Test your app](testing.md) shows how they are used.
+
+```text
+from asok_auth_core.testing import …
+```
+
+A contract suite is listed with what you write or may override: attributes, methods and fixtures. Its tests
+are not listed.
 
 """
 
@@ -48,10 +66,25 @@ class Name:
 
 def names() -> list[Name]:
     """Every name of ``asok_auth_core.plugin``, in the order in which it imports them."""
+    return _imported(SOURCE, PACKAGE)
+
+
+def testing_names() -> list[Name]:
+    """The fixtures, and every name of ``asok_auth_core.testing``."""
+    tree = ast.parse((TESTING / "pytest_plugin.py").read_text("utf-8"))
+    fixtures = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list]
+    described = [
+        Name(node.name, "pytest_plugin", _signature(node), ast.get_docstring(node) or "") for node in fixtures
+    ]
+    return described + _imported(TESTING / "__init__.py", TESTING)
+
+
+def _imported(source: Path, package: Path) -> list[Name]:
+    """What ``source`` imports from modules of ``package``."""
     found = []
-    for node in ast.parse(SOURCE.read_text("utf-8")).body:
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level == 1:
-            home = PACKAGE.joinpath(*(node.module or "").split("."))
+            home = package.joinpath(*(node.module or "").split("."))
             path = home / "__init__.py" if home.is_dir() else home.with_suffix(".py")
             found += [_described(alias.name, node.module or "", path) for alias in node.names]
     return found
@@ -77,13 +110,20 @@ def _class(node: ast.ClassDef, module: str) -> Name:
     bases = ", ".join(_written(one) for one in node.bases)
     members: list[tuple[str, str]] = []
     for item, following in zip(node.body, [*node.body[1:], None], strict=True):
-        if isinstance(item, ast.FunctionDef) and (not item.name.startswith("_") or item.name == "__init__"):
+        if isinstance(item, ast.FunctionDef) and (item.name == "__init__" or _is_public(item.name)):
             members.append((_signature(item), ast.get_docstring(item) or ""))
-        elif (assigned := _assigned(item)) and not assigned.startswith("_") and assigned != "shown":
+        elif isinstance(item, ast.Assign) and _assigned(item) == "shown":
+            continue  # which of the core's settings are no secrets is no part of the API
+        elif (assigned := _assigned(item)) and not assigned.startswith("_"):
             members.append((_written(item), _text_after(following)))
     text = ast.get_docstring(node) or ""
     signature = f"class {node.name}" + (f"({bases})" if bases else "")
     return Name(node.name, module, signature, text, tuple(members))
+
+
+def _is_public(name: str) -> bool:
+    """True for a name that is neither private nor that of a suite's test."""
+    return not name.startswith(("_", "test_"))
 
 
 def _assigned(node: ast.stmt) -> str | None:
@@ -153,19 +193,45 @@ SECTIONS = {
 }
 """The headings of the page, and the modules whose names stand below each."""
 
+TESTING_SECTIONS = {
+    "Fixtures": ("pytest_plugin",),
+    "Contract suites": (
+        "providers",
+        "login_method",
+        "second_factor",
+        "routes",
+        "policy",
+        "permission_resolver",
+        "event_observer",
+        "mail_transport",
+        "state_store",
+        "credential_store",
+        "signer",
+    ),
+    "Without a framework": ("parts", "fakes"),
+    "A whole app": ("apps", "commands"),
+    "Providers": ("oauth_app", "fake_provider"),
+    "Processes, time and errors": ("processes", "races", "waiting", "raises"),
+}
 
-def render(given: list[Name]) -> str:
-    """The reference page. Raises ValueError for a name that no heading covers."""
-    parts = [HEAD]
-    homes = {module: title for title, modules in SECTIONS.items() for module in modules}
+
+def render(given: list[Name], head: str = HEAD, sections: Mapping[str, tuple[str, ...]] = SECTIONS) -> str:
+    """A reference page. Raises ValueError for a name that no heading covers."""
+    parts = [head]
+    homes = {module: title for title, modules in sections.items() for module in modules}
     lost = sorted(one.name for one in given if one.module not in homes)
     if lost:
-        raise ValueError(f"No heading in SECTIONS covers {', '.join(lost)}.")
-    for title in SECTIONS:
+        raise ValueError(f"No heading covers {', '.join(lost)}.")
+    for title in sections:
         below = sorted((one for one in given if homes[one.module] == title), key=lambda one: one.name.lower())
         if below:
             parts += [f"## {title}\n", *map(_entry, below)]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def render_testing() -> str:
+    """The reference page of the testing API."""
+    return render(testing_names(), TESTING_HEAD, TESTING_SECTIONS)
 
 
 def _entry(one: Name) -> str:
@@ -185,3 +251,4 @@ def _prose(text: str) -> str:
 if __name__ == "__main__":
     PAGE.write_text(render(names()), "utf-8")
     SNAPSHOT.write_text(snapshot(names()), "utf-8")
+    TESTING_PAGE.write_text(render_testing(), "utf-8")

@@ -52,9 +52,12 @@ def asok_app(
 ) -> Iterator[Asok]:
     """Yield an app below ``root`` with a User model, a home page and ``pages``.
 
-    The home page at ``/`` shows the current user's email. ``pages`` maps paths below src/pages to
-    source. ``auth`` is ``AUTH``; mails go to files in ``.asok/mail``. ``environ`` may set SECRET_KEY
-    and DEBUG. ``database`` is a URL, by default of an SQLite file below ``root``.
+    The home page at ``/`` shows the current user's email. ``pages`` maps paths below src/pages, such as
+    ``shop/page.py``, to source, ``models`` those below src/models. ``auth`` is ``AUTH``, ``config`` the rest
+    of ``app.config``; mails go to files in ``.asok/mail``. ``environ`` adds environment variables, such as
+    SECRET_KEY, DEBUG and ``ASOK_AUTH_…``; those of the process that start with ``ASOK_AUTH_`` are not seen.
+    ``database`` is a URL, by default of an SQLite file below ``root``. ``plugins`` are added to the installed
+    ones. ``app.extensions["AuthExtension"].auth`` is the app's Auth.
     """
     database = database or f"sqlite://{root / 'db.sqlite3'}"
     for name, source in {"user.py": USER_MODEL, **(models or {})}.items():

@@ -25,23 +25,29 @@ from .processes import Workers
 from .races import add_credentials, exactly_once, in_threads, installation_of, remove_each, replace_each
 
 OpenCredentialStore = Callable[[], CredentialStore]
+"""Opens a credential store."""
 
 LOOK_ALIKES = ("a", "A", "a ", " a", "á", "a\u0301", "\uff41", "ß", "ss", "%", "_", "'; --", "\U0001f511")
 """Strings that a database may treat as equal, which would merge two users' accounts."""
 
 
 class CredentialStoreContract:
-    """Inherit, and define the fixture ``open_store``: a picklable function or ``functools.partial``
-    that opens the same store each time."""
+    """Inherit, name the class ``Test…`` and define the fixture :meth:`open_store`."""
 
     shared: ClassVar[bool] = True
     """Stores opened by other processes see the same credentials. False only for a fake in memory."""
     processes: ClassVar[int] = 4
+    """How many processes compete."""
     secrets: ClassVar[int] = 40
     """How many credentials all processes compete for, in each operation."""
 
     @pytest.fixture
     def open_store(self) -> OpenCredentialStore:
+        """What opens your store, without arguments, the same one each time, here and in other processes.
+
+        It is pickled for them: a class, a function of a module, or a ``functools.partial`` of one, but no
+        lambda and no function inside another.
+        """
         raise NotImplementedError("define a fixture open_store that returns a function opening your store")
 
     def close(self, store: CredentialStore) -> None:
@@ -52,6 +58,7 @@ class CredentialStoreContract:
 
     @pytest.fixture
     def store(self, open_store: OpenCredentialStore) -> Iterator[CredentialStore]:
+        """The store that most tests use."""
         store = open_store()
         yield store
         self.close(store)

@@ -31,20 +31,24 @@ ANSWER_WITHIN = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMail:
-    """An email as the receiving side got it: the recipients and the message."""
+    """An email as the receiving side got it."""
 
     recipients: tuple[str, ...]
+    """The addresses it was delivered to, from the envelope (SMTP's RCPT TO), not from the header To."""
     message: EmailMessage
+    """The message as it arrived, parsed with ``email.policy.default``. For a service that takes JSON, build
+    it from what the service was sent: Subject, a text/plain body and, if there is one, a text/html body."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportUnderTest:
-    """``received`` returns every mail that has arrived so far; ``broken`` is a transport of the same
-    kind whose service is down: a port without a listener, a closed stream, a folder that is a file."""
+    """What the suite of mail transports tests."""
 
     transport: MailTransport
     received: Callable[[], Sequence[ReceivedMail]]
+    """Returns every mail that has arrived so far."""
     broken: MailTransport
+    """One of the same kind whose service is down: a port without a listener, a folder that is a file."""
 
 
 class MailTransportContract:
@@ -52,7 +56,7 @@ class MailTransportContract:
 
     @pytest.fixture
     def under_test(self) -> TransportUnderTest:
-        """A new transport that has not sent anything."""
+        """A new transport that has not sent anything; it may be a generator that cleans up."""
         raise NotImplementedError("Fill in the fixture under_test.")
 
     def test_recipient_subject_text_and_html_arrive(self, under_test: TransportUnderTest) -> None:

@@ -31,7 +31,12 @@ class RecordedMail(MailTransport):
 
 
 class TestParts:
-    """A plugin with an in-memory state store and mail transport that records every event."""
+    """A plugin with an in-memory state store and mail transport that records every event.
+
+    ``mail.sent`` is a list of :class:`~asok_auth_core.types.OutgoingMail`, complete after
+    ``auth.outbox.flush(5)``; ``events`` one of :class:`~asok_auth_core.types.Event`; ``state`` the state
+    store, ``clock`` the clock.
+    """
 
     __test__ = False
     __name__ = "asok_auth_core.testing"
@@ -97,7 +102,11 @@ def build_auth(
 
 
 class Browser:
-    """A browser that keeps its cookies and session from page to page of one app."""
+    """A browser that keeps its cookies and session from page to page of one app.
+
+    ``request`` is its last request, a :class:`~asok_auth_core.testing.fakes.FakeRequest`: ``request.user`` is
+    the user who is logged in now, ``request.session_record`` their session.
+    """
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth

@@ -48,11 +48,11 @@ class PolicyContract:
         return ()
 
     def allowed(self) -> Sequence[Check]:
-        """What ``asok_auth_denies`` lets through."""
+        """What ``asok_auth_denies`` lets through: tuples of user, permission, and resource or None."""
         return ()
 
     def denied(self) -> Sequence[Check]:
-        """What ``asok_auth_denies`` denies."""
+        """What ``asok_auth_denies`` denies: tuples of user, permission, and resource or None."""
         return ()
 
     def unavailable(self) -> object | None:

@@ -10,9 +10,7 @@
         subject = "7"
         email = "ada@example.com"
 
-Needs pytest. ``profile`` is a real reply of the provider's user endpoint, ``replies`` those of further calls.
-``subject`` and ``email`` are the expected identity. With ``verifies_email = False``, the provider is one that
-verifies no address, and sends none if ``email`` is None.
+Needs pytest.
 """
 
 from __future__ import annotations
@@ -42,13 +40,19 @@ class OAuth2ProviderContract:
     """Inherit, name the class ``Test…`` and set the attributes."""
 
     provider: ClassVar[OAuth2Provider]
+    """An instance of your provider, without a client id."""
     profile: ClassVar[Mapping[str, JSON]]
+    """A real reply of the provider's user endpoint, or the claims of an ID token."""
     replies: ClassVar[Mapping[str, JSON]] = {}
+    """The replies to further calls of ``fetch``, by URL."""
     form: ClassVar[Mapping[str, str]] = {}
     """Fields that come through the browser with ``response_mode = "form_post"``."""
     subject: ClassVar[str]
+    """The permanent id that ``identity`` must find in ``profile``."""
     subject_claim: ClassVar[str] = "id"
+    """The member of ``profile`` that has it."""
     email: ClassVar[str | None]
+    """The email address that ``identity`` must find; None if the provider sends none."""
     verifies_email: ClassVar[bool] = True
     """False for a provider that never says that it verified an email address."""
 

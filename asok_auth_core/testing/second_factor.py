@@ -46,6 +46,7 @@ class SecondFactorContract:
     name: ClassVar[str] = ""
     """The name of the factor to test, if the plugin registers several."""
     threads: ClassVar[int] = 8
+    """How many requests use one proof at the same time."""
 
     def plugin(self) -> object:
         """The plugin: a module or object with ``asok_auth_second_factors``."""
@@ -67,10 +68,12 @@ class SecondFactorContract:
 
     @pytest.fixture
     def auth(self, make_auth: Callable[..., Auth]) -> Auth:
+        """An app with the plugin."""
         return make_auth(plugins=(self.plugin(),), settings=dict(self.settings))
 
     @pytest.fixture
     def factor(self, auth: Auth) -> SecondFactor:
+        """The factor under test."""
         if self.name:
             return auth.second_factors[self.name]
         factors = auth.second_factors.values()
@@ -78,6 +81,7 @@ class SecondFactorContract:
 
     @pytest.fixture
     def ada(self, auth: Auth, auth_parts: TestParts, fake_users: MemoryUsers) -> User:
+        """A user who has the factor."""
         user = fake_users.by_id("1")
         assert user is not None
         self.enrol(auth, auth_parts, user)

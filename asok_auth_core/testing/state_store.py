@@ -34,18 +34,19 @@ from .state_model import StateMachine
 KEYS_PER_KILL = 100
 
 OpenStore = Callable[..., StateStore]
+"""Opens a state store; takes ``clock=`` if the suite's ``takes_clock`` is True."""
 Name = Literal["put", "get", "take", "add", "incr", "delete"]
 
 
 class StateStoreContract:
-    """Inherit, and define the fixture ``open_store``: a picklable function or ``functools.partial``
-    that opens the same store each time."""
+    """Inherit, name the class ``Test…`` and define the fixture :meth:`open_store`. Needs ``hypothesis``."""
 
     takes_clock: ClassVar[bool] = True
-    """Whether ``open_store`` accepts ``clock=…``. If not, tests of expiry wait for a few seconds."""
+    """False if ``open_store`` does not accept ``clock=``; tests of expiry then wait for a few seconds."""
     shared: ClassVar[bool] = True
     """Stores opened by other processes see the same state. False only for a store in memory."""
     processes: ClassVar[int] = 4
+    """How many processes compete."""
     secrets: ClassVar[int] = 50
     """How many secrets all processes compete for, of each kind."""
     largest: ClassVar[int] = 65_536
@@ -57,14 +58,23 @@ class StateStoreContract:
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
+        """What opens your store: ``open_store(clock=clock)``, or ``open_store()`` without ``takes_clock``.
+
+        Called several times, here and in other processes, it opens the same store each time. It is pickled
+        for them: a class, a function of a module, or a ``functools.partial`` of one with arguments that can
+        be pickled, but no lambda and no function inside another. ``clock`` is a function that returns
+        seconds; the store takes the time from it.
+        """
         raise NotImplementedError("define a fixture open_store that returns a function opening your store")
 
     @pytest.fixture
     def clock(self) -> FrozenClock:
+        """The clock of the store, if ``takes_clock``."""
         return FrozenClock()
 
     @pytest.fixture
     def store(self, open_store: OpenStore, clock: FrozenClock) -> Iterator[StateStore]:
+        """The store that most tests use, closed after each."""
         store = self._open(open_store, clock)
         yield store
         store.close()
