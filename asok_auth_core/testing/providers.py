@@ -72,7 +72,7 @@ class OAuth2ProviderContract:
         user = browser.session.user
         assert user is not None
         assert app.users.email_of(user) == self.email
-        assert app.credentials.find(KIND, identity_key(self.provider.issuer, self.subject)) is not None
+        assert app.credentials.find(KIND, identity_key(self._issuer, self.subject)) is not None
 
     def test_the_identity_is_right(self) -> None:
         identity = self._identity(self.profile, self.replies)
@@ -124,6 +124,10 @@ class OAuth2ProviderContract:
             Claims(profile), lambda url: replies[url], ProviderAnswer(Claims({}), dict(self.form))
         )
 
+    @property
+    def _issuer(self) -> str:
+        return self.provider.issuer
+
     def _app(self, root: Path) -> OAuthApp:
         app = OAuthApp(self.provider, root, profile=self.profile)
         for url, reply in self.replies.items():
@@ -132,7 +136,10 @@ class OAuth2ProviderContract:
 
 
 class OpenIDProviderContract(OAuth2ProviderContract):
-    """Inherit and set ``provider``; that is enough if it sends the standard claims."""
+    """Inherit and set ``provider``; that is enough if it sends the standard claims.
+
+    For a provider with one issuer per tenant, set ``issuer`` to that of a tenant.
+    """
 
     profile: ClassVar[Mapping[str, JSON]] = {
         "sub": SUBJECT,
@@ -144,6 +151,18 @@ class OpenIDProviderContract(OAuth2ProviderContract):
     subject: ClassVar[str] = SUBJECT
     subject_claim: ClassVar[str] = "sub"
     email: ClassVar[str] = "ada@example.com"
+    issuer: ClassVar[str] = ""
+    """The issuer of the ID token, if it is not ``provider.issuer``; ``profile`` then has the claims that
+    ``accepts_issuer`` reads."""
+
+    @property
+    def _issuer(self) -> str:
+        return self.issuer or super()._issuer
+
+    def _app(self, root: Path) -> OAuthApp:
+        app = super()._app(root)
+        app.fake.claims["iss"] = self._issuer
+        return app
 
     def test_it_is_an_openid_provider(self) -> None:
         assert isinstance(self.provider, OpenIDProvider)

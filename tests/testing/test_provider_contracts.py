@@ -51,6 +51,20 @@ class TestGitLab(OpenIDProviderContract):
     provider = GitLab()
 
 
+class Tenants(GitLab):
+    name = "tenants"
+    issuer = "https://login.example/{tenant}"
+
+    def accepts_issuer(self, issuer: str, claims: Claims) -> bool:
+        return claims.text("tenant") == "acme" and issuer == "https://login.example/acme"
+
+
+class TestTenants(OpenIDProviderContract):
+    provider = Tenants()
+    issuer = "https://login.example/acme"
+    profile = {**OpenIDProviderContract.profile, "tenant": "acme"}
+
+
 class TestForge(OAuth2ProviderContract):
     provider = Forge()
     profile = {"id": 7, "login": "ada", "email": "ada@example.com", "confirmed": True}
