@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from asok.testing import TestClient
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.flows.sessions import sessions_of
-from asok_auth_core.plugin import SecondFactor, hookimpl
+from asok_auth_core.plugin import Route, SecondFactor, WebResponse, hookimpl
 from asok_auth_core.testing.apps import SECRET_KEY, asok_app
 from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.types import User
@@ -224,6 +224,9 @@ class Totp(Word):
     name = "totp"
     enrol_path = "/auth/totp"
     answer: object = False
+
+    def routes(self) -> Iterable[Route]:
+        return [Route(self.enrol_path, get=lambda request: WebResponse("set up"))]
 
     def is_enrolled(self, user: User) -> bool:
         return self.answer  # type: ignore[return-value]
