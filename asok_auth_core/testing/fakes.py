@@ -19,6 +19,7 @@ from markupsafe import Markup
 from ..auth import Auth
 from ..contracts import CredentialStore, UserDirectory
 from ..errors import AccountExists, AuthError, CredentialExists, StoreError
+from ..flows.authentication import authenticate
 from ..flows.sessions import find_session, session_cookie
 from ..stores.bounds import credential_problem
 from ..types import (
@@ -153,11 +154,8 @@ class FakeRequest(WebRequest):
     ``json`` is sent with its Content-Type, ``body`` with that in ``headers``; both make it a POST.
 
     ``user`` is logged in without a session record. With ``auth``, the user is found as an app finds
-    them, by the cookie of the browser's session.
+    them: by a proof in the request, such as an API token, else by the cookie of the browser's session.
     """
-
-    authentication: Authentication | None = None
-    rejected_proof: AuthError | None = None
 
     def __init__(
         self,
@@ -196,6 +194,11 @@ class FakeRequest(WebRequest):
         self.sent_cookies: dict[str, tuple[str, int, str]] = {}
         self._session = session or FakeSession()
         self._auth = auth
+        self._authentication: Authentication | None = None
+        self._rejected_proof: AuthError | None = None
+        self._is_proved = False
+        """Whether ``auth`` was asked for a proof in this request, and found one, valid or not."""
+        self._was_asked = auth is None
         self.proofs: list[tuple[Proof, str | None]] = []
         """What the request's pages proved for the framework's own ``request.login(user)``."""
         if user is not None:
@@ -206,17 +209,56 @@ class FakeRequest(WebRequest):
         return self._session
 
     @property
+    def authentication(self) -> Authentication | None:
+        self._authenticate()
+        return self._authentication
+
+    @authentication.setter
+    def authentication(self, given: Authentication | None) -> None:
+        self._authentication, self._was_asked = given, True
+
+    @property
+    def rejected_proof(self) -> AuthError | None:
+        self._authenticate()
+        return self._rejected_proof
+
+    @rejected_proof.setter
+    def rejected_proof(self, given: AuthError | None) -> None:
+        self._rejected_proof, self._was_asked = given, True
+
+    @property
     def user(self) -> User | None:
+        self._authenticate()
+        if self._is_proved:
+            return None if self._authentication is None else self._authentication.user
         found = self._found()
         return self._session.user if found is None else found[1]
 
     @property
     def session_record(self) -> SessionRecord | None:
+        self._authenticate()
+        if self._is_proved:
+            return None
         found = self._found()
         return self._session.record if found is None else found[0]
 
     def keep_proof(self, proof: Proof, next_url: str | None = None) -> None:
         self.proofs.append((proof, next_url))
+
+    def _authenticate(self) -> None:
+        """Ask the app's login methods, once, for a proof in the request."""
+        if self._was_asked or self._auth is None:
+            return
+        self._was_asked = True  # first: a method may ask for the user
+        try:
+            proved = authenticate(self._auth, self)
+        except AuthError as error:
+            self._rejected_proof, self._is_proved = error, True
+            return
+        if proved is not None:
+            self._is_proved = True
+            if self._auth.users.is_active(proved.user):
+                self._authentication = proved
 
     def _found(self) -> tuple[SessionRecord | None, User | None] | None:
         """The session of the cookie; None without ``auth``, or if this response changes the cookie."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from asok_auth_core.auth import Auth
 from asok_auth_core.engine.message import Call, Reply
 from asok_auth_core.errors import CredentialExists
 from asok_auth_core.methods.oauth import OAuthMethod
+from asok_auth_core.methods.token_api import TokenApi
 from asok_auth_core.pages.router import Router
 from asok_auth_core.providers import OpenIDProvider
 from asok_auth_core.testing.fakes import (
@@ -54,6 +57,28 @@ def test_logging_in_and_out_changes_the_session_id_and_the_csrf_token() -> None:
     assert request.user is None
     assert request.session.get("cart") is None
     assert len(ids | {request.session.id}) == len(tokens | {str(request.csrf_field)}) == 3
+
+
+def test_a_browser_is_known_by_a_token_in_its_request(
+    make_auth: Callable[..., Auth], fake_users: MemoryUsers
+) -> None:
+    auth = make_auth()
+    browser = Browser(auth)
+    ada = fake_users.by_id("1")
+    assert ada is not None
+    bob = fake_users.create("bob@example.com")
+    browser.log_in(bob)
+    token = auth.api(TokenApi).create(browser.request, "1", scopes=["a.b"])
+    request = browser.request.follow("/", headers={"Authorization": f"Bearer {token}"})
+    assert (request.user, request.scopes, request.session_record) == (ada, ("a.b",), None)
+    wrong = browser.request.follow("/", headers={"Authorization": f"Bearer {token}x"})
+    assert (wrong.user, wrong.scopes) == (None, None), "the session's user is not the one it means"
+    assert wrong.rejected_proof is not None
+    ada.is_active = False
+    disabled = browser.request.follow("/", headers={"Authorization": f"Bearer {token}"})
+    assert (disabled.user, disabled.scopes) == (None, None)
+    plain = browser.request.follow("/")
+    assert (plain.user, plain.authentication, plain.rejected_proof) == (bob, None, None)
 
 
 def test_users_are_found_by_id_and_email() -> None:
