@@ -61,8 +61,11 @@ class AuthExtension(AsokExtension):
         users = AsokUsers(app)
         check_asok(app, users.model)
 
+        stores: list[AsokCredentialStore] = []
+
         def credentials(clock: Clock, random: Random) -> CredentialStore:
-            return _prepared(AsokCredentialStore(users, clock, random), users, random)
+            stores.append(AsokCredentialStore(users, clock, random))
+            return _prepared(stores[0], users, random)
 
         self.app = app
         self.auth = start(
@@ -91,7 +94,8 @@ class AuthExtension(AsokExtension):
         install_on_sessions(app, self.app_auth)
         app.on_shutdown(self.close)
         _open.add(self)
-        self.auth.plugins.start(self.auth)
+        with stores[0].at_start_up():  # a plugin may create its table
+            self.auth.plugins.start(self.auth)
 
     def close(self) -> None:
         """Stop plugins, send the emails that are still queued and close connections."""

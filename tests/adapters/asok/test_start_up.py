@@ -17,6 +17,8 @@ from asok.testing import TestClient
 from asok_auth_core import AuthExtension
 from asok_auth_core.adapters.asok.credentials import AsokCredentialStore
 from asok_auth_core.adapters.asok.users import AsokUsers
+from asok_auth_core.auth import Auth
+from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing.apps import asok_app
 
 
@@ -36,6 +38,20 @@ class TestTheCredentialTable:
             engine = MODELS_REGISTRY["User"].get_engine()
             engine.close_connections()
             app.register_extension(AuthExtension())
+            assert not hasattr(engine._local, "conn")
+            app.extensions["AuthExtension"].close()
+
+    def test_so_it_does_with_those_that_plugins_opened(self, tmp_path: Path) -> None:
+        class WithTable:
+            @hookimpl
+            def asok_auth_start(self, auth: Auth) -> None:
+                MODELS_REGISTRY["User"].create_table()
+                assert MODELS_REGISTRY["User"].get_engine()._local.conn is not None
+
+        with asok_app(tmp_path, extension=False) as app:
+            engine = MODELS_REGISTRY["User"].get_engine()
+            engine.close_connections()
+            app.register_extension(AuthExtension(plugins=[WithTable()]))
             assert not hasattr(engine._local, "conn")
             app.extensions["AuthExtension"].close()
 
