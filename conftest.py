@@ -1,4 +1,4 @@
-"""For every test of this repository: options, what would depend on time, and a list of skipped tests."""
+"""Options, fixtures and a list of skipped tests for the whole repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ settings.load_profile("repository")
 
 @pytest.fixture(scope="session", autouse=True)
 def short_password_hashes() -> Iterator[None]:
-    """Hash with a thousandth of the rounds: Asok's 600,000 take 0.2 s each, which no test is about."""
+    """Hash with a thousandth of the rounds: Asok's 600,000 take 0.2 s each."""
     full = hashlib.pbkdf2_hmac
 
     def short(name: str, password: bytes, salt: bytes, rounds: int, dklen: int | None = None) -> bytes:
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Leave all modules and tests out of what the garbage collector looks through from now on."""
+    """Exclude all modules and tests from garbage collection from now on."""
     gc.collect()
     gc.freeze()
 

@@ -64,7 +64,7 @@ _wheels: list[str] = []
 
 
 def wheels(session: nox.Session) -> list[str]:
-    """Wheels of core and all plugins, built once per run from a copy without leftovers."""
+    """Build wheels of core and all plugins once per run, from a clean copy."""
     if not _wheels:
         out = Path(os.environ.get("WHEELS") or Path(session.cache_dir) / "wheels")
         if "WHEELS" not in os.environ:
@@ -78,7 +78,7 @@ def wheels(session: nox.Session) -> list[str]:
 
 
 def build(session: nox.Session, folder: Path, out: Path) -> None:
-    """Build ``folder`` into a wheel in ``out``, from a copy, so that nothing stale gets into it."""
+    """Build ``folder`` into a wheel in ``out``, from a copy without leftovers."""
     copy = Path(session.create_tmp()) / "source" / folder.name
     shutil.rmtree(copy, ignore_errors=True)
     if folder == ROOT:
@@ -104,7 +104,7 @@ def group(name: str) -> list[str]:
 
 
 def install_all(session: nox.Session, *groups: str, constraints: Path | None = None) -> None:
-    """Install the wheels and the dependency groups, and make sure the wheels are what is imported."""
+    """Install the wheels and the dependency groups; check what is imported."""
     extra = [] if constraints is None else ["--constraint", str(constraints)]
     # Asok forbids Python to write bytecode, so every process of a test would compile all modules again.
     session.install(
@@ -123,7 +123,7 @@ def install_all(session: nox.Session, *groups: str, constraints: Path | None = N
 
 
 def install_wheels(session: nox.Session, folders: list[str]) -> None:
-    """Build each folder into a wheel, from a copy, and install them all as an index would give them."""
+    """Build each folder into a wheel, from a copy, and install all of them."""
     session.install(*BUILD_ONLY)
     out = Path(session.create_tmp()) / "wheels"
     shutil.rmtree(out, ignore_errors=True)
@@ -133,7 +133,7 @@ def install_wheels(session: nox.Session, folders: list[str]) -> None:
 
 
 def install_debian(session: nox.Session, *packages: str) -> None:
-    """Install those of ``packages`` that are missing; if that cannot be done, say what is not tested."""
+    """Install missing Debian packages; if that fails, say what is not tested."""
     missing = [package for package in packages if not _is_installed(package)]
     if not missing:
         return
@@ -169,7 +169,7 @@ def _is_installed(package: str) -> bool:
 
 
 def interpreter(version: str) -> str | None:
-    """The path of a Python of this version that starts (a shim of pyenv may not), or None."""
+    """The path of a working Python of this version (not a pyenv shim), or None."""
     probe = f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
     folders = os.environ.get("PATH", "").split(os.pathsep)
     found = [shutil.which(f"python{version}", path=folder) for folder in folders]
@@ -184,7 +184,7 @@ def interpreter(version: str) -> str | None:
 
 @nox.session
 def checks(session: nox.Session) -> None:
-    """Run types, docs, imports, isolation and lint, as many at a time as there are cores."""
+    """Run types, docs, imports, isolation and lint in parallel."""
     wheels(session)
     environment = {**os.environ, "WHEELS": str(Path(session.cache_dir) / "wheels")}
 
@@ -209,7 +209,7 @@ def checks(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run pytest without the slow tests and report the coverage of core; arguments go to pytest."""
+    """Run pytest without the slow tests and report coverage; arguments go to pytest."""
     install_all(session, "test", "coverage")
     if session.posargs:
         session.run("pytest", *session.posargs)
@@ -235,7 +235,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """Check with import-linter that imports go down the layers and that only the adapter imports asok."""
+    """Check with import-linter that imports go down and only the adapter uses asok."""
     install_all(session, "imports")
     session.run("lint-imports")
 
@@ -250,7 +250,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def isolation(session: nox.Session) -> None:
-    """Import each module in a process without the other modules, with every warning an error."""
+    """Import each module without the others, with every warning an error."""
     install_all(session, "test")
     folders = [ROOT / "asok_auth_core", *(folder / folder.name for folder in PLUGINS)]
     modules = sorted(
@@ -265,7 +265,7 @@ def isolation(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site with strict links; `nox -s docs -- serve` shows it while you write."""
+    """Build the site with strict links; `nox -s docs -- serve` shows a preview."""
     install_all(session, "docs")
     if session.posargs == ["serve"]:
         session.run("mkdocs", "serve")
@@ -311,7 +311,7 @@ def matrix(session: nox.Session) -> None:
 
 @nox.session(python=next(filter(interpreter, PYTHONS), OWN))
 def minimums(session: nox.Session) -> None:
-    """Run pytest without the slow tests with the lowest versions we allow, on the lowest interpreter."""
+    """Run the quick tests with the lowest allowed versions and interpreter."""
     constraints = Path(session.create_tmp()) / "lowest.txt"
     constraints.write_text("\n".join(lowest_versions()) + "\n")
     session.log("Lowest versions: %s", ", ".join(lowest_versions()))
@@ -320,7 +320,9 @@ def minimums(session: nox.Session) -> None:
 
 
 def lowest_versions() -> list[str]:
-    """``name==lower bound`` for each dependency of core and plugins; of two bounds the higher holds.
+    """``name==lower bound`` for each dependency of core and plugins.
+
+    Of two bounds the higher holds.
 
     Raises ValueError for a dependency without a lower bound: the versions it works with are unknown.
     """
@@ -340,21 +342,21 @@ def lowest_versions() -> list[str]:
 # One interpreter is enough: these test locks, servers and protocols.
 @nox.session
 def slow(session: nox.Session) -> None:
-    """Run the slow tests (races, kill -9, outages) and those that need a Debian package."""
+    """Run the slow tests (races, kill -9, outages) and those for Debian packages."""
     install_all(session, "test", "demo")
     session.run("pytest", "-m", "slow or debian", "--timeout", "1800", *EVERY_CORE, *session.posargs)
 
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Test the demo in headless Chromium: by mouse, by keyboard, without JavaScript, with axe-core."""
+    """Test the demo in Chromium: mouse, keyboard, without JavaScript, axe-core."""
     chromium = _chromium(session)
     install_all(session, "test", "browser", "demo")
     session.run("pytest", "tests/browser", *session.posargs, env={"CHROMIUM": chromium})
 
 
 def _chromium(session: nox.Session) -> str:
-    """The variable CHROMIUM or a browser on PATH; on Debian as root, installed if it is missing."""
+    """Find a browser: CHROMIUM, PATH or, as root on Debian, a new installation."""
     found = os.environ.get("CHROMIUM") or shutil.which("google-chrome")
     if found is None:
         install_debian(session, "chromium")
@@ -366,7 +368,7 @@ def _chromium(session: nox.Session) -> str:
 
 @nox.session
 def thirdparty(session: nox.Session) -> None:
-    """Build, install and test the plugins of examples/plugins as third parties publish them."""
+    """Build, install and test examples/plugins as third parties publish them."""
     install_all(session, "test", "types")
     made = sorted(str(path.parent) for path in ROOT.glob("examples/plugins/*/pyproject.toml"))
     install_wheels(session, made)
@@ -379,7 +381,7 @@ def thirdparty(session: nox.Session) -> None:
 
 @nox.session
 def newplugins(session: nox.Session) -> None:
-    """Write a plugin of every kind with `asok-auth new-plugin`, install it, run its tests, ruff and mypy."""
+    """Create a plugin of every kind with `asok-auth new-plugin` and check it."""
     install_all(session, "test", "lint", "types")
     folder = Path(session.create_tmp()) / "new"
     shutil.rmtree(folder, ignore_errors=True)
@@ -425,7 +427,7 @@ def screenshots(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure one thing: `nox -s bench -- tokens`, `permissions`, `stores` or `users`."""
+    """Run one benchmark: `nox -s bench -- tokens`, `permissions`, `stores`, `users`."""
     known = sorted(path.stem for path in ROOT.glob("benchmarks/*.py"))
     if not session.posargs or session.posargs[0] not in known:
         session.error(f"Say which one: nox -s bench -- {' | '.join(known) or '(there is none yet)'}")

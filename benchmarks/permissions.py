@@ -1,4 +1,4 @@
-"""Measure permission checks and compare with Asok's own, casbin, cedarpy and fnmatch.
+"""Measure permission checks; compare with Asok, casbin, cedarpy and fnmatch.
 
     nox -s bench -- permissions            or   python benchmarks/permissions.py [--quick]
 
@@ -92,7 +92,7 @@ def median_seconds(call: Callable[[], object], rounds: int = 15) -> float:
 
 
 def side_by_side(calls: dict[str, Callable[[], object]], rounds: int = 41) -> dict[str, float]:
-    """Like :func:`median_seconds`, but interleave the calls, so that other load affects all equally."""
+    """Like :func:`median_seconds`, but interleaved, so other load affects all alike."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
@@ -104,7 +104,7 @@ def side_by_side(calls: dict[str, Callable[[], object]], rounds: int = 41) -> di
 
 
 def compiled_loop(expression: str, **names: object) -> Callable[[], object]:
-    """LOOP evaluations of ``expression`` without call overhead, to measure nanoseconds."""
+    """LOOP evaluations of ``expression`` without call overhead, for nanoseconds."""
     arguments = ", ".join(names)
     loop = f"        for _ in R:\n            {expression}\n"
     body = f"def run({arguments}):\n    def call():\n{loop}    return call"
@@ -189,7 +189,7 @@ def table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> Non
 
 
 def agree(ours: Any, asok: Any, name: str, check: Callable[[str], bool], asked: dict[str, str]) -> None:
-    """Exit if a peer's answers differ from Asok's, which would make its times meaningless."""
+    """Exit if a peer's answers differ from Asok's: its times would mean nothing."""
     for kind in ("plain", "wildcard", "denied"):
         expected = _user_can(asok, asked[kind])
         if check(asked[kind]) is not expected or ours.allows(asked[kind]) is not expected:
@@ -236,7 +236,7 @@ def measure_checks(sizes: tuple[int, ...]) -> dict[int, dict[str, dict[str, floa
 
 
 def never_asked(kind: str, size: int) -> float:
-    """Seconds for a permission that the set has not been asked before, over 10,000 of them."""
+    """Seconds for a permission that the set was not asked before, over 10,000."""
     plain = [f"model{i}.verb{i % 5}" for i in range(size) if i % 7 != 6]
     areas = [f"area{i}" for i in range(size) if i % 7 == 6]
     random.Random(size).shuffle(plain)
@@ -259,7 +259,7 @@ def never_asked(kind: str, size: int) -> float:
 
 
 def first_check(size: int, as_list: bool) -> tuple[float, float]:
-    """(ours, Asok's): seconds for the first check of a freshly loaded user with an unchanged role."""
+    """(ours, Asok's): seconds for a new user's first check, with an unchanged role."""
     stored = json.dumps(grants_of(size)) if as_list else ",".join(grants_of(size)).encode()
     auth = an_auth()
     times: dict[str, list[float]] = {"ours": [], "asok": []}

@@ -1,4 +1,4 @@
-"""Measure state stores: ``take`` from 8 processes with many live entries, and logins by link.
+"""Measure state stores: ``take`` with many live entries, and logins by link.
 
     python benchmarks/stores.py [--entries 1000,100000] [--logins 500] [--stores sqlite,valkey]
 

@@ -1,4 +1,4 @@
-"""How long an account takes to be found by its email address, in tables of several sizes.
+"""Measure how long it takes to find an account by its email address.
 
     nox -s bench -- users [--accounts 1000,100000,1000000]
 

@@ -1,4 +1,4 @@
-"""``asok-auth``: finding the app, listing plugins, doctor's exit code, commands of plugins."""
+"""``asok-auth``: finding the app, plugins, doctor, commands of plugins."""
 
 from __future__ import annotations
 

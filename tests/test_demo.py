@@ -1,4 +1,4 @@
-"""The demo, as a visitor with a browser's cookies sees it: a real server, real SMTP, real providers."""
+"""The demo as a visitor sees it: real server, real SMTP, real providers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The demo on a free port, from a copy, so that a developer's own demo is not touched."""
+    """The demo on a free port, from a copy, so a running demo is not touched."""
     copy = tmp_path_factory.mktemp("demo")
     shutil.copytree(DEMO, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".asok"))
     output = copy / "output.txt"

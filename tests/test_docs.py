@@ -1,4 +1,4 @@
-"""Every Python snippet of the documentation runs; every page is in the navigation; events are all listed.
+"""Every Python snippet runs; navigation and list of events are complete.
 
 A snippet after a line with a path in backticks and a colon is that file. Test files are run by pytest,
 ``wsgi.py`` as an app, pages and modules are imported. Other snippets of a page run in order, in one
@@ -104,7 +104,7 @@ def test_every_snippet_runs(page: Path, folder: Path) -> None:
 
 
 def run_tests_of(space: dict[str, object], page: Path, folder: Path) -> None:
-    """Run what looks like a test in the snippets without a path, in a file of its own."""
+    """Run the tests in snippets without a path, in a file of their own."""
     if page.stem in RUN_ELSEWHERE:
         assert (ROOT / RUN_ELSEWHERE[page.stem]).is_file()
         return

@@ -1,4 +1,4 @@
-"""Every error has the code and the HTTP status that logs, translations and clients rely on."""
+"""Every error has the code and the HTTP status that clients rely on."""
 
 from __future__ import annotations
 

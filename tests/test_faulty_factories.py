@@ -1,4 +1,4 @@
-"""What plugins hand to the core at the start: each fault is named with its plugin, none is a traceback."""
+"""Faulty parts of plugins are reported at startup, with the plugin's name."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def test_a_route_that_is_none_is_named(make_auth: Callable[..., Auth]) -> None:
 
 
 def test_a_manifest_under_another_name_is_found(make_auth: Callable[..., Auth]) -> None:
-    """It may say ``required``, so nothing is known about the plugin until it is renamed."""
+    """It may say ``required``, so nothing is known about the plugin."""
     made = plugin("asok_auth_permissions", [])
     type(made).asok_auth_pluginn = PluginManifest(required=True)  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError, match="its PluginManifest is called asok_auth_pluginn"):

@@ -1,4 +1,4 @@
-"""The app does not start without a plugin that may reject something, and says which and why."""
+"""The app does not start without a plugin that may reject something."""
 
 from __future__ import annotations
 
@@ -632,7 +632,7 @@ def test_two_factors_of_one_name_stop_the_start(start: Start, same: bool) -> Non
     "odd", ["yes", 1, 0, None, "", _policy], ids=["text", "1", "0", "None", "no text", "a method"]
 )
 def test_a_factor_is_a_backup_only_if_it_says_true(start: Start, odd: object) -> None:
-    """A backup alone is not asked for, so anything that counts as true would turn the factor off."""
+    """A backup alone is not asked for, so a truthy value would disable the factor."""
     factor = type("Odd", (Factor,), {"backup": odd})()
     with raises_code("plugin", match="backup of the factor 'waiting' is neither True nor False"):
         start(plugins=[with_hook("asok_auth_second_factors", lambda: [factor])], debug=True)
@@ -640,7 +640,7 @@ def test_a_factor_is_a_backup_only_if_it_says_true(start: Start, odd: object) ->
 
 @pytest.mark.parametrize("name", ["admin_totp", "trusted_device"])
 def test_a_factor_cannot_take_a_name_that_session_records_use(start: Start, name: str) -> None:
-    """It would stand in for the Admin's own factor, or for a browser that the user trusts."""
+    """It would stand in for the Admin's own factor, or for a trusted browser."""
     factor = type("Taker", (Factor,), {"name": name})()
     with raises_code("plugin", match=f"the name '{name}', which session records use"):
         start(plugins=[with_hook("asok_auth_second_factors", lambda: [factor])])

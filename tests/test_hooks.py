@@ -1,4 +1,4 @@
-"""Every hook is documented with its exact signature and failure policy, and is seen called."""
+"""Every hook is documented, has a failure policy, and is called."""
 
 from __future__ import annotations
 

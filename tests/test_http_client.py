@@ -85,7 +85,7 @@ def trickle_headers(handler: Handler) -> None:
 
 
 def hang_up(handler: Handler) -> None:
-    """Close the connection now; closing the socket would wait for the files that share it."""
+    """Close the connection now, not when the files that share it are closed."""
     handler.close_connection = True
     handler.connection.shutdown(socket.SHUT_RDWR)
 

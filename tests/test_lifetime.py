@@ -1,4 +1,4 @@
-"""When plugins are told that the app starts and ends, in which order, and what happens if one raises."""
+"""When plugins start and stop, in which order, and what errors do."""
 
 from __future__ import annotations
 

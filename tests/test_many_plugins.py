@@ -1,4 +1,4 @@
-"""A hundred installed plugins: how long start-up takes, and that a request pays nothing for them."""
+"""A hundred installed plugins: startup time, and no cost per request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one module that plugins import: its snapshot, its reference page, and who imports anything else."""
+"""The module that plugins import: snapshot, reference page, no deep imports."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ def test_a_second_factor_that_raises_stops_the_start() -> None:
 
 
 def test_a_plugin_that_can_deny_is_never_dropped_silently() -> None:
-    """A registration hook of a plugin raises; the plugin's denies would be lost with it."""
+    """A registration hook raises; the plugin's denials would be lost with it."""
     module = Raising("asok_auth_providers")
     module.asok_auth_denies = hookimpl(lambda: None)
     plugins = with_plugins(module)
@@ -574,7 +574,7 @@ def test_the_time_that_an_import_takes_is_recorded(install: Install) -> None:
 
 
 def test_hook_calls_can_be_watched() -> None:
-    """Every call goes through pluggy, so its monitoring sees it, one plugin at a time."""
+    """Every call goes through pluggy, so its monitoring sees it."""
     plugins = with_plugins(giving("asok_auth_event", None, "one"), giving("asok_auth_event", None, "two"))
     seen: list[str] = []
 

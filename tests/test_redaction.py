@@ -1,4 +1,4 @@
-"""What holds a secret shows it neither in its repr nor in a traceback with locals."""
+"""Secrets are neither in a repr nor in a traceback with locals."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def secrets_of(kind: type) -> list[str]:
 
 
 def shown(value: object) -> str:
-    """Everything that prints ``value`` on its own: repr, str, format, rich, and a traceback with locals."""
+    """Everything that prints ``value``: repr, str, format, rich, tracebacks."""
 
     def fail(argument: object) -> None:
         held = [argument]
@@ -176,7 +176,7 @@ def test_providers_and_what_holds_their_secrets(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_a_setting_does_not_repeat_a_secret() -> None:
-    """The error is printed when the app does not start, and may be sent to an error tracker."""
+    """The error is printed at startup, and may go to an error tracker."""
     wrong: list[dict[str, object]] = [
         {"MAIL": {"PASSWORD": [CANARY]}},
         {"PROVIDERS": {"example": CANARY}},

@@ -1,4 +1,4 @@
-"""The repository keeps its own rules: plugin folders of one shape, commands in README that exist."""
+"""The repository keeps its own rules: plugin folders, README, docstrings."""
 
 from __future__ import annotations
 
@@ -105,6 +105,30 @@ def test_every_nox_session_explains_itself() -> None:
     assert len(sessions) == noxfile.count("@nox.session")
 
 
+FOLDERS = ("benchmarks", "examples", "plugins", "tests", "tools")
+
+
+def documented() -> list[Path]:
+    """The Python files whose docstrings are read by people."""
+    files = [ROOT / "conftest.py", ROOT / "noxfile.py"]
+    for folder in FOLDERS:
+        files += [path for path in (ROOT / folder).rglob("*.py") if "build" not in path.parts]
+    return sorted(files)
+
+
+def test_first_lines_of_docstrings_are_short() -> None:
+    """Under 80 characters, so that lists and editors show them whole."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    long = []
+    for path in documented():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = ast.get_docstring(node) if isinstance(node, kinds) else None
+            first = text.partition("\n")[0] if text else ""
+            if len(first) >= 80:
+                long.append(f"{path.relative_to(ROOT)}: {first}")
+    assert not long, "shorten these lines; details go below an empty line:\n" + "\n".join(long)
+
+
 def test_nobody_is_told_to_install_a_package_that_is_not_ours() -> None:
     """Anyone can register the name of a package that does not exist."""
     advice = re.compile(r"(?:\binstall(?:s|ed)?\b|\bwithout\b|\bplugin such as\b)", re.IGNORECASE)
@@ -121,7 +145,7 @@ def test_nobody_is_told_to_install_a_package_that_is_not_ours() -> None:
 
 
 def texts(path: Path) -> list[str]:
-    """A template's texts, or a Python file's strings, with ``{`` for each value in them."""
+    """The texts of a template or a Python file, with ``{`` for each value."""
     if path.suffix != ".py":
         return re.findall(r'_\("([^"]+)"', path.read_text("utf-8"))
     found = []

@@ -1,4 +1,7 @@
-"""Write docs/hooks.md from asok_auth_core/hookspecs.py: ``python tools/hook_reference.py``."""
+"""Write docs/hooks.md from asok_auth_core/hookspecs.py.
+
+Run ``python tools/hook_reference.py``.
+"""
 
 from __future__ import annotations
 

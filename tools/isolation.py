@@ -1,4 +1,4 @@
-"""Import each module named as an argument in a process that has imported no other module of ours.
+"""Import each named module in a process without our other modules.
 
 The processes are forks of one that has imported the third-party modules, which takes longer than ours.
 """
@@ -32,7 +32,7 @@ def third_party(modules: Sequence[str]) -> list[str]:
 
 
 def imports_alone(module: str) -> bool:
-    """Whether ``module`` can be imported in a fork of this process; if not, the traceback is printed."""
+    """True if ``module`` can be imported in a fork; else print the traceback."""
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1] == 0

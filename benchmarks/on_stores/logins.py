@@ -1,4 +1,4 @@
-"""Measure whole logins by link in an Asok app on one core: form, email, link and button."""
+"""Measure whole logins by link in an Asok app, in one process on one core."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def login(app: Asok, outbox: Outbox, mail: Kept, email: str) -> int:
 
 
 def measure(place: Place, folder: Path, logins: int, table: Table, progress: Callable[[str], None]) -> None:
-    """Add one row for ``logins`` sequential logins of different users in one process on one core."""
+    """Add a row: ``logins`` sequential logins of different users on one core."""
     progress(f"{place.name}: {logins:,} logins by link")
     mail = KeptMail()
     limits = {"SENDS_PER_CLIENT": 10**9, "SENDS_PER_EMAIL": 10**9}

@@ -53,7 +53,10 @@ class Place:
 
 
 def resident(number: int) -> bytes:
-    """The key of a resident entry: evenly spread like digests, but in order, which fills faster."""
+    """The key of a resident entry: evenly spread like digests.
+
+    The keys are in ascending order, which fills a store faster.
+    """
     return b"magic:grant:%064x" % (number * SPREAD)
 
 

@@ -28,7 +28,10 @@ COLUMNS = (
 
 
 def own(worker: int, operations: int, salt: int) -> list[str]:
-    """The keys that one worker puts and takes; digests, so they are spread among the resident keys."""
+    """The keys that one worker puts and takes.
+
+    They are digests, so they are spread among the resident keys.
+    """
     names = (f"{salt}.{worker}.{number}".encode() for number in range(operations))
     return [f"magic:grant:{hashlib.sha256(name).hexdigest()}" for name in names]
 

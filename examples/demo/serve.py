@@ -1,4 +1,7 @@
-"""Start the demo, without keys or internet: ``python serve.py [--port 8000] [--fresh]``."""
+"""Start the demo, without keys or internet.
+
+``python serve.py [--port 8000] [--fresh]``
+"""
 
 from __future__ import annotations
 

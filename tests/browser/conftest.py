@@ -1,4 +1,4 @@
-"""A real server of the demo, and visitors in a real browser: with a mouse, keyboard alone, no JavaScript."""
+"""A real server of the demo, and visitors in a real browser."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Visitor:
         return self.page.locator("#asok-auth-token").inner_text().strip()
 
     def read_mail(self, address: str) -> str:
-        """The text of the last mail to ``address``, read in the mailbox page as a program reads it."""
+        """The text of the last mail to ``address``, from the mailbox page."""
         box = self._read("/auth/dev/mailbox")
         entries = re.findall(r'href="(/auth/dev/mailbox/\d+)".*?to ([^,<]+),', box, re.DOTALL)
         path = next(path for path, to in entries if address in html.unescape(to))
@@ -201,7 +201,7 @@ class Visitor:
     # -- checks -------------------------------------------------------------------------------------
 
     def look(self, name: str) -> None:
-        """Hold the page to the accessibility rules, light and dark, at three widths, and to its width."""
+        """Check the page's accessibility and its width, light and dark."""
         if self.mode != "mouse" or name in self.violations:
             return
         found: list[str] = []

@@ -1,4 +1,4 @@
-"""Every journey of the demo in a real browser: mouse, keyboard alone, and without JavaScript."""
+"""Every journey of the demo, by mouse, by keyboard, without JavaScript."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_form_of_another_session(another, address):
 
 
 def test_right_to_left_and_first_paint(another, record_property: Callable[[str, object], None]):
-    """What a right-to-left language needs is mirrored; and the login page's weight and first paint."""
+    """Right-to-left pages are mirrored; the login page is small and fast."""
     visitor = another()
     sizes: dict[str, int] = {}
     visitor.page.on("response", lambda r: sizes.update({r.url: len(r.body())}) if r.status == 200 else None)
@@ -363,7 +363,7 @@ BROKEN_WORDS = """() => [...document.querySelectorAll("h1, h2, label, button, a"
 
 
 def test_german(another, address, totp):
-    """Its words are long: every page fits into 320 px, and no heading or button breaks within a word."""
+    """Long words: pages fit into 320 px, and no heading breaks within a word."""
     visitors = [another(language="de-AT") for _ in range(2)]
     broken: dict[str, list[str]] = {}
 

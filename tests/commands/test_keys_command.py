@@ -210,7 +210,7 @@ def test_a_folder_in_place_of_the_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("SECURITY-29")
 def test_a_rotation_keeps_sessions_until_the_old_key_is_retired(tmp_path: Path) -> None:
-    """A browser's session and an API token, through all steps, with a start of the app after each."""
+    """A session and an API token through all steps, with a restart after each."""
     env = tmp_path / "keys.env"
     env.write_text("SECRET_KEY=" + "o" * 40 + "\n")
     config = {"APP_URL": "https://app.example"}

@@ -1,4 +1,4 @@
-"""``asok-auth new-plugin``: every kind loads and passes its contract suite as it is written."""
+"""``asok-auth new-plugin``: every kind passes its contract suite as created."""
 
 from __future__ import annotations
 

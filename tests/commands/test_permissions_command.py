@@ -1,4 +1,4 @@
-"""``asok-auth permissions``: reasons on the command line, and an exit status scripts can use."""
+"""``asok-auth permissions``: reasons, and an exit status for scripts."""
 
 from __future__ import annotations
 

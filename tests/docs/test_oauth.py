@@ -1,4 +1,4 @@
-"""docs/oauth.md names every error code a login at a provider can end with, and every setting."""
+"""docs/oauth.md names every error code and every setting."""
 
 from __future__ import annotations
 

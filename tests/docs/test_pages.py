@@ -1,4 +1,4 @@
-"""What the pages claim about the code: links, events and their details, where each requirement is tested."""
+"""What the pages claim about the code: links, events, tested requirements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The app of docs/quick-start.md, built from its text and commands: a user logs in by email."""
+"""The app of docs/quick-start.md, built from its text and commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packages of docs/write-a-provider.md, taken from its text: buttons and suites."""
+"""The packages of docs/write-a-provider.md, taken from its text."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_credentials_with_odd_characters_survive_basic_authentication() -> None:
     ],
 )
 def test_the_client_secret_is_sent_by_the_chosen_method_only(auth: TokenAuth, sent: dict[str, str]) -> None:
-    """RFC 6749 section 2.3: one method; without a secret, only PKCE shows which browser started the login."""
+    """RFC 6749, section 2.3: one method; without a secret, only PKCE."""
     call = token_request(
         "https://login.example/token", Client("id", "s", auth), code="c", redirect_uri="r", verifier="v"
     )

@@ -1,4 +1,4 @@
-"""Permission sets against Asok's own matcher, and against what must never be allowed."""
+"""Permission sets against Asok's own matcher, and malformed input."""
 
 from __future__ import annotations
 

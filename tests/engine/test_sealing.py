@@ -33,7 +33,7 @@ def test_a_sealed_secret_opens_and_is_not_readable(secret: bytes, nonce: bytes, 
 
 
 def test_it_is_aes_256_gcm_with_the_associated_data_length_prefixed(sealer: Sealer) -> None:
-    """Another implementation can open it: key, nonce and associated data are as documented."""
+    """Another implementation can open it with the documented parameters."""
     import base64
 
     sealed = sealer.seal(b"secret", NONCE, "7", "totp")
@@ -111,7 +111,7 @@ def test_a_nonce_of_another_length_does_not_open(sealer: Sealer, size: int) -> N
 
 @pytest.mark.requirement("SECURITY-29")
 def test_rotation_opens_old_seals_new_and_names_a_retired_key() -> None:
-    """Old opens until retired; new is sealed with the newest; retired says what to do."""
+    """Old keys open until retired; the newest seals; a retired key is named."""
     before = Sealer(KeyRing([OLD]), "totp")
     during = Sealer(KeyRing([NEW, OLD]), "totp")
     after = Sealer(KeyRing([NEW]), "totp")

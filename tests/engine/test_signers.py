@@ -55,7 +55,7 @@ def cases(name: str) -> Iterator[tuple[dict[str, str], dict[str, object]]]:
 
 
 def test_wycheproof_ed25519() -> None:
-    """Every verdict. Only keys of small order are "acceptable", and our seeds never produce one."""
+    """Every verdict. Keys of small order are "acceptable"; seeds never give one."""
     seen = {"valid": 0, "invalid": 0, "acceptable": 0}
     for group, case in cases("ed25519_test.json"):
         key = load_der_public_key(bytes.fromhex(group["publicKeyDer"]))
@@ -94,7 +94,7 @@ def test_wycheproof_es256_rejects_der() -> None:
 
 
 def test_rfc_4231_hmac_sha_256() -> None:
-    """RFC 4231; its keys of less than 32 bytes are the exceptions: such keys are rejected."""
+    """RFC 4231, except for keys under 32 bytes, which are rejected."""
     text = (resources.files("cryptography_vectors") / "HMAC" / "rfc-4231-sha256.txt").read_text("ascii")
     verified = rejected = 0
     fields: dict[str, bytes] = {}
@@ -189,7 +189,7 @@ def test_short_key_material_is_rejected(factory: type[HS256 | EdDSA | ES256]) ->
 
 
 def test_wycheproof_hmac_sha256() -> None:
-    """The file that no package brings; 174 verdicts, with keys under 32 bytes rejected."""
+    """The file that no package ships; keys under 32 bytes are rejected."""
     seen = {"checked": 0, "short key": 0, "truncated tag": 0}
     vectors = Path(__file__).with_name("vectors") / "hmac_sha256.json"
     for group in json.loads(vectors.read_text("ascii")):

@@ -1,4 +1,4 @@
-"""Signed tokens: round trips, rotation, purposes, and everything that must be rejected."""
+"""Signed tokens: round trips, rotation, purposes, and rejected input."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_token_of_one_purpose_starts_the_same() -> None:
 
 @pytest.mark.parametrize("algorithm", SIGNERS)
 def test_any_changed_character_is_rejected(algorithm: str) -> None:
-    """Every position, with its neighbours in the alphabet, foreign characters, or nothing."""
+    """Each position, with neighbors in the alphabet, foreign characters, nothing."""
     reader = codec(algorithm=algorithm)
     token = reader.sign(Note(iat=NOW, sub="1"))
     step = 1 if algorithm == "HS256" else 7
@@ -184,7 +184,7 @@ def test_a_missing_or_mislabeled_signer_stops_the_start() -> None:
 
 
 class Rotation(RuleBasedStateMachine):
-    """A token verifies exactly as long as the secret it was signed with is in the ring."""
+    """A token verifies exactly as long as its secret is in the ring."""
 
     @initialize()
     def start(self) -> None:
@@ -204,7 +204,7 @@ class Rotation(RuleBasedStateMachine):
 
     @rule()
     def announce(self) -> None:
-        """A new secret verifies before it signs, so that no worker meets a token it does not know."""
+        """A new secret verifies before it signs, so that every worker knows it."""
         self.count += 1
         self.ring.append(self._secret())
 
@@ -290,7 +290,7 @@ def test_a_thousand_keys() -> None:
     ids=lambda header: json.dumps(header)[:60],
 )
 def test_only_our_own_header_passes_even_with_a_valid_signature(header: dict[str, object]) -> None:
-    """Authlib CVE-2025-59420 (crit), CVE-2026-27962 (jwk in the header), CVE-2026-28802 (none)."""
+    """Authlib CVE-2025-59420, CVE-2026-27962 and CVE-2026-28802."""
     named = {name: codec().kids[0] if value == "KID" else value for name, value in header.items()}
     token = genuine(b'{"iat":1700000000,"sub":"1"}', b64url_encode(json.dumps(named).encode()))
     with raises_code("token_malformed"):
@@ -307,7 +307,7 @@ def test_tokens_signed_with_a_symmetric_key_have_no_public_keys() -> None:
 
 
 class Remote(SIGNERS["ES256"]):  # type: ignore[name-defined,misc]
-    """A signer of a key management service; ``answer`` is its public key, or what it raises."""
+    """A key management service; ``answer`` is its public key or its error."""
 
     algorithm = "ES384"
     answer: object = None
@@ -327,7 +327,7 @@ PUBLIC = {"kty": "EC", "crv": "P-384", "x": "eA", "y": "eQ"}
     "answer", [ConnectionError("kms"), {**PUBLIC, "d": "secret"}, {"kty": "oct", "k": "secret"}, 5]
 )
 def test_a_public_key_that_cannot_be_published_costs_only_itself(answer: object) -> None:
-    """Unless it is the one that signs: then there is nothing to verify new tokens with."""
+    """Unless it signs: then new tokens could not be verified."""
 
     class Signer(Remote):
         pass
@@ -373,7 +373,7 @@ def test_a_remote_signer_is_asked_for_its_public_key_once() -> None:
 @pytest.mark.requirement("SECURITY-3")
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256"])
 def test_a_public_key_is_never_an_hmac_key(algorithm: str) -> None:
-    """PyJWT CVE-2017-11424 and CVE-2022-29217, python-jose CVE-2016-7036: raw, JWK, DER and PEM."""
+    """PyJWT CVE-2017-11424, CVE-2022-29217; python-jose CVE-2016-7036."""
     reader = codec(algorithm=algorithm, accept=("HS256",))
     jwk = reader.public_jwks()[0]
     key = import_key(jwk)

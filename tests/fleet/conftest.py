@@ -1,4 +1,4 @@
-"""What a fleet shares: servers from wheels, or REDIS_URL and DATABASE_URL, and a local provider."""
+"""What a fleet shares: servers, from wheels or the environment, and a provider."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[DevProvider]:
-    """Its accounts are added by ``new_account``; this one makes it trusted for their domain."""
+    """The provider, trusted for the domain of accounts from ``new_account``."""
     first = Account(1, "first", "First User", new_address())
     with DevProvider(APP_URL, debug=True, accounts=[first]) as local:
         yield local
@@ -51,7 +51,7 @@ def provider() -> Iterator[DevProvider]:
 def told(
     request: pytest.FixtureRequest, valkey_url: str, postgres_url: str, provider: DevProvider
 ) -> Callable[..., Mapping[str, str]]:
-    """What a machine with a given key is told, with the state in Valkey or in PostgreSQL."""
+    """The settings of a machine with a given key; state in Valkey or PostgreSQL."""
     state = valkey_url if request.param == "valkey" else postgres_url
     return partial(environment, state, valkey_url, postgres_url, provider)
 

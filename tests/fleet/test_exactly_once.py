@@ -1,4 +1,4 @@
-"""Eight processes of one app are given each secret at once: exactly one of them logs in.
+"""Eight processes get each secret at once; exactly one of them logs in.
 
 Everything goes through the app's pages, as browsers send it: the button of a login link, the form of
 a mailed code, the provider's redirect, the form of the second factor. Only what comes before is
@@ -96,7 +96,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Secret:
-    """Something that logs ``owner`` in once; ``cookies`` are those of the browser it belongs to."""
+    """A secret that logs ``owner`` in once, with its browser's ``cookies``."""
 
     owner: str
     proof: str
@@ -234,7 +234,7 @@ def second_factor(member: Member, secret: Secret, cookies: Mapping[str, str], *,
 
 @dataclass(frozen=True)
 class Kind:
-    """How secrets of one kind are made (shared out among the processes), prepared for, and tried."""
+    """How secrets of one kind are made, prepared and tried."""
 
     make: Callable[[Member, list[str]], list[Secret]]
     prepare: Callable[[Member, list[Secret]], None]
@@ -251,7 +251,7 @@ KINDS = {
 
 
 def try_each(member: Member, kind: str, tried: list[Secret]) -> list[str]:
-    """The owners this process logged in; every other attempt must be rejected with 400."""
+    """The owners this process logged in; other attempts must be rejected with 400."""
     won: list[str] = []
     before = member.watching.logins
     for secret, cookies in zip(tried, member.cookies, strict=True):
@@ -280,7 +280,7 @@ def all_try(workers: Workers[Member], kind: str, owners: list[str]) -> list[list
 
 
 def people(run: str) -> list[str]:
-    """An account for each secret; ``run`` keeps them apart from those of other runs and kinds."""
+    """An account for each secret; ``run`` separates runs and kinds."""
     return [f"p{run}-{number}@example.org" for number in range(SECRETS)]
 
 
@@ -288,7 +288,7 @@ def people(run: str) -> list[str]:
 def opened(
     workers: Workers[Member], root: Path, state: str, database: str | None, run: str
 ) -> Iterator[Workers[Member]]:
-    """The workers as processes of one app, with a provider that knows the users of ``run``."""
+    """Workers of one app, with a provider that knows the users of ``run``."""
     known = [
         Account(number, f"p{number}", f"User {number}", address) for number, address in enumerate(people(run))
     ]
@@ -313,7 +313,7 @@ def workers() -> Iterator[Workers[Member]]:
 def fleet(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, workers: Workers[Member]
 ) -> Iterator[Workers[Member]]:
-    """All on one state store and one database, which is PostgreSQL wherever there is more than SQLite."""
+    """All share one state store and one database."""
     root = tmp_path_factory.mktemp("fleet")
     state, database = f"sqlite:///{root / 'state.sqlite3'}", None
     if request.param != "sqlite":
@@ -333,7 +333,7 @@ def test_each_secret_is_won_exactly_once(fleet: Workers[Member], kind: str) -> N
 
 @pytest.mark.requirement("SECURITY-1")
 def test_a_store_with_a_race_is_detected(workers: Workers[Member], tmp_path: Path) -> None:
-    """The race is one: with a store that looks before it takes, links log in more than once."""
+    """The race is one: with a store that looks before it takes, links work twice."""
     owners = people(secrets.token_hex(4))
     with opened(workers, tmp_path, f"racy:///{tmp_path / 'state.sqlite3'}", None, RUN):
         won = all_try(workers, "link", owners)

@@ -1,4 +1,4 @@
-"""First logins of one email address at once, by link and by provider, on two machines."""
+"""First logins of one email address at once, on two machines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Attempt: TypeAlias = tuple[Visitor, Callable[[], requests.Response]]
 
 
 def by_link(machines: tuple[Machine, Machine], address: str) -> list[Attempt]:
-    """Half of the browsers, each with a link of its own, shown by the machine that is to be asked."""
+    """Half of the browsers, each with a link that the machine has shown it."""
     visitors = [Visitor() for _ in range(BROWSERS // 2)]
     for visitor in visitors:
         ask(visitor, machines[0], address)

@@ -1,4 +1,4 @@
-"""Workers in the middle of a key rotation, side by side: what one starts, another completes."""
+"""Workers in a key rotation: what one starts, another completes."""
 
 from __future__ import annotations
 

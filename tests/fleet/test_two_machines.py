@@ -1,4 +1,4 @@
-"""Two machines, each with its own copy of an app under a real server: what one starts, the other finishes."""
+"""Two machines with one app: what one starts, the other finishes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Relayed(socketserver.BaseRequestHandler):
 
 @pytest.fixture
 def namespaces() -> Iterator[list[tuple[str, str, str]]]:
-    """Two network namespaces, each joined to this one by a veth pair: name, address inside, here."""
+    """Two network namespaces with veth pairs: name, address inside, address here."""
     tag, ip = secrets.token_hex(3), shutil.which("ip")
     if ip is None or os.geteuid() != 0:
         pytest.skip("network namespaces need root and the command ip")
@@ -277,7 +277,7 @@ def test_two_machines_in_separate_network_namespaces(
     provider: DevProvider,
     tmp_path: Path,
 ) -> None:
-    """Two networks that meet only where the stores listen. (The local provider is on loopback: not here.)"""
+    """Two networks that meet only at the stores; the provider is left out."""
     if "DATABASE_URL" in os.environ or "REDIS_URL" in os.environ:
         pytest.skip("the servers of DATABASE_URL and REDIS_URL may be out of the namespaces' reach")
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Several workers of one machine with Asok's default sessions, which each worker keeps for itself.
+"""Several workers on one machine, with Asok's default sessions per worker.
 
 An app as it is first deployed: gunicorn or uvicorn, SQLite, no setting for sessions. Connections are not
 reused, so any worker answers any request.
@@ -241,7 +241,7 @@ def test_a_login_by_magic_link_holds_on_every_worker(server: Server, logins: int
 @pytest.mark.requirement("SECURITY-37")
 @pytest.mark.parametrize("running", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_logging_out_holds_against_requests_that_are_still_running(server: Server, running: int) -> None:
-    """Each started with the session's cookies, on any worker, and ends after the logout."""
+    """Each starts with the session's cookies and ends after the logout."""
     if server.kind == "uvicorn":
         running = min(running, 4)  # as many threads as a small machine gives each of its workers
     for path in (server.folder / "started").iterdir():

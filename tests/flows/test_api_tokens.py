@@ -1,4 +1,4 @@
-"""API tokens: made, verified, listed and revoked; what is remembered never outlives what is true."""
+"""API tokens: created, verified, listed and revoked; no stale caches."""
 
 from __future__ import annotations
 
@@ -322,7 +322,7 @@ def test_a_token_another_worker_revoked_first_is_counted_once(
 def test_a_damaged_record_is_reported_and_does_not_hide_the_others(
     tokens: ApiTokens, auth: Auth, parts: TestParts, caplog: pytest.LogCaptureFixture, data: JSON
 ) -> None:
-    """It is not left out of the list in silence, and what it says about its token counts for nothing."""
+    """The list reports it, and what it says about its token counts for nothing."""
     first = tokens.create(1, name="first")[1]
     token, damaged = tokens.create(1, name="ci")
     last = tokens.create(1, name="last")[1]
@@ -453,7 +453,7 @@ def test_a_token_revoked_while_it_makes_another_makes_none(tokens: ApiTokens) ->
 
 @pytest.mark.requirement("SECURITY-43")
 def test_a_token_of_a_plugin_that_cannot_be_followed_makes_none(tokens: ApiTokens) -> None:
-    """Nothing here would notice that it was revoked. A proof that a browser sends is like a login."""
+    """A revocation could not be followed. A proof of a browser is like a login."""
     with pytest.raises(PermissionDenied):
         tokens.create(1, made_with=Authentication(USERS[0], ambient=False))
     assert tokens.create(1, made_with=Authentication(USERS[0]))[1].scopes is None

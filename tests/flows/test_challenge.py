@@ -1,4 +1,4 @@
-"""A pending login starts the challenge of a second factor once, and again only when the user asks."""
+"""A pending login starts a factor's challenge once, and again on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that die in the middle of a request, at any operation of any store: what must hold then.
+"""Processes that die in a request, at any operation of any store.
 
 Logins by link and at a provider, second factors, linked identities and API tokens. A crash stops the process
 before or after an operation takes effect; nothing that follows in the process runs, not even a clean-up, and
@@ -48,7 +48,10 @@ BROWSERS = st.integers(0, 1)
 
 
 def dies(*operations: int) -> st.SearchStrategy[tuple[int, bool] | None]:
-    """At which of so many operations the process dies, and whether that still takes effect; None: at none."""
+    """The operation at which the process dies, and whether it takes effect.
+
+    None: at none.
+    """
     return st.none() | st.one_of(
         st.tuples(st.sampled_from(range(number)), st.booleans()) for number in operations
     )
@@ -225,7 +228,10 @@ class Crashes(RuleBasedStateMachine):
         return bool(self.world.credentials.list(user_id, "email"))
 
     def has_factor(self, user_id: str | None) -> bool:
-        """What the core's index says, or the factor itself: it may have died before it told the index."""
+        """The factors in the core's index, or the factor's own answer.
+
+        The process may have died before the index was updated.
+        """
         return user_id is not None and (
             bool(kept_names(self.world.auth, user_id)) or user_id in self.world.word.users
         )
@@ -249,7 +255,7 @@ class Crashes(RuleBasedStateMachine):
             other.maybe_out |= other is not tab and other.user_id == user_id
 
     def give_first_factor(self, tab: Tab, user_id: str, attempt: Attempt, identity: str | None) -> None:
-        """The core accepted a first factor of ``user_id``: that is a login, or half of one."""
+        """The core accepted a first factor of ``user_id``: a login, or a pending one."""
         if attempt.made_session:
             assert not self.has_factor(user_id), "logged in without a second factor"
             self.enter(tab, user_id)
@@ -259,14 +265,14 @@ class Crashes(RuleBasedStateMachine):
         self.look_at(user_id, attempt, identity if attempt.made_session else None)
 
     def die(self, tab: Tab, user_id: str | None, attempt: Attempt, identity: str | None = None) -> None:
-        """The process died in an attempt to log in as ``user_id``, which may have ended other sessions."""
+        """The process died during a login of ``user_id``; sessions may have ended."""
         tab.maybe_out |= tab.user_id is not None
         for other in self.tabs:
             other.maybe_out |= other.user_id is not None and other.user_id == user_id
         self.look_at(user_id, attempt, identity)
 
     def look_at(self, user_id: str | None, attempt: Attempt, linked: str | None = None) -> None:
-        """Look up what the attempt left: it may have linked an identity, and voided the account."""
+        """Look up what the attempt left: a linked identity, a voided account."""
         may_void = user_id in attempt.unverified
         for email, known in self.owners.items():
             row = self.identity_row(email)
@@ -280,7 +286,7 @@ class Crashes(RuleBasedStateMachine):
                 token.is_valid &= self.opens(token)
 
     def reject_again(self, before: FakeRequest, send: Callable[[Browser], WebResponse]) -> None:
-        """A secret that has logged in does not do so twice, not even with a copy of the earlier cookies."""
+        """A used secret does not log in again, not even with earlier cookies."""
         copied = Browser(self.world)
         copied.at = before
         with self.process(None, None) as attempt:
@@ -297,7 +303,7 @@ class Crashes(RuleBasedStateMachine):
 
     @initialize(email=st.none() | st.sampled_from(EMAILS), has_factor=st.booleans())
     def start(self, email: str | None, has_factor: bool) -> None:
-        """One user may have logged in already, with their identity, and may have set up a second factor."""
+        """A user who may have an identity and a second factor from earlier."""
         if email is not None:
             self.a_new_visit_to_the_provider_logs_in(0, email)
             if has_factor:
@@ -346,7 +352,7 @@ class Crashes(RuleBasedStateMachine):
 
     @rule(number=BROWSERS, email=st.sampled_from(EMAILS))
     def a_new_link_logs_in(self, number: int, email: str) -> None:
-        """After any crash the user can log in again, with the second factor if they have one."""
+        """After any crash the user can log in again, with the second factor if any."""
         tab = self.tabs[number]
         with self.process(tab, None) as attempt:
             tab.browser.log_in_by_mail(email)
@@ -462,18 +468,18 @@ class Crashes(RuleBasedStateMachine):
             self.reject_again(before, lambda copied: self.come_from_the_provider(copied, flow))
 
     def come_from_the_provider(self, browser: Browser, flow: Flow) -> WebResponse:
-        """The provider sends the browser back with a new code, as often as the user presses its button."""
+        """The provider sends a new code as often as the user presses its button."""
         fake = self.world.app.fake
         fake.claims.update(sub=flow.email, email=flow.email)
         return browser.get(fake.authorize(flow.url).removeprefix(BASE_URL))
 
     def may_join(self, email: str, user_id: str | None) -> bool:
-        """True if the identity may log in to this account: it is linked, or trusted for the email address."""
+        """True if the identity is linked to this account, or trusted for its email."""
         return self.owners[email] == user_id or email.endswith("@example.com")
 
     @rule(number=BROWSERS, email=st.sampled_from(EMAILS))
     def a_new_visit_to_the_provider_logs_in(self, number: int, email: str) -> None:
-        """Unless an account that it is not linked to has this email address, and it is not trusted for it."""
+        """Unless another account has this email address and trust is missing."""
         tab, is_new = self.tabs[number], self.id_of(email) is None
         with self.process(tab, None) as attempt:
             answer = tab.browser.log_in_at_provider(sub=email, email=email)
@@ -531,7 +537,7 @@ class Crashes(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_verified(self.id_of(EMAILS[2]) or ""))
     @rule(number=BROWSERS, crash=LATE)
     def an_owner_comes_after_an_intruder(self, number: int, crash: tuple[int, bool] | None) -> None:
-        """A user whose email address was not verified need not be its owner; one who reads its mail is."""
+        """An unverified user need not own the email address; a reader of its mail does."""
         self.visit_the_provider(1 - number, EMAILS[2], False, None)
         self.create_a_token(1 - number, None)
         self.press_the_button_of_a_new_link(number, EMAILS[2], crash)

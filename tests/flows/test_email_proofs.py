@@ -187,7 +187,7 @@ def test_a_token_of_another_purpose_or_key_is_rejected(clock: FrozenClock) -> No
 def test_a_link_and_a_code_of_another_purpose_are_rejected(
     clock: FrozenClock, made_for: str, used_for: str
 ) -> None:
-    """Same store, keys and email address: a proof that verifies an address must not log in."""
+    """Same store, keys and email address: purposes must not mix."""
     store = MemoryStateStore(clock=clock)
     made, used = (make_grants(clock, store, purpose=purpose) for purpose in (made_for, used_for))
     issued, other = made.issue(ADA, 600), made.issue(ADA, 600)
@@ -283,7 +283,7 @@ def take_codes(grants: EmailProofs, codes: list[str]) -> list[str]:
 
 
 def take_and_record(grants: EmailProofs, tokens: list[str], record: str) -> None:
-    """Consume what can be consumed, in an order of its own, and write down each success at once."""
+    """Consume everything in a random order; write down each success at once."""
     order = list(tokens)
     secrets.SystemRandom().shuffle(order)
     with open(record, "ab", buffering=0) as written:
@@ -295,7 +295,7 @@ def take_and_record(grants: EmailProofs, tokens: list[str], record: str) -> None
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
 def test_killing_a_process_leaves_no_link_usable_twice(issuer: EmailProofs, tmp_path: Path) -> None:
-    """32 processes killed while they consume; nobody gets a link twice, new links work."""
+    """32 processes killed while they consume: no link works twice."""
     path = tmp_path / "state.sqlite3"
     tokens = [issuer.issue(ADA, 3600).token for _ in range(3000)]
     record = tmp_path / "won"

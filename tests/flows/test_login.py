@@ -1,4 +1,4 @@
-"""The login pipeline: hooks, second factor, session rotation, events, in this order on every path."""
+"""The login pipeline: hooks, second factor, session rotation, events."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_an_empty_iterator_includes_no_second_factor(make: Make) -> None:
 
 @pytest.mark.requirement("SECURITY-18")
 def test_half_a_login_that_another_host_planted_is_not_read(make: Make) -> None:
-    """The victim would set up a second factor in the attacker's account, and be logged in to it."""
+    """The victim would set up a second factor in the attacker's account."""
     auth, _ = make(Word())
     attacker = FakeRequest("https://app.example/")
     with pytest.raises(SecondFactorRequired):

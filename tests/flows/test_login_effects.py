@@ -169,7 +169,7 @@ class TestOneAccount:
     def test_of_two_logins_that_void_the_account_at_once_one_wins(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The slower one would end the session of the faster, and then find itself overtaken."""
+        """The slower one would end the faster one's session."""
         world = World(tmp_path, MemoryUsers(ada()))
         slow, fast = Browser(world), Browser(world)
         add = world.credentials.add

@@ -1,4 +1,4 @@
-"""A second factor that the core has seen is needed until it is removed, with or without its plugin."""
+"""A known second factor is needed until removed, even without its plugin."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ pytestmark = pytest.mark.requirement("SECURITY-34")
 
 
 class Pin(SecondFactor):
-    """A PIN; ``answer`` is what ``is_enrolled`` returns, and ``verdict`` what ``verify`` does."""
+    """A PIN.
+
+    ``answer`` is what ``is_enrolled`` returns, ``verdict`` what ``verify`` does.
+    """
 
     name = "pin"
     label = "PIN"

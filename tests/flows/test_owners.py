@@ -1,4 +1,4 @@
-"""Half a login is one database's: two apps, two tenants and workers in a key rotation on one state store."""
+"""A pending login belongs to one database: two apps, tenants, key rotation."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_half_a_login_at_one_app_is_nothing_at_another(place: Place, key: str) -
 
 @pytest.mark.requirement("SECURITY-29", "SECURITY-38")
 def test_workers_side_by_side_in_a_rotation_log_nobody_in_wrongly(place: Place) -> None:
-    """A worker without the key says that the login has expired; every other one finishes it."""
+    """A worker without the key says "expired"; every other one finishes the login."""
     credentials = MemoryCredentialStore(place.clock)
     rings = {"old": [SECRET_KEY], "both": [OTHER_KEY, SECRET_KEY], "new": [OTHER_KEY]}
     workers = {name: place.app("user", keys, credentials) for name, keys in rings.items()}

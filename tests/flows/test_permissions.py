@@ -1,4 +1,4 @@
-"""Deciding and explaining: grants are merged over plugins, denials win, errors deny."""
+"""Decide and explain: grants are merged, denials win, errors deny."""
 
 from __future__ import annotations
 
@@ -320,7 +320,7 @@ def test_scopes_limit_even_superusers() -> None:
 
 
 def test_only_a_denial_by_token_scopes_names_the_missing_scope() -> None:
-    """RFC 6750 section 3.1: insufficient_scope, so that a client knows a wider token would do."""
+    """RFC 6750, section 3.1: insufficient_scope asks for a wider token."""
     auth = auth_with(some=Resolver("posts.*"))
     for asked, scope in (("posts.edit", "posts.edit"), ("users.edit", None)):
         with pytest.raises(PermissionDenied) as raised:

@@ -1,4 +1,4 @@
-"""Any sequence of logins, against a model of who is logged in where and which rows exist."""
+"""Random sequences of logins, against a model of sessions and rows."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ class Pipeline(RuleBasedStateMachine):
     def log_in(
         self, tab: Tab, account: Account | None, email: str, given: Given, *, dropped: bool = False
     ) -> Session | Pending | None:
-        """A first factor gave ``given`` for ``account``, or for a newcomer with ``email``."""
+        """A first factor proved ``given`` for ``account`` or a newcomer's ``email``."""
         if self.is_closed or (account is not None and not account.is_active):
             return None
         is_new = account is None

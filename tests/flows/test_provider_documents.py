@@ -228,7 +228,7 @@ def test_anything_but_a_key_set_is_rejected(clock: FrozenClock, body: bytes) -> 
 
 @pytest.mark.requirement("SECURITY-4")
 def test_only_public_signature_keys_are_used(clock: FrozenClock) -> None:
-    """Symmetric and encryption keys, keys of odd shape and private parts are passed over."""
+    """Symmetric, encryption, malformed and private keys are skipped."""
     good = rsa_key("good")
     entries = [
         {"kty": "oct", "k": "c2VjcmV0", "kid": "oct"},

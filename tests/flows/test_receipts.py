@@ -1,4 +1,4 @@
-"""A browser whose answer was dropped gets the same login again; one secret leads to one session."""
+"""A browser whose answer was dropped gets the same login again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recovery codes: strength, one hash per attempt, codes taken over from Asok's Admin."""
+"""Recovery codes: strength, cost, and codes imported from Asok's Admin."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_one_hash_is_computed_for_a_wrong_code(codes, store, monkeypatch) -> Non
 
 
 class Contended(MemoryCredentialStore):
-    """Before each of the next writes of a row, ``meanwhile`` is called: another request was faster."""
+    """Call ``meanwhile`` before each of the next writes, as a faster request."""
 
     def __init__(self) -> None:
         super().__init__(FrozenClock())

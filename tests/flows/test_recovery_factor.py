@@ -1,4 +1,4 @@
-"""Recovery codes stand in for any second factor: here one of a third party, without asok-totp."""
+"""Recovery codes stand in for any factor: here a third-party one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing in the core knows a second factor by name, except a remedy and what handles Asok's Admin."""
+"""The core names no second factor, except for Asok's Admin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions are records: what ends one, on every worker and from the next request on (ASVS 7.3 and 7.4)."""
+"""Sessions are records: what ends one, on every worker (ASVS 7.3, 7.4)."""
 
 from __future__ import annotations
 

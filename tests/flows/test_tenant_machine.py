@@ -1,4 +1,4 @@
-"""Two tenants on one state store and one key ring, with the same user ids and email addresses in both.
+"""Two tenants with one state store, one key ring and the same user ids.
 
 Whatever one tenant gave (a session, a half login, a link, an API token) opens nothing at the other, and what
 ends at one ends there only.

@@ -1,4 +1,4 @@
-"""A proof in the request that could not be checked is no missing login: the client keeps its token."""
+"""A proof that could not be checked is not a missing login."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Stuck(Word):
 
 
 def lived_in(root: Path, *plugins: object, **options: object) -> tuple[World, Browser, FakeUser, str]:
-    """A world whose user has a session, an identity, a verified email, a token and a factor."""
+    """A user with a session, an identity, a verified email, a token, a factor."""
     world = World(root, MemoryUsers(), plugins=plugins, **options)  # type: ignore[arg-type]
     browser = Browser(world)
     browser.log_in_at_provider()
@@ -117,7 +117,7 @@ def test_removing_a_user_removes_every_row_and_ends_everything(tmp_path: Path) -
 
 @pytest.mark.requirement("SECURITY-23")
 def test_tokens_that_no_store_is_asked_about_do_not_keep_their_rows(tmp_path: Path) -> None:
-    """The app made them before it set TOKEN_REVOCATION to stateless, which can revoke none."""
+    """Made before TOKEN_REVOCATION was stateless, which can revoke none."""
     world, _, user, token = lived_in(tmp_path)
     stateless = World(tmp_path, same_as=world, settings={"TOKEN_REVOCATION": "stateless"})
     assert "api_token" in world.kinds("1")
@@ -139,7 +139,7 @@ def test_a_remover_that_raises_is_reported_and_the_rest_is_removed(tmp_path: Pat
 
 @pytest.mark.requirement("SECURITY-35")
 def test_a_new_account_gets_nothing_of_a_deleted_one_with_its_id(tmp_path: Path) -> None:
-    """A database may reuse the id, and the app may have deleted the old account by a query."""
+    """The database may reuse the id of an account deleted by a query."""
     world = World(tmp_path)
     mark_email_verified(world.auth, FakeUser("1"), "old@example.com")
     world.credentials.add("1", "identity", "x", {})

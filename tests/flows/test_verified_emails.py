@@ -1,4 +1,4 @@
-"""Which account an email address was verified for, also when two logins verify it at once."""
+"""Which account an email address was verified for, also in races."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_one_user_verifying_twice_at_once_succeeds(auth: Auth, monkeypatch: pyte
 def test_a_verification_that_another_login_voids_meanwhile_is_repeated(
     auth: Auth, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    """Another worker adds the row before this one, and removes it before this one can read it."""
+    """Another worker adds the row before this one and removes it again."""
     add, left = auth.credentials.add, iter(range(times))
 
     def late(*row: Any) -> object:

@@ -1,4 +1,4 @@
-"""The first verification of an email address voids what was set up in the account before."""
+"""The first verification of an email address voids the account's setup."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MALLORY, VICTIM = "mallory@example.com", "ada@example.com"
 
 
 class Planted:
-    """Mallory's account, to which the app's profile page then gives Ada's email address."""
+    """Mallory's account, to which the app then gives Ada's email address."""
 
     def __init__(self, root: Path, *, password: str | None = None, factors: list[SecondFactor] | None = None):
         self.world = World(root, settings={"TRUSTED_DEVICE": 3600}, factors=factors)
@@ -80,7 +80,7 @@ def test_the_owner_of_the_email_gets_the_account_alone(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("SECURITY-35")
 def test_a_second_factor_that_is_not_the_owners_keeps_everyone_out(tmp_path: Path) -> None:
-    """The login cannot complete, so it changes nothing; an operator can reset the factor."""
+    """The login cannot complete, so nothing changes; an operator can reset it."""
     planted = Planted(tmp_path)
     planted.world.word.users.add("1")
     ada = Browser(planted.world)
@@ -291,7 +291,7 @@ class TestThePassword:
         [("has_password", "none"), ("clear_password", "kept"), ("highest_id", "kept")],
     )
     def test_a_directory_that_cannot_tell_keeps_it(self, tmp_path: Path, left_out: str, outcome: str) -> None:
-        """The defaults of a directory claim nothing: no password was cleared, and none is lost."""
+        """The defaults claim nothing: no password was cleared, none is lost."""
         bare = type("Bare", (MemoryUsers,), {left_out: getattr(UserDirectory, left_out)})
         users = bare(FakeUser("7", "seven@example.com"))
         world = World(tmp_path, users)

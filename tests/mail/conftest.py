@@ -37,7 +37,7 @@ def _open_gate() -> threading.Event:
 
 @dataclass
 class Inbox:
-    """Takes mail; ``replies`` are given to RCPT, then DATA, one per mail, before everything is taken."""
+    """Takes mail; gives ``replies`` to RCPT or DATA first, one per mail."""
 
     rcpt_replies: list[str] = field(default_factory=list)
     data_replies: list[str] = field(default_factory=list)
@@ -199,7 +199,7 @@ def _key_usage() -> x509.KeyUsage:
 
 @pytest.fixture
 def scripted_server() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
-    """``scripted_server(talk)`` runs ``talk(connection)`` for each client; gives the port."""
+    """``scripted_server(talk)`` calls ``talk(connection)``; returns the port."""
     listeners: list[socket.socket] = []
     threads: list[threading.Thread] = []
 

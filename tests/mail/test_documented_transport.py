@@ -1,4 +1,4 @@
-"""The transport that docs/write-a-mail-transport.md shows is taken from there and held to the contract."""
+"""The transport in docs/write-a-mail-transport.md keeps the contract."""
 
 from __future__ import annotations
 

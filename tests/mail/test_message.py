@@ -1,4 +1,4 @@
-"""A message holds what it was given and nothing that a caller slipped into a header."""
+"""A message holds its parts and no injected header."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_a_subject_arrives_unchanged(subject: str) -> None:
 def test_no_second_header_is_written_even_without_the_subject_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Python before the fix of CVE-2024-6923 would write it; then the mail is rejected."""
+    """Python before the fix of CVE-2024-6923 would write the second header."""
     monkeypatch.setattr("asok_auth_core.mail.message.ENCODED_WORD", "never")
     headers: set[str] = set()
     with suppress(MailPermanent):
@@ -214,7 +214,7 @@ def test_no_second_header_is_written_even_without_the_subject_check(
 def test_a_message_python_cannot_write_is_a_permanent_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Python since the fix of CVE-2024-6923 raises where an older one would write two headers."""
+    """Python since the fix of CVE-2024-6923 raises instead of writing it."""
 
     def reject(message: EmailMessage) -> bytes:
         raise HeaderParseError("Header value appears to contain an embedded header")

@@ -1,4 +1,4 @@
-"""The outbox: what the page is told, what is tried again, what happens at the end."""
+"""The outbox: what the caller learns, retries, and shutdown."""
 
 from __future__ import annotations
 
@@ -523,7 +523,7 @@ def test_a_forked_child_does_not_resend_the_parents_mails(tmp_path: Path) -> Non
 def test_sending_imports_nothing(
     module: str, transport: str, tmp_path: Path, start_server: Callable[..., SimpleNamespace]
 ) -> None:
-    """A child that is forked during an import would wait for it forever in its own import."""
+    """A child forked during an import would wait forever in its own import."""
     code = f"""
     import sys
     from asok_auth_core.mail.{module} import *

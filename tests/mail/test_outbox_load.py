@@ -1,4 +1,4 @@
-"""Many mails, many threads, a server that often fails: every mail goes out exactly once."""
+"""Many mails and threads, a failing server: each mail is sent once."""
 
 from __future__ import annotations
 

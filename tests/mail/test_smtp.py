@@ -218,7 +218,7 @@ def test_a_silent_server_times_out(
 
 
 def test_a_trickling_server_times_out(scripted_server: Callable[..., int]) -> None:
-    """Each byte comes within the time-out of a step; the whole conversation has one as well."""
+    """Each byte comes in time for its step; the conversation has a limit too."""
 
     def trickle(connection: socket.socket) -> None:
         while True:

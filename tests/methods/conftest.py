@@ -1,4 +1,4 @@
-"""One app with one provider at https://login.example, trusted for its user Ada's verified email address."""
+"""An app with one provider, trusted for its user Ada's email address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROFILE: dict[str, JSON] = {"email": "ada@example.com", "email_verified": True, 
 
 @pytest.fixture
 def make_app(tmp_path: Path) -> Callable[..., OAuthApp]:
-    """Build an app: ``make_app(provider=None, **options)``, with the options of OAuthApp."""
+    """Build an app: ``make_app(provider=None, **options)`` as for OAuthApp."""
 
     def make(provider: OAuth2Provider | None = None, **options: object) -> OAuthApp:
         example = OpenIDProvider.named("example", label="Example", issuer="https://login.example")

@@ -53,7 +53,7 @@ def test_the_same_subject_at_another_issuer_is_another_identity(app: OAuthApp) -
 @pytest.mark.requirement("SECURITY-15", "SECURITY-31")
 @pytest.mark.parametrize("is_verified", [False, True])
 def test_a_provider_that_is_not_trusted_joins_no_account(make_app: MakeApp, is_verified: bool) -> None:
-    """Its administrators, say, can give any of its users the email address of a user of the app."""
+    """For example, its administrators can set any email address."""
     user = FakeUser("9", "ada@example.com")
     app = make_app(users=MemoryUsers(user))
     app.provider.trusted_email_domains = ("other.example",)
@@ -165,7 +165,7 @@ class BrokenMapping(OAuth2Provider):
 def test_a_broken_profile_mapping_logs_no_user_in(
     make_app: MakeApp, how: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The plugin's author finds the error in the log; the user reads a plain sentence."""
+    """The log has the error for the plugin's author; users get plain text."""
     provider = BrokenMapping()
     provider.how = how
     app = make_app(provider)

@@ -146,7 +146,7 @@ def test_on_login_is_called_as_asok_auth_providers_did(make_app: MakeApp) -> Non
 
 
 def test_on_login_gets_the_wanted_url(make_app: MakeApp) -> None:
-    """For ``request.login(user)`` in it: the URL must survive a second factor required there."""
+    """The next URL must survive a second factor that the login requires."""
     seen: list[FakeRequest] = []
     app = make_app(config={"ON_LOGIN": lambda native, info: None})
     seen.append(app.log_in(next_url="/after")[0])

@@ -1,4 +1,4 @@
-"""A provider login without a verified email address: the core verifies one by mail, then keeps it."""
+"""A provider login without a verified email address verifies one by mail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MakeApp = Callable[..., OAuthApp]
 
 
 class Shop:
-    """An app, its mails, and one browser that came back from a provider without a verified address."""
+    """An app, its mails, and a browser back from a provider without an email."""
 
     def __init__(self, app: OAuthApp, **claims: object) -> None:
         self.app = app
@@ -87,7 +87,7 @@ def test_an_unverified_address_of_the_provider_is_only_a_suggestion(make_app: Ma
 def test_an_account_that_exists_is_not_joined_by_its_mailbox_alone(
     make_app: MakeApp, is_verified: bool
 ) -> None:
-    """An app without a login by mail must not get one this way: log in to the account first, then link."""
+    """An app without a login by mail must not get one this way."""
     ada = FakeUser("9", "ada@example.com")
     app = make_app(users=MemoryUsers(ada))
     if is_verified:

@@ -1,4 +1,4 @@
-"""A hostile provider forges one thing at a time. No forgery logs a user in; each has its error code."""
+"""A hostile provider forges one part at a time; no forgery logs a user in."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def unsigned(provider: FakeProvider) -> None:
 
 
 def public_key_as_secret(form: str) -> Callable[[FakeProvider], None]:
-    """CVE-2017-11424, CVE-2022-29217: the RSA public key, in every spelling, as an HMAC secret."""
+    """CVE-2017-11424, CVE-2022-29217: the RSA public key as an HMAC secret."""
 
     def forge(provider: FakeProvider) -> None:
         raw = provider.key.public_key
@@ -350,7 +350,7 @@ def test_error_codes_tell_forgeries_apart() -> None:
 
 @pytest.mark.requirement("SECURITY-12")
 def test_the_verifier_of_another_login_is_rejected(app: OAuthApp) -> None:
-    """Code injection: a provider that enforces PKCE rejects the code of another login."""
+    """Code injection: PKCE rejects the code of another login."""
     _, first_url = app.start(FakeRequest())
     second, second_url = app.start(FakeRequest())
     stolen = app.fake.authorize(first_url).split("code=")[1].split("&")[0]

@@ -176,7 +176,7 @@ def test_unlinking_asks_first(app: OAuthApp) -> None:
 
 
 class Other(LoginMethod):
-    """Another login method, which says ``answer`` when asked whether a user can log in with it."""
+    """Another login method, whose ``can_log_in`` returns ``answer``."""
 
     name = "other"
 
@@ -265,7 +265,7 @@ def test_the_identity_of_another_user_cannot_be_unlinked(app: OAuthApp) -> None:
 
 @pytest.mark.requirement("SECURITY-14")
 def test_a_proof_without_an_identity_leads_to_no_account(app: OAuthApp) -> None:
-    """Not even with a verified email address: only the flow of that proof decides what it opens."""
+    """Not even with a verified email address: the proof's flow decides."""
     app.users.create("ada@example.com")
     with pytest.raises(ValueError, match="without an identity"):
         account_for(app.auth, Proof("magic", "ada@example.com"))

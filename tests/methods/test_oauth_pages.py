@@ -80,7 +80,7 @@ def test_redirects_go_to_the_authorization_endpoint_only(app: OAuthApp) -> None:
 
 
 def test_a_page_leads_to_an_endpoint_of_another_origin(app: OAuthApp) -> None:
-    """Browsers apply form-action to redirects too, and the CSP names only the issuer's origin."""
+    """Browsers apply form-action to redirects; the CSP names the issuer's origin."""
     app.fake.metadata["authorization_endpoint"] = "https://other.example/authorize"
     response = app.send(FakeRequest("/auth/example/login", form={}))
     assert response.status == 200

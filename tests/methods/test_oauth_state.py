@@ -34,7 +34,7 @@ def test_code_and_state_are_useless_in_another_browser(app: OAuthApp) -> None:
 
 @pytest.mark.requirement("SECURITY-2")
 def test_the_cookie_of_another_login_is_rejected(app: OAuthApp) -> None:
-    """An attacker who started a login too renames their cookie to that of the victim's login."""
+    """An attacker renames the cookie of a login to that of the victim's."""
     victim, url = app.start(FakeRequest())
     callback = app.fake.authorize(url)
     attacker, _ = app.start(FakeRequest())
@@ -123,7 +123,7 @@ def test_the_number_of_login_cookies_is_limited(app: OAuthApp) -> None:
 
 @pytest.mark.requirement("SECURITY-11")
 def test_the_answer_of_another_provider_is_rejected(make_app: MakeApp) -> None:
-    """Mix-up attack: the answer to a login with one provider arrives at the callback of another."""
+    """Mix-up attack: the answer arrives at another provider's callback."""
     app = make_app()
     second = OpenIDProvider.named("second", label="Second", issuer="https://second.example")
     app.auth.providers["second"] = second.configured({"client_id": "a", "client_secret": "b"})

@@ -1,4 +1,4 @@
-"""Odd but honest answers of providers: a login survives them, and nothing is believed too easily."""
+"""Odd but honest answers of providers do not break a login."""
 
 from __future__ import annotations
 

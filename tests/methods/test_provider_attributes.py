@@ -1,4 +1,4 @@
-"""What differs between providers: issuers, form_post, client secrets made on request, nonce and PKCE."""
+"""Differences between providers: issuers, form_post, secrets, nonce, PKCE."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ class InTheTokenResponse(OAuth2Provider):
 
 @pytest.mark.requirement("SECURITY-30")
 def test_a_profile_from_the_token_response_holds_no_token(tmp_path: Path) -> None:
-    """``Identity.raw`` goes to every plugin's ``before_login`` and to the app's own callback."""
+    """``Identity.raw`` goes to each plugin's ``before_login`` and to the app."""
     app = OAuthApp(InTheTokenResponse(), tmp_path)
     app.log_in()
     assert not {"access_token", "refresh_token", "id_token"} & InTheTokenResponse.seen.keys()

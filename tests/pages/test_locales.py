@@ -1,4 +1,4 @@
-"""Translations are complete and well-formed, and any requested language is harmless."""
+"""Translations are complete; any requested language is harmless."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def in_templates(package: Path) -> set[str]:
 
 
 def in_code(package: Path) -> set[str]:
-    """The arguments of ``translate``, the messages of errors that users read, and the factors' labels."""
+    """The texts that a call shows: translations, error messages and labels."""
     found = set()
     for path in files(package, "*.py"):
         name = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
@@ -133,7 +133,7 @@ def no_duplicates(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def placeholders(text: str) -> list[str]:
-    """The names, formats and conversions, sorted; a translation may have them in another order."""
+    """The names, formats and conversions, sorted: translations reorder them."""
     return sorted(str(part[1:]) for part in string.Formatter().parse(text) if part[1] is not None)
 
 
@@ -185,7 +185,7 @@ def all_texts(language: str) -> list[str]:
 
 
 def test_french_uses_french_typography() -> None:
-    """U+2019 for the apostrophe, a narrow no-break space before ? ! ; and a no-break space before a colon."""
+    """Apostrophes are U+2019; no-break spaces precede ``? ! ; :``."""
     wrong = [
         told
         for told in all_texts("fr")
@@ -241,7 +241,7 @@ class TestChoice:
         assert catalogs.choose(wanted, {}) == "en"
 
     def test_a_language_the_app_translates_is_chosen(self, catalogs: Catalogs) -> None:
-        """An app that translates our texts adds a language; one that translates only its own adds none."""
+        """An app adds a language by translating our texts, not only its own."""
         assert catalogs.choose("it", {"it": {"Log in": "Accedi"}}) == "it"
         assert catalogs.choose("it", {"it": {"Our products": "I nostri prodotti"}}) == "en"
 

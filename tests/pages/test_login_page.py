@@ -1,4 +1,4 @@
-"""The login page: blocks in order, and a problem shown by the method that rejected the form."""
+"""The login page: the order of blocks, and the problem of one method."""
 
 from __future__ import annotations
 

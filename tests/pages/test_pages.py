@@ -1,4 +1,4 @@
-"""Our pages in a real app: size, the app's theme, templates, layout and language, what Asok adds."""
+"""Our pages in a real app: size, theme, templates, layout and language."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(root: Path, name: str, text: str) -> None:
 
 
 def login_page(client: TestClient, lang: str) -> str:
-    """The login page after ``?lang=…``, which Asok keeps in a cookie, and then redirects."""
+    """The login page after ``?lang=…``, which Asok keeps in a cookie."""
     answer = client.get(f"/auth/login?lang={lang}")
     if answer.status_code == 302:
         assert answer.headers["Location"] == "/auth/login"
@@ -68,7 +68,7 @@ class TestLoginPage:
         assert [one for one in urls if not one.startswith("/") or one.startswith("//")] == []
 
     def test_asok_adds_no_script_or_path(self, client: TestClient) -> None:
-        """The app's name has "ws-" and "Asok." in it, which Asok takes for its own components."""
+        """The app's name has "ws-" and "Asok." in it, as Asok's components do."""
         page = client.get("/auth/login").text
         assert "News-Desk of Asok." in page
         assert "<script" not in page

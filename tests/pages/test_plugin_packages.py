@@ -129,7 +129,7 @@ def test_the_apps_own_translations_are_not_a_plugins(tmp_path: Path, monkeypatch
     ],
 )
 def test_a_page_of_a_login_method(tmp_path: Path, write: Write, files: list[str]) -> None:
-    """``files``: the plugin's module, other empty modules, and the folder with its template."""
+    """``files``: the plugin's module, empty modules, and the template folder."""
     module, *others, templates = files
     written = {
         module: METHOD,

@@ -1,4 +1,4 @@
-"""Error pages: the headline names the problem, and the button leads to where it can be solved."""
+"""Error pages: the headline names the problem, the button helps to solve it."""
 
 from __future__ import annotations
 

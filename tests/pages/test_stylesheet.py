@@ -1,4 +1,4 @@
-"""Colors keep the contrasts of WCAG 2.2 in both schemes; the stylesheet works in both directions."""
+"""Colors keep the contrasts of WCAG 2.2; both writing directions work."""
 
 from __future__ import annotations
 

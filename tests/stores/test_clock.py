@@ -1,4 +1,4 @@
-"""The machine's clock is stepped by hours, for all processes of an SQLite file or for one of them."""
+"""The clock is stepped by hours, for all processes or for one of them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_clock_step_back_prolongs_values_by_the_step(store: StateStore, clock:
 
 
 def test_a_counter_goes_on_after_a_clock_step_back(store: StateStore, clock: FrozenClock) -> None:
-    """Neither endless attempts nor an endless lockout: the window only ends later, by the step."""
+    """Neither endless attempts nor an endless lockout: the window ends later."""
     assert [store.incr("attempts", 60) for _ in range(5)] == [1, 2, 3, 4, 5]
     clock.advance(-HOURS)
     assert store.incr("attempts", 60) == 6

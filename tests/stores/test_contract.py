@@ -50,7 +50,7 @@ class TestSQLite(StateStoreContract):
 
 @pytest.mark.slow
 class TestSQLiteAtLength(TestSQLite):
-    """The same with 8 processes and 2,000 secrets of each kind, and more kills (ASOK_AUTH_KILLS)."""
+    """The same with 8 processes, 2,000 secrets of each kind and more kills."""
 
     processes = 8
     secrets = 2000
@@ -59,7 +59,7 @@ class TestSQLiteAtLength(TestSQLite):
 
 
 class RacyStateStore(SQLiteStateStore):
-    """Looks, then acts: right for one caller, wrong for two. So did the framework's magic links."""
+    """Looks, then acts, as the framework's magic links did: a race."""
 
     def take(self, key: str) -> bytes | None:
         value = self.get(key)

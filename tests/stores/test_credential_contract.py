@@ -1,4 +1,4 @@
-"""The credential stores keep their contract, and the contract finds one that does not."""
+"""The credential stores keep their contract, which finds one that does not."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class TestDefaults:
     @pytest.mark.requirement("SECURITY-32")
     @pytest.mark.parametrize("data", [{"id": ""}, {"id": "", "highest_user_id": 1}, {"id": "a"}, [], 5, None])
     def test_an_id_that_was_not_kept_is_an_outage(self, data: JSON) -> None:
-        """Not a new one: what was issued under the old one would be void, or an old account look new."""
+        """Not a new one: earlier tokens would be void, or an old account look new."""
         store = Plain(FrozenClock())
         store.add(INSTALLATION, INSTALLATION, INSTALLATION, data)
         with pytest.raises(StoreUnavailable, match="does not keep the id"):

@@ -127,7 +127,7 @@ class Interfered(SQLiteEngine):
 def test_the_loser_of_a_database_race_gets_credential_exists(
     store: SqlCredentialStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MySQL ends one of two inserts; that the other one won is found out, not guessed."""
+    """MySQL ends one of two inserts; whether the other one won is looked up."""
     monkeypatch.setattr("asok_auth_core.stores.credentials.PAUSE", 0)
     path = str(tmp_path / "app.sqlite3")
     for quicker, answer in ((store, CredentialExists), (None, StoreUnavailable)):

@@ -1,4 +1,4 @@
-"""OwnedStateStore: entries belong to one database and are sealed. What every store does is in the suite."""
+"""OwnedStateStore: entries belong to one database and are sealed."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_changed_value_does_not_exist(inner: MemoryStateStore, caplog: pytest.
 
 @pytest.mark.requirement("SECURITY-38")
 def test_a_value_moved_to_another_key_does_not_exist(inner: MemoryStateStore) -> None:
-    """An attacker who can write to the store cannot make one user's half login another's."""
+    """An attacker who can write to the store cannot move a pending login."""
     mine, theirs = owned(inner), owned(inner, owner="b" * 22)
     mine.put("pending:1", b"user 1", 60)
     sealed = stored(inner)["a" * 22 + ":pending:1"]
@@ -184,7 +184,7 @@ def test_a_key_taken_by_an_unreadable_value_is_not_free(inner: MemoryStateStore)
 
 @pytest.mark.requirement("SECURITY-29", "SECURITY-38")
 def test_workers_side_by_side_during_a_rotation(inner: MemoryStateStore) -> None:
-    """Which worker reads whose values; all share budgets, locks and the revocation mark."""
+    """Which worker reads whose values; budgets, locks and mark are shared."""
     old, both, new = (owned(inner, ring=ring) for ring in ([OLD], [NEW, OLD], [NEW]))
     workers = {"old": old, "both": both, "new": new}
     readers = {"old": {"old", "both"}, "both": {"both", "new"}, "new": {"both", "new"}}

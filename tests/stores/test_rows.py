@@ -1,4 +1,4 @@
-"""``change_row``: no concurrent change is lost, and a rejected one leaves the row as it is."""
+"""``change_row``: no change is lost; a rejected one leaves the row as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLiteStateStore: what is particular to the file. What every store does is in the contract suite."""
+"""SQLiteStateStore: what the contract suite does not cover."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def query(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 
 def test_our_unclosed_connection_is_distinguishable_from_asoks(store: SQLiteStateStore) -> None:
-    """pyproject.toml ignores warnings about unclosed ``sqlite3.Connection``s: those are Asok's."""
+    """pyproject.toml ignores unclosed ``sqlite3.Connection``s: those are Asok's."""
     kinds = set()
 
     def look(connection: sqlite3.Connection) -> None:
@@ -213,7 +213,7 @@ class TestSchema:
     def test_a_file_system_without_shared_memory_is_rejected(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """There SQLite keeps the old journal, and processes would not see each other's locks."""
+        """SQLite keeps the old journal there; processes would not see locks."""
 
         class OnANetworkShare(sqlite_file.StoreConnection):
             def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
@@ -283,7 +283,7 @@ class TestFaults:
             new.close()
 
     def test_a_full_disk_is_an_error_and_recovery_is_automatic(self, path: Path) -> None:
-        """To SQLite this is a full disk: the system limits the file size, and later lifts the limit."""
+        """A file size limit is a full disk to SQLite; lifting it frees space."""
         code = """
 import resource, sys
 from asok_auth_core.errors import StoreUnavailable

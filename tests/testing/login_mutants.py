@@ -1,4 +1,7 @@
-"""A sound login method, and copies of it with one fault each; run by test_login_method_contract.py."""
+"""A sound login method, and copies with one fault each.
+
+Run by test_login_method_contract.py.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,7 @@ class TestSound(Suite):
 
 
 class TestLink(Suite):
-    """Another sound one: the mail has a link, which GET follows, and the login page does not offer it."""
+    """Another sound one: a mailed link that GET follows, not on the login page."""
 
     class method(Pin):
         def routes(self) -> Iterable[Route]:

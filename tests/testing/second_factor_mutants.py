@@ -1,4 +1,7 @@
-"""A sound second factor, a code by mail, and one with each fault. Run by test_second_factor_contract.py."""
+"""A sound second factor, a mailed code, and copies with one fault each.
+
+Run by test_second_factor_contract.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apps of one folder in several processes: none sees a file that another is just writing."""
+"""Apps in one folder: no process sees a half-written file of another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stepping clocks tells stores that depend on the right one from stores that do not."""
+"""Stepping clocks finds stores that depend on the wrong clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event observer contract: a sound audit log passes it, and each seeded fault turns it red."""
+"""The event observer contract: a sound log passes, each seeded fault fails."""
 
 from __future__ import annotations
 

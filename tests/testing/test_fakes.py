@@ -127,7 +127,7 @@ def test_a_request_without_a_framework_has_no_layout() -> None:
 
 
 def test_a_path_without_a_page_is_not_found(tmp_path: Path) -> None:
-    """A browser gets a 404 page, like a user; an OAuthApp raises, because only a wrong test leads there."""
+    """A browser gets a 404 page; an OAuthApp raises, as only a wrong test gets there."""
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
     with pytest.raises(LookupError, match="/auth/exmaple/login"):
@@ -144,7 +144,7 @@ def test_the_providers_other_urls_are_not_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("altered", ["code", "redirect_uri", "code_verifier"])
 def test_the_fake_provider_rejects_an_unknown_code(tmp_path: Path, altered: str) -> None:
-    """RFC 6749 section 4.1.3, RFC 7636 section 4.6: so that a flow which sends a wrong one is found."""
+    """RFC 6749, 4.1.3, and RFC 7636, 4.6: a flow that sends a wrong one fails."""
     provider = OpenIDProvider.named("example", label="Example", issuer="https://login.example")
     app = OAuthApp(provider, tmp_path)
     send = app.fake

@@ -1,4 +1,4 @@
-"""An author who inherits a contract and leaves something out is told what to write."""
+"""Authors who leave a part of a contract out are told what to write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checker accepts what can be explained, and nothing else; and SQLite under kills passes it."""
+"""The checker accepts only histories that can be explained."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_killed_processes_leave_a_linearizable_history(tmp_path: Path) -> None:
 
 
 def test_a_line_cut_off_by_a_kill_is_an_unfinished_operation(tmp_path: Path) -> None:
-    """What began and was not said to end may have happened; what was not said to begin did not."""
+    """Operations without an end may have happened; those without a start did not."""
     unfinished, cut = tmp_path / "unfinished", tmp_path / "cut"
     unfinished.write_text('["take", "k", "1.0", 1.5]\n[2.5, "v"]\n["add", "k", "1.1", 3.5]\n[4.')
     cut.write_text('["put", "k", "2.0", 1.0]\n[2.0, null]\n["ta')
@@ -133,7 +133,7 @@ def test_a_line_cut_off_by_a_kill_is_an_unfinished_operation(tmp_path: Path) -> 
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
 def test_sqlite_is_linearizable_over_many_operations(tmp_path: Path) -> None:
-    """10,000 operations, and before them all processes killed ten times in the middle of others."""
+    """10,000 operations, after all processes were killed ten times."""
     store = partial(SQLiteStateStore, tmp_path / "state.sqlite3")
     history = []
     for number in range(10):

@@ -1,4 +1,4 @@
-"""The login method contract: a sound method passes it, and each seeded fault turns it red."""
+"""The login method contract: a sound one passes, each seeded fault fails."""
 
 from __future__ import annotations
 

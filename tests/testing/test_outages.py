@@ -1,4 +1,4 @@
-"""The outages that plugins are tested with happen when they should, and tell good stores from bad."""
+"""The simulated outages happen when they should, and find bad stores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from asok_auth_core.testing.waiting import wait_until
 
 
 class Remote(MemoryStateStore):
-    """Takes and counts at a server, one line per request and reply; another client adds everything."""
+    """Takes and counts at a server, one line per message; a helper adds values."""
 
     def __init__(self, port: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The resolver contract: sound resolvers pass it, and each seeded fault turns it red."""
+"""The resolver contract: sound ones pass, each seeded fault fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy contract: a sound policy passes it, and each seeded fault turns it red."""
+"""The policy contract: a sound policy passes, each seeded fault fails."""
 
 from __future__ import annotations
 

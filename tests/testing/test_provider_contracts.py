@@ -1,4 +1,4 @@
-"""Providers written as the documentation describes pass the suite; bad ones fail it."""
+"""Documented providers pass the suite; bad ones fail it."""
 
 from __future__ import annotations
 

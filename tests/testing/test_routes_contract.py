@@ -17,7 +17,7 @@ from asok_auth_core.web import Route, WebRequest, WebResponse
 
 
 class Notes:
-    """Each user's notes as JSON, a public page, and an endpoint that another service calls."""
+    """Notes as JSON, a public page, and an endpoint for another service."""
 
     csrf = True
 

@@ -1,4 +1,4 @@
-"""``run_command``: a command's output, its reported errors, and exceptions that are faults."""
+"""``run_command``: output, reported errors, and exceptions that are faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second factor contract: a sound factor passes it, and each seeded fault turns it red."""
+"""The second factor contract: a sound one passes, each seeded fault fails."""
 
 from __future__ import annotations
 

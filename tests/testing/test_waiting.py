@@ -1,4 +1,4 @@
-"""Waiting ends in time, and what is measured does not grow while the process gets no core."""
+"""Waiting ends in time; a stopwatch ignores time without a core."""
 
 from __future__ import annotations
 

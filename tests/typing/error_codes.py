@@ -1,4 +1,4 @@
-"""Checked by mypy, never run: a misspelled error code is a type error (``warn_unused_ignores``)."""
+"""Checked by mypy, never run: a misspelled error code is a type error."""
 
 from asok_auth_core.errors import (
     BodyInvalid,

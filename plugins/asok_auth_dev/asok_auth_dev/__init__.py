@@ -1,4 +1,4 @@
-"""Development tools: a mail server with a mailbox page, and providers, all on loopback."""
+"""Development tools: a mail server, a mailbox page and local providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The accounts at the local provider, with the quirks of accounts at real providers."""
+"""The accounts at the local provider, with the quirks of real ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Account:
         return {"id": self.number, "login": self.login, "name": self.name, "email": None, "avatar_url": None}
 
     def emails(self) -> list[dict[str, object]]:
-        """The reply of GitHub's ``/user/emails``, where a noreply email address comes first."""
+        """The reply of GitHub's ``/user/emails``; a noreply email address comes first."""
         hidden = f"{self.number}+{self.login}@users.noreply.example"
         found: list[dict[str, object]] = [{"email": hidden, "primary": False, "verified": True}]
         if self.email is not None:

@@ -79,7 +79,7 @@ def _shown_time(mail: StoredMail) -> str:
 
 
 def _only_from_this_machine(request: WebRequest) -> None:
-    """Raise PermissionDenied for clients on other machines, also behind a local proxy or tunnel.
+    """Raise PermissionDenied for clients on other machines, also behind a proxy.
 
     Also for any host but a loopback one: another website can point its own name at this machine (DNS
     rebinding), and its pages could then read what this address answers.

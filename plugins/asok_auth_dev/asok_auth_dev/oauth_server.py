@@ -1,4 +1,4 @@
-"""An OAuth 2.0 and OpenID Connect server built on Authlib: clients, codes and tokens."""
+"""An OAuth 2.0 and OpenID Connect server, built on Authlib."""
 
 from __future__ import annotations
 

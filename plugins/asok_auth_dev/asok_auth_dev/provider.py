@@ -213,7 +213,7 @@ class _HTTPServer(ThreadingHTTPServer):
     provider: DevProvider
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore closed connections: with ``delay`` set, the app may have stopped waiting."""
+        """Ignore closed connections: with ``delay`` set, the app may have given up."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 

@@ -138,7 +138,7 @@ def _listen(port: int) -> socket.socket:
 
 @cache
 def mail_server(port: int) -> MailServer:
-    """Start this process's only server for a configured port, the first time it is called.
+    """Start this process's only server for a configured port, at the first call.
 
     Raises ConfigurationError if the port is taken.
     """

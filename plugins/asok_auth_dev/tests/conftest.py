@@ -1,4 +1,4 @@
-"""A real Asok app whose mails go to the development server, and a browser on the same machine."""
+"""An Asok app with the development mail server, and a browser on this machine."""
 
 from __future__ import annotations
 

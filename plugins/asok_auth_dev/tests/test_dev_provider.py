@@ -44,7 +44,10 @@ class LocalApp:
         self.app.clock.now = time.time()
 
     def log_in(self, account: str, browser: FakeRequest | None = None) -> tuple[FakeRequest, str]:
-        """Choose ``account`` at the provider; the browser's request, and where it leads or its error."""
+        """Choose ``account`` at the provider.
+
+        Returns the browser's request, and its next URL or the error code.
+        """
         request, url = self.app.start(browser or FakeRequest())
         page = requests.get(url, timeout=PATIENCE)
         assert page.status_code == 200

@@ -1,4 +1,4 @@
-"""Whole logins in a real Asok app, both buttons and the documented pages, at the local provider."""
+"""Whole logins at the local provider, in a real Asok app."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def client(local: DevProvider, tmp_path: Path) -> Iterator[TestClient]:
 
 
 def who(client: TestClient) -> str:
-    """Who is logged in, as the home page says it; in DEBUG Asok adds a script after that."""
+    """The user that the home page names, without the script that DEBUG adds."""
     return str(client.get("/").text.split()[0].split("<")[0])
 
 
@@ -89,7 +89,7 @@ def press(client: TestClient, name: str, next_url: str = "") -> str:
 
 
 def choose(url: str, account: str) -> str:
-    """Choose ``account`` at the provider; the path of the app that the browser is sent back to."""
+    """Choose ``account`` at the provider; return the callback path."""
     answer = requests.post(url, data={"account": account}, allow_redirects=False, timeout=PATIENCE)
     return answer.headers["Location"].removeprefix(APP_URL)
 

@@ -151,7 +151,7 @@ def test_requests_through_a_tunnel_or_proxy_cannot_read_it(browser_at: Browser, 
 def test_pages_of_another_website_cannot_read_it(
     browser_at: Browser, server: MailServer, host: str, path: str
 ) -> None:
-    """DNS rebinding: its own name points to this machine, so the browser lets it read the answer."""
+    """DNS rebinding: another site's own name points to this machine."""
     deliver(server, "CANARY-LINK", subject="CANARY")
     answer = browser_at().get(path, headers={"Host": host})
     assert answer.status_code == 403

@@ -1,4 +1,4 @@
-"""An app of several processes: a login started on one finishes on another, and only once."""
+"""A login started in one process finishes in another, and only once."""
 
 from __future__ import annotations
 

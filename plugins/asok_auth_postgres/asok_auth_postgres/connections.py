@@ -32,7 +32,9 @@ _inherited: list[object] = []
 
 
 class TimedConnection(psycopg.Connection[tuple[object, ...]]):
-    """A connection that waits for the server until ``deadline``, a ``time.monotonic`` time.
+    """A connection that waits for the server until ``deadline``.
+
+    ``deadline`` is a ``time.monotonic`` time.
 
     A ``statement_timeout`` does not help if the server is paused or unreachable.
     """
@@ -153,7 +155,7 @@ def _is_quiet(connection: TimedConnection) -> bool:
 
 
 def _split(url: str) -> tuple[str, int]:
-    """Split the URL into libpq's connection string and the maximum number of connections."""
+    """Split the URL into libpq's connection string and the pool's maximum size."""
     parts = urlsplit(url)
     options = parse_qsl(parts.query, keep_blank_values=True)
     most = dict(options).get("max_connections", "10")

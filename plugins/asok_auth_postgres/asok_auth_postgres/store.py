@@ -60,7 +60,9 @@ _SQL = {"put": PUT, "get": GET, "take": TAKE, "add": ADD, "incr": INCR, "delete"
 
 
 class PostgresStateStore(StateStore):
-    """A store for a libpq URL. It uses the database server's clock unless ``clock`` is given.
+    """A store for a libpq URL.
+
+    It uses the database server's clock unless ``clock`` is given.
 
     Raises ConfigurationError for an invalid URL. Connects with the first call.
     """
@@ -106,7 +108,7 @@ class PostgresStateStore(StateStore):
         self._connections.close()
 
     def _arguments(self, operation: StateOperation) -> dict[str, object]:
-        """The parameters of its statement. Raises StoreError if they are outside the limits."""
+        """The parameters of its statement. Raises StoreError outside the limits."""
         writes = operation.name in ("put", "add")
         return {
             "key": encoded_key(operation.key),

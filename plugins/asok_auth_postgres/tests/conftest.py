@@ -1,4 +1,4 @@
-"""A real PostgreSQL server from a wheel; with DATABASE_URL set, the contract runs on that one."""
+"""A PostgreSQL server from a wheel, or the one that DATABASE_URL names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make_server() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def server(running_server: Server) -> Iterator[Server]:
-    """The server for a test that disturbs it: without our tables, and running again afterwards."""
+    """The server for a test that disturbs it: without tables, restarted afterwards."""
     running_server.ask("DROP TABLE IF EXISTS asok_auth_state, asok_auth_schema")
     yield running_server
     running_server.resume()

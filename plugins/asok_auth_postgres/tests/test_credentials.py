@@ -37,7 +37,7 @@ class TestPostgres(CredentialStoreContract):
             pool.close()
 
     def test_a_clash_keeps_the_apps_transaction(self, store: CredentialStore, user: str) -> None:
-        """A statement that fails would make PostgreSQL reject the rest of the app's transaction."""
+        """After a failed statement, PostgreSQL rejects the rest of a transaction."""
         assert isinstance(store, EngineStore)
         store.add(user, "kind", user, 1)
         with store.engine.transaction():

@@ -1,4 +1,4 @@
-"""10,000 operations of 8 processes, the server killed and started again three times in between."""
+"""10,000 operations of 8 processes, with three server crashes in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full disk, a stepped clock, a promoted standby, a client killed at every message."""
+"""A full disk, a stepped clock, a promoted standby, killed clients."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def disk() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["tables", "write-ahead log"])
 def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: MakeServer, where: str) -> None:
-    """If tables cannot grow, writes fail and reads work. If the log cannot, the server ends."""
+    """If tables cannot grow, reads still work; if the log cannot, the server ends."""
     server = make_server(folder=disk)
     server.start()
     store = PostgresStateStore(server.url)
@@ -136,7 +136,7 @@ def test_taken_values_stay_taken_across_server_clock_steps(make_server: MakeServ
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
 def test_a_promoted_synchronous_standby_keeps_taken_values(make_server: MakeServer) -> None:
-    """What was used on the old primary is used on the new one, which the same URL finds by itself."""
+    """The same URL finds the new primary, where used values stay used."""
     primary = make_server()
     primary.start()
     primary.stop("fast")
@@ -192,7 +192,7 @@ def open_patiently(port: int) -> PostgresStateStore:
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
 def test_a_client_killed_at_any_message_wins_nothing_twice(server: Server, tmp_path: Path) -> None:
-    """Before the server has the question, and after it acted but before the answer arrived."""
+    """Killed before the server gets a request, and before the client gets a reply."""
 
     def opener(port: int) -> Callable[[], PostgresStateStore]:
         return partial(open_patiently, port)

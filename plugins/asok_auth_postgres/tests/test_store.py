@@ -1,4 +1,4 @@
-"""Test tables, sweeping and URLs, and that faults fail within two seconds and pass."""
+"""Tables, sweeping, URLs, and faults: each fails within two seconds."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ class TestFaults:
 
     @pytest.mark.usefixtures("patient")
     def test_idle_connections_survive_a_restart(self, server: Server, store: PostgresStateStore) -> None:
-        """Not one call fails: a connection that the server has left is seen before it is used."""
+        """No call fails: a closed connection is noticed before it is used."""
         threads = [threading.Thread(target=store.incr, args=("k", 60)) for _ in range(6)]
         for thread in threads:
             thread.start()

@@ -10,7 +10,10 @@ CHECK = "redis"
 
 
 def findings(info: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
-    """Report settings with which a code or link could be used twice; ``info`` is INFO of each server."""
+    """Report settings with which a code or link could be used twice.
+
+    ``info`` is the INFO of each server.
+    """
     policies = {str(node.get("maxmemory_policy")) for node in info if node.get("maxmemory")}
     for policy in sorted(policies - {"noeviction"}):
         yield Finding(

@@ -1,4 +1,4 @@
-"""The state store: each operation is one atomic command, or one script, on one key."""
+"""The state store: each operation is one atomic command or script on one key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Valkey server from a wheel; with REDIS_URL set, the contract runs on that one as well."""
+"""A Valkey server from a wheel, and the server that REDIS_URL names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stores first used in this test wait long for an answer: a busy machine is not an outage."""
+    """Let stores of this test wait long: a busy machine is not an outage."""
     monkeypatch.setattr("asok_auth_redis.connect.STEP", 30.0)
 
 
@@ -60,7 +60,7 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def make_sentinel(tmp_path: Path) -> Iterator[Callable[[int], Server]]:
-    """Makes a Sentinel for the service "primary" at a port; it fails over after three seconds."""
+    """Makes a Sentinel for the service "primary"; it fails over in three seconds."""
     made: list[Server] = []
 
     def make(primary: int) -> Server:

@@ -1,4 +1,4 @@
-"""``asok-auth doctor`` reports a server that loses data, through the wrapper around the store too."""
+"""``asok-auth doctor`` reports a server that can lose data."""
 
 from __future__ import annotations
 

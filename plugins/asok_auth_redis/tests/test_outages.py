@@ -63,7 +63,7 @@ def adds_until_it_fails(store: RedisStateStore) -> tuple[list[str], str]:
 
 
 def has_ended(server: Server) -> bool:
-    """True if nobody listens, which may be so a moment after the connections were closed."""
+    """True if no server listens; this may take a moment after the last connection."""
     try:
         server.ask("PING")
     except ConnectionRefusedError:
@@ -76,7 +76,7 @@ def has_ended(server: Server) -> bool:
 @pytest.mark.requirement("SECURITY-1", "SECURITY-32")
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
 def test_a_full_disk_is_an_error_and_loses_nothing(disk: Path, make_server: MakeServer, fsync: str) -> None:
-    """With everysec the server lives on and can be read; with always it ends itself rather than forget."""
+    """With everysec the server can still be read; with always it ends itself."""
     server = make_server("--appendonly", "yes", "--appendfsync", fsync, "--dir", str(disk))
     server.folder = disk
     server.start()
@@ -149,7 +149,7 @@ def open_patiently(port: int) -> RedisStateStore:
 @pytest.mark.requirement("SECURITY-1")
 @pytest.mark.slow
 def test_a_client_killed_at_any_message_wins_nothing_twice(server: Server, tmp_path: Path) -> None:
-    """Before the server has the question, and after it acted but before the answer arrived."""
+    """Killed before the server gets a request, and before the client gets a reply."""
 
     def opener(port: int) -> Callable[[], RedisStateStore]:
         return partial(open_patiently, port)

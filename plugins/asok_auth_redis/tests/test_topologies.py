@@ -94,7 +94,7 @@ def certificate(folder: Path, name: str) -> Path:
 
 @pytest.fixture
 def tls_port(make_server: MakeServer, tmp_path: Path) -> Iterator[tuple[int, Path]]:
-    """A port that speaks TLS in front of a server (the wheel's is built without), and its certificate."""
+    """A TLS port in front of a server whose build has no TLS, and its certificate."""
     server = make_server()
     server.start()
     pem = certificate(tmp_path, "server")
@@ -171,7 +171,7 @@ def test_a_certificate_for_another_name_is_rejected(tls_port: tuple[int, Path]) 
 
 @contextmanager
 def opened_patiently(url: str) -> Iterator[RedisStateStore]:
-    """What the fixture ``patient`` does, for one store of a test that needs others with real limits."""
+    """As the fixture ``patient``, for one store of a test with real time limits."""
     with pytest.MonkeyPatch.context() as limits:
         limits.setattr("asok_auth_redis.connect.STEP", 30.0)
         limits.setattr("asok_auth_redis.connect.SENTINELS", 30.0)

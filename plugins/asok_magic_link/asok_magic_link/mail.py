@@ -18,7 +18,7 @@ def compose(
     subject: str | None = None,
     template: str | None = None,
 ) -> OutgoingMail:
-    """Compose the email with link and code or, if ``issued`` is None, the "no account" email."""
+    """Compose the login email, or the "no account" email if ``issued`` is None."""
     kind = "mail" if issued else "no_account"
     context: dict[str, object] = {
         "link": link if issued else None,

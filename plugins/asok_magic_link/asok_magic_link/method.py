@@ -65,7 +65,9 @@ class MagicLinkMethod(LoginMethod):
     # -- request.auth.magic ----------------------------------------------------------------------
 
     def create_token(self, request: WebRequest, email: str, expires_in: int | None = None) -> str:
-        """Create a single-use token for ``email``, valid for ``expires_in`` seconds. Sends nothing.
+        """Create a single-use token for ``email``. Sends nothing.
+
+        It is valid for ``expires_in`` seconds.
 
         Raises EmailInvalid, StoreUnavailable.
         """
@@ -74,7 +76,7 @@ class MagicLinkMethod(LoginMethod):
         return self._proofs.issue(email, expires_in or self._settings.lifetime, user=user).token
 
     def verify_token(self, request: WebRequest, token: str | None) -> str | None:
-        """Consume a token and return its email address; None if it is invalid, used or expired."""
+        """Consume a token and return its email address; None if it is not valid."""
         try:
             proved = self._proofs.take_link(token or "")
         except CredentialRejected:
@@ -110,7 +112,7 @@ class MagicLinkMethod(LoginMethod):
         template: str | None = None,
         next_url: str | None = None,
     ) -> tuple[str, DeliveryState]:
-        """Send a link and a code; return the link and the delivery state after a short wait."""
+        """Send a link and a code; return the link and the delivery state."""
         email = self._parse(email)
         limit, window = self._settings.sends_per_client, self._settings.window
         self._auth.limits.hit_client("magic-send", request.client_ip, limit=limit, window=window)
@@ -221,7 +223,7 @@ class MagicLinkMethod(LoginMethod):
         return WebResponse.see_other(location)
 
     def _confirm_page(self, request: WebRequest) -> WebResponse:
-        """Show the button that consumes the link; GET does not, because mail scanners follow links."""
+        """Show the button that consumes the link; mail scanners follow links by GET."""
         token = request.query.get("token", "")
         email = self._proofs.look(token).email
         mark_browser(self._auth, request)

@@ -1,4 +1,4 @@
-"""Magic links in a real Asok app: our pages, and the documented calls in an app's own page."""
+"""Magic links in a real Asok app: our pages and the documented calls."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ def test_known_and_unknown_emails_get_the_same_answer(tmp_path: Path) -> None:
 def test_known_and_unknown_emails_cost_the_same_operations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With sign-up off: each write is synced to disk, so one more can be measured from outside."""
+    """With sign-up off: an additional synced write could be measured from outside."""
     with asok_app(tmp_path, auth={"MAGIC_LINK": {"SIGNUP": False}}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")
         state = app.extensions["AuthExtension"].auth.state
@@ -365,7 +365,7 @@ def test_known_and_unknown_emails_cost_the_same_operations(
 
 @pytest.mark.requirement("SECURITY-27")
 def test_the_link_for_an_unknown_email_is_void(tmp_path: Path) -> None:
-    """With sign-up off an app's own page that sends and verifies cannot be used to sign up."""
+    """With sign-up off, an app's own page cannot be used to sign up."""
     with asok_app(tmp_path, auth={"MAGIC_LINK": {"SIGNUP": False}}, pages={"own.py": OWN_PAGE}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")
         browser = Browser(app)
@@ -376,7 +376,7 @@ def test_the_link_for_an_unknown_email_is_void(tmp_path: Path) -> None:
 @pytest.mark.requirement("SECURITY-27")
 @pytest.mark.slow
 def test_known_and_unknown_emails_take_the_same_time(tmp_path: Path) -> None:
-    """Medians of CPU time no more than 0.5 ms apart; a mail is built and sent in another thread."""
+    """Medians of CPU time differ by at most 0.5 ms; mail is sent in another thread."""
     limits = {"SIGNUP": False, "SENDS_PER_CLIENT": 10_000, "SENDS_PER_EMAIL": 10_000}
     with asok_app(tmp_path, auth={"MAGIC_LINK": limits, "STATE_STORE": "memory:"}) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.org")

@@ -1,4 +1,4 @@
-"""Log in with OpenID providers: the entries of ``AUTH["PROVIDERS"]`` with ``"type": "oidc"``."""
+"""Log in with the OpenID providers in ``AUTH["PROVIDERS"]`` (type ``oidc``)."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class TotpApi:
         return Enrolment(secret, uri, svg(uri, request.translate("QR code for your authenticator app")))
 
     def confirm(self, request: WebRequest, code: str) -> tuple[str, ...]:
-        """Activate the new secret if ``code`` matches it; return the recovery codes, to be shown once.
+        """Activate the new secret if ``code`` matches; return the recovery codes.
 
         Completes a login that required the enrollment. Raises CredentialRejected for a wrong code,
         RateLimited, LoginRequired, RecentLoginRequired.
@@ -132,7 +132,7 @@ class TotpApi:
         return True
 
     def disable(self, request: WebRequest) -> bool:
-        """Remove the user's app, and the recovery codes unless the user has another second factor.
+        """Remove the user's app, and with the last second factor the recovery codes.
 
         Return False if there was no app. Raises LoginRequired, RecentLoginRequired, and PermissionDenied
         if the user must have a second factor and has no other.

@@ -1,4 +1,6 @@
-"""Enroll, confirm, verify and remove authenticator apps; one row per user in the CredentialStore.
+"""Enroll, confirm, verify and remove authenticator apps.
+
+There is one row per user in the CredentialStore.
 
 An unconfirmed secret is kept sealed in the StateStore, so enrolling again does not affect the app in
 use, and an abandoned enrollment leaves nothing behind.
@@ -43,7 +45,7 @@ WRONG_CODE = (
 
 
 class AuthenticatorRow(RedactedStruct, frozen=True):
-    """The stored data: the sealed secret, its parameters, and the last accepted time step."""
+    """The stored data: sealed secret, parameters and last accepted time step."""
 
     shown = ("algorithm", "digits", "step")
 
@@ -159,7 +161,9 @@ class Authenticators:
         change_row(self._credentials, KIND, user_id, activated, owner=user_id, busy=busy)
 
     def verify(self, user_id: str, text: str) -> bool:
-        """Return True if ``text`` is a code of the user's app, once per code (RFC 6238, section 5.2).
+        """Return True, once per code, if ``text`` is a code of the user's app.
+
+        RFC 6238, section 5.2.
 
         Raises SealError if the secret cannot be read, StoreUnavailable.
         """
@@ -179,7 +183,7 @@ class Authenticators:
         return change_row(self._credentials, KIND, user_id, used, busy=busy) is not None
 
     def remove(self, user_id: str) -> bool:
-        """Remove the user's app, confirmed or not; return True if this call removed a confirmed one."""
+        """Remove the user's app; return True if this call removed a confirmed one."""
         self._state.delete(_pending(user_id))
         stored = self.enrolled(user_id)
         while stored is not None and not self._credentials.remove(stored):

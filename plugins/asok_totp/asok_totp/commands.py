@@ -22,7 +22,9 @@ def import_(
     apply: bool = typer.Option(False, "--apply", help="Apply the changes (default: dry run)."),
     keep: bool = typer.Option(False, "--keep", help="Keep the Admin's copies in the user table."),
 ) -> None:
-    """Import authenticator apps and backup codes from Asok's Admin, so that users keep their apps.
+    """Import authenticator apps and backup codes from Asok's Admin.
+
+    Users keep their apps.
 
     Can be interrupted and run again at any time.
     """

@@ -1,4 +1,4 @@
-"""Import second factors from Asok's Admin, user by user; can be interrupted and rerun."""
+"""Import second factors from Asok's Admin, user by user; can be rerun."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _take_over(
 
 
 class LoginImport:
-    """Imports a user's second factor from Asok's Admin at the first login that needs it."""
+    """Imports a user's second factor from Asok's Admin at the next login."""
 
     def __init__(self, auth: Auth, authenticators: Authenticators) -> None:
         self._auth = auth

@@ -1,4 +1,4 @@
-"""Draw a provisioning URI as a QR code in inline SVG, so that no request or file holds it."""
+"""Draw a provisioning URI as inline SVG, so that no request or file holds it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from markupsafe import Markup
 
 
 def svg(uri: str, label: str) -> Markup:
-    """Draw ``uri`` as SVG labeled for screen readers, on a light background in dark themes too.
+    """Draw ``uri`` as SVG with a label for screen readers.
 
-    It has a ``viewBox`` and no size: the page scales it, however long ``uri`` is.
+    Its background is light in dark themes too. It has a ``viewBox`` and no size: the page scales it,
+    however long ``uri`` is.
+    """
     """
     code = segno.make(uri, error="m", micro=False)
     return Markup(  # noqa: S704 (segno's output is numbers and the escaped label)

@@ -1,4 +1,4 @@
-"""Time-based one-time passwords (RFC 6238) as pure functions: time and state are arguments."""
+"""Time-based one-time passwords (RFC 6238) as pure functions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _without_colon(text: str) -> str:
 
 
 def read_code(text: str, digits: int) -> str | None:
-    """Convert ``text`` to ASCII digits, or None if it is not a code of ``digits`` digits.
+    """Convert ``text`` to ASCII digits, or None if it is not a code.
 
     Accepts digits of every script (full-width, Arabic-Indic, …) and ignores spaces and hyphens.
     """

@@ -1,4 +1,4 @@
-"""``asok-auth doctor`` says so if a second factor is required that nobody can set up."""
+"""``asok-auth doctor`` reports a required second factor that cannot be set up."""
 
 from __future__ import annotations
 

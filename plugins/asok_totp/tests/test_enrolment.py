@@ -120,7 +120,7 @@ def test_the_enrolment_code_does_not_log_in(site, phone_of) -> None:
 @pytest.mark.requirement("SECURITY-24")
 @pytest.mark.parametrize("path", ["/auth/totp/disable", "/auth/totp/enrol", "/auth/recovery/codes"])
 def test_a_session_from_before_the_factor_changes_it_only_after_another_login(site, path: str) -> None:
-    """An attacker who was in the account, with one factor, minutes before its owner turned it on."""
+    """An attacker logged in with one factor before the owner enabled a second one."""
     attacker = site.log_in(FakeRequest(auth=site.auth))
     phone, codes = site.enrol()
     assert attacker.user == site.ann

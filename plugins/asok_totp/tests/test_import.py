@@ -1,4 +1,4 @@
-"""Coming from Asok's Admin: a database made with Asok 0.8 itself, and nobody scans a code again."""
+"""Import from Asok's Admin: a database of Asok 0.8, and no new QR codes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def add_user(
 
 
 def enrol_in_the_admin(app: Asok, email: str) -> tuple[pyotp.TOTP, list[str]]:
-    """Log in to Asok's Admin with a password and turn its second factor on, page by page."""
+    """Log in to Asok's Admin with a password and turn on its second factor."""
     client = TestClient(app)
 
     def send(path: str, **data: str):
@@ -216,7 +216,7 @@ def test_unreadable_entries_are_named_and_skipped(people) -> None:
 
 @pytest.mark.slow
 def test_secrets_are_opened_with_the_admins_own_key(tmp_path: Path) -> None:
-    """Asok takes TOTP_ENCRYPTION_KEY before SECRET_KEY, and SECRET_KEY for what is older."""
+    """Asok prefers TOTP_ENCRYPTION_KEY to SECRET_KEY, which opens older secrets."""
     with app_of(tmp_path, environ={"TOTP_ENCRYPTION_KEY": "its own key"}) as app:
         add_user("new@example.org", pyotp.random_base32(), key="its own key")
         add_user("old@example.org", pyotp.random_base32())
@@ -393,7 +393,7 @@ def test_the_admins_pages_lead_to_ours(tmp_path: Path) -> None:
 def test_a_session_that_never_gave_the_admins_factor_does_not_open_it_after_the_import(
     tmp_path: Path, imported: bool
 ) -> None:
-    """Without asok-totp, the Admin asked for its factor. The session may be older than its installation."""
+    """A session from before asok-totp was installed, when the Admin asked."""
     with app_of(tmp_path) as app:
         start_admin(app)
         user = add_user("ann@example.org")

@@ -1,4 +1,4 @@
-"""The second step of a login: nothing before it, each proof once, attempts limited."""
+"""The second step of a login: each proof once, attempts limited."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_a_success_does_not_clear_the_client_ips_failures(site) -> None:
 
 @pytest.mark.requirement("SECURITY-29")
 def test_a_key_rotated_between_enrolment_and_login_still_opens_the_secret(make_site, clock) -> None:
-    """The secret is sealed again with the new key and then no longer needs the old one."""
+    """The secret is sealed again with the new key and needs the old one no more."""
     store = MemoryCredentialStore(clock)
     phone, codes = make_site(credentials=store, secrets=("o" * 32,)).enrol()
     rotated = make_site(credentials=store, secrets=("n" * 32, "o" * 32))

@@ -1,4 +1,4 @@
-"""Users with an authenticator app cannot log in with the first factor alone, wherever the plugin went."""
+"""Users of an authenticator app still need it when its plugin is gone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def restart(site, tmp_path: Path, clock: FrozenClock) -> Restart:
 
 
 def assert_rejected(auth: Auth) -> None:
-    """A recovery code of the core is asked for; without one left, the login is rejected."""
+    """A recovery code is enough; without one left, the login is rejected."""
     ann = auth.users.by_id("1")
     assert ann is not None
     request = FakeRequest("/")

@@ -189,7 +189,7 @@ class MailCode(SecondFactor):
 
 
 class Plugin:
-    """The test's plugin: a third-party login method, a second factor, and permissions."""
+    """A third-party login method, a second factor, and permissions."""
 
     grants: tuple[str, ...] = ()
 

@@ -59,7 +59,7 @@ def test_rfc_6238_appendix_b(at: int, sha1: str, sha256: str, sha512: str) -> No
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("at", [59, 1111111109, 1790000000, 20000000000])
 def test_codes_of_oathtool_are_accepted(algorithm: str, digits: int, at: int) -> None:
-    """oathtool is Debian's implementation (OATH Toolkit), written independently of ours."""
+    """oathtool (OATH Toolkit) is an independent implementation in Debian."""
     if shutil.which("oathtool") is None:
         pytest.skip("oathtool is missing, so its codes were not compared: apt-get install oathtool")
     secret = SECRETS[algorithm]

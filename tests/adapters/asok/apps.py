@@ -1,4 +1,4 @@
-"""The apps that the adapter's tests drive: their models, pages, and one plugin with everything in it."""
+"""The apps that the adapter's tests drive: models, pages and one plugin."""
 
 from __future__ import annotations
 
@@ -205,7 +205,10 @@ def get(request):
 
 
 class Badge(LoginMethod):
-    """Proves a request by ``X-Badge: email[;scope,scope]``; has pages, an api, and a route without CSRF."""
+    """Proves a request by ``X-Badge: email[;scope,scope]``.
+
+    It has pages, an API, and a route without CSRF check.
+    """
 
     name = "badge"
 
@@ -301,7 +304,10 @@ class Plugin:
 
 
 def started(root: Path, plugin: Plugin, **arguments: Any) -> AbstractContextManager[Asok]:
-    """An app below ``root`` with PAGES and ``plugin``; ``arguments`` as for ``asok_app``."""
+    """An app below ``root`` with PAGES and ``plugin``.
+
+    ``arguments`` are those of ``asok_app``.
+    """
     return asok_app(root, pages=PAGES, plugins=[plugin], **arguments)
 
 

@@ -19,7 +19,10 @@ ANSWER = "/say"
 
 
 class Server:
-    """``/say`` answers with the user, and counts what it was asked; ``/asok/live`` is Asok's own."""
+    """``/say`` answers with the user and counts questions.
+
+    ``/asok/live`` is Asok's own.
+    """
 
     def __init__(self, app: Asok) -> None:
         self.delivered: list[str] = []
@@ -92,7 +95,7 @@ class Socket:
         self.hello = self.read() if path == ANSWER else ""
 
     def ask(self, message: str | dict[str, object]) -> str:
-        """The answer to a message; ``closed 1008`` if the server closed the socket instead."""
+        """The answer to a message; ``closed 1008`` if the server closed the socket."""
         self.send(message)
         return self.read()
 

@@ -1,4 +1,4 @@
-"""Asok's Admin: its own second factor in our sessions, and its screens of sessions."""
+"""Asok's Admin: its own second factor, and its screens of sessions."""
 
 from __future__ import annotations
 

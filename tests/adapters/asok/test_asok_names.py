@@ -1,4 +1,4 @@
-"""The table of names of Asok that the adapter relies on: complete, and checked when an app starts."""
+"""The table of Asok's private names is complete, and checked at startup."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pairs(table: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
 
 
 def register(app: Asok, name: str) -> None:
-    """Register the extension with an Asok that lacks ``name``: told so, and nothing was changed."""
+    """Register the extension with an Asok that lacks ``name``; nothing may change."""
     with pytest.raises(ConfigurationError) as caught:
         app.register_extension(AuthExtension())
     message = str(caught.value)
@@ -130,7 +130,7 @@ def test_the_table_holds_every_private_name_of_asok_that_the_adapter_uses() -> N
 
 
 def private_names(tree: ast.Module) -> Iterator[str]:
-    """Private names that a module takes from objects which are not instances of its own classes."""
+    """Private names that a module uses on objects of other classes."""
     own = {
         id(node)
         for one in ast.walk(tree)

@@ -1,4 +1,4 @@
-"""Which proofs in a request need no CSRF token: only those that no browser sends by itself."""
+"""Only proofs that no browser sends by itself need no CSRF token."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ def test_an_expired_proof_logs_nobody_in(tmp_path: Path, send: Send) -> None:
 
 @pytest.mark.requirement("SECURITY-39")
 def test_what_needs_no_csrf_token_changes_nothing(app: Asok) -> None:
-    """GET, HEAD and methods that Asok does not check, on each of our pages, with whatever a browser sends."""
+    """Unchecked methods on each of our pages, with all that a browser sends."""
     app_auth = app.extensions["AuthExtension"].app_auth
     method = app_auth.auth.login_methods["token"]
     assert isinstance(method, TokenMethod)

@@ -1,4 +1,4 @@
-"""Disabling an account ends its logins for good, in and outside the app's transactions."""
+"""Disabling an account ends its logins, in and outside of transactions."""
 
 from __future__ import annotations
 

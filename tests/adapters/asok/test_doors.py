@@ -1,4 +1,4 @@
-"""Every door, that is, every path into an app, rejects a user for each reason to be out.
+"""Every path into an app (a door) rejects a user for each reason to be out.
 
 A door answers with the email address of the user who may edit posts there now, or with nothing.
 """
@@ -86,7 +86,7 @@ def editor(user: Any) -> str:
 
 
 class Here:
-    """One app with a socket server, and the browser (or the program) of a user who may edit posts."""
+    """One app with a socket server, and a client of a user who may edit posts."""
 
     def __init__(self, app: Asok, server: Server, plugin: Plugin) -> None:
         self.app, self.server, self.plugin = app, server, plugin
@@ -125,7 +125,7 @@ def find(email: str) -> Any:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Asok, Server, Plugin]]:
-    """One app and socket server for all tests: starting them takes longer than most tests."""
+    """One app and socket server for all tests, because starting them is slow."""
     plugin = Plugin()
     with app_in(tmp_path_factory.mktemp("app"), plugin) as app, sockets(app) as server:
         yield app, server, plugin

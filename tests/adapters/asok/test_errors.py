@@ -49,7 +49,7 @@ def get(request):
         assert "request.auth has no 'telepathy'. Installed: " in client.get("/nothing").text
 
     def test_what_a_method_does_not_give(self, client: TestClient) -> None:
-        """Only public functions are the API; private names and other attributes cannot be called."""
+        """Only public functions are the API; private names cannot be called."""
         *of_badge, plain, word = client.get("/mistaken").json["data"]
         names = ("nothing", "auth", "_private", "a_private")
         assert of_badge == [f"Badge has no {name!r}" for name in names]

@@ -1,4 +1,4 @@
-"""A plugin's part that raises costs its own block; the other pages and plugins keep working."""
+"""A failing part of a plugin costs only its own block."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ NO_USER = [
 
 @pytest.mark.parametrize("answer", NO_USER, ids=repr)
 def test_authenticate_that_fails_logs_nobody_in(tmp_path: Path, answer: object) -> None:
-    """Not even the user of the session, who may not be the one that the request means."""
+    """Not even the session's user: the request may mean another one."""
     plugin = Plugin(failing("authenticate", None))
     with asok_app(tmp_path, plugins=[plugin], pages=PAGES) as app:
         make_user("ada@example.com")

@@ -1,4 +1,4 @@
-"""The adapter's modules import each other in one direction; import-linter checks what runs."""
+"""The adapter's modules import each other in one direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session and its user are read in one statement, on each database that Asok supports."""
+"""A session and its user are read in one statement, on each database."""
 
 from __future__ import annotations
 

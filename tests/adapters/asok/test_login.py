@@ -83,7 +83,7 @@ class TestLogin:
         assert client.post("/auth/second-factor", data=data).headers["Location"] == reached
 
     def changed(self, app: Asok, client: TestClient, **changes: object) -> str:
-        """The user of a session after Asok's Admin, or an attacker, has changed Asok's part of it."""
+        """The session's user after Asok's part of the session was changed."""
         client.get("/enter?as=ada@example.org")
         sid = app._unsign(client.cookies["asok_sid"])
         data = app._session_store.load(sid)

@@ -128,7 +128,7 @@ class TestPages:
 
     @pytest.mark.parametrize("path", ["//auth//login", "/auth//login", "/auth/./login"])
     def test_a_path_has_one_spelling(self, app: Asok, path: str) -> None:
-        """Asok leaves empty parts out when it looks for a page; what limits or protects paths does not."""
+        """Asok ignores empty path segments; limits and protections must not."""
         assert TestClient(app).get(path).status_code == 404
 
 

@@ -1,4 +1,4 @@
-"""What a shared cache may store carries nothing of the visitor who asked first (RFC 9111)."""
+"""Answers that a shared cache may store hold nothing of a visitor (RFC 9111)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes of a plugin, asked through real WSGI and ASGI servers: methods, parameters, JSON, bytes, CSRF."""
+"""A plugin's routes behind real servers: methods, parameters, JSON, CSRF."""
 
 from __future__ import annotations
 

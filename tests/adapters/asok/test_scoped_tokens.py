@@ -1,4 +1,4 @@
-"""What a request with an API token reaches, in real apps: tokens, our pages, a plugin's pages, roles."""
+"""What a request with an API token can reach, in real apps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State and credentials belong to one database: two apps on one store, two tenants in one app."""
+"""State and credentials belong to one database: two apps, two tenants."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tables(file: Path) -> list[str]:
 
 @contextmanager
 def tenants(root: Path, *names: str, auth: Mapping[str, object] | None = None) -> Iterator[Asok]:
-    """An app with a database for each tenant, besides its own; each tenant has a user 1."""
+    """An app with its own database and one for each tenant, each with a user 1."""
     with asok_app(root, auth=auth) as app:
         try:
             for name in names:

@@ -1,4 +1,4 @@
-"""Removals and replacements survive a rollback of the app's transaction, on every database."""
+"""Removals and replacements survive a rollback, on every database."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class TestARevokedToken:
     def test_stays_revoked_if_another_worker_reads_it_in_between(
         self, app: Asok, auth: Auth, tokens: ApiTokens, ends: str
     ) -> None:
-        """With a server that worker is told at once; on SQLite when the transaction has ended."""
+        """A server makes the change at once; SQLite after the transaction."""
         worker = ApiTokens(auth)
         token, _ = tokens.create(1)
         assert accepted(worker, token)
@@ -215,7 +215,7 @@ class TestWhatIsReplaced:
         assert found.data == "2"
 
     def test_what_is_added_shares_the_fate_of_the_transaction(self, auth: Auth) -> None:
-        """A credential of a user who was never stored must not wait for the next user with that id."""
+        """A credential of a user who was never stored must not go to the next id."""
         in_transaction(lambda: auth.credentials.add("2", "kind", "2", 1), ends="rollback")
         assert auth.credentials.find("kind", "2") is None
 
@@ -232,7 +232,7 @@ class TestADeletedUser:
 
     @ENDS
     def test_keeps_no_login_method_that_was_linked_again(self, auth: Auth, ends: str) -> None:
-        """The last one is linked again after the transaction, unless its user is gone by then."""
+        """The last one is linked again after the transaction, if its user exists."""
         auth.login_methods.pop("magic", None)
         user = MODELS_REGISTRY["User"].find(id=1)
         made = auth.credentials.add("1", "identity", "issuer subject", {"provider": "google"})
@@ -249,7 +249,7 @@ class TestADeletedUser:
 class TestTheInstallation:
     @ENDS
     def test_an_id_that_was_rolled_back_is_not_remembered(self, app: Asok, auth: Auth, ends: str) -> None:
-        """The first use of a tenant's database may lie in a transaction that is rolled back."""
+        """The first use of a database may be in a transaction that is rolled back."""
         MODELS_REGISTRY["User"].get_engine().execute("DROP TABLE IF EXISTS auth_credentials")
         store, other = (AsokCredentialStore(AsokUsers(app), time.time, secrets.token_bytes) for _ in range(2))
 
@@ -324,7 +324,7 @@ class TestOnSQLite:
             assert not accepted(tokens, token)
 
     def test_the_transaction_of_another_tenant_has_no_part(self, tmp_path: Path) -> None:
-        """Its database is another one: nothing is repeated, and the change is made at once."""
+        """It has another database: nothing is repeated, the change is made at once."""
         with asok_app(tmp_path) as app:
             tokens = ApiTokens(app.extensions["AuthExtension"].auth)
             try:

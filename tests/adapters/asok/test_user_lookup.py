@@ -1,4 +1,4 @@
-"""Accounts are found by email address through an index, on every database, and created without a mess."""
+"""Accounts are found by email address through an index, on every database."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asok]:
 
 @pytest.fixture
 def users(app: Asok) -> AsokUsers:
-    """With an account in lower case, and one with capitals as an app may have stored it."""
+    """With a lower-case account, and one whose email address has capitals."""
     made = AsokUsers(app)
     made.create("ada@example.org")
     MODELS_REGISTRY["User"].create(email="Grace@Example.Org", password="secret")
@@ -131,7 +131,7 @@ class TestCreate:
     def test_an_account_that_another_process_created_meanwhile(
         self, users: AsokUsers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The database reports the clash; the caller can look the account up, and nothing stays locked."""
+        """The database reports the clash; the account can be found, nothing is locked."""
         spelled = users._spelled
         late = iter([lambda *arguments: []])
 

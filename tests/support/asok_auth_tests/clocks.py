@@ -1,4 +1,4 @@
-"""Test how stores behave when the app's clock or the store server's clock is stepped."""
+"""Step the app's clock or the store server's clock under a store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ Step = Callable[[int], None]
 
 
 def check_apps_clock(store: StateStore, step: int) -> None:
-    """Fail if stepping the app's clock affects ``store``, which should use its server's clock."""
+    """Fail if stepping the app's clock affects ``store``.
+
+    The store should use its server's clock.
+    """
     real = time.time
     store.put("taken", b"v", 600)
     store.put("left", b"v", 600)
@@ -42,7 +45,7 @@ def check_apps_clock(store: StateStore, step: int) -> None:
 
 @contextmanager
 def steppable_clock(start: Callable[[], None]) -> Iterator[Step]:
-    """Call ``start`` and yield a function that steps the clock of the processes it started.
+    """Call ``start``; yield a function that steps the started processes' clock.
 
     Skips the test if libfaketime is not installed.
     """

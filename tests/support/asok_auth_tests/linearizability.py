@@ -52,7 +52,9 @@ def record_together(
     disturb: Callable[[], None] | None = None,
     kill_after: float | None = None,
 ) -> list[Operation]:
-    """Record ``operations`` answered ones in total, by ``processes`` at once, while ``disturb`` runs.
+    """Record ``operations`` answered ones, by ``processes`` at once.
+
+    ``disturb`` runs meanwhile.
 
     Operations that fail come on top, however long an outage takes. With ``kill_after`` the processes
     are killed that many seconds after the first operation. Call this again with another folder to
@@ -74,7 +76,10 @@ def record_together(
 
 
 def record(store: StateStore, log: str, seed: int, keys: int, operations: int) -> None:
-    """Run random operations until ``operations`` are answered; log each one's start and end to ``log``."""
+    """Run random operations until ``operations`` are answered.
+
+    The start and end of each are written to ``log``.
+    """
     chance = random.Random(seed)  # repeatable, not secret
     with open(log, "a", buffering=1) as lines:
         number = answered = 0
@@ -114,7 +119,7 @@ def read(logs: Iterable[Path]) -> list[Operation]:
 
 
 def unexplained(history: Iterable[Operation]) -> list[str]:
-    """The keys whose answers no order of the operations explains; empty if linearizable."""
+    """The keys whose answers no order of operations explains; empty if valid."""
     by_key = defaultdict(list)
     for operation in history:
         by_key[operation.key].append(operation)

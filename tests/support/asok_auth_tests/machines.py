@@ -1,4 +1,4 @@
-"""Machines with copies of one app, each in its own folder under a real server, sharing only what they must.
+"""Machines with copies of one app, each under a real server.
 
 Shared are ``SECRET_KEY``, a PostgreSQL database, the state store, and Asok's sessions in Valkey. The
 visitor stands for a browser behind a proxy without sticky sessions: one host name, one set of cookies, and
@@ -142,7 +142,7 @@ class Machine:
         return self.mails(address, 1)[-1]
 
     def mails(self, address: str, number: int) -> list[str]:
-        """The texts of at least ``number`` mails to ``address`` that were sent from here, the newest last."""
+        """At least ``number`` mails to ``address`` sent from here, the newest last."""
         wait_until(lambda: len(self._mails(address)) >= number, f"{number} mails to {address}")
         return self._mails(address)
 
@@ -207,7 +207,10 @@ def new_address() -> str:
 def environment(
     state: str, valkey_url: str, postgres_url: str, provider: DevProvider, key: str, **settings: object
 ) -> Mapping[str, str]:
-    """What a machine is told; nothing else is shared. ``settings`` are added to ``AUTH``."""
+    """What a machine is told; nothing else is shared.
+
+    ``settings`` are added to ``AUTH``.
+    """
     settings = {
         **settings,
         "STATE_STORE": state,
@@ -269,7 +272,10 @@ def log_in(machine: Machine, other: Machine, address: str) -> Visitor:
 
 
 def rows(machine: Machine, address: str) -> list[str]:
-    """``account`` for each account with this email address, and the kinds of its credentials, sorted."""
+    """The accounts with this email address and the kinds of their credentials.
+
+    ``account`` for each account, then the kinds, sorted.
+    """
     return sorted(first_line(Visitor().get(machine, f"/rows?who={address}")).split())
 
 
@@ -282,7 +288,7 @@ def new_account(provider: DevProvider) -> Account:
 
 
 def come_back(visitor: Visitor, machine: Machine, account: Account) -> str:
-    """Start a login with the provider and log in there; the path that the browser is sent back to."""
+    """Start a login with the provider and log in there; return the callback path."""
     visitor.get(machine, "/auth/login")
     started = visitor.post(machine, "/auth/google/login")
     answer = requests.post(

@@ -23,7 +23,9 @@ SETUP = (
 
 @contextmanager
 def mysql_url(folder: Path) -> Iterator[str]:
-    """The URL of the server at MYSQL_URL (``mysql://user:password@host:3306/database``), or of a new one.
+    """The URL of the server at MYSQL_URL, or of a new one.
+
+    Such as ``mysql://user:password@host:3306/database``.
 
     No wheel brings a server, so without MYSQL_URL and an installed ``mariadbd`` the test is skipped.
     """

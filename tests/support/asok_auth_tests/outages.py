@@ -65,7 +65,7 @@ def make_room(disk: Path) -> None:
 
 
 def store_failure(call: Callable[[], object]) -> str | None:
-    """The message of the StoreUnavailable that ``call`` raises in time, or None if it succeeds."""
+    """The message of the StoreUnavailable that ``call`` raises in time, or None."""
     message = None
     with Stopwatch() as watch:
         try:
@@ -86,7 +86,7 @@ def wait_until_writable(store: StateStore) -> None:
 
 
 class CuttingProxy:
-    """A proxy that cuts the connection between client and server before message number ``at``.
+    """A proxy that cuts a connection before message number ``at``.
 
     Requests and replies both count, so a call can be cut before the server gets it, and after the
     server acted but before the client knows. ``cut`` runs at that moment.
@@ -158,7 +158,7 @@ class CuttingProxy:
 def kill_at_every_message(
     store: StateStore, server: Address, opener: Callable[[int], Callable[[], StateStore]], folder: Path
 ) -> int:
-    """``kill -9`` a client before its first message, then another before its second, and so on.
+    """``kill -9`` a client before its first message, another before its second, ….
 
     ``opener(port)`` returns a picklable function that opens the store through the proxy at ``port``.
     Fails if a value can be used twice or the store stays locked. Returns the number of kills.

@@ -1,4 +1,4 @@
-"""An app in memory with a magic link, a provider, a second factor and a policy, and its browsers."""
+"""An app in memory with a login method of each kind, and its browsers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Word(SecondFactor):
 
 
 class Part:
-    """The plugin: the factor, a policy that rejects while ``closed``, and what was observed."""
+    """The plugin: the factor, a policy that can reject, and recorded events."""
 
     def __init__(self, factors: Iterable[SecondFactor]) -> None:
         self.factors = list(factors)
@@ -130,7 +130,10 @@ class World:
 
 
 class Browser:
-    """A browser of ``world``. A press whose answer is dropped leaves its cookies as they were."""
+    """A browser of ``world``.
+
+    A press whose answer is dropped leaves its cookies as they were.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world

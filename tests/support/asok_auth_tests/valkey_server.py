@@ -39,7 +39,7 @@ class ValkeyServer:
         self._wait(self._process)
 
     def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Stop the server, by default as ``kill -9`` does; does nothing if it is not running."""
+        """Stop the server, by default as ``kill -9`` does, if it is running."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(sig)

@@ -62,7 +62,7 @@ class Groups:
 
 
 def parse(text: str) -> dict[str, set[str]]:
-    """Parse members by group name; lines other than ``cn:`` and ``member:`` are ignored."""
+    """Parse members by group name; ignore lines other than ``cn:`` and ``member:``."""
     groups: dict[str, set[str]] = {}
     current: set[str] | None = None
     for line in text.splitlines():

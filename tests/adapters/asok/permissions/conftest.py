@@ -1,4 +1,4 @@
-"""An app with a Role model, whose users have ``role`` and ``permissions``; without the Admin and with it."""
+"""Apps with roles and permissions, without the Admin and with it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def app(tmp_path: Path, plugin: Plugin) -> Iterator[Asok]:
 
 @pytest.fixture
 def admin_app(app: Asok) -> Asok:
-    """The same with the Admin, which is added after the extension and so overrides ``can`` again."""
+    """The same with the Admin, which overrides ``can`` after the extension."""
     add_admin(app)
     return app

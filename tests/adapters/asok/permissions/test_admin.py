@@ -1,4 +1,4 @@
-"""Permissions in the Admin's screens, and apps without the extension in the same process."""
+"""Permissions in the Admin, and apps without the extension in its process."""
 
 from __future__ import annotations
 

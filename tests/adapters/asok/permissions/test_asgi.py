@@ -53,7 +53,7 @@ class TestASGI:
         assert json.loads(self.get(admin_app, "/api/guarded", None)[1])["error"] == "login_required"
 
     def test_it_needs_no_thread_of_the_pool_that_asok_keeps_waiting(self, app: Asok) -> None:
-        """With as many requests at once as asyncio has threads, the server stopped for good."""
+        """As many requests at once as asyncio has threads used to stop the server."""
         make_user("ada@example.org", role="editor")
         for path in ("/awaited", "/guarded_async"):
             assert self.get(app, path, "ada@example.org")[0] == 200

@@ -1,4 +1,4 @@
-"""``user.can`` outside of a request, with several apps: only the user's own app answers."""
+"""``user.can`` outside of a request: only the user's own app answers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def started(stack: ExitStack, root: Path, model: str = "User") -> tuple[Asok, ty
 
 
 def may(user: User) -> list[bool]:
-    """Whether the first and the second app's permission is granted, asked for in a thread."""
+    """Whether each app's permission is granted, asked in a thread."""
     return in_thread(lambda: [user.can("first.view"), user.can("second.view")])  # type: ignore[attr-defined]
 
 
@@ -110,7 +110,7 @@ def test_a_user_of_more_than_one_app_or_of_none_has_no_permission(
 
 
 def test_two_apps_with_one_and_the_same_class_are_not_told_apart(stack: ExitStack, tmp_path: Path) -> None:
-    """The second app's file took the place of the first one's class before any extension was registered."""
+    """The second app replaced the first one's class before any registration."""
     shared = None
     for name in ("first", "second"):
         app = stack.enter_context(asok_app(tmp_path / name, extension=False))

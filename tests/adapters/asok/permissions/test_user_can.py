@@ -56,7 +56,7 @@ class TestWithoutTheAdmin:
         assert first_line(client, "/documented") == "no"
 
     def test_the_methods_are_on_every_class_of_the_model(self, app: Asok) -> None:
-        """Asok loads a model file twice, and what was put on the first class is gone from the second."""
+        """Asok loads a model file twice; the second class lacks our methods."""
         make_user("ada@example.org", role="editor")
         first = MODELS_REGISTRY["User"]
         client = TestClient(app)
