@@ -10,7 +10,7 @@ from .sessions import end_sessions, sessions_of
 def disable_account(auth: Auth, user: User) -> int:
     """Disable the account of ``user`` and end its logins for good; return how many sessions ended.
 
-    Half logins and mailed links are void too; API tokens are suspended. Can be repeated. Raises
+    Pending logins and mailed links are void too; API tokens are suspended. Can be repeated. Raises
     ConfigurationError if accounts of this app cannot be disabled, StoreUnavailable.
     """
     sessions = len(sessions_of(auth, user))

@@ -1,6 +1,6 @@
 """A user's epoch: raising it voids every login that is not complete yet.
 
-Half logins, receipts and mailed links are stored under handles that cannot be listed by user. Each carries
+Pending logins, receipts and mailed links are stored under handles that cannot be listed by user. Each carries
 the epoch of its user from when it was made, and is void once that has been raised.
 """
 

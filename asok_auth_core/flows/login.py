@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 def pending_cookie(request: WebRequest) -> str:
-    """The name of a half login's cookie. ``__Host-`` keeps other hosts of the domain from setting it."""
+    """The name of a pending login's cookie. ``__Host-`` keeps other hosts of the domain from setting it."""
     return "__Host-asok_auth_login" if request.secure else "asok_auth_login"
 
 

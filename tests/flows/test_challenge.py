@@ -88,7 +88,7 @@ class Phone:
     def asok_auth_second_factors(self, auth: Auth) -> list[SecondFactor]:
         return [self.sms, self.call, Card()]
 
-    def half_login(self, user: FakeUser | None = None, client_ip: str = "192.0.2.1") -> Browser:
+    def pending_login(self, user: FakeUser | None = None, client_ip: str = "192.0.2.1") -> Browser:
         """A browser whose user gave the first factor."""
         browser = Browser(self.auth)
         browser.request = FakeRequest("/", client_ip=client_ip)
@@ -103,14 +103,14 @@ def phone(tmp_path: Path) -> Phone:
 
 
 def test_showing_the_page_two_hundred_times_sends_one_message(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     for _ in range(200):
         assert browser.get(SECOND_FACTOR_PATH).status == 200
     assert phone.sms.sent == {"1": 1}
 
 
 def test_head_sends_nothing(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     for _ in range(3):
         assert browser.get(SECOND_FACTOR_PATH, method="HEAD").status == 200
     assert phone.sms.sent == {}
@@ -119,7 +119,7 @@ def test_head_sends_nothing(phone: Phone) -> None:
 
 
 def test_concurrent_requests_send_one_message(phone: Phone) -> None:
-    request = phone.half_login().request
+    request = phone.pending_login().request
     barrier = threading.Barrier(8)
 
     def show() -> None:
@@ -137,7 +137,7 @@ def test_concurrent_requests_send_one_message(phone: Phone) -> None:
 
 
 def test_each_factor_and_each_login_starts_its_own(phone: Phone) -> None:
-    first, second = phone.half_login(), phone.half_login()
+    first, second = phone.pending_login(), phone.pending_login()
     for browser in (first, second, first, second):
         browser.get(SECOND_FACTOR_PATH)
         browser.get(f"{SECOND_FACTOR_PATH}?factor=call")
@@ -145,7 +145,7 @@ def test_each_factor_and_each_login_starts_its_own(phone: Phone) -> None:
 
 
 def test_a_wrong_code_sends_nothing_and_the_factor_learns_why_it_was_rejected(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     browser.get(SECOND_FACTOR_PATH)
     answer = browser.post(SECOND_FACTOR_PATH, {"factor": "sms", "code": "wrong"})
     assert (answer.status, phone.sms.sent) == (400, {"1": 1})
@@ -156,7 +156,7 @@ def test_a_wrong_code_sends_nothing_and_the_factor_learns_why_it_was_rejected(ph
 
 
 def test_the_user_can_ask_for_another_one(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     page = browser.get(SECOND_FACTOR_PATH)
     assert f'action="{CHALLENGE_AGAIN_PATH}"' in page.body
     assert "sent again" not in page.body
@@ -168,14 +168,14 @@ def test_the_user_can_ask_for_another_one(phone: Phone) -> None:
 
 
 def test_asking_for_another_one_at_once_counts_as_the_first(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     browser.post(CHALLENGE_AGAIN_PATH, {"factor": "call"})
     browser.get(f"{SECOND_FACTOR_PATH}?factor=call")
     assert phone.call.sent == {"1": 1}
 
 
 def test_a_link_to_the_button_sends_nothing(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     for method in ("GET", "HEAD"):
         answer = browser.get(f"{CHALLENGE_AGAIN_PATH}?factor=sms", method=method)
         assert dict(answer.headers)["Location"] == SECOND_FACTOR_PATH
@@ -183,7 +183,7 @@ def test_a_link_to_the_button_sends_nothing(phone: Phone) -> None:
 
 
 def test_a_factor_that_sends_nothing_has_no_button(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     assert CHALLENGE_AGAIN_PATH not in browser.get(f"{SECOND_FACTOR_PATH}?factor=card").body
     browser.post(CHALLENGE_AGAIN_PATH, {"factor": "card"})
     assert (phone.sms.sent, phone.call.sent) == ({}, {})
@@ -197,11 +197,11 @@ def test_without_a_pending_login_nothing_is_sent(phone: Phone) -> None:
 
 
 def new_logins(phone: Phone) -> Callable[[int], object]:
-    return lambda number: phone.half_login(client_ip=f"192.0.2.{number}").get(SECOND_FACTOR_PATH).status
+    return lambda number: phone.pending_login(client_ip=f"192.0.2.{number}").get(SECOND_FACTOR_PATH).status
 
 
 def one_login(phone: Phone) -> Callable[[int], object]:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     return lambda number: browser.post(CHALLENGE_AGAIN_PATH, {"factor": "sms"}).status
 
 
@@ -213,7 +213,7 @@ def test_messages_are_limited_per_account(
     statuses = [ask(number) for number in range(30)]
     assert phone.sms.sent == {"1": ACCOUNT_STARTS}
     assert statuses[ACCOUNT_STARTS:] == [429] * (30 - ACCOUNT_STARTS)
-    other = phone.half_login(phone.users[1])
+    other = phone.pending_login(phone.users[1])
     assert other.get(SECOND_FACTOR_PATH).status == 200
     assert phone.sms.sent["2"] == 1
 
@@ -222,7 +222,7 @@ def test_messages_are_limited_per_day(phone: Phone) -> None:
     phone.clock.advance(DAY - phone.clock() % DAY)
     for _ in range(2 * DAILY_STARTS // ACCOUNT_STARTS):
         for _ in range(ACCOUNT_STARTS):
-            phone.half_login().get(SECOND_FACTOR_PATH)
+            phone.pending_login().get(SECOND_FACTOR_PATH)
         phone.clock.advance(START_WINDOW)
     assert phone.sms.sent == {"1": DAILY_STARTS}
 
@@ -230,15 +230,15 @@ def test_messages_are_limited_per_day(phone: Phone) -> None:
 def test_messages_are_limited_per_client(phone: Phone) -> None:
     for user in phone.users:
         for _ in range(ACCOUNT_STARTS):
-            phone.half_login(user).get(SECOND_FACTOR_PATH)
+            phone.pending_login(user).get(SECOND_FACTOR_PATH)
     assert phone.sms.sent.total() == CLIENT_STARTS
 
 
 def test_at_the_limit_the_page_still_takes_a_code_and_offers_the_other_factors(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     for _ in range(ACCOUNT_STARTS):
         browser.post(CHALLENGE_AGAIN_PATH, {"factor": "sms"})
-    later = phone.half_login()
+    later = phone.pending_login()
     page = later.get(SECOND_FACTOR_PATH)
     assert page.status == 429
     assert "Too many attempts." in page.body
@@ -248,7 +248,7 @@ def test_at_the_limit_the_page_still_takes_a_code_and_offers_the_other_factors(p
 
 
 def test_a_failure_to_send_is_shown_and_the_next_page_tries_again(phone: Phone) -> None:
-    browser = phone.half_login()
+    browser = phone.pending_login()
     phone.sms.failure = MailTemporary("down")
     assert browser.get(SECOND_FACTOR_PATH).status == 503
     phone.sms.failure = None
@@ -258,7 +258,7 @@ def test_a_failure_to_send_is_shown_and_the_next_page_tries_again(phone: Phone) 
 
 def test_a_login_whose_factor_was_removed_meanwhile_starts_again(phone: Phone) -> None:
     """Nobody is left to ask, but opening a page logs nobody in."""
-    browser = phone.half_login()
+    browser = phone.pending_login()
     for part in phone.auth.second_factors.values():
         part.is_enrolled = lambda user: False  # type: ignore[method-assign]
     answer = browser.get(SECOND_FACTOR_PATH)

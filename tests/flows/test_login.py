@@ -164,7 +164,7 @@ def test_an_empty_iterator_includes_no_second_factor(make: Make) -> None:
 
 
 @pytest.mark.requirement("SECURITY-18")
-def test_half_a_login_that_another_host_planted_is_not_read(make: Make) -> None:
+def test_a_pending_login_that_another_host_planted_is_not_read(make: Make) -> None:
     """The victim would set up a second factor in the attacker's account."""
     auth, _ = make(Word())
     attacker = FakeRequest("https://app.example/")
@@ -221,7 +221,7 @@ class TestSecondFactor:
         return auth, plugin, request
 
     @pytest.mark.requirement("SECURITY-19")
-    def test_half_a_login_has_no_authority(self, make: Make) -> None:
+    def test_a_pending_login_has_no_authority(self, make: Make) -> None:
         auth, plugin, request = self.begin(make)
         assert request.user is None
         assert auth.credentials.list("1") == []

@@ -174,7 +174,7 @@ def test_a_factor_given_at_a_login_is_needed_after_its_plugin_is_gone(shop: Shop
     assert rejected(shop, shop.start())
 
 
-def test_half_a_login_teaches_nothing(shop: Shop) -> None:
+def test_a_pending_login_teaches_nothing(shop: Shop) -> None:
     auth = shop.start(Pin(True, verdict=False))
     browser = shop.log_in(auth)
     with pytest.raises(CredentialRejected):
@@ -211,7 +211,7 @@ def test_a_trusted_browser_does_not_replace_a_lost_factor(shop: Shop) -> None:
         complete_login(shop.start(TRUSTED_DEVICE=3600), browser.follow("/"), shop.ada, Proof("app"))
 
 
-def test_half_a_login_cannot_enrol_past_a_lost_factor(shop: Shop) -> None:
+def test_a_pending_login_cannot_enrol_past_a_lost_factor(shop: Shop) -> None:
     auth = shop.start(Pin(True))
     shop.enrol(auth)
     browser = shop.log_in(auth)
@@ -379,7 +379,7 @@ def page(shop: Shop, auth: Auth, request: FakeRequest) -> tuple[int, str]:
     return answer.status, answer.body or dict(answer.headers).get("Location", "")
 
 
-def test_half_a_login_whose_factor_is_gone_gets_a_page(shop: Shop) -> None:
+def test_a_pending_login_whose_factor_is_gone_gets_a_page(shop: Shop) -> None:
     auth = shop.start(Pin(True))
     shop.enrol(auth)
     status, body = page(shop, shop.start(), shop.log_in(auth))
@@ -387,7 +387,7 @@ def test_half_a_login_whose_factor_is_gone_gets_a_page(shop: Shop) -> None:
     assert "not available at the moment" in body
 
 
-def test_half_a_login_that_must_enrol_is_sent_there(shop: Shop) -> None:
+def test_a_pending_login_that_must_enrol_is_sent_there(shop: Shop) -> None:
     auth = shop.start(Pin(), REQUIRE_2FA=True)
     browser = Browser(auth)
     browser.request = shop.log_in(auth)
@@ -395,7 +395,7 @@ def test_half_a_login_that_must_enrol_is_sent_there(shop: Shop) -> None:
     assert (answer.status, dict(answer.headers)["Location"]) == (303, "/auth/second-factor/enrol")
 
 
-def test_half_a_login_whose_factor_was_reset_starts_again(shop: Shop) -> None:
+def test_a_pending_login_whose_factor_was_reset_starts_again(shop: Shop) -> None:
     auth = shop.start(Pin(True))
     browser = shop.log_in(auth)
     reset_factors(auth, shop.ada)

@@ -82,7 +82,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def half_login(auth: Auth) -> FakeRequest:
+def first_factor(auth: Auth) -> FakeRequest:
     """The browser of user 1 after the first factor."""
     request = FakeRequest("/auth/magic/confirm")
     user = auth.users.by_id("1")
@@ -94,9 +94,9 @@ def half_login(auth: Auth) -> FakeRequest:
 
 @pytest.mark.requirement("SECURITY-19", "SECURITY-38")
 @pytest.mark.parametrize("key", [SECRET_KEY, OTHER_KEY], ids=["staging and production", "two apps"])
-def test_half_a_login_at_one_app_is_nothing_at_another(place: Place, key: str) -> None:
+def test_a_pending_login_at_one_app_is_nothing_at_another(place: Place, key: str) -> None:
     one, other = place.app("new"), place.app("victim", [key])
-    browser = half_login(one)
+    browser = first_factor(one)
     with pytest.raises(LoginExpired):
         pending_login(other, browser)
     with pytest.raises(LoginRequired):
@@ -121,7 +121,7 @@ def test_workers_side_by_side_in_a_rotation_log_nobody_in_wrongly(place: Place) 
     readers = {"old": {"old", "both"}, "both": {"both", "new"}, "new": {"both", "new"}}
     for writer, started in workers.items():
         for reader, worker in workers.items():
-            browser = half_login(started)
+            browser = first_factor(started)
             if reader in readers[writer]:
                 pending, user = pending_login(worker, browser)
                 finish_login(worker, browser, pending, user, "word")

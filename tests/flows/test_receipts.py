@@ -199,7 +199,7 @@ class TestVoid:
 
 class TestHalfLogins:
     @pytest.mark.requirement("SECURITY-1", "SECURITY-19")
-    def test_pressing_again_gives_the_same_half_login(self, world: World) -> None:
+    def test_pressing_again_gives_the_same_pending_login(self, world: World) -> None:
         world.word.users.add("1")
         browser = Browser(world)
         press = by_link(world, browser)

@@ -1,6 +1,6 @@
 """Two tenants with one state store, one key ring and the same user ids.
 
-Whatever one tenant gave (a session, a half login, a link, an API token) opens nothing at the other, and what
+Nothing of one tenant (a session, a pending login, a link, an API token) opens anything at the other, and what
 ends at one ends there only.
 """
 

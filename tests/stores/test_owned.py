@@ -234,11 +234,11 @@ def apps_on_one_store(tmp_path: Path, *, same_secret: bool) -> tuple[Auth, Auth]
 @pytest.mark.parametrize("same_secret", [True, False], ids=["staging and production", "two apps"])
 def test_two_apps_share_no_state_budget_or_lock(tmp_path: Path, same_secret: bool) -> None:
     one, other = apps_on_one_store(tmp_path, same_secret=same_secret)
-    one.state.put("pending", b"half a login", 60)
+    one.state.put("pending", b"a pending login", 60)
     assert other.state.get("pending") is None
     assert other.state.take("pending") is None
     other.state.delete("pending")
-    assert one.state.get("pending") == b"half a login"
+    assert one.state.get("pending") == b"a pending login"
     assert (one.state.add("lock", b"1", 60), other.state.add("lock", b"1", 60)) == (True, True)
     for _ in range(3):
         one.limits.hit("code", "user 1", limit=3, window=60)

@@ -12,7 +12,6 @@ def svg(uri: str, label: str) -> Markup:
     Its background is light in dark themes too. It has a ``viewBox`` and no size: the page scales it,
     however long ``uri`` is.
     """
-    """
     code = segno.make(uri, error="m", micro=False)
     return Markup(  # noqa: S704 (segno's output is numbers and the escaped label)
         code.svg_inline(

@@ -262,7 +262,7 @@ def test_a_required_second_factor_cannot_be_turned_off(make_site, phone_for) -> 
 
 
 @pytest.mark.requirement("SECURITY-19")
-def test_half_a_login_cannot_replace_an_app(make_site, phone_for) -> None:
+def test_a_pending_login_cannot_replace_an_app(make_site, phone_for) -> None:
     """A forced enrolment adds a first factor and never replaces one added meanwhile."""
     site = make_site(REQUIRE_2FA=True)
     thief, owner = site.log_in(), site.log_in()

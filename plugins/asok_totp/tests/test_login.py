@@ -24,7 +24,7 @@ from asok_auth_core.testing import FakeRequest, MemoryCredentialStore, raises_co
 
 
 @pytest.mark.requirement("SECURITY-18", "SECURITY-19")
-def test_half_a_login_has_no_authority_and_completing_it_renews_the_session(site) -> None:
+def test_a_pending_login_has_no_authority_and_completing_it_renews_the_session(site) -> None:
     phone, _ = site.enrol()
     browser = site.log_in()
     before = browser.session.id

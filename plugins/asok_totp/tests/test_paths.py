@@ -1,4 +1,4 @@
-"""Path x policy, in a real Asok app: half a login never sets ``request.user``.
+"""Path x policy, in a real Asok app: a pending login never sets ``request.user``.
 
 The second factors here are the authenticator app and one of another kind (a code by mail), which is
 a test plugin: the pipeline knows neither by name.
@@ -667,7 +667,7 @@ print(json.dumps([before, page.status_code, status, after]))
 
 
 @pytest.mark.requirement("SECURITY-1", "SECURITY-19")
-def test_two_workers_share_half_a_login_that_completes_once(world) -> None:
+def test_two_workers_share_a_pending_login_that_completes_once(world) -> None:
     """Started in one worker, completed in another process."""
     with world() as here:
         app = here.enrol_totp()

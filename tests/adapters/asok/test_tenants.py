@@ -139,7 +139,7 @@ def test_two_apps_on_one_store_share_nothing(tmp_path: Path, same_secret: bool) 
         with asok_app(tmp_path / str(number), auth={"STATE_STORE": url}, environ=secret) as app:
             state = auth_of(app).state
             kept.append(state.get("pending:handle"))
-            state.put("pending:handle", b"half a login of user 1", 60)
+            state.put("pending:handle", b"a pending login of user 1", 60)
             assert state.incr("limit", 60) == 1
     assert kept == [None, None]
 
