@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 import pytest
 import requests
+from asok_auth_tests.browser import hidden_fields
 
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
@@ -62,8 +63,7 @@ class Visitor(requests.Session):
         """Send the form of this page that leads to ``action``, filled in."""
         forms = re.findall(r'<form[^>]*action="([^"]*)"[^>]*>(.*?)</form>', self.page.text, re.DOTALL)
         body = next(body for target, body in forms if html.unescape(target).endswith(action))
-        hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', body)
-        data = {name: html.unescape(value) for name, value in hidden} | fields
+        data = hidden_fields(body) | fields
         target = next(html.unescape(target) for target, _ in forms if html.unescape(target).endswith(action))
         self.page = self.post(
             urljoin(self.page.url, target), data=data, headers={"Referer": self.page.url}, timeout=PATIENCE

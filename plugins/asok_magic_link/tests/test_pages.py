@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
-from asok.testing import TestClient, TestResponse
+from asok.testing import TestResponse
+from asok_auth_tests.browser import FormBrowser, mail_text, mails
 from asok_magic_link.method import MagicLinkMethod
 
 from asok_auth_core.plugin import Event, MailPermanent, MailTemporary, hookimpl
@@ -88,20 +87,9 @@ def app(tmp_path: Path, watching: Watching) -> Iterator[Asok]:
         yield made
 
 
-class Browser(TestClient):
-    """A TestClient that fills in forms."""
-
-    def send_form(self, path: str, page: str | None = None, **fields: str) -> TestResponse:
-        shown = self.get(page or path)
-        hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', shown.text))
-        return self.post(path, data={**hidden, **fields})
-
+class Browser(FormBrowser):
     def head(self, path: str) -> TestResponse:
         return self._request("HEAD", path)
-
-    @property
-    def user(self) -> str:
-        return self.get("/").text.splitlines()[0]
 
 
 @pytest.fixture
@@ -109,26 +97,13 @@ def browser(app: Asok) -> Browser:
     return Browser(app)
 
 
-def mails(app: Asok) -> list[EmailMessage]:
-    app.extensions["AuthExtension"].auth.outbox.flush(60)
-    paths = sorted(Path(app.root_dir, ".asok", "mail").glob("*.eml"), key=lambda p: p.stat().st_mtime_ns)
-    parsed = [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in paths]
-    return [mail for mail in parsed if isinstance(mail, EmailMessage)]
-
-
-def text(mail: EmailMessage, kind: str = "plain") -> str:
-    body = mail.get_body((kind,))
-    assert body is not None
-    return str(body.get_content())
-
-
 def link(mail: EmailMessage) -> str:
-    parts = urlsplit(re.search(r"http://localhost\S+", text(mail))[0])
+    parts = urlsplit(re.search(r"http://localhost\S+", mail_text(mail))[0])
     return f"{parts.path}?{parts.query}"
 
 
 def code(mail: EmailMessage) -> str:
-    return re.search(r"^    (\w{4}-\w{4})\s*$", text(mail), re.MULTILINE)[1]
+    return re.search(r"^    (\w{4}-\w{4})\s*$", mail_text(mail), re.MULTILINE)[1]
 
 
 def ask(browser: Browser, address: str = "ada@example.org", **more: str) -> TestResponse:
@@ -243,7 +218,7 @@ def test_the_mail_names_the_app_the_lifetime_and_the_browser(app: Asok, browser:
     mail = sent(app)
     assert mail["To"] == "ada@example.org"
     assert mail["Subject"] == "Log in to this app"
-    for body in (text(mail), text(mail, "html")):
+    for body in (mail_text(mail), mail_text(mail, "html")):
         assert code(mail) in body
         assert link(mail).split("token=")[1] in body
         assert "60 minutes" in body
@@ -260,12 +235,12 @@ def test_the_mail_is_in_the_language_of_the_browser(app: Asok, browser: Browser)
     )
     mail = sent(app)
     assert mail["Subject"].endswith(" anmelden")
-    for body in (text(mail), text(mail, "html")):
+    for body in (mail_text(mail), mail_text(mail, "html")):
         assert "Oder geben Sie diesen Code auf der Seite ein" in body
         assert "Beide laufen in 60 Minuten ab." in body
         assert "Angefordert am " in body
-    assert '<html lang="de" dir="ltr">' in text(mail, "html")
-    assert "Öffnen Sie diesen Link, um sich anzumelden:" in text(mail)
+    assert '<html lang="de" dir="ltr">' in mail_text(mail, "html")
+    assert "Öffnen Sie diesen Link, um sich anzumelden:" in mail_text(mail)
 
 
 def test_pages_are_not_cached_and_do_not_leak_the_token(app: Asok, browser: Browser) -> None:
@@ -327,8 +302,8 @@ def test_known_and_unknown_emails_get_the_same_answer(tmp_path: Path) -> None:
         assert pages[0] == pages[1]
         known, unknown = mails(app)
         assert code(known)
-        assert "no account uses it" in text(unknown)
-        assert "token=" not in text(unknown) + text(unknown, "html")
+        assert "no account uses it" in mail_text(unknown)
+        assert "token=" not in mail_text(unknown) + mail_text(unknown, "html")
         assert MODELS_REGISTRY["User"].find(email="eve@example.org") is None
 
 
@@ -538,8 +513,8 @@ def test_links_use_app_url_and_never_the_host_header(tmp_path: Path) -> None:
             data={"csrf_token": browser.cookies["asok_csrf"], "email": "ada@example.org"},
             headers={"Host": "evil.example"},
         )
-        assert "https://app.example/auth/magic/callback?token=" in text(sent(app))
-        assert "evil" not in text(sent(app))
+        assert "https://app.example/auth/magic/callback?token=" in mail_text(sent(app))
+        assert "evil" not in mail_text(sent(app))
 
 
 def test_magic_links_are_an_ordinary_plugin(app: Asok) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
-from asok.testing import TestClient
+from asok_auth_tests.browser import FormBrowser
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.errors import AuthError
@@ -34,10 +33,8 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asok]:
 
 def press(app: Asok, token: str) -> int:
     """Open the link in a new browser and press its button; the status."""
-    client = TestClient(app)
-    page = client.get(f"/auth/magic/callback?token={token}")
-    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
-    return int(client.post("/auth/magic/callback", data=hidden).status_code)
+    page = f"/auth/magic/callback?token={token}"
+    return int(FormBrowser(app).send_form("/auth/magic/callback", page=page).status_code)
 
 
 def come_back(auth: Auth) -> int:
