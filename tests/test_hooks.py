@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
 
 import pluggy
 import pytest
 import typer
+from asok_auth_tests.tools import load_tool
 
 from asok_auth_core import cli
 from asok_auth_core import hookspecs as specs
@@ -31,18 +29,8 @@ from asok_auth_core.web import Route
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hook_reference", ROOT / "tools" / "hook_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["hook_reference"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_reference_is_current(reference: ModuleType) -> None:
+def test_the_reference_is_current() -> None:
+    reference = load_tool("hook_reference")
     source = (ROOT / "asok_auth_core" / "hookspecs.py").read_text("utf-8")
     assert (ROOT / "docs" / "hooks.md").read_text("utf-8") == reference.render(source), (
         "run: python tools/hook_reference.py"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from asok_auth_tests.tools import load_tool
 
 from asok_auth_core import plugin, testing
 
@@ -31,13 +30,7 @@ CORE_IMPORT = re.compile(r"\b(?:from (asok_auth_core[\w.]*) import|import (asok_
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plugin_api", ROOT / "tools" / "plugin_api.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["plugin_api"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("plugin_api")
 
 
 def test_names_and_signatures_are_those_of_the_snapshot(tool: ModuleType) -> None:

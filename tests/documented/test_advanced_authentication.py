@@ -130,7 +130,7 @@ def log_in(browser: FormBrowser) -> str:
 
 
 def test_the_snippets_are_those_of_the_page() -> None:
-    """Each line of code in the page is in one of the seven snippets, in the page's order."""
+    """All code of the page is in the seven snippets, in the page's order."""
     found = snippets(DOCUMENT)
     assert len(found) == 7
     rest = DOCUMENT
@@ -177,7 +177,7 @@ class TestProviders:
         assert browser.get(path).status_code == 302
 
     def consent(self, browser: FormBrowser, name: str) -> str:
-        """Start at the documented page and choose Ada at the provider; the callback's path."""
+        """Choose Ada at the provider, from the documented page; the callback's path."""
         url = str(browser.get(f"/start/{name}").headers["Location"])
         answer = requests.post(url, data={"account": "1001"}, allow_redirects=False, timeout=PATIENCE)
         return answer.headers["Location"].removeprefix("https://myapp.com")

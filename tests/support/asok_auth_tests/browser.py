@@ -17,7 +17,7 @@ class FormBrowser(TestClient):  # type: ignore[misc]  # Asok has no types
     """A TestClient that fills in forms."""
 
     def send_form(self, path: str, page: str | None = None, **fields: str) -> TestResponse:
-        """Send ``fields`` to ``path``, with the hidden fields of ``page`` (by default ``path``)."""
+        """Send ``fields``, and the hidden fields of ``page``, to ``path``."""
         return self.post(path, data={**hidden_fields(self.get(page or path).text), **fields})
 
     @property
