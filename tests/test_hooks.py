@@ -18,7 +18,16 @@ from asok_auth_core.auth import Auth
 from asok_auth_core.flows.login import complete_login
 from asok_auth_core.flows.permissions import user_can
 from asok_auth_core.flows.user_data import export_user, remove_user
-from asok_auth_core.plugin import Event, Finding, Grant, LoginMethod, OAuth2Provider, SecondFactor, hookimpl
+from asok_auth_core.plugin import (
+    AccountSection,
+    Event,
+    Finding,
+    Grant,
+    LoginMethod,
+    OAuth2Provider,
+    SecondFactor,
+    hookimpl,
+)
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.settings import Settings
@@ -75,6 +84,10 @@ class Probe:
 
     @hookimpl
     def asok_auth_second_factors(self, auth: Auth) -> Iterable[SecondFactor]:
+        return []
+
+    @hookimpl
+    def asok_auth_account_sections(self, auth: Auth) -> Iterable[AccountSection]:
         return []
 
     @hookimpl

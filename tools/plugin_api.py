@@ -1,7 +1,8 @@
-"""Write docs/plugin-api.md, tests/plugin_api.txt and docs/testing-api.md from the source.
+"""Write the reference of the plugin API and its snapshot from the source.
 
-The text file is the snapshot of every public name of asok_auth_core.plugin with its signature; a test
-compares it, so that a change of the plugin API is seen in review. Run ``python tools/plugin_api.py``.
+That is docs/plugin-api.md, docs/testing-api.md and tests/plugin_api.txt. The text file holds every public
+name of asok_auth_core.plugin with its signature; a test compares it, so that a change of the plugin API is
+seen in review. Run ``python tools/plugin_api.py``.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ KINDS = {
     "asok_auth_login_methods": "login",
     "asok_auth_second_factors": "factor",
     "asok_auth_routes": "pages",
+    "asok_auth_account_sections": "pages",
     "asok_auth_start": "lifetime",
     "asok_auth_stop": "lifetime",
     "asok_auth_permissions": "permissions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from ..auth import Auth
@@ -34,7 +34,7 @@ class Challenge:
     button: str
     other_way: tuple[str, str]
     """Path and text of the last link."""
-    next_url: str | None = None
+    next_url: str | None = field(default=None, repr=False)
     trust_days: int = 0
 
     def chosen(self, request: WebRequest) -> SecondFactor:

@@ -1,4 +1,4 @@
-"""The walk of one magic link in docs/architecture.md is the one that the code takes."""
+"""The code takes the walk of one magic link in docs/architecture.md."""
 
 from __future__ import annotations
 

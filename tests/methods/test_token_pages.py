@@ -33,7 +33,7 @@ class Site:
         self.tokens = cast("TokenMethod", auth.login_methods["token"]).tokens
 
     def create(self, **changes: str | None) -> str | None:
-        """The token that the form ``GOOD`` with ``changes`` makes; None if it is rejected."""
+        """The token that the form ``GOOD`` with ``changes`` makes; None if rejected."""
         form = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
         answer = self.browser.post(NEW, form)
         found = re.search(r'id="asok-auth-token"[^>]*>([^<]+)<', answer.text)

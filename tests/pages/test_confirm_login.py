@@ -1,4 +1,4 @@
-"""Confirm it's you: the second factor, or another login, then on to where the user was going."""
+"""Confirm it's you: the second factor or a login, then on to where the user went."""
 
 from __future__ import annotations
 

@@ -79,9 +79,9 @@ class TotpApi:
         return self._enrolment(request, user, *self._authenticators.begin(str(user.id)))
 
     def waiting_enrolment(self, request: WebRequest) -> Enrolment | None:
-        """The enrollment that waits for its first code, to be shown again after a wrong one; None without.
+        """The enrollment that waits for its first code, or None.
 
-        Raises as :meth:`enroll`.
+        It is shown again after a wrong code. Raises as :meth:`enroll`.
         """
         user = enrolling_user(self._auth, request)
         waiting = self._authenticators.waiting(str(user.id))

@@ -108,7 +108,10 @@ class Authenticators:
         return secret, parameters
 
     def waiting(self, user_id: str) -> tuple[str, Parameters] | None:
-        """The secret that waits for :meth:`confirm`, or None. Raises SealError, StoreUnavailable."""
+        """The secret that waits for :meth:`confirm`, or None.
+
+        Raises SealError, StoreUnavailable.
+        """
         raw = self._state.get(_pending(user_id))
         if raw is None:
             return None

@@ -1,6 +1,6 @@
-"""Write every event to a file, as one line of JSON, without making the user wait for the disk.
+"""Write every event to a file, as one line of JSON.
 
-A thread writes; ``asok_auth_stop`` waits until it has written what was queued. ``AUTH["JOURNAL"]["FILE"]`` is
+A thread writes, so that no user waits for the disk; ``asok_auth_stop`` waits until it has written what was queued. ``AUTH["JOURNAL"]["FILE"]`` is
 relative to the app.
 """
 
@@ -59,7 +59,7 @@ class Journal:
         self.flush()
 
     def flush(self) -> None:
-        """Wait until everything that was queued is written. The next event starts a writer again."""
+        """Wait until what was queued is written; the next event starts a writer again."""
         with self._lock:
             if self._writer is not None and self._writer.is_alive():
                 self._lines.put(None)

@@ -1,4 +1,4 @@
-"""Run the event observer's contract suite, and end an app with lines that are not written yet."""
+"""Run the event observer's contract suite, and end an app with queued lines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Log in with Contoso (OpenID Connect), where each customer is a tenant with an issuer of its own.
+"""Log in with Contoso (OpenID Connect), where each customer is a tenant.
 
-Microsoft's identity platform works like this. ``AUTH["PROVIDERS"]["contoso"]["tenants"]`` lists the tenants whose
+Each tenant has an issuer of its own; Microsoft's identity platform works like this. ``AUTH["PROVIDERS"]["contoso"]["tenants"]`` lists the tenants whose
 users may log in.
 """
 

@@ -1,4 +1,4 @@
-"""Run the provider's contract suite, and log in from tenants that are not on the list; no network is needed."""
+"""Run the provider's contract suite, and log in from unlisted tenants, offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log in with Orchard (OpenID Connect), which posts its answer and takes no fixed client secret.
+"""Log in with Orchard (OpenID Connect), a provider with Apple's oddities.
 
 Apple works like this: the client secret is a token that the app signs with a key of its team, the answer comes as
 a POST, and the user's name is a field of the first answer only.
@@ -45,7 +45,7 @@ class Orchard(OpenIDProvider):
 
 
 def _name(sent: str) -> str | None:
-    """The name in the field ``user``, which the user can change: it is shown, and nothing else."""
+    """The name in the field ``user``. The user can change it, so it is only shown."""
     try:
         match json.loads(sent):
             case {"name": {"firstName": str(first), "lastName": str(last)}}:

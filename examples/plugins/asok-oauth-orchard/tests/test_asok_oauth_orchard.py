@@ -1,4 +1,4 @@
-"""Run the provider's contract suite, and check what it posts and signs; no network is needed."""
+"""Run the provider's contract suite, and check what it posts and signs, offline."""
 
 from __future__ import annotations
 
