@@ -18,7 +18,7 @@ from ..types import LoginAttempt, User
 from ..web import WebRequest, WebResponse
 from .fakes import FakeRequest, FakeUser, MemoryUsers
 from .parts import Browser, TestParts
-from .rotation import RotatingBrowser
+from .rotation import RotatingBrowser, prepared_config
 
 HOSTILE = '"><script>alert(1)</script>'
 GARBAGE = ("", " ", "\x00", "\r\nSet-Cookie: a=b", "😀" * 50, "' OR 1=1 --", HOSTILE, "a" * 10_000)
@@ -126,31 +126,28 @@ class LoginMethodContract:
         self.log_in(auth, auth_parts, browser)
         last = browser.request
         query = "&".join(f"{name}={value}" for name, value in last.query.items())
-        again = last.follow(f"{last.path}?{query}", method=last.method, form=last.form or None)
-        log_out(auth, again)
-        browser.request = again
-        if last.method == "POST":
-            browser.post(f"{last.path}?{query}", last.form)
-        else:
-            browser.get(f"{last.path}?{query}")
+
+        def again(before: FakeRequest) -> FakeRequest:
+            form, body, headers = last.form or None, last.body, last.headers
+            target = f"{last.path}?{query}"
+            return before.follow(target, method=last.method, form=form, body=body, headers=headers)
+
+        browser.request = again(last)
+        log_out(auth, browser.request)
+        browser.repeat(again(browser.request))
         assert browser.request.user is None, "the same request logged in twice"
 
     @pytest.mark.requirement("SECURITY-29")
     def test_a_login_survives_a_rotation_of_the_apps_key(
-        self, build: Callable[..., Auth], auth_parts: TestParts, make_auth: Callable[..., Auth]
+        self, auth_parts: TestParts, make_auth: Callable[..., Auth]
     ) -> None:
         """Older keys stay in the key ring, so that no user notices: look a code up under all digests."""
-        auth = build()
 
-        def restart(config: Mapping[str, object]) -> Auth:
-            return make_auth(
-                plugins=(self.plugin(),),
-                settings=dict(self.settings),
-                config=config,
-                credentials=auth.credentials,
-            )
+        def make(**more: object) -> Auth:
+            return make_auth(plugins=(self.plugin(),), settings=dict(self.settings), **more)
 
-        browser = RotatingBrowser(auth, restart)
+        auth = make(config=prepared_config())
+        browser = RotatingBrowser(auth, lambda config: make(config=config, credentials=auth.credentials))
         self.log_in(auth, auth_parts, browser)
         assert browser.request.user is auth.users.by_id("1"), "the method knows only the newest key"
 

@@ -136,6 +136,10 @@ class Browser:
         """Send a request with any method, such as PUT, and with ``json``; return the response."""
         return self._send(self.request.follow(url, method=method, json=json, headers=headers))
 
+    def repeat(self, request: FakeRequest) -> WebResponse:
+        """Send ``request``, made with ``browser.request.follow``; return the response."""
+        return self._send(request)
+
     def _send(self, request: FakeRequest) -> WebResponse:
         self.request = request
         route = self._router.match(request.path)

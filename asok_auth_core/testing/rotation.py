@@ -10,11 +10,19 @@ from ..web import WebResponse
 from .fakes import FakeRequest
 from .parts import SECRET_KEY, Browser
 
+ROTATIONS = 30
+KEYS = (SECRET_KEY, *(f"{SECRET_KEY}{number}" for number in range(1, ROTATIONS + 1)))
+
 
 def rotated_config(times: int = 1) -> dict[str, object]:
     """The app's configuration after ``SECRET_KEY`` was rotated; older keys are its fallbacks."""
-    keys = [SECRET_KEY, *(f"{SECRET_KEY}{number}" for number in range(1, times + 1))]
-    return {"SECRET_KEY": keys[-1], "SECRET_KEY_FALLBACKS": keys[-2::-1]}
+    newest = min(times, ROTATIONS)
+    return {"SECRET_KEY": KEYS[newest], "SECRET_KEY_FALLBACKS": KEYS[:newest][::-1]}
+
+
+def prepared_config() -> dict[str, object]:
+    """The configuration of a worker that still writes with the oldest key, and accepts all newer ones."""
+    return {"SECRET_KEY": KEYS[0], "SECRET_KEY_FALLBACKS": KEYS[1:]}
 
 
 class RotatingBrowser(Browser):

@@ -140,6 +140,28 @@ class TestNewestKeyOnly(Suite):
             return f"pin:{self.auth.keys.digests('pin', pin)[0]}"
 
 
+class TestReplayOfJson(Suite):
+    """The proof is in a body of JSON, not in a form."""
+
+    class method(Pin):
+        def routes(self) -> Iterable[Route]:
+            return (
+                Route("/auth/pin/send", post=self.send),
+                Route("/auth/pin/enter", post=self.enter_json, json=True),
+            )
+
+        def enter_json(self, request: WebRequest) -> WebResponse:
+            sent = request.json
+            request.form = {"code": str(sent["code"])} if isinstance(sent, dict) and "code" in sent else {}
+            return super().enter(request)
+
+        def redeem(self, key: str) -> bytes | None:
+            return self.auth.state.get(key)
+
+    def enter(self, browser: Browser, pin: str) -> WebResponse:
+        return browser.send("POST", "/auth/pin/enter", json={"code": pin})
+
+
 class TestOwnPipeline(Suite):
     class method(Pin):
         def admit(self, request: WebRequest, user: User, pin: str) -> str:

@@ -39,6 +39,7 @@ def test_a_sound_method_passes(failed: set[tuple[str, str]], sound: str) -> None
     ("mutant", "test"),
     [
         ("TestReplay", "test_a_proof_works_once"),
+        ("TestReplayOfJson", "test_a_proof_works_once"),
         ("TestNewestKeyOnly", "test_a_login_survives_a_rotation_of_the_apps_key"),
         # A session without a record of the core's logs no user in.
         ("TestOwnPipeline", "test_a_valid_login_renews_the_session_and_emits_an_event"),
