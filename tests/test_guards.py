@@ -13,10 +13,9 @@ from types import ModuleType
 
 import pytest
 import typer
-from markupsafe import Markup
 
 from asok_auth_core.auth import Auth
-from asok_auth_core.contracts import LoginMethod, MailTransport, SecondFactor, StateStore
+from asok_auth_core.contracts import LoginMethod, MailTransport, StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.signers import SIGNERS
 from asok_auth_core.engine.tokens import TokenClaims, TokenCodec
@@ -27,9 +26,10 @@ from asok_auth_core.plugin import hookimpl
 from asok_auth_core.plugins import Plugins
 from asok_auth_core.registry import HOOKS, PluginRegistry
 from asok_auth_core.testing import FakeRequest, raises_code
+from asok_auth_core.testing.login_method import EnrolledFactor
 from asok_auth_core.testing.parts import Browser, RecordedMail, build_auth
-from asok_auth_core.types import OutgoingMail, Proof, User
-from asok_auth_core.web import Route, WebRequest
+from asok_auth_core.types import OutgoingMail, Proof
+from asok_auth_core.web import Route
 
 pytestmark = pytest.mark.requirement("SECURITY-34")
 
@@ -536,21 +536,9 @@ def test_a_coroutine_function_as_hook_stops_the_start(start: Start, hook: str, d
             start(plugins=[with_hook(hook, function)], debug=debug)
 
 
-class Factor(SecondFactor):
+class Factor(EnrolledFactor):
     name = "waiting"
     label = "Waiting"
-
-    def is_enrolled(self, user: User) -> bool:
-        return True
-
-    def reset(self, user: User) -> None:
-        return
-
-    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
-        return Markup()
-
-    def verify(self, request: WebRequest, user: User) -> bool:
-        return False
 
 
 FACTOR_METHODS = ("is_enrolled", "reset", "begin", "challenge", "verify", "routes", "account_block")

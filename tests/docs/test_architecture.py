@@ -1,4 +1,4 @@
-"""The code takes the walk of one magic link in docs/architecture.md."""
+"""The walk of one magic link in docs/architecture.md is true of the code."""
 
 from __future__ import annotations
 

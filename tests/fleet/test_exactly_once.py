@@ -27,6 +27,7 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient, TestResponse
 from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
+from asok_auth_tests.state_stores import RacyTakes
 from asok_totp.totp import Parameters, code_at
 
 from asok_auth_core.flows.email_proofs import EmailProofs
@@ -59,16 +60,6 @@ def get(request):
 """
 
 
-class RacyStateStore(SQLiteStateStore):
-    """Looks, then takes: right for one process, wrong for two."""
-
-    def take(self, key: str) -> bytes | None:
-        value = self.get(key)
-        time.sleep(0.001)
-        self.delete(key)
-        return value
-
-
 class Watching:
     """A plugin that counts logins, and whose store is ``racy:///<path>``."""
 
@@ -81,7 +72,7 @@ class Watching:
 
     @hookimpl
     def asok_auth_state_stores(self) -> Mapping[str, Callable[[str], SQLiteStateStore]]:
-        return {"racy": lambda url: RacyStateStore(url.replace("racy:", "sqlite:", 1))}
+        return {"racy": lambda url: RacyTakes(url.replace("racy:", "sqlite:", 1))}
 
 
 @dataclass(frozen=True)

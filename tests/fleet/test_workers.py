@@ -24,6 +24,7 @@ import pytest
 import requests
 from asok_auth_tests.valkey_server import free_port
 
+from asok_auth_core.testing.apps import USER_MODEL
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 WORKERS = {"gunicorn": 4, "uvicorn": 2}
@@ -51,15 +52,7 @@ app.config.update(
 )
 app.register_extension(AuthExtension())
 """,
-    "src/models/user.py": """\
-from asok import Field, Model
-
-
-class User(Model):
-    email = Field.String(unique=True, nullable=False)
-    name = Field.String()
-    is_active = Field.Boolean(default=True)
-""",
+    "src/models/user.py": USER_MODEL,
     "src/pages/page.py": """\
 import os
 

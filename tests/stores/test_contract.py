@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from asok_auth_tests.state_stores import AtLength, RacyStateStore
 from hypothesis import Phase, settings
 
 from asok_auth_core.contracts import RevocationMark, StoredMark, run_operation
@@ -49,35 +49,8 @@ class TestSQLite(StateStoreContract):
 
 
 @pytest.mark.slow
-class TestSQLiteAtLength(TestSQLite):
-    """The same with 8 processes, 2,000 secrets of each kind and more kills."""
-
-    processes = 8
-    secrets = 2000
-    kills = int(os.environ.get("ASOK_AUTH_KILLS", "20"))
-    examples = 50
-
-
-class RacyStateStore(SQLiteStateStore):
-    """Looks, then acts, as the framework's magic links did: a race."""
-
-    def take(self, key: str) -> bytes | None:
-        value = self.get(key)
-        time.sleep(0.001)
-        self.delete(key)
-        return value
-
-    def add(self, key: str, value: bytes, ttl: int) -> bool:
-        if self.get(key) is not None:
-            return False
-        time.sleep(0.001)
-        self.put(key, value, ttl)
-        return True
-
-    def incr(self, key: str, ttl: int) -> int:
-        number = int(self.get(key) or b"0") + 1
-        self.put(key, b"%d" % number, ttl)
-        return number
+class TestSQLiteAtLength(AtLength, TestSQLite):
+    """The same with more processes, secrets and kills."""
 
 
 @pytest.mark.requirement("SECURITY-1")

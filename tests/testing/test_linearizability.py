@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import random
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 from asok_auth_tests.linearizability import Operation, read, record_together, unexplained
+from asok_auth_tests.state_stores import RacyTakes
 
 from asok_auth_core.errors import StoreUnavailable
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 
 
-class RacyStateStore(SQLiteStateStore):
-    def take(self, key: str) -> bytes | None:
-        value = self.get(key)
-        time.sleep(0.01)
-        self.delete(key)
-        return value
+class SlowTakes(RacyTakes):
+    pause = 0.01
 
 
-class RefusingStateStore(SQLiteStateStore):
+class FailingStateStore(SQLiteStateStore):
     """Raises at every third take; every second of these has happened all the same."""
 
     calls = 0
@@ -82,7 +78,7 @@ def test_other_histories_fail(history: list[Operation]) -> None:
 
 
 def test_a_store_with_a_race_fails(tmp_path: Path) -> None:
-    store = partial(RacyStateStore, tmp_path / "state.sqlite3")
+    store = partial(SlowTakes, tmp_path / "state.sqlite3")
     assert unexplained(record_together(store, tmp_path / "log", 240, keys=3, processes=3))
 
 
@@ -95,7 +91,7 @@ def test_sqlite_is_linearizable(tmp_path: Path) -> None:
 
 
 def test_a_failed_operation_may_or_may_not_have_happened(tmp_path: Path) -> None:
-    store = partial(RefusingStateStore, tmp_path / "state.sqlite3")
+    store = partial(FailingStateStore, tmp_path / "state.sqlite3")
     during: list[bool] = []
 
     def disturb() -> None:

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from asok_auth_tests.mutants import failed_tests
 
 MUTANTS = Path(__file__).with_name("login_mutants.py")
 
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
-    """``(class, test)`` of everything that went red in one run over all mutants."""
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", str(MUTANTS), "-q", "--tb=no", "-rf", "-p", "no:cacheprovider"),
-            *("--import-mode=importlib", "--rootdir", str(MUTANTS.parent), "-c", "/dev/null"),
-        ],
-        cwd=tmp_path_factory.mktemp("mutants"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert re.search(r"\d+ failed, \d+ passed", run.stdout), run.stdout + run.stderr
-    assert " error" not in run.stdout, run.stdout
-    return set(re.findall(r"^FAILED \S+::(\w+)::(\w+)", run.stdout, re.MULTILINE))
+    return failed_tests(MUTANTS, tmp_path_factory.mktemp("mutants"))
 
 
 @pytest.mark.parametrize("sound", ["TestSound", "TestLink", "TestLasting"])

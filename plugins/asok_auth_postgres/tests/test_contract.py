@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 import pytest
 from asok_auth_postgres import PostgresStateStore, connections, store
+from asok_auth_tests.state_stores import AtLength
 
 from asok_auth_core.plugin import Clock
 from asok_auth_core.testing import OpenStore, StateStoreContract
@@ -30,10 +30,5 @@ class TestPostgres(StateStoreContract):
 
 
 @pytest.mark.slow
-class TestPostgresAtLength(TestPostgres):
-    """The same with 2,000 secrets of each kind, and more kills (ASOK_AUTH_KILLS)."""
-
-    processes = 8
-    secrets = 2000
-    kills = int(os.environ.get("ASOK_AUTH_KILLS", "20"))
-    examples = 50
+class TestPostgresAtLength(AtLength, TestPostgres):
+    """The same with more processes, secrets and kills."""

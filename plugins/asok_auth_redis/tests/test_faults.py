@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 import subprocess
 import sys
@@ -13,9 +12,9 @@ from typing import Protocol
 
 import pytest
 from asok_auth_redis import RedisStateStore
+from asok_auth_tests.outages import calls_fail_together, fails_in_time, recovers
 
 from asok_auth_core.plugin import StoreUnavailable
-from asok_auth_core.testing import Stopwatch
 
 pytestmark = pytest.mark.requirement("SECURITY-32")
 
@@ -58,24 +57,13 @@ OPERATIONS: list[tuple[str, Callable[[RedisStateStore], object]]] = [
 ]
 
 
-def refused(call: Callable[[], object], told: str) -> None:
-    with Stopwatch() as watch, pytest.raises(StoreUnavailable, match=told):
-        call()
-    assert watch.seconds < 2.0
-
-
-def recovers(store: RedisStateStore) -> None:
-    """The very next call works."""
-    assert store.add(f"after{secrets.token_hex(8)}", b"v", 60) is True
-
-
 def test_a_restart_keeps_acknowledged_writes(server: Server, store: RedisStateStore) -> None:
     store.put("taken", b"v", 60)
     store.put("left", b"v", 60)
     assert store.take("taken") == b"v"
     server.stop()
     for _, call in OPERATIONS:
-        refused(lambda call=call: call(store), "cannot be reached")
+        fails_in_time(lambda call=call: call(store), "cannot be reached")
     server.start()
     recovers(store)
     assert (store.take("taken"), store.take("left")) == (None, b"v")
@@ -100,8 +88,8 @@ def test_idle_connections_survive_a_restart(server: Server, store: RedisStateSto
 def test_a_paused_server_times_out_and_recovers(server: Server, store: RedisStateStore) -> None:
     store.put("k", b"v", 60)
     server.pause()
-    refused(lambda: store.take("k"), "did not answer in time")
-    refused(lambda: store.take("k"), "did not answer in time")  # now on a new connection
+    fails_in_time(lambda: store.take("k"), "did not answer in time")
+    fails_in_time(lambda: store.take("k"), "did not answer in time")  # now on a new connection
     server.resume()
     recovers(store)
 
@@ -110,7 +98,7 @@ def test_an_unreachable_server_is_a_store_error() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         with opened(f"redis://127.0.0.1:{reserved.getsockname()[1]}") as store:
-            refused(lambda: store.get("k"), "cannot be reached")
+            fails_in_time(lambda: store.get("k"), "cannot be reached")
 
 
 def test_a_silent_listener_times_out() -> None:
@@ -118,9 +106,9 @@ def test_a_silent_listener_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         for scheme in ("redis", "redis+cluster", "rediss"):
             with opened(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}") as store:
-                refused(lambda store=store: store.get("k"), "in time|not a reachable cluster")
+                fails_in_time(lambda store=store: store.get("k"), "in time|not a reachable cluster")
         with opened(f"redis+sentinel://127.0.0.1:{mute.getsockname()[1]}/primary") as store:
-            refused(lambda: store.get("k"), "no reachable primary")
+            fails_in_time(lambda: store.get("k"), "no reachable primary")
 
 
 def test_without_memory_writes_fail_and_takes_work(server: Server, store: RedisStateStore) -> None:
@@ -133,7 +121,7 @@ def test_without_memory_writes_fail_and_takes_work(server: Server, store: RedisS
         lambda: store.incr("counter", 60),
         lambda: store.incr("new counter", 60),
     ):
-        refused(call, "out of memory")
+        fails_in_time(call, "out of memory")
     # Taking needs no memory: users with a link can still log in.
     assert store.take("k") == b"v"
     assert server.ask("CONFIG", "SET", "maxmemory", "0").startswith(b"+OK")
@@ -144,7 +132,7 @@ def test_without_memory_writes_fail_and_takes_work(server: Server, store: RedisS
 
 def test_a_replica_is_rejected(server: Server, store: RedisStateStore) -> None:
     server.ask("REPLICAOF", "127.0.0.1", "1")
-    refused(lambda: store.put("k", b"v", 60), "is a read-only replica")
+    fails_in_time(lambda: store.put("k", b"v", 60), "is a read-only replica")
     server.ask("REPLICAOF", "NO", "ONE")
     recovers(store)
 
@@ -156,39 +144,26 @@ def test_a_wrong_password_is_an_error_without_the_password(server: Server) -> No
     with opened(server.url.replace("//", "//:right@")) as store:
         recovers(store)
     with opened(server.url.replace("//", "//:canary@")) as store:
-        refused(lambda: store.get("k"), "rejected the username or password")
+        fails_in_time(lambda: store.get("k"), "rejected the username or password")
         with pytest.raises(StoreUnavailable) as caught:
             store.get("k")
         assert "canary" not in str(caught.value)
     with opened(server.url) as store:
-        refused(lambda: store.get("k"), "requires a username or password")
+        fails_in_time(lambda: store.get("k"), "requires a username or password")
 
 
 def test_a_forbidden_command_is_named(server: Server) -> None:
     server.ask("ACL", "SETUSER", "weak", "on", ">pw", "~*", "+get")
     with opened(server.url.replace("//", "//weak:pw@")) as store:
-        refused(lambda: store.take("k"), "does not allow this user")
+        fails_in_time(lambda: store.take("k"), "does not allow this user")
 
 
 def test_waiting_for_a_connection_times_out(server: Server) -> None:
     with opened(f"{server.url}?max_connections=1") as store:
         store.get("k")
         server.pause()
-        outcome: list[float] = []
-
-        def call() -> None:
-            with Stopwatch() as watch, pytest.raises(StoreUnavailable):
-                store.get("k")
-            outcome.append(watch.seconds)
-
-        threads = [threading.Thread(target=call) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        calls_fail_together(lambda: store.get("k"))
         server.resume()
-        assert len(outcome) == 4
-        assert max(outcome) < 2.0
         recovers(store)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 from urllib.parse import quote
 
 from markupsafe import Markup
@@ -80,9 +81,7 @@ class MagicLinkMethod(LoginMethod):
         try:
             proved = self._proofs.take_link(token or "")
         except CredentialRejected:
-            self._auth.events.emit(
-                "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
-            )
+            self._report_rejected(request, "link")
             return None
         request.keep_proof(Proof(self.name, proved.email))
         return proved.email
@@ -134,6 +133,9 @@ class MagicLinkMethod(LoginMethod):
         if state == "failed" and delivery.error is not None:
             raise delivery.error
         return link, state
+
+    def _report_rejected(self, request: WebRequest, way: Literal["link", "code"]) -> None:
+        self._auth.events.emit("magic.rejected", method=self.name, client_ip=request.client_ip, way=way)
 
     def _parse(self, email: str) -> str:
         return parse_email(email, allow_localhost=self._auth.settings.app.debug)
@@ -216,9 +218,7 @@ class MagicLinkMethod(LoginMethod):
                 lambda proved, receipt: self._log_in(request, proved, receipt),
             )
         except (CredentialRejected, EmailInvalid) as error:
-            self._auth.events.emit(
-                "magic.rejected", method=self.name, client_ip=request.client_ip, way="code"
-            )
+            self._report_rejected(request, "code")
             return self._show_code_page(request, error)
         return WebResponse.see_other(location)
 
@@ -240,9 +240,7 @@ class MagicLinkMethod(LoginMethod):
                 lambda proved, receipt: self._log_in(request, proved, receipt),
             )
         except CredentialRejected:
-            self._auth.events.emit(
-                "magic.rejected", method=self.name, client_ip=request.client_ip, way="link"
-            )
+            self._report_rejected(request, "link")
             raise
         return WebResponse.see_other(location)
 

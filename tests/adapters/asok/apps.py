@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, close_all_db_connections
+from asok.orm.engines import _ENGINES_CACHE, get_engine
 from asok.testing import TestClient
 from markupsafe import Markup
 
@@ -59,6 +60,19 @@ class Role(Model):
 """
 
 PERMISSION_MODELS = {"user.py": USER_MODEL, "role.py": ROLE_MODEL, "post.py": POST_MODEL}
+
+ENTER_PAGE = """
+from models.user import User
+
+def get(request):
+    request.login(User.find(id=1))
+    return request.redirect("/")
+"""
+
+TOKEN_PAGE = """
+def get(request):
+    return request.auth.token.create(request, 1, expires_in=60)
+"""
 
 DOCUMENTED_PAGE = """
 def get(request):
@@ -301,6 +315,19 @@ class Plugin:
     @hookimpl
     def asok_auth_event(self, event: Event) -> None:
         self.events.append(event)
+
+
+@contextmanager
+def emptied(url: str | None) -> Iterator[None]:
+    """Drop the tables of users and credentials at ``url``; close Asok's pool in the end."""
+    if url is not None:
+        engine = get_engine(url)
+        engine.execute("DROP TABLE IF EXISTS users, auth_credentials")
+        engine.close_connections()
+    yield
+    pool = getattr(_ENGINES_CACHE.pop(url, None), "_pool", None)
+    if pool is not None:
+        pool.close()
 
 
 def started(root: Path, plugin: Plugin, **arguments: Any) -> AbstractContextManager[Asok]:

@@ -23,6 +23,8 @@ from asok_auth_core.testing.apps import asgi_call, asok_app
 from asok_auth_core.types import Authentication
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
+from .apps import ENTER_PAGE, TOKEN_PAGE
+
 EMAIL = "ada@example.org"
 PAGES = {
     "posted.py": """
@@ -33,17 +35,8 @@ def post(request):
 def post(request):
     return "done by " + (request.user.email if request.user else "nobody")
 """,
-    "enter.py": """
-from models.user import User
-
-def get(request):
-    request.login(User.find(id=1))
-    return request.redirect("/")
-""",
-    "token.py": """
-def get(request):
-    return request.auth.token.create(request, 1, expires_in=60)
-""",
+    "enter.py": ENTER_PAGE,
+    "token.py": TOKEN_PAGE,
 }
 
 

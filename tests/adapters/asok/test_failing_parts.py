@@ -18,7 +18,8 @@ from asok_auth_core.methods.oauth import OAuthMethod
 from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing import FakeUser, raises_code
 from asok_auth_core.testing.apps import asok_app
-from asok_auth_core.types import Event, User
+from asok_auth_core.testing.login_method import EnrolledFactor
+from asok_auth_core.types import Event
 from asok_auth_core.web import Route, WebRequest, WebResponse
 
 from .apps import make_user
@@ -219,21 +220,9 @@ class TestBanner:
             assert "is not loaded" not in TestClient(app).get("/auth/login").text
 
 
-class Factor(SecondFactor):
+class Factor(EnrolledFactor):
     name = "failing"
     label = "Failing"
-
-    def is_enrolled(self, user: User) -> bool:
-        return True
-
-    def reset(self, user: User) -> None:
-        return
-
-    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
-        return Markup()
-
-    def verify(self, request: WebRequest, user: User) -> bool:
-        return False
 
     def account_block(self, request: WebRequest) -> Markup | None:
         raise RuntimeError("out of order")

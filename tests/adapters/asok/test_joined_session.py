@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY
-from asok.orm.engines import _ENGINES_CACHE, get_engine
 from asok.testing import TestClient
 
 from asok_auth_core.auth import Auth
 from asok_auth_core.contracts import CredentialStore
 from asok_auth_core.testing.apps import asok_app
+
+from .apps import emptied
 
 PAGES = {
     "enter.py": """
@@ -43,17 +44,10 @@ class User(Model):
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asok]:
     """Its user model deletes softly, and has columns named as ours."""
     url = None if request.param == "sqlite" else request.getfixturevalue(request.param)
-    if url is not None:
-        engine = get_engine(url)
-        engine.execute("DROP TABLE IF EXISTS users, auth_credentials")
-        engine.close_connections()
-    with asok_app(tmp_path, database=url, pages=PAGES, models={"user.py": SOFT}) as app:
+    with emptied(url), asok_app(tmp_path, database=url, pages=PAGES, models={"user.py": SOFT}) as app:
         for name in ("ada", "bob"):
             MODELS_REGISTRY["User"].create(email=f"{name}@example.org", data="theirs")
         yield app
-    pool = getattr(_ENGINES_CACHE.pop(url, None), "_pool", None)
-    if pool is not None:
-        pool.close()
 
 
 @pytest.fixture

@@ -26,18 +26,11 @@ from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 from asok_auth_core.web import MAX_JSON_BYTES, Route, WebRequest, WebResponse
 
-PAGES = {
-    "enter.py": """
-from models.user import User
+from .apps import ENTER_PAGE, TOKEN_PAGE
 
-def get(request):
-    request.login(User.find(id=1))
-    return request.redirect("/")
-""",
-    "token.py": """
-def get(request):
-    return request.auth.token.create(request, 1, expires_in=60)
-""",
+PAGES = {
+    "enter.py": ENTER_PAGE,
+    "token.py": TOKEN_PAGE,
     "[slug]/page.py": """
 def get(request):
     return "page " + request.params["slug"]

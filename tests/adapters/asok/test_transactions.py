@@ -12,7 +12,6 @@ from typing import TypeVar
 import pytest
 from asok import Asok
 from asok.orm import MODELS_REGISTRY, close_all_db_connections, tenant_context
-from asok.orm.engines import _ENGINES_CACHE, get_engine
 from asok.orm.tenant import clear_tenant_databases, register_tenant_database
 
 from asok_auth_core.adapters.asok.credentials import AsokCredentialStore
@@ -28,7 +27,7 @@ from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.testing.waiting import wait_until
 from asok_auth_core.types import Installation
 
-from .apps import in_thread
+from .apps import emptied, in_thread
 
 pytestmark = pytest.mark.requirement("SECURITY-37")
 
@@ -42,21 +41,10 @@ class RolledBack(Exception):
 @pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Asok]:
     """An app with user 1, on a new database."""
-    url = None
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres")
-    elif request.param == "mysql":
-        url = request.getfixturevalue("mysql")
-    if url is not None:
-        engine = get_engine(url)
-        engine.execute("DROP TABLE IF EXISTS users, auth_credentials")
-        engine.close_connections()
-    with asok_app(tmp_path, database=url) as app:
+    url = None if request.param == "sqlite" else request.getfixturevalue(request.param)
+    with emptied(url), asok_app(tmp_path, database=url) as app:
         MODELS_REGISTRY["User"].create(email="ada@example.com")
         yield app
-    pool = getattr(_ENGINES_CACHE.pop(url, None), "_pool", None)
-    if pool is not None:
-        pool.close()
 
 
 @pytest.fixture

@@ -188,3 +188,21 @@ def _call(store: StateStore, name: str, key: str, argument: str) -> Answer:
         return None
     value = store.get(key) if name == "get" else store.take(key)
     return None if value is None else value.decode()
+
+
+def check_restarts(
+    open_store: Callable[[], StateStore], folder: Path, restart: Callable[[], None], *, pause: float
+) -> None:
+    """Fail unless 10,000 operations are linearizable across three restarts of a server."""
+
+    def restarts() -> None:
+        for _ in range(3):
+            time.sleep(pause)
+            restart()
+
+    history = record_together(open_store, folder / "restarts", 4000, keys=250, disturb=restarts)
+    unanswered = sum(operation.end == float("inf") for operation in history)
+    history += record_together(open_store, folder / "calm", 8000, keys=250)
+    assert unanswered > 0, "the restarts were felt"
+    assert len(history) - unanswered > 10_000
+    assert unexplained(history) == []

@@ -26,6 +26,7 @@ from asok_auth_dev.accounts import Account
 from asok_auth_dev.provider import DevProvider
 from asok_totp.totp import Parameters, code_at
 
+from asok_auth_core.testing.apps import USER_MODEL
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
 from .valkey_server import free_port
@@ -48,15 +49,7 @@ waitress.serve(app, listen=sys.argv[1], threads=4, ident=None)
 """
 SOURCES = {
     "serve.py": SERVE,
-    "src/models/user.py": """\
-from asok import Field, Model
-
-
-class User(Model):
-    email = Field.String(unique=True, nullable=False)
-    name = Field.String()
-    is_active = Field.Boolean(default=True)
-""",
+    "src/models/user.py": USER_MODEL,
     "src/pages/page.py": """\
 def get(request):
     return request.user.email if request.user else "nobody"

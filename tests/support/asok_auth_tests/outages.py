@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import secrets
 import selectors
 import socket
 import subprocess
@@ -74,6 +76,30 @@ def store_failure(call: Callable[[], object]) -> str | None:
             message = str(error)
     assert message is None or watch.seconds < DEADLINE, f"failed only after {watch.seconds:.1f} s"
     return message
+
+
+def fails_in_time(call: Callable[[], object], message: str) -> None:
+    """Fail unless ``call`` raises StoreUnavailable in time, with this message."""
+    told = store_failure(call)
+    assert told is not None
+    assert re.search(message, told), told
+
+
+def recovers(store: StateStore) -> None:
+    """Fail unless the very next call works."""
+    assert store.add(f"after{secrets.token_hex(8)}", b"v", 60) is True
+
+
+def calls_fail_together(call: Callable[[], object]) -> None:
+    """Fail unless four threads that make ``call`` at once all fail in time."""
+    failures: list[str | None] = []
+    threads = [threading.Thread(target=lambda: failures.append(store_failure(call))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(failures) == 4
+    assert None not in failures
 
 
 def wait_until_writable(store: StateStore) -> None:
