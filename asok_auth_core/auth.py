@@ -1,4 +1,4 @@
-"""The parts of one app's authentication, assembled once at startup and handed to plugins."""
+"""The parts of one app's authentication, assembled once at startup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HookErrorHandler = Callable[[str, Exception], None]
 
 
 class PluginHooks(Protocol):
-    """The calls that reach all plugins; :class:`~asok_auth_core.plugins.Plugins` implements them."""
+    """Calls that reach all plugins; :mod:`~asok_auth_core.plugins` has them."""
 
     @property
     def infos(self) -> tuple[PluginInfo, ...]: ...
@@ -65,7 +65,7 @@ class PluginHooks(Protocol):
 
 @dataclass(slots=True, repr=False)
 class Auth:
-    """Everything a flow or plugin needs; ``clock`` and ``random`` are passed in, never imported."""
+    """Everything a flow or plugin needs; ``clock`` and ``random`` are passed in."""
 
     settings: Settings
     plugins: PluginHooks
@@ -93,11 +93,11 @@ class Auth:
     """Faults of plugins that were logged already."""
 
     def installation(self) -> Installation:
-        """The app's database (the current tenant's): its id, and its highest user id at the start."""
+        """The database of the app or tenant: its id, and its first highest user id."""
         return self.credentials.installation(self.users, self.random)
 
     def api(self, kind: type[T]) -> T:
-        """The API of class ``kind`` that a login method or second factor offers: ``auth.api(TokenApi)``.
+        """The API of class ``kind``, as in ``auth.api(TokenApi)``.
 
         It is what ``request.auth.<name>`` wraps; its methods take the request first. Raises
         ConfigurationError if no loaded plugin offers one.

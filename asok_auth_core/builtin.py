@@ -1,4 +1,4 @@
-"""The core's own plugin: stores, transports, signers, login methods, recovery codes; same hooks."""
+"""The core's own plugin: stores, transports, signers, login methods."""
 
 from __future__ import annotations
 

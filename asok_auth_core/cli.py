@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _installed() -> Plugins:
-    """The installed plugins, for their commands; ``asok-auth plugins`` reports broken ones."""
+    """The installed plugins, for their commands; broken ones are left out."""
     registry = PluginRegistry(inventory=True)
     registry.discover()
     return Plugins(registry)

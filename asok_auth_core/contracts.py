@@ -1,4 +1,4 @@
-"""What a plugin can implement. Each class has a contract suite in :mod:`asok_auth_core.testing`."""
+"""What a plugin can implement; each class has a contract suite."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ INSTALLATION_ID_BYTES = 16
 
 
 class RevocationMark(ABC):
-    """Random bytes shared by all workers, equal only if nothing was revoked in between.
+    """Random bytes shared by all workers, equal only if nothing was revoked.
 
     Every revocation advances the mark. A worker that remembers a verified token compares marks and
     reads the token's record again only if they differ, so the cost does not grow with the number of
@@ -83,15 +83,15 @@ class StateStore(ABC):
 
     @abstractmethod
     def take(self, key: str) -> bytes | None:
-        """Read and delete in one step: of any number of callers, exactly one gets the value."""
+        """Read and delete in one step; exactly one of several callers gets the value."""
 
     @abstractmethod
     def add(self, key: str, value: bytes, ttl: int) -> bool:
-        """Set ``key`` only if it does not exist: of any number of callers, exactly one gets True."""
+        """Set ``key`` only if it does not exist; one of several callers gets True."""
 
     @abstractmethod
     def incr(self, key: str, ttl: int) -> int:
-        """Add one to a counter and return it; the first call makes it 1 and starts its ``ttl``.
+        """Add one to a counter and return it; the first call starts its ``ttl``.
 
         A later call does not extend the time to live. A caller never uses one key for both a counter
         and a value.
@@ -110,7 +110,7 @@ class StateStore(ABC):
         return [run_operation(self, operation) for operation in operations]
 
     def check(self) -> Iterable[Finding]:
-        """How the service is configured, for ``asok-auth doctor``: what would lose or repeat state."""
+        """Report settings of the service that would lose or repeat state, for the doctor."""
         return ()
 
     def revocation_mark(self, random: Random) -> RevocationMark:
@@ -143,7 +143,7 @@ def run_operation(store: StateStore, operation: StateOperation) -> StateResult:
 
 
 class StoredMark(RevocationMark):
-    """A mark in a state store; reading it costs one ``get``. ``key`` is asked each time."""
+    """A mark in a state store, read with one ``get``. ``key`` is asked each time."""
 
     def __init__(self, state: StateStore, random: Random, key: Callable[[], str] = lambda: MARK_KEY) -> None:
         self._state = state
@@ -165,7 +165,7 @@ class StoredMark(RevocationMark):
 
 
 class CredentialStore(ABC):
-    """Lasting credentials in the app's own database; ``(kind, identifier)`` is unique.
+    """Lasting credentials in the app's database; ``(kind, identifier)`` is unique.
 
     A rollback of the app's transaction undoes what :meth:`add` stored in it, whose user may have been stored
     in it as well. It does not undo what :meth:`replace` and :meth:`remove` did, and that takes effect before
@@ -174,7 +174,10 @@ class CredentialStore(ABC):
 
     @abstractmethod
     def add(self, user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
-        """Store a credential. Raises :class:`~asok_auth_core.errors.CredentialExists` on a clash."""
+        """Store a credential.
+
+        Raises :class:`~asok_auth_core.errors.CredentialExists` on a clash.
+        """
 
     @abstractmethod
     def find(self, kind: str, identifier: str) -> Credential | None:
@@ -183,7 +186,7 @@ class CredentialStore(ABC):
     def find_with_user(
         self, kind: str, identifier: str, users: UserDirectory
     ) -> tuple[Credential, User | None] | None:
-        """Find a credential with its user (None if deleted); None if there is no such credential.
+        """Find a credential with its user (None if deleted); None if there is none.
 
         Called for every request with a session. A store in the users' database can read both at once.
         """
@@ -203,7 +206,7 @@ class CredentialStore(ABC):
 
     @abstractmethod
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
-        """Compare and swap: the new row if it was not replaced since it was read, else None."""
+        """Compare and swap: the new row, or None if it was replaced since it was read."""
 
     @abstractmethod
     def remove(self, credential: Credential) -> bool:
@@ -232,7 +235,7 @@ class CredentialStore(ABC):
         return _installation(row)
 
     def repeat_after_transaction(self, action: Callable[[], None]) -> None:
-        """Call ``action`` when the calling thread's transaction in the app's database has ended.
+        """Call ``action`` when the calling thread's transaction has ended.
 
         For what must follow :meth:`remove` or :meth:`replace`, such as telling other workers: they may see
         the old row until then. Without an open transaction it is not called.
@@ -249,7 +252,7 @@ def _installation(row: Credential | None) -> Installation:
 
 
 class MailTransport(ABC):
-    """Sends one mail now, in the calling thread; several threads may send at the same time."""
+    """Sends one mail, in the calling thread; several threads may send at once."""
 
     @abstractmethod
     def send(self, mail: OutgoingMail) -> None:
@@ -270,7 +273,7 @@ class MailTransport(ABC):
 
 @dataclass(frozen=True, slots=True)
 class FrameworkFactor:
-    """One user's authenticator app as the framework itself stores it, encrypted in its own format.
+    """One user's authenticator app as the framework stores it, encrypted.
 
     ``backup_codes`` are hashes, ``salt$hash``; None if they are unreadable.
     """
@@ -281,7 +284,7 @@ class FrameworkFactor:
 
 
 class FrameworkFactors(ABC):
-    """The authenticator apps that the framework itself keeps, for a second factor to import."""
+    """The framework's own authenticator apps, for a second factor to import."""
 
     @abstractmethod
     def count(self) -> int:
@@ -293,11 +296,11 @@ class FrameworkFactors(ABC):
 
     @abstractmethod
     def of(self, user: User) -> FrameworkFactor | None:
-        """The user's authenticator app according to their row, or None; no database access."""
+        """The user's authenticator app by their row, or None; no database access."""
 
     @abstractmethod
     def secret(self, factor: FrameworkFactor) -> str | None:
-        """The secret in base32; None if no key of the framework decrypts it. Takes up to 0.2 s."""
+        """The secret in base32; None if no key decrypts it. Takes up to 0.2 s."""
 
     @abstractmethod
     def clear(self, factor: FrameworkFactor) -> None:
@@ -325,7 +328,7 @@ class UserDirectory(ABC):
 
     @abstractmethod
     def is_active(self, user: User) -> bool:
-        """False for a disabled account (``is_active`` false, ``is_banned``/``disabled`` true)."""
+        """False for a disabled account, such as one with ``is_active`` false."""
 
     def ids_alike(self, email: str) -> Sequence[str]:
         """The ids of all accounts with this email address in any case.
@@ -347,7 +350,7 @@ class UserDirectory(ABC):
         return ()
 
     def highest_id(self) -> int | None:
-        """The highest id of all accounts, 0 without accounts; None if ids are not numbers."""
+        """The highest id of all accounts; 0 without any, None if ids are not numbers."""
         return None
 
     def has_password(self, user: User) -> bool:
@@ -359,11 +362,11 @@ class UserDirectory(ABC):
         return False
 
     def framework_factors(self) -> FrameworkFactors | None:
-        """The authenticator apps that the framework itself keeps, or None if it keeps none."""
+        """The authenticator apps that the framework itself keeps, or None."""
         return None
 
     def grants(self) -> Iterable[Grant]:
-        """What the app's own roles grant, as written in the app; for ``asok-auth doctor``."""
+        """The grants of the app's own roles as written there, for the doctor."""
         return ()
 
 
@@ -378,7 +381,7 @@ class LoginMethod(ABC):
     """The section of the account page that its block stands in."""
 
     def can_log_in(self, user: User) -> bool:
-        """True if ``user`` could log in with this method today, without an operator's help.
+        """True if ``user`` could log in with this method today, without help.
 
         Asked before a user's login method is removed: the last one stays. Anything but True, and any
         exception, counts as False.
@@ -400,18 +403,21 @@ class LoginMethod(ABC):
         return None
 
     def account_block(self, request: WebRequest) -> Markup | None:
-        """Its block on the account page of ``request.user``, or None. Start it with an ``<h3>``."""
+        """Its block on the account page of ``request.user``, or None.
+
+        Start it with an ``<h3>``.
+        """
         return None
 
     def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
-        """Its buttons for one of the app's own pages, leading to ``next_url`` after the login.
+        """Its buttons for an app's own page, leading to ``next_url`` after the login.
 
         The caller has checked ``next_url``. Empty if the method has no buttons.
         """
         return Markup()
 
     def allows_redirect(self, url: str) -> bool:
-        """True if a page of the app may redirect a browser to ``url`` on another host, to log in there.
+        """True if the app may redirect a browser to ``url`` on another host to log in.
 
         Everything else that leaves the app's own host is rejected. Compare whole origins and paths,
         never prefixes.
@@ -467,7 +473,7 @@ class SecondFactor(ABC):
     """The section of the account page that its block stands in."""
 
     def is_imported(self, user: User) -> bool:
-        """True if an operator imported this factor of ``user``, who set it up in another system.
+        """True if an operator imported this factor of ``user`` from another system.
 
         When an account is voided, because its email address is verified for the first time, imported
         factors stay; anything but False counts as True.
@@ -475,7 +481,7 @@ class SecondFactor(ABC):
         return False
 
     def waits_for_import(self, user: User) -> bool:
-        """True if :meth:`run_import` is yet to import this factor of ``user``, with its backup codes.
+        """True if :meth:`run_import` has yet to import this factor of ``user``.
 
         Such a user can give a recovery code. Anything but True counts as False.
         """
@@ -490,7 +496,7 @@ class SecondFactor(ABC):
 
     @abstractmethod
     def is_enrolled(self, user: User) -> bool:
-        """True if this user must give this factor, False if not; anything else counts as True.
+        """True if this user must give this factor; anything but False counts as True.
 
         An exception denies the login. Once the core knows that a user has this factor, it is needed until
         :func:`~asok_auth_core.flows.second_factor.remove_factor`, whatever this method says.
@@ -498,7 +504,7 @@ class SecondFactor(ABC):
 
     @abstractmethod
     def reset(self, user: User) -> None:
-        """Remove everything that this factor keeps for ``user``; afterwards the user is not enrolled.
+        """Remove all data of this factor for ``user``, who is then not enrolled.
 
         Called by the core when the factor is removed, by its user or an operator.
         """
@@ -533,7 +539,10 @@ class SecondFactor(ABC):
         return ()
 
     def account_block(self, request: WebRequest) -> Markup | None:
-        """Its block on the account page of ``request.user``, or None. Start it with an ``<h3>``."""
+        """Its block on the account page of ``request.user``, or None.
+
+        Start it with an ``<h3>``.
+        """
         return None
 
     @property
@@ -543,7 +552,7 @@ class SecondFactor(ABC):
 
 
 class AccountSection(ABC):
-    """A block on the account page, for a plugin that is no login method and no second factor."""
+    """A block on the account page of a plugin that is no method or factor."""
 
     name: ClassVar[str]
     account_group: ClassVar[AccountGroup] = "data"

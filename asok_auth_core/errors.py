@@ -46,7 +46,7 @@ class ConfigurationError(AuthError):
 
 
 class SettingError(ConfigurationError):
-    """A setting is unknown or has a wrong value; the message names the key, the value and the fix."""
+    """A setting is unknown or wrong; the message names the key and the fix."""
 
     code = "setting"
 
@@ -81,7 +81,7 @@ class TokenError(AuthError):
 
 
 class SignerUnavailable(AuthError):
-    """A token signer failed, so tokens can be neither signed nor checked at the moment."""
+    """A token signer failed, so tokens can be neither signed nor checked now."""
 
     code = "signer_unavailable"
     status = 503
@@ -123,7 +123,7 @@ class StoreError(AuthError):
 
 
 class StoreUnavailable(StoreError):
-    """The store does not answer, is locked, read-only, full or of another schema version."""
+    """The store does not answer, is locked, read-only, full or of another version."""
 
     code = "store_unavailable"
 
@@ -175,7 +175,7 @@ _BODY_STATUS = {"body_too_large": 413, "body_type": 415}
 
 
 class BodyInvalid(AuthError):
-    """The body of a request cannot be read; ``code`` says why and determines the status."""
+    """The body of a request cannot be read; ``code`` determines the status."""
 
     code = "body"
     status = 400
@@ -197,7 +197,7 @@ class LoginError(AuthError):
 
 
 class LoginRejected(LoginError):
-    """A ``before_login`` hook or a policy rejected the login, or the account is disabled."""
+    """A policy or ``before_login`` rejected the login, or the account is disabled."""
 
     code = "login_rejected"
 
@@ -210,7 +210,7 @@ class AccountExists(LoginError):
 
 
 class LoginExpired(LoginError):
-    """The login took too long, was finished already, or was started in another browser."""
+    """The login took too long, was finished, or started in another browser."""
 
     code = "login_expired"
     status = 400
@@ -253,7 +253,7 @@ class LoginRequired(AuthError):
 
 
 class PermissionDenied(AuthError):
-    """The user may not do this. ``explanation`` is for developers: pages show it in DEBUG.
+    """The user may not do this. ``explanation`` is shown in DEBUG.
 
     ``scope`` is the permission, if only the scopes of the request's API token lack it.
     ``code="form_expired"``: a form was sent without the CSRF token of this browser.

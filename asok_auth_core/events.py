@@ -20,7 +20,7 @@ class Observers(Protocol):
 
 
 class Events:
-    """Timestamps events and hands them to ``observers``, in the thread that emits them."""
+    """Timestamps events and hands them to ``observers``, in the emitting thread."""
 
     def __init__(self, observers: Observers, clock: Clock) -> None:
         self._observers = observers

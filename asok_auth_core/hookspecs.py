@@ -76,7 +76,7 @@ def asok_auth_providers(settings: Settings) -> Iterable[OAuth2Provider] | None:
 
 @hookspec
 def asok_auth_signers(settings: Settings) -> Mapping[str, Callable[[bytes], Signer]] | None:
-    """Token signers: JWS algorithm name to a factory that takes 32 bytes of key material.
+    """Token signers: JWS algorithm name to a factory that takes 32 bytes.
 
     Called at startup. If it raises: quarantined; startup fails if ``AUTH["SIGNER"]`` is then
     missing.
@@ -136,7 +136,7 @@ def asok_auth_routes(auth: Auth) -> Iterable[Route] | None:
 
 @hookspec
 def asok_auth_account_sections(auth: Auth) -> Iterable[AccountSection] | None:
-    """Blocks on the account page, for plugins that are no login method and no second factor.
+    """Blocks on the account page of plugins that are no method or factor.
 
     Called at startup. If two plugins return the same name, the second one is quarantined. If it raises:
     the plugin is quarantined, unless it is a guard; a block that raises is left out.
@@ -148,7 +148,7 @@ def asok_auth_account_sections(auth: Auth) -> Iterable[AccountSection] | None:
 
 @hookspec
 def asok_auth_start(auth: Auth) -> None:
-    """The app is built and handles no request yet: a place for clean-up and for reading ``auth``.
+    """The app is built and handles no request yet: to clean up or read ``auth``.
 
     Called in the order in which plugins were loaded: those passed by hand, then the installed ones by
     name; commands of ``asok-auth`` and Asok that load the app call it too. A server that forks its workers
@@ -159,7 +159,7 @@ def asok_auth_start(auth: Auth) -> None:
 
 @hookspec
 def asok_auth_stop(auth: Auth) -> None:
-    """The app is closed or the process exits: close what is open. Stores and mail still work.
+    """The app closes or the process exits; stores and mail still work.
 
     Called in the reverse order, once after ``asok_auth_start``, but not in a process that is killed.
     If it raises: logged; the others are still called.
@@ -171,7 +171,7 @@ def asok_auth_stop(auth: Auth) -> None:
 
 @hookspec
 def asok_auth_permissions(user: User) -> Iterable[str | Grant] | None:
-    """What ``user`` may do: ``"*"``, ``"posts.*"``, ``"posts.edit"``; merged over all plugins.
+    """What ``user`` may do, such as ``"posts.*"``; merged over all plugins.
 
     With thousands of grants, return a set compiled once with ``compile_grants``.
 
@@ -200,10 +200,10 @@ def asok_auth_before_login(attempt: LoginAttempt) -> str | None:
 
 @hookspec
 def asok_auth_event(event: Event) -> None:
-    """Observe events, for audit logs, counters and alerts. The return value is ignored.
+    """Observe events, for audit logs, counters and alerts.
 
-    Called after the fact, in the thread that emits the event. A guard only if its manifest says
-    ``required``. If it raises: logged, and nothing else changes.
+    The return value is ignored. Called after the fact, in the thread that emits the event. A guard only if
+    its manifest says ``required``. If it raises: logged, and nothing else changes.
     """
 
 
@@ -229,9 +229,15 @@ def asok_auth_remove_user(auth: Auth, user: User) -> None:
 
 @hookspec
 def asok_auth_checks(auth: Auth) -> Iterable[Finding] | None:
-    """Findings for ``asok-auth doctor``. If it raises: the error is reported as a finding."""
+    """Findings for ``asok-auth doctor``.
+
+    If it raises: the error is reported as a finding.
+    """
 
 
 @hookspec
 def asok_auth_commands(cli: typer.Typer) -> None:
-    """Add subcommands to ``asok-auth``. If it raises: they are skipped and an error is printed."""
+    """Add subcommands to ``asok-auth``.
+
+    If it raises: they are skipped and an error is printed.
+    """

@@ -55,7 +55,7 @@ class _Failures:
 
 
 class Transport:
-    """Sends calls with limits on time, size and number, without redirects; reuses connections.
+    """Sends calls with limits on time, size and number, without redirects.
 
     Plain http only to loopback, and only in DEBUG. Cookies and ``.netrc`` are left out; the proxy
     and CA settings of the environment are used. Safe to use from many threads.
@@ -135,7 +135,7 @@ class Transport:
         self._session.close()
 
     def _enter(self, address: str, *, in_login: bool) -> None:
-        """Take a place for a call to the origin ``address``. Raises OAuthError if there is none."""
+        """Take a place for a call to ``address``. Raises OAuthError if none is free."""
         with self._changed:
             self._check_pause(address, in_login)
             if not self._has_place(address) and in_login and self._waiting < WAITING:

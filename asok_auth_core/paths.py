@@ -33,7 +33,7 @@ def login_path(next_url: str | None = None) -> str:
 
 
 def confirm_path(next_url: str) -> str:
-    """The page on which users confirm that it's them, before they go on to ``next_url``."""
+    """The page on which users confirm it's them before they go on to ``next_url``."""
     return f"{CONFIRM_PATH}?next={quote(next_url)}"
 
 
@@ -43,10 +43,10 @@ def provider_login_path(provider: str) -> str:
 
 
 def provider_link_path(provider: str) -> str:
-    """The page that starts linking the provider of this name to the current user's account."""
+    """The page that starts linking this provider to the current user's account."""
     return f"/auth/{provider}/link"
 
 
 def provider_callback_path(provider: str) -> str:
-    """Where the provider of this name sends users back to: the path of the redirect URI."""
+    """Where this provider sends users back to: the path of the redirect URI."""
     return f"/auth/{provider}/callback"

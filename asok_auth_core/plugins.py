@@ -1,4 +1,4 @@
-"""Calls the hooks of one app's plugins: a type and a failure policy for each hook.
+"""Calls the hooks of one app's plugins, each with its failure policy.
 
 Every call reaches one plugin at a time, so one that raises costs only its own result. The policies
 are stated in :mod:`asok_auth_core.hookspecs`.
@@ -80,7 +80,7 @@ class Plugins:
         )
 
     def signers(self, settings: Settings) -> dict[str, Callable[[bytes], Signer]]:
-        """Signer factories by JWS algorithm name; each raises ConfigurationError if it fails."""
+        """Signer factories by JWS algorithm; they raise ConfigurationError."""
         hook = hookspecs.asok_auth_signers
         found = self._gather(hook, _items, settings=settings)
         return {name: self._signer_factory(name, factory) for name, factory in found.items()}
@@ -109,7 +109,7 @@ class Plugins:
         )
 
     def second_factors(self, auth: Auth) -> dict[str, SecondFactor]:
-        """Second factors by name. Raises ConfigurationError if a plugin's function raises."""
+        """Second factors by name. Raises ConfigurationError if a plugin raises."""
         hook = hookspecs.asok_auth_second_factors
         factors = self._gather(hook, _each(_factors_by_name, SecondFactor), auth=auth)
         for name in factors:
@@ -122,11 +122,11 @@ class Plugins:
         return factors
 
     def account_sections(self, auth: Auth) -> dict[str, AccountSection]:
-        """Blocks of the account page that belong to no login method or second factor, by name."""
+        """Blocks of the account page that belong to no method or factor, by name."""
         return self._gather(hookspecs.asok_auth_account_sections, _each(_by_name, AccountSection), auth=auth)
 
     def routes(self, auth: Auth) -> Iterator[tuple[str, Route]]:
-        """Each route, with the plugin it is from. Raises ConfigurationError if a plugin's function raises."""
+        """Each route with its plugin. Raises ConfigurationError if one raises."""
         hook = hookspecs.asok_auth_routes
         for plugin, call in self.registry.callers(hook):
             with self._stopping_the_start(plugin, hook.__name__):
@@ -162,7 +162,7 @@ class Plugins:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> dict[str, T]:
-        """Everything that plugins return, by name. One that raises or repeats a name is quarantined.
+        """What plugins return, by name; one that raises or clashes is quarantined.
 
         Raises ConfigurationError for a plugin that the app must not start without.
         """
@@ -220,7 +220,7 @@ class Plugins:
                 raise
 
     def stop(self, auth: Auth) -> None:
-        """Tell every plugin that the app ends, last one first, once after a start; errors are logged."""
+        """Tell every plugin, in reverse order, that the app ends; errors are logged."""
         started, self._started = self._started, False
         for plugin, call in reversed(self.registry.callers(hookspecs.asok_auth_stop)) if started else ():
             try:
@@ -231,7 +231,7 @@ class Plugins:
     # -- request hooks ---------------------------------------------------------------------------
 
     def permissions(self, user: User, on_error: HookErrorHandler) -> Iterator[tuple[str, PermissionSet]]:
-        """``(plugin, grants)`` of every plugin; one that raises grants nothing and is reported."""
+        """``(plugin, grants)`` of every plugin; one that raises grants nothing."""
         for plugin, call in self.registry.callers(hookspecs.asok_auth_permissions):
             try:
                 given = [
@@ -253,7 +253,7 @@ class Plugins:
         )
 
     def before_login(self, attempt: LoginAttempt, on_error: HookErrorHandler) -> tuple[str, str] | None:
-        """``(plugin, reason)`` of the first rejection, or None. A plugin that raises rejects."""
+        """``(plugin, reason)`` of the first rejection; a plugin that raises rejects."""
         return self._first_reason(hookspecs.asok_auth_before_login, on_error, attempt=attempt)
 
     def _first_reason(
@@ -296,7 +296,7 @@ class Plugins:
         return found
 
     def remove_user(self, auth: Auth, user: User, on_error: HookErrorHandler) -> None:
-        """Let every plugin delete what it keeps about ``user``; one that raises is reported."""
+        """Let every plugin delete its data about ``user``; errors are reported."""
         for plugin, call in self.registry.callers(hookspecs.asok_auth_remove_user):
             try:
                 call(auth=auth, user=user)
@@ -316,7 +316,7 @@ class Plugins:
                 )
 
     def commands(self, cli: typer.Typer, on_error: Callable[[str, BaseException], None]) -> None:
-        """Let every plugin add its subcommands; one that raises, or repeats a name, is reported."""
+        """Let every plugin add its subcommands; errors and clashes are reported."""
         owners = dict.fromkeys(_names_of_commands(cli), "the core")
         for plugin, call in self.registry.callers(hookspecs.asok_auth_commands):
             commands, groups = list(cli.registered_commands), list(cli.registered_groups)
@@ -376,13 +376,13 @@ def _each(
 
 
 def _reject_misfits(part: object, contract: type) -> None:
-    """Raise NeverAwaited or SignatureInvalid if ``part`` cannot be called as ``contract`` says."""
+    """Raise NeverAwaited or SignatureInvalid if ``part`` does not fit ``contract``."""
     reject_coroutines(part, contract)
     reject_signatures(part, contract)
 
 
 def made_by_plugin(make: Callable[[], T], contract: type, where: str) -> T:
-    """What ``make``, a plugin's factory, returns. Raises ConfigurationError if that is no ``contract``.
+    """Call a plugin's factory. Raises ConfigurationError if it makes no ``contract``.
 
     AuthError of the factory, such as a SettingError that says what is missing, stays as it is.
     """
@@ -417,7 +417,7 @@ def _by_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
 
 
 def _providers_by_name(given: Iterable[OAuth2Provider]) -> Iterable[tuple[str, OAuth2Provider]]:
-    """As :func:`_by_name`. Raises TypeError for a provider that could not log any user in."""
+    """As :func:`_by_name`. Raises TypeError for an unusable provider."""
     pairs = list(_by_name(given))
     for name, provider in pairs:
         scopes: object = provider.scopes
@@ -441,7 +441,10 @@ def _by_attribute_name(given: Iterable[NamedT]) -> Iterable[tuple[str, NamedT]]:
 
 
 def _methods_by_name(given: Iterable[LoginMethod]) -> Iterable[tuple[str, LoginMethod]]:
-    """As :func:`_by_attribute_name`. Raises TypeError for a method that pages could not put in order."""
+    """As :func:`_by_attribute_name`.
+
+    Raises TypeError for a method that pages could not put in order.
+    """
     pairs = list(_by_attribute_name(given))
     for name, method in pairs:
         order: object = method.order
@@ -451,7 +454,10 @@ def _methods_by_name(given: Iterable[LoginMethod]) -> Iterable[tuple[str, LoginM
 
 
 def _factors_by_name(given: Iterable[SecondFactor]) -> Iterable[tuple[str, SecondFactor]]:
-    """As :func:`_by_attribute_name`. Raises TypeError for a factor that the pages could not show."""
+    """As :func:`_by_attribute_name`.
+
+    Raises TypeError for a factor that the pages could not show.
+    """
     pairs = list(_by_attribute_name(given))
     for name, factor in pairs:
         label: object = getattr(factor, "label", None)

@@ -1,4 +1,4 @@
-"""A provider is data: a few attributes, and one method that reads the identity from a profile.
+"""A provider is data: attributes, and a method that reads the identity.
 
 The core handles state, PKCE, nonce, cookies, pages and HTTP. An attribute can be overridden for one app in
 ``AUTH["PROVIDERS"][name]``, under the same name, unless it is one of :data:`FIXED`: those say what the
@@ -45,7 +45,7 @@ class ProviderAnswer:
 
 
 class OAuth2Provider:
-    """An OAuth 2.0 provider without OpenID. Set the attributes and write :meth:`identity`."""
+    """An OAuth 2.0 provider without OpenID; write :meth:`identity`."""
 
     name: str = ""
     """In paths and settings: lower-case letters, digits, ``-`` and ``_``."""
@@ -105,7 +105,7 @@ class OAuth2Provider:
         return {name: str(value) for name, value in named.items() if value}
 
     def client(self) -> Client:
-        """This app at the provider. Raises SettingError if ``token_auth`` is not one of the three."""
+        """This app at the provider. Raises SettingError for an unknown ``token_auth``."""
         auth = self.token_auth or "client_secret_post"
         if auth not in ("client_secret_post", "client_secret_basic", "none"):
             raise SettingError(

@@ -54,7 +54,7 @@ class PluginRegistry:
         inventory: bool = False,
         stopwatch: Clock = time.perf_counter,
     ) -> None:
-        """``required`` and ``optional`` are ``AUTH["PLUGINS"]`` and ``AUTH["OPTIONAL_PLUGINS"]``.
+        """``required``: ``AUTH["PLUGINS"]``; ``optional``: ``AUTH["OPTIONAL_PLUGINS"]``.
 
         ``inventory`` is for tools that only list plugins: broken ones are recorded, but not logged
         and never raised. ``stopwatch`` measures imports. Raises SettingError if both lists have a name.
@@ -253,7 +253,7 @@ class PluginRegistry:
             self.manager.unregister(name=name)
 
     def sections(self) -> dict[str, type[msgspec.Struct]]:
-        """The settings of plugins by their key under ``AUTH``. A plugin that repeats one is quarantined.
+        """The plugins' settings by key in ``AUTH``; a repeated one is quarantined.
 
         Raises ConfigurationError if the app must not start without that plugin.
         """
@@ -277,7 +277,7 @@ class PluginRegistry:
     # -- calling ---------------------------------------------------------------------------------
 
     def callers(self, hook: Callable[P, T]) -> Sequence[tuple[str, Callable[P, list[T]]]]:
-        """Each plugin that implements ``hook``, with a function that calls only this plugin.
+        """Each plugin with ``hook``, and a function that calls only this plugin.
 
         ``hook`` is its function in :mod:`asok_auth_core.hookspecs`; the call takes the same arguments
         and returns a list of what the plugin returned, empty for None.
@@ -305,7 +305,7 @@ def _module_of(plugin: object) -> str:
 
 
 class _HooksUnknown(Exception):
-    """A plugin that may hold any hook: it cannot be read, or a name in it is misspelled."""
+    """A plugin that may hold any hook: unreadable, or with a misspelled name."""
 
 
 class _HookInvalid(Exception):
@@ -323,7 +323,7 @@ def _info(entry: metadata.EntryPoint) -> PluginInfo:
 
 
 def _origin(info: PluginInfo, form: str = "{}") -> str:
-    """The distribution and the entry point, for messages; "" for a plugin without either."""
+    """The distribution and entry point, for messages; "" without either."""
     distribution = f"distribution {info.distribution} {info.version}".strip() if info.distribution else ""
     entry_point = f"entry point {info.entry_point!r}" if info.entry_point else ""
     known = ", ".join(filter(None, (distribution, entry_point)))
@@ -343,7 +343,10 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _manifest(plugin: object) -> PluginManifest:
-    """The plugin's manifest. Raises _HooksUnknown for what is no plugin, and for what is no manifest."""
+    """The plugin's manifest.
+
+    Raises _HooksUnknown for what is no plugin, and for what is no manifest.
+    """
     if inspect.isroutine(plugin) or isinstance(plugin, type):
         raise _HooksUnknown(
             f"its entry point names the {'class' if isinstance(plugin, type) else 'function'} "
@@ -359,7 +362,7 @@ def _manifest(plugin: object) -> PluginManifest:
 
 
 def _check_manifest(manifest: PluginManifest) -> None:
-    """Raise _HooksUnknown if the plugin was written for another API, or its section cannot be used."""
+    """Raise _HooksUnknown for a plugin of another API or with a bad section."""
     try:
         fits = SpecifierSet(manifest.api).contains(API_VERSION)
     except InvalidSpecifier:
@@ -373,7 +376,7 @@ def _check_manifest(manifest: PluginManifest) -> None:
 
 
 def _manifest_fault(manifest: PluginManifest) -> str | None:
-    """What is wrong with the manifest's section, settings or ``required``; None if they can be used."""
+    """What is wrong with the manifest's section, settings or ``required``; or None."""
     section: object = manifest.section
     settings: object = manifest.settings
     required: object = manifest.required
@@ -398,13 +401,19 @@ def _manifest_fault(manifest: PluginManifest) -> str | None:
 
 
 def _as_section(name: str) -> str:
-    """``name`` as a section: ``SMS_GATEWAY`` for ``SmsGatewaySettings`` and ``sms-gateway``."""
+    """``name`` as a section.
+
+    ``SMS_GATEWAY`` for ``SmsGatewaySettings`` and ``sms-gateway``.
+    """
     words = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name.removesuffix("Settings"))
     return "_".join(words).upper() or "MY_PLUGIN"
 
 
 def _check(plugin: object, hooks: Sequence[str]) -> None:
-    """Raise NeverAwaited, _HooksUnknown or _HookInvalid if a function would never be called as a hook."""
+    """Raise an error if a function would never be called as a hook.
+
+    NeverAwaited, _HooksUnknown or _HookInvalid.
+    """
     functions = {
         name: value
         for name, value in inspect.getmembers(plugin, callable)
@@ -430,7 +439,7 @@ def _check(plugin: object, hooks: Sequence[str]) -> None:
 
 
 def _argument_fault(hook: str, function: Callable[..., object]) -> str | None:
-    """Which argument of ``function`` the hook would never pass, and those that it passes."""
+    """The argument of ``function`` that the hook never passes, and those it passes."""
     passed = list(inspect.signature(getattr(hookspecs, hook)).parameters)
     passes = f"{hook} passes: {', '.join(passed)}"
     for name, one in inspect.signature(function).parameters.items():
@@ -444,7 +453,7 @@ def _argument_fault(hook: str, function: Callable[..., object]) -> str | None:
 
 
 def _check_identity(plugin: object, registered: Sequence[tuple[str, object]]) -> None:
-    """Raise _HooksUnknown if pluggy, which compares plugins, would confuse ``plugin`` with another."""
+    """Raise _HooksUnknown if pluggy would confuse ``plugin`` with an equal one."""
     for name, other in registered:
         if plugin == other:
             raise _HooksUnknown(f"it is equal to the plugin {name!r}, so only one of the two would be called")

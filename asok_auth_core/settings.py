@@ -1,4 +1,4 @@
-"""``AUTH`` and ``ASOK_AUTH_*``: read once at startup, typed, with clear error messages.
+"""``AUTH`` and ``ASOK_AUTH_*``: read once at startup, typed.
 
 ``app.config["AUTH"]`` is a mapping with the upper-case keys below. Each key can be given in the
 environment as ``ASOK_AUTH_<KEY>`` instead, a key of a section as ``ASOK_AUTH_<SECTION>__<KEY>``;
@@ -138,7 +138,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The sections of the plugins, as their own structs; see :meth:`section`. Not a key of ``AUTH``."""
 
     def section(self, kind: type[S]) -> S:
-        """The section of the plugin whose manifest names the struct ``kind``; defaults if none was given.
+        """The plugin's section with the struct ``kind``; defaults if not given.
 
         Raises SettingError if no loaded plugin's manifest names it.
         """
@@ -264,7 +264,7 @@ def _app_config(config: Mapping[str, object], environ: Mapping[str, str]) -> App
 
 
 def _app_url(given: str) -> str:
-    """The URL without a trailing slash, its scheme in lower case. Raises SettingError.
+    """The URL without trailing slash, scheme in lower case. Raises SettingError.
 
     Whether cookies are sent over https only depends on it.
     """
@@ -285,7 +285,7 @@ def _app_url(given: str) -> str:
 
 
 def _asok_mail(config: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
-    """Asok's own ``MAIL_*`` settings under our names, where the app or the environment sets them."""
+    """Asok's ``MAIL_*`` settings under our names, where they are set."""
     given: dict[str, object] = {}
     for key, field in fields(_AsokMail).items():
         value = config.get(key)

@@ -1,4 +1,4 @@
-"""Assemble the parts once, when an app starts: settings, plugins, keys, stores, mail, methods."""
+"""Assemble the parts of an app when it starts."""
 
 from __future__ import annotations
 
@@ -129,7 +129,10 @@ def _overrides(root: Path) -> Path:
 
 
 def _chosen(key: str, wanted: str, offered: Mapping[str, T], registry: PluginRegistry) -> T:
-    """The factory named ``wanted``. Raises SettingError naming the others and the broken plugins."""
+    """The factory named ``wanted``.
+
+    Raises SettingError naming the others and the broken plugins.
+    """
     if wanted in offered:
         return offered[wanted]
     sentences = [

@@ -1,4 +1,4 @@
-"""Values that travel between the layers and to plugins. All frozen, none does any I/O."""
+"""Values that travel between the layers and to plugins. All frozen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 
 class RedactedStruct(msgspec.Struct, frozen=True):
-    """Base of structs that hold secrets: ``repr`` and error messages show only the fields in ``shown``."""
+    """Base of structs with secrets: ``repr`` shows only the fields in ``shown``."""
 
     shown: ClassVar[tuple[str, ...]] = ()
     """The names of the fields that are no secrets."""
@@ -94,7 +94,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """The user that a request itself authenticates, without a session: by a bearer token, for example.
+    """The user that a request itself authenticates, without a session.
 
     ``scopes`` are the permission patterns that it is limited to; None means no limit. ``ambient`` says
     whether a browser would send the proof by itself, as it does with a cookie, Basic credentials, a
@@ -134,7 +134,7 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """A login whose first factor is verified; ``asok_auth_before_login`` may reject it.
+    """A login with a verified first factor; ``asok_auth_before_login`` may reject it.
 
     ``user`` is a :class:`Newcomer` if there is no account yet. ``method`` is the login method's name
     (``magic``, ``google``, ``app`` for an app's own page).
@@ -149,7 +149,7 @@ class LoginAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. ``name`` is dotted, e.g. ``login.succeeded``; see docs/events.
+    """Something that happened. ``name`` is dotted, such as ``login.succeeded``.
 
     ``detail`` holds only what may be logged: no secret, token, code or link.
     """
@@ -164,7 +164,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A permission pattern (``*``, ``a.*``, ``a.b``) and where it comes from, for explanations."""
+    """A permission pattern (``*``, ``a.*``, ``a.b``) and where it comes from."""
 
     pattern: str
     source: str = ""
@@ -188,7 +188,7 @@ PluginState = Literal["loaded", "disabled", "quarantined"]
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """One plugin as ``asok-auth plugins`` lists it. ``reason`` says why it is not loaded."""
+    """One plugin in ``asok-auth plugins``; ``reason`` says why it is not loaded."""
 
     name: str
     distribution: str = ""
@@ -204,7 +204,7 @@ class PluginInfo:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMail:
-    """One mail to one recipient. Building one does not check it; transports reject bad headers.
+    """One mail to one recipient, not checked: transports reject bad headers.
 
     The bodies hold login links, so they are left out of the ``repr``.
     """
@@ -229,7 +229,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class StateOperation:
-    """One operation of ``StateStore.batch``; the fields are the arguments of the method ``name``."""
+    """One operation of ``StateStore.batch``: the method ``name`` and its arguments."""
 
     name: Literal["put", "get", "take", "add", "incr", "delete"]
     key: str
@@ -243,9 +243,10 @@ StateResult = bytes | bool | int | None
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One row of the CredentialStore. ``data`` is JSON text; ``version`` counts replacements.
+    """One row of the CredentialStore.
 
-    ``data`` may hold key material, so it is left out of the ``repr``.
+    ``data`` is JSON text; ``version`` counts replacements. ``data`` may hold key material, so it is left out
+    of the ``repr``.
 
     Times are seconds since the epoch.
     """

@@ -43,7 +43,7 @@ class Session(ABC):
 
     @abstractmethod
     def begin(self, user: User, record: SessionRecord) -> None:
-        """Log ``user`` in: a new session id, a new CSRF token. Only ``begin_session`` calls it."""
+        """Log ``user`` in: new session id and CSRF token; only for ``begin_session``."""
 
     @abstractmethod
     def end(self) -> None:
@@ -92,7 +92,7 @@ class WebRequest(ABC):
     @property
     @abstractmethod
     def session_record(self) -> SessionRecord | None:
-        """The login that this browser is in; None if a proof in the request itself authenticated the user.
+        """This browser's login; None if a proof in the request authenticated the user.
 
         During impersonation its ``user_id`` is the impersonator's.
         """
@@ -105,7 +105,7 @@ class WebRequest(ABC):
     @property
     @abstractmethod
     def rejected_proof(self) -> AuthError | None:
-        """Why the proof in the request itself (a bearer token) was rejected; None: it was not."""
+        """Why the proof in the request (a bearer token) was rejected, or None."""
 
     @cached_property
     def json(self) -> JSON:
@@ -139,17 +139,17 @@ class WebRequest(ABC):
 
     @property
     def scopes(self) -> tuple[str, ...] | None:
-        """The permission patterns that this request's API token is limited to; None: no limit."""
+        """The patterns that this request's API token is limited to; None: no limit."""
         return None if self.authentication is None else self.authentication.scopes
 
     @cached_property
     def kept(self) -> dict[object, object]:
-        """What one function remembers for the rest of this request, under a key of its own."""
+        """What a function remembers for this request, under a key of its own."""
         return {}
 
     @abstractmethod
     def keep_proof(self, proof: Proof, next_url: str | None = None) -> None:
-        """Keep ``proof`` for a call of the framework's own ``request.login(user)`` in this request.
+        """Keep ``proof`` for the framework's ``request.login(user)`` in this request.
 
         It counts for one login, and only if ``proof.email`` is that user's email address. ``next_url``
         is the checked URL to go to afterwards. For calls that an app's own page makes, such as
@@ -163,7 +163,7 @@ class WebRequest(ABC):
 
     @abstractmethod
     def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
-        """Send a cookie: HttpOnly, SameSite=Lax, Secure if the request is; ``max_age`` in seconds.
+        """Send a cookie: HttpOnly, SameSite=Lax, Secure on https; ``max_age`` in seconds.
 
         ``max_age=0`` deletes it. It is sent with the response that follows, redirects included.
         """
@@ -179,7 +179,7 @@ class WebRequest(ABC):
 
 @dataclass(frozen=True, slots=True)
 class WebResponse:
-    """The response to a :class:`WebRequest`. Body and headers may hold secrets, so ``repr`` omits them."""
+    """The response to a :class:`WebRequest`; ``repr`` omits body and headers."""
 
     body: str | bytes = field(default="", repr=False)
     """``str`` is sent as UTF-8."""

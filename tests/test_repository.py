@@ -105,7 +105,7 @@ def test_every_nox_session_explains_itself() -> None:
     assert len(sessions) == noxfile.count("@nox.session")
 
 
-FOLDERS = ("benchmarks", "examples", "plugins", "tests", "tools")
+FOLDERS = ("asok_auth_core", "benchmarks", "examples", "plugins", "tests", "tools")
 
 
 def documented() -> list[Path]:

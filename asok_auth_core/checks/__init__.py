@@ -1,4 +1,4 @@
-"""The core's checks for ``asok-auth doctor``. Each yields problems and their remedies.
+"""The core's checks for ``asok-auth doctor``: problems and remedies.
 
 Plugins add checks through ``asok_auth_checks``; the core registers its own through the same hook.
 """

@@ -22,7 +22,7 @@ REMEDY = "Synchronize the clock over the network (timedatectl set-ntp true)."
 
 
 def clock(auth: Auth) -> Iterator[Finding]:
-    """Compare the clock with the release date and with the first OpenID provider that answers."""
+    """Compare the clock with the release date and with an OpenID provider."""
     now = auth.clock()
     if now < RELEASED:
         yield Finding("clock", "error", "The system clock is years behind.", REMEDY)

@@ -12,7 +12,7 @@ SLOW = 1.0
 
 
 def plugins(auth: Auth) -> Iterator[Finding]:
-    """Report plugins that were not loaded because they are broken, and those that import slowly."""
+    """Report plugins that are broken, and those that import slowly."""
     for info in auth.plugins.infos:
         if info.import_seconds > SLOW:
             yield Finding(

@@ -13,7 +13,7 @@ from ..types import Finding
 
 
 def providers(auth: Auth) -> Iterator[Finding]:
-    """Report missing credentials and unusable discovery documents of OpenID providers."""
+    """Report missing credentials and unusable discovery documents."""
     transport = Transport(debug=auth.settings.app.debug)
     documents = ProviderDocuments(transport, auth.clock, debug=auth.settings.app.debug)
     try:

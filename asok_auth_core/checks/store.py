@@ -14,7 +14,7 @@ VALUE = b"probe"
 
 
 def store(auth: Auth) -> Iterator[Finding]:
-    """Report a store that is not shared by all workers, or that fails a write and two takes."""
+    """Report a store that workers do not share, or that fails a write and two takes."""
     name = _without_password(auth.settings.state_store)
     scheme = name.partition(":")[0]
     if scheme == "memory":

@@ -23,7 +23,7 @@ def doctor(
     as_json: bool = typer.Option(False, "--json", help="Output JSON."),
     strict: bool = typer.Option(False, "--strict", help="Exit with status 1 on warnings too."),
 ) -> None:
-    """Check the app's secrets, https, state store, mail, providers, plugins, grants and clock.
+    """Check the app's keys, https, store, mail, providers, plugins, grants, clock.
 
     Exits with status 1 if there is an error, so that a deploy script can stop, and with 0
     otherwise. Changes nothing and sends no email.

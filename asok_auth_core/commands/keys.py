@@ -1,4 +1,4 @@
-"""``asok-auth keys``: rotate the secret keys in the app's ``.env`` file without logging users out.
+"""``asok-auth keys``: rotate the keys in ``.env`` without logging users out.
 
 ``SECRET_KEY`` signs; keys in ``SECRET_KEY_FALLBACKS`` still verify. With several workers, generate a
 new key (they all learn to verify it), rotate to it (they sign with it), and retire the old one when
@@ -86,7 +86,7 @@ def retire(
 
 
 def key_id(key: str) -> str:
-    """The id of a key: 8 hex digits of a double hash, which reveal nothing about the key."""
+    """The id of a key: 8 hex digits of a double hash, which reveal nothing."""
     inner = hashlib.sha256(b"asok-auth-core/1/key id/" + key.encode()).digest()
     return hashlib.sha256(inner).hexdigest()[:8]
 
@@ -117,7 +117,7 @@ def _load(path: Path, *, missing_ok: bool = False) -> list[str]:
 
 
 def _save(path: Path, keys: list[str]) -> None:
-    """Replace the keys in the file atomically, and keep its other lines, owner and permissions.
+    """Replace the keys in the file atomically; keep other lines, owner and mode.
 
     The file behind a symbolic link is replaced, not the link. A file that every user can read becomes
     private: anyone who reads it can log in as any user.

@@ -1,4 +1,4 @@
-"""``asok-auth new-plugin``: create a plugin package that passes its contract suite."""
+"""``asok-auth new-plugin``: create a package that passes its contract suite."""
 
 from __future__ import annotations
 

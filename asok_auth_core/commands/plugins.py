@@ -52,7 +52,7 @@ def plugins(
     context: typer.Context,
     as_json: bool = typer.Option(False, "--json", help="Output JSON."),
 ) -> None:
-    """List the plugins with version, kinds, hooks and state, and why one is not loaded.
+    """List the plugins with version, kinds, hooks, state and problems.
 
     Exits with status 1 if a plugin is quarantined or stops the app. Without an app, lists the installed
     plugins.

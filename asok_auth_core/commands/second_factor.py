@@ -1,4 +1,4 @@
-"""``asok-auth second-factor``: reset the second factors of a user who has lost them."""
+"""``asok-auth second-factor``: reset second factors that a user has lost."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def list_sessions(
     user_id: str = USER,
     as_json: bool = typer.Option(False, "--json", help="Output JSON."),
 ) -> None:
-    """List USER's sessions with browser, client IP, login method and times, the last seen first."""
+    """List USER's sessions with browser, client IP, login method and times."""
     auth = current_auth(context)
     found = [(one, client_ip_of(auth, one)) for one in sessions_of(auth, find_user(auth, user_id))]
     if as_json:
@@ -42,7 +42,7 @@ def end(
     user_id: str = USER,
     session_id: str | None = typer.Option(None, "--id", help="One session's id, as shown by list."),
 ) -> None:
-    """End all of USER's sessions, or one, effective with the next request in every worker.
+    """End all of USER's sessions, or one, from the next request in every worker.
 
     Without --id, logins in progress and mailed links are void too. API tokens and trusted browsers stay.
     """

@@ -69,7 +69,7 @@ def revoke(
     token_id: str | None = typer.Option(None, "--id", help="The token's id, as shown by list."),
     every: bool = typer.Option(False, "--all", help="Revoke all of the user's tokens."),
 ) -> None:
-    """Revoke one token or all of a user's tokens, effective immediately in every worker."""
+    """Revoke one token or all of a user's tokens, at once in every worker."""
     if sum((token is not None, token_id is not None, every)) != 1 or (user is None) != (token is not None):
         raise typer.BadParameter("Give either TOKEN, or --user USER with --id ID or --all.")
     auth = current_auth(context)

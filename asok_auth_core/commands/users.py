@@ -79,7 +79,7 @@ def show(
 
 @app.command()
 def disable(context: typer.Context, user_id: str = USER) -> None:
-    """Disable USER's account: sessions, logins in progress and mailed links end for good.
+    """Disable USER's account; sessions, pending logins and mailed links end for good.
 
     API tokens are suspended until the account is enabled again.
     """
@@ -127,7 +127,7 @@ def _login_methods(auth: Auth, user: User) -> dict[str, str]:
 
 
 def _second_factors(auth: Auth, user: User) -> dict[str, str]:
-    """The user's second factors, by the core's index or the factors' own answers; no backups."""
+    """The user's second factors, by the index or their own answers; no backups."""
     kept = kept_names(auth, str(user.id))
     asked = {
         name: AVAILABLE if name in kept else _asked(auth, one, one.is_enrolled, user)

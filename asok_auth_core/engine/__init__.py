@@ -1,1 +1,1 @@
-"""Pure code without I/O, plugins or a framework; clock and randomness are passed in."""
+"""Pure code without I/O, plugins or a framework."""

@@ -1,4 +1,4 @@
-"""Bearer tokens in the Authorization header, and the WWW-Authenticate answer (RFC 6750)."""
+"""Bearer tokens in the Authorization header, and WWW-Authenticate (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ REALM = "api"
 
 
 def bearer_token(header: str | None) -> str | None:
-    """The token of an ``Authorization`` header; None if it is missing or has another scheme.
+    """The token of an ``Authorization`` header; None without the Bearer scheme.
 
     Raises TokenError if the scheme is Bearer (upper or lower case) and not exactly one token
     follows: none, two, or two headers that a server joined with a comma.

@@ -28,7 +28,7 @@ def client_ip(remote: str, forwarded: str | None, trusted: Collection[str] | Non
 
 
 def client_network(ip: str) -> str:
-    """The key for counting attempts: an IPv4 address, the /64 of an IPv6 address, else the text."""
+    """The key for counting attempts: the IPv4 address, or the /64 of an IPv6 one."""
     parsed = _parse(ip)
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped:

@@ -1,4 +1,4 @@
-"""Find coroutine functions where nothing awaits them: calling one would do nothing."""
+"""Find coroutine functions where nothing awaits them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NeverAwaited(ConfigurationError):
 
 
 def is_coroutine_function(function: object) -> bool:
-    """True if calling ``function`` only makes a coroutine or an asynchronous generator."""
+    """True if calling ``function`` only makes a coroutine or async generator."""
     return any(
         inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)
         for one in (function, getattr(function, "__call__", None))  # noqa: B004 - an object with async __call__
@@ -23,7 +23,10 @@ def is_coroutine_function(function: object) -> bool:
 
 
 def reject_coroutines(part: object, contract: type) -> None:
-    """Raise NeverAwaited if a public method of ``contract`` is a coroutine function in ``part``."""
+    """Raise NeverAwaited if a public method in ``part`` is a coroutine function.
+
+    Public methods are those of ``contract``.
+    """
     for name in vars(contract):
         method = inspect.getattr_static(part, name, None)
         if not name.startswith("_") and is_coroutine_function(getattr(method, "__func__", method)):

@@ -1,4 +1,4 @@
-"""Parse an email address: normalize it, or reject it with a message the user can act on.
+"""Parse an email address, or reject it with a message the user can act on.
 
 The grammar is that of RFC 5321 section 4.1.2 without its rarely used parts: before the ``@`` an
 ASCII dot-atom (no quotes, no comments), after it a host name with a dot, in Unicode or ASCII. The
@@ -22,7 +22,7 @@ MAX_ADDRESS_BYTES = 254
 
 
 def parse_email(text: str, *, allow_localhost: bool = False) -> str:
-    """The one email address in ``text``, normalized: the domain in lower case and in ASCII.
+    """The one email address in ``text``, with its domain in lower case and ASCII.
 
     The case before the ``@`` is kept, because only the mailbox's server knows whether it matters
     (RFC 5321 section 2.4); compare accounts with :func:`account_key`. Surrounding spaces are
@@ -62,7 +62,7 @@ def parse_email(text: str, *, allow_localhost: bool = False) -> str:
 
 
 def account_key(address: str) -> str:
-    """The key for accounts and limits of a normalized ``address``: all of it in lower case.
+    """The key for accounts and limits of a normalized ``address``, in lower case.
 
     No major mail service distinguishes ``Ann@`` from ``ann@``; without folding, each spelling would
     be an account with its own rate limit. Dots and ``+tags`` stay: their meaning differs between
@@ -77,7 +77,7 @@ def account_key(address: str) -> str:
 
 
 def same_account(one: str | None, other: str | None) -> bool:
-    """True if two email addresses, stored or normalized, belong to one account; case is ignored.
+    """True if two email addresses belong to one account; case is ignored.
 
     A non-ASCII email address, which :func:`parse_email` would have rejected, matches none: folding
     case would make different letters equal.

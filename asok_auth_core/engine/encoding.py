@@ -1,4 +1,4 @@
-"""Base64url without padding (RFC 7515, section 2; RFC 4648, section 5), one spelling per value."""
+"""Base64url without padding (RFC 7515, RFC 4648), one spelling per value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A provider's public keys (RFC 7517): those of its key set that may verify signatures."""
+"""A provider's public keys (RFC 7517) that may verify signatures."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SigningKey:
 
 
 def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
-    """The keys of a JWK set that may verify signatures; others are skipped (RFC 7517 section 5).
+    """The keys of a JWK set that may verify signatures (RFC 7517, section 5).
 
     Raises OAuthError ``oauth_reply`` if it is not a key set.
     """
@@ -60,7 +60,7 @@ def read_key_set(body: bytes) -> tuple[SigningKey, ...]:
 
 
 def choose(keys: Sequence[SigningKey], *, kid: str | None, alg: str) -> PublicKey:
-    """The key that ``kid`` and ``alg`` select; ``kid`` is compared and never interpreted.
+    """The key that ``kid`` and ``alg`` select; ``kid`` is only compared.
 
     Without ``kid`` exactly one key must match. Raises IDTokenInvalid:
     ``oauth_key_unknown`` or ``oauth_key_weak``.
@@ -112,7 +112,7 @@ def _read_key(entry: Mapping[str, JSON]) -> SigningKey | None:
 
 
 def _is_weak(members: Mapping[str, str]) -> bool:
-    """True for an RSA key of fewer than 2,048 bits or with a public exponent below 65,537."""
+    """True for an RSA key under 2,048 bits or with an exponent below 65,537."""
     modulus, exponent = (_number(members[name]) for name in ("n", "e"))
     return modulus.bit_length() < MIN_RSA_BITS or exponent < MIN_EXPONENT
 

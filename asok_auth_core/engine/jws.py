@@ -1,4 +1,4 @@
-"""JWS compact serialization (RFC 7515, section 3.1), only for headers that we wrote ourselves.
+"""JWS compact serialization (RFC 7515), only for headers that we wrote.
 
 An incoming header is never parsed: its segment is looked up, byte for byte, in a table of the
 segments of our keys. So a foreign ``alg``, ``jwk``, ``jku``, ``x5u``, ``crit`` or ``b64`` is
@@ -30,7 +30,10 @@ def header_segment(algorithm: str, kid: str, typ: str) -> bytes:
 
 
 def sign_compact(header: bytes, payload: bytes, signer: Signer) -> str:
-    """The token: header, payload and signature. Raises SignerUnavailable if the signer fails."""
+    """The token: header, payload and signature.
+
+    Raises SignerUnavailable if the signer fails.
+    """
     message = header + b"." + b64url_encode(payload)
     try:
         signature = signer.sign(message)
@@ -42,7 +45,7 @@ def sign_compact(header: bytes, payload: bytes, signer: Signer) -> str:
 
 
 def verify_compact(token: str, table: Mapping[bytes, Signer], max_bytes: int) -> bytes:
-    """The payload of ``token``, if its header is in ``table`` and its signature is that key's.
+    """The payload of ``token``, if ``table`` has its header and its key signed it.
 
     The bytes returned are the bytes that were verified. Raises TokenError:
     ``token_malformed`` or ``token_signature``; SignerUnavailable if the signer fails.

@@ -1,4 +1,4 @@
-"""The key ring: one key per purpose, derived from the app's secrets with HKDF (RFC 5869)."""
+"""The key ring: one key per purpose, derived with HKDF (RFC 5869)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class KeyRing:
         return f"<KeyRing of {len(self._secrets)} secret(s)>"
 
     def weak_secrets(self) -> tuple[tuple[int, str], ...]:
-        """``(position, reason)`` of each secret that is short or not random, for warnings."""
+        """``(position, reason)`` of each weak secret, for warnings."""
         found = ((i, weakness(secret)) for i, secret in enumerate(self._secrets))
         return tuple((i, reason) for i, reason in found if reason is not None)
 
@@ -77,12 +77,12 @@ def weakness(secret: bytes) -> str | None:
 
 
 def new_handle(random: Callable[[int], bytes]) -> str:
-    """256 bits from ``random`` as 43 characters of base64url; stores keep only its `digest`."""
+    """256 bits of ``random`` in base64url, 43 characters; stores keep their `digest`."""
     return b64url_encode(random(32)).decode()
 
 
 def digest(handle: str) -> str:
-    """SHA-256 of a random handle of at least 128 bits, as 64 hex digits, safe to store."""
+    """SHA-256 of a random handle of 128 bits or more: 64 hex digits, safe to store."""
     return hashlib.sha256(handle.encode()).hexdigest()
 
 

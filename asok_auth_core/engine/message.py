@@ -77,7 +77,7 @@ class Claims(Mapping[str, JSON]):
         return self._values.get(name) is True
 
     def subject(self, name: str) -> str:
-        """The user's ID at the provider: a string, or an integer as some OAuth 2.0 providers use.
+        """The user's ID at the provider: a string, or an integer in some OAuth 2.0.
 
         Raises OAuthError ``oauth_subject`` if it is missing, empty, longer than 255 or of another type.
         """
@@ -92,7 +92,10 @@ class Claims(Mapping[str, JSON]):
 
 
 def read_json(body: bytes) -> JSON:
-    """Parse JSON as :func:`read_strict` does; skip a byte order mark. Raises OAuthError ``oauth_reply``."""
+    """Parse JSON strictly; skip a byte order mark.
+
+    As :func:`read_strict` does. Raises OAuthError ``oauth_reply``.
+    """
     if len(body) > MAX_REPLY_BYTES:
         raise OAuthError("The provider's answer is too large.", code="oauth_reply")
     try:
@@ -112,7 +115,10 @@ def read_object(body: bytes) -> dict[str, JSON]:
 
 
 def read_reply(reply: Reply) -> JSON:
-    """Parse the JSON of a successful reply. Raises OAuthError ``oauth_reply`` for any other status."""
+    """Parse the JSON of a successful reply.
+
+    Raises OAuthError ``oauth_reply`` for any other status.
+    """
     if reply.status not in (200, 201):
         raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
     return read_json(reply.body)

@@ -1,4 +1,4 @@
-"""Build and read the messages of OAuth 2.0's authorization code grant with PKCE, without I/O."""
+"""The messages of OAuth 2.0's authorization code grant with PKCE, without I/O."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Tokens:
 
 
 def derive(secret: str, what: Literal["verifier", "nonce"]) -> str:
-    """Derive a code verifier or nonce from a flow's random secret: 43 characters, 256 bits.
+    """Derive a code verifier or nonce from a flow's secret: 43 characters, 256 bits.
 
     Derived, so that the flow's record in the StateStore contains neither.
     """
@@ -63,7 +63,10 @@ def derive(secret: str, what: Literal["verifier", "nonce"]) -> str:
 
 
 def code_challenge(verifier: str) -> str:
-    """S256 of ``verifier`` (RFC 7636 section 4.2). Raises ValueError for an invalid one."""
+    """S256 of ``verifier`` (RFC 7636, section 4.2).
+
+    Raises ValueError for an invalid one.
+    """
     if not VERIFIER.fullmatch(verifier):
         raise ValueError("A code verifier must have 43 to 128 characters of A-Z a-z 0-9 - . _ ~ (RFC 7636).")
     return b64url_encode(hashlib.sha256(verifier.encode()).digest()).decode()
@@ -81,7 +84,7 @@ def authorization_url(
     form_post: bool = False,
     extra: Mapping[str, str] | None = None,
 ) -> str:
-    """The URL of the authorization request (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+    """The URL of the authorization request (RFC 6749, 4.1.1; RFC 7636, 4.3).
 
     Without ``verifier`` there is no PKCE. ``extra`` cannot replace any of :data:`OWN_PARAMETERS`.
     """
@@ -132,7 +135,7 @@ def read_authorization_response(
 
 
 def wrong_issuer(provider: str) -> OAuthError:
-    """The error for an answer that names another issuer than the provider's (RFC 9207, section 2.4)."""
+    """The error for an answer that names another issuer (RFC 9207, section 2.4)."""
     return OAuthError(
         "This answer does not come from {provider}. Please start again.",
         provider=provider,
@@ -143,7 +146,7 @@ def wrong_issuer(provider: str) -> OAuthError:
 def token_request(
     endpoint: str, client: Client, *, code: str, redirect_uri: str, verifier: str | None
 ) -> Call:
-    """The call that exchanges the code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
+    """The call that exchanges the code for tokens (RFC 6749, 4.1.3; RFC 7636, 4.5)."""
     form = {
         "grant_type": "authorization_code",
         "code": code,

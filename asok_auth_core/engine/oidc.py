@@ -85,7 +85,7 @@ def read_discovery(reply: Reply, *, issuer: str, debug: bool) -> Metadata:
 
 
 def key_id(id_token: str | None, algorithm: str) -> str | None:
-    """The ``kid`` of an ID token whose header is acceptable; its signature is not verified yet.
+    """The ``kid`` of an ID token with an acceptable header, not verified yet.
 
     Raises IDTokenInvalid: ``oauth_id_token``, ``oauth_algorithm`` or ``oauth_critical``.
     """
@@ -102,7 +102,7 @@ def check_id_token(
     algorithm: str,
     now: float,
 ) -> Claims:
-    """The claims of an ID token that passes every check (OpenID Connect Core 1.0, 3.1.3.7).
+    """The claims of an ID token that passes every check (OIDC Core 1.0, 3.1.3.7).
 
     ``accepts`` says, with exactly True, whether the token's issuer is the provider's. ``nonce`` is None if
     none was sent: then the token must carry none.

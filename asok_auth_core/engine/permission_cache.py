@@ -1,4 +1,4 @@
-"""Share compiled permission sets by what they were made from: unchanged roles compile once."""
+"""Share compiled permission sets, so that unchanged roles compile once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Key = tuple[str, str, int]
 
 
 class PermissionCache:
-    """Keeps the most recently used sets: at most ``max_sets``, with ``max_grants`` patterns in all.
+    """Keeps the most recently used sets, within ``max_sets`` and ``max_grants``.
 
     The key is the text itself, so a changed role is another entry: entries need no invalidation, and no
     process keeps using a role that another one has changed.
@@ -48,7 +48,7 @@ class PermissionCache:
         return found
 
     def patterns(self, patterns: Sequence[str], source: str = "") -> PermissionSet:
-        """Like :func:`~asok_auth_core.engine.permissions.compile_grants`, for plain strings.
+        """Like ``compile_grants``, for plain strings.
 
         A list with anything else in it is compiled but not kept.
         """

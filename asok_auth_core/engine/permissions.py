@@ -1,4 +1,4 @@
-"""Immutable permission sets; the cost of a check does not grow with the number of grants.
+"""Immutable permission sets; checks cost the same for any number of grants.
 
 The language is Asok's: ``*`` grants everything, ``p`` grants ``p``, ``a.*`` grants everything that
 starts with ``a.``; nothing else is a wildcard. A pattern can be checked too: ``a.*`` is
@@ -30,7 +30,7 @@ POLICY_PATTERN = rf"\A(?:\*|(?:{_PART}\.)+(?:{_PART}|\*))\Z"
 
 
 def is_well_formed(pattern: object) -> bool:
-    """True for ``*`` and for parts joined by single dots, the last of which may be ``*``.
+    """True for ``*`` and for parts joined by dots, of which the last may be ``*``.
 
     A part is one or more visible ASCII characters other than ``*``, ``,`` and ``.``; the whole has
     at most 255 characters. Other alphabets are excluded because their look-alikes deceive readers.
@@ -103,7 +103,7 @@ class PermissionSet(ABC):
         return at < len(self._sorted) and self._sorted[at].startswith(prefix)
 
     def _answer(self, permission: object) -> bool:
-        """Decide, and remember up to :data:`MAX_VERDICTS` verdicts on well-formed permissions."""
+        """Decide; remember up to :data:`MAX_VERDICTS` verdicts on valid permissions."""
         if not isinstance(permission, str) or not is_well_formed(permission):
             return False
         plain = str.__str__(permission)  # a str enumeration hashes by its name
@@ -122,7 +122,7 @@ class PermissionSet(ABC):
 
     @abstractmethod
     def _find(self, patterns: Sequence[str]) -> Grant | None:
-        """The grant for the first of ``patterns`` in this set; they are a permission's candidates."""
+        """The grant for the first of ``patterns`` that is in this set."""
 
 
 class CompiledGrants(PermissionSet):
@@ -131,7 +131,7 @@ class CompiledGrants(PermissionSet):
     __slots__ = ("_sources", "malformed")
 
     def __init__(self, sources: dict[str, str], malformed: Sequence[Grant] = ()) -> None:
-        """``sources`` maps well-formed patterns to their sources; it must not change later."""
+        """``sources`` maps well-formed patterns to sources; it must not change."""
         super().__init__()
         self._sources = sources
         self.malformed = tuple(malformed)
@@ -189,7 +189,7 @@ class Union(PermissionSet):
 
 
 class Intersection(PermissionSet):
-    """Allows only what both parts allow, such as an API token's scopes and its owner's grants."""
+    """Allows what both parts allow, such as a token's scopes and its owner's grants."""
 
     __slots__ = ("limit", "malformed", "whole")
 
@@ -216,7 +216,7 @@ NOTHING: PermissionSet = CompiledGrants({})
 
 
 def compile_grants(grants: Iterable[str | Grant], source: str = "") -> CompiledGrants:
-    """Compile ``grants`` into a set. A plain string comes from ``source``; a Grant names its own.
+    """Compile ``grants``; a string comes from ``source``, a Grant names its own.
 
     Malformed grants grant nothing and are listed in ``malformed``. Raises TypeError for one bare
     string: its characters would be read as patterns, and one of them may be ``*``.
@@ -238,7 +238,7 @@ def compile_grants(grants: Iterable[str | Grant], source: str = "") -> CompiledG
 
 
 def compile_text(text: str, source: str = "") -> CompiledGrants:
-    """Compile a comma-separated list, as Asok's Admin stores it in ``Role.permissions``."""
+    """Compile a comma-separated list, as in Asok's ``Role.permissions``."""
     return compile_grants([part for piece in text.split(",") if (part := piece.strip())], source)
 
 

@@ -1,4 +1,4 @@
-"""Encrypt the few secrets that must be read back with AES-256-GCM (NIST SP 800-38D).
+"""Encrypt secrets that must be read back: AES-256-GCM (NIST SP 800-38D).
 
 A sealed text is ``1.<key id>.<nonce>.<ciphertext and tag>``, the last two in base64url without
 padding; a sealed value is the same in bytes: the format's byte, 6 bytes of key id, nonce, ciphertext and
@@ -71,7 +71,7 @@ class Sealer:
         return self._decrypt(key, nonce, ciphertext, associated)
 
     def open_bytes(self, sealed: bytes, *associated: str) -> bytes:
-        """The secret in ``sealed``, which :meth:`seal_bytes` made. Raises SealError like :meth:`open`."""
+        """The secret in ``sealed``, from :meth:`seal_bytes`. Raises SealError."""
         if len(sealed) < SEALING_BYTES or sealed[:1] != FORMAT.encode():
             raise SealError(f"This is not a sealed value of {self._purpose!r}.", code="seal_broken")
         key_id, nonce, ciphertext = (
@@ -82,7 +82,7 @@ class Sealer:
         return self._decrypt(self._key(key_id.hex()), nonce, ciphertext, associated)
 
     def is_current(self, sealed: str) -> bool:
-        """True if it was sealed with the newest key; if not, seal it again after opening it."""
+        """True if sealed with the newest key; otherwise open it and seal it again."""
         return sealed.split(".", 2)[:2] == [FORMAT, self._newest]
 
     def _key(self, key_id: str) -> AESGCM:

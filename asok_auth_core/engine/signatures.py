@@ -16,7 +16,7 @@ class SignatureInvalid(ConfigurationError):
 
 
 def reject_signatures(part: object, contract: type) -> None:
-    """Raise SignatureInvalid if ``part`` cannot be called as ``contract`` declares its public methods."""
+    """Raise SignatureInvalid if ``part`` cannot be called as ``contract`` says."""
     for name, declared in vars(contract).items():
         if name.startswith("_") or not inspect.isfunction(declared):
             continue

@@ -1,4 +1,4 @@
-"""The interface of token signers; plugins import it from :mod:`asok_auth_core.contracts`."""
+"""The interface of token signers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .encoding import b64url_decode
 
 
 class Signer(ABC):
-    """Signs and verifies with one key. A factory makes it from 32 bytes of key material.
+    """Signs and verifies with one key, made from 32 bytes of key material.
 
     ``algorithm`` is the JWS ``alg`` value (RFC 7518 section 3.1, RFC 8037 section 3.1).
     """
@@ -22,10 +22,10 @@ class Signer(ABC):
 
     @abstractmethod
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """True only if ``signature`` is the whole, exact signature of ``message``; constant time."""
+        """True only for the exact signature of ``message``; takes constant time."""
 
     def verify_encoded(self, message: bytes, signature: bytes) -> bool:
-        """Like :meth:`verify`, for a signature in base64url; only its canonical form is accepted."""
+        """Like :meth:`verify`, for a signature in canonical base64url only."""
         try:
             decoded = b64url_decode(signature)
         except ValueError:
@@ -33,5 +33,5 @@ class Signer(ABC):
         return self.verify(message, decoded)
 
     def public_jwk(self) -> dict[str, str] | None:
-        """The public key as a JWK (RFC 7517) without ``kid``, or None for a symmetric key."""
+        """The public key as a JWK (RFC 7517) without ``kid``; None if symmetric."""
         return None

@@ -1,4 +1,4 @@
-"""Signers for JWS: HS256, EdDSA with Ed25519, and ES256. Each has one key and one algorithm."""
+"""Signers for JWS: HS256, EdDSA with Ed25519, and ES256."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SignerFactory = Callable[[bytes], Signer]
 
 
 class HS256(Signer):
-    """HMAC with SHA-256 (RFC 2104, RFC 7518 section 3.2). The key has at least 32 bytes."""
+    """HMAC with SHA-256 (RFC 2104; RFC 7518, 3.2). The key has at least 32 bytes."""
 
     algorithm = "HS256"
 
@@ -42,11 +42,11 @@ class HS256(Signer):
         return mac.digest()
 
     def verify(self, message: bytes, signature: bytes) -> bool:
-        """True only for the whole HMAC: a truncated one (RFC 2104, section 5) is rejected."""
+        """True only for the whole HMAC, not a truncated one (RFC 2104, section 5)."""
         return hmac.compare_digest(self.sign(message), signature)
 
     def verify_encoded(self, message: bytes, signature: bytes) -> bool:
-        """Compare the encoded forms: encoding the expected one is cheaper than decoding the other."""
+        """Compare the encoded forms: encoding one is cheaper than decoding the other."""
         return hmac.compare_digest(b64url_encode(self.sign(message)), signature)
 
 
@@ -113,7 +113,7 @@ SIGNERS: Mapping[str, SignerFactory] = MappingProxyType({"HS256": HS256, "EdDSA"
 
 
 def verify_ed25519(key: ed25519.Ed25519PublicKey, message: bytes, signature: bytes) -> bool:
-    """True if ``signature`` is an Ed25519 signature of ``message``, 64 bytes with s below the order."""
+    """True for an Ed25519 signature of ``message``: 64 bytes, s below the order."""
     try:
         key.verify(signature, message)
     except InvalidSignature:
@@ -122,7 +122,7 @@ def verify_ed25519(key: ed25519.Ed25519PublicKey, message: bytes, signature: byt
 
 
 def verify_p256(key: ec.EllipticCurvePublicKey, message: bytes, signature: bytes) -> bool:
-    """True if ``signature`` is r and s, 32 bytes each, of ``message``; DER is rejected."""
+    """True if ``signature`` is r and s of ``message``, 32 bytes each; no DER."""
     if len(signature) != 64:
         return False
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")

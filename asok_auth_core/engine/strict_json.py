@@ -1,4 +1,4 @@
-"""Read JSON that others sent, without what two readers could understand differently (RFC 8259)."""
+"""Read JSON of others that all readers understand alike (RFC 8259)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNFIT = re.compile("[\x00\ud800-\udfff]")
 
 
 class JSONInvalid(ValueError):
-    """The text is not JSON, or not JSON that every reader understands alike; the message says why."""
+    """The text is not JSON that every reader understands alike."""
 
 
 def read_strict(text: bytes) -> JSON:

@@ -11,7 +11,7 @@ VERY_CLOSE = 0.8
 
 
 def did_you_mean(name: str, known: Iterable[str], *, closeness: float = CLOSE) -> str:
-    """``Did you mean 'x'?`` for the closest of ``known``, upper or lower case; empty if none is close."""
+    """``Did you mean 'x'?`` for the closest of ``known``, in any case, or ""."""
     spelled = {option.lower(): option for option in known}
     near = difflib.get_close_matches(name.lower(), spelled, 1, closeness)
     return f"Did you mean {spelled[near[0]]!r}?" if near else ""

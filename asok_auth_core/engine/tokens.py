@@ -1,4 +1,4 @@
-"""Signed tokens with typed claims: one codec per purpose, keys from the ring, rotation included."""
+"""Signed tokens with typed claims: one codec per purpose, with rotation."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _make(signers: Mapping[str, SignerFactory], name: str, material: bytes) -> S
 
 
 def _kid(material: bytes) -> str:
-    """The public id of a key: the same in every process, and reveals nothing about the key."""
+    """The public id of a key: the same in every process; it reveals nothing."""
     return b64url_encode(hmac.digest(material, b"asok-auth-core/1/kid", "sha256")[:9]).decode()
 
 

@@ -1,4 +1,4 @@
-"""Typed values from configuration: mappings and the text of environment variables.
+"""Typed values from configuration and environment variables.
 
 Every error names the key, the expected type and the given value. Free text is shown only where the
 struct allows it (:class:`~asok_auth_core.types.RedactedStruct`), since a setting

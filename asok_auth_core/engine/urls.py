@@ -59,7 +59,7 @@ def is_secure(url: str, *, debug: bool) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """True for ``localhost`` and loopback IPs, in brackets or not: the host of a URL or setting."""
+    """True for ``localhost`` and loopback IPs, with or without brackets."""
     return host.lower() == "localhost" or is_loopback_ip(host.removeprefix("[").removesuffix("]"))
 
 
@@ -73,7 +73,7 @@ def is_loopback_host(header: str | None) -> bool:
 
 
 def is_loopback_ip(text: str) -> bool:
-    """True for 127.0.0.0/8, also mapped into IPv6, and ``::1``; false for everything else."""
+    """True for 127.0.0.0/8, also mapped into IPv6, and ``::1``."""
     try:
         ip = ipaddress.ip_address(text)
     except ValueError:
@@ -83,7 +83,7 @@ def is_loopback_ip(text: str) -> bool:
 
 
 def is_listed(url: str, endpoints: Collection[str]) -> bool:
-    """True if ``url`` without its query is, character for character, one of ``endpoints``."""
+    """True if ``url`` without its query is exactly one of ``endpoints``."""
     if len(url) > 2 * MAX_URL or not _PRINTABLE.fullmatch(url) or "#" in url:
         return False
     return url.partition("?")[0] in {endpoint.partition("?")[0] for endpoint in endpoints}

@@ -21,7 +21,7 @@ _SYSTEMS = (
 
 
 def browser_name(user_agent: str) -> str:
-    """``Firefox · Linux``; empty for an unknown header. Only names listed here are returned."""
+    """``Firefox · Linux``; empty if unknown. Only names listed here are returned."""
     name = next((label for mark, label in _BROWSERS if mark in user_agent), "")
     system = next((label for mark, label in _SYSTEMS if mark in user_agent), "")
     return " · ".join(part for part in (name, system) if part)

@@ -1,1 +1,1 @@
-"""Authentication flows, without framework or HTML: they combine engine, hooks and stores."""
+"""Authentication flows without framework or HTML, on engine, hooks and stores."""

@@ -8,7 +8,7 @@ from .sessions import end_sessions, sessions_of
 
 
 def disable_account(auth: Auth, user: User) -> int:
-    """Disable the account of ``user`` and end its logins for good; return how many sessions ended.
+    """Disable the account of ``user``; return how many sessions ended for good.
 
     Pending logins and mailed links are void too; API tokens are suspended. Can be repeated. Raises
     ConfigurationError if accounts of this app cannot be disabled, StoreUnavailable.
@@ -22,7 +22,7 @@ def disable_account(auth: Auth, user: User) -> int:
 
 
 def enable_account(auth: Auth, user: User) -> None:
-    """Enable the account of ``user``. Ended sessions stay ended; API tokens work again.
+    """Enable the account of ``user``; API tokens work again, sessions do not.
 
     Raises ConfigurationError if accounts of this app cannot be enabled, StoreUnavailable.
     """

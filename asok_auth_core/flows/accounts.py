@@ -1,4 +1,4 @@
-"""Open the account of a newcomer, store what a complete login proved, and void an account's logins."""
+"""Open a newcomer's account, store what a login proved, void an account."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Pro
 
 
 def newly_verifies(auth: Auth, user: User, proof: Proof) -> bool:
-    """True if a complete login with ``proof`` verifies the account's email address for the first time."""
+    """True if this login's ``proof`` is the first to verify the account's email."""
     own = auth.users.email_of(user)
     return (
         own is not None and same_account(proof.verified_email, own) and not is_email_verified(auth, user, own)
@@ -78,7 +78,7 @@ def settle_proof(
     is_new: bool,
     keep_factors: Collection[str],
 ) -> bool:
-    """Store what the ``proof`` of a complete login says about ``user``; True if the account was voided.
+    """Store what a ``proof`` says about ``user``; True if the account was voided.
 
     ``since`` is the user's epoch when the login started. ``is_new``: this login created the account.
     ``keep_factors``: the second factors given in this login. Raises OAuthError if the identity cannot be
@@ -109,7 +109,7 @@ def void_account(
     keep_factors: Collection[str] = (),
     since: int | None = None,
 ) -> Voided:
-    """Remove everything that was set up in the account of ``user`` so far; tell the user by mail.
+    """Remove everything set up in the account of ``user``, and tell the user.
 
     Sessions, logins in progress and mailed links, API tokens, identities, verified email addresses, trusted
     browsers, second factors (imported ones excepted), and the password of an account that is newer than the
@@ -144,7 +144,7 @@ def void_account(
 
 
 def _void_password(auth: Auth, user: User) -> str:
-    """Clear the password of an account that is newer than the installation; older ones keep theirs."""
+    """Clear the password if the account is newer than the installation."""
     if not auth.users.has_password(user):
         return "none"
     highest = auth.installation().highest_user_id

@@ -57,7 +57,7 @@ class TokenRow(RedactedStruct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """The record of a token, without the token itself. Times are seconds since the epoch.
+    """The record of a token, without the token. Times are seconds since the epoch.
 
     ``scopes`` None: all permissions of its owner. ``expires_at`` None: permanent. ``parents`` are the
     ids of the token that it was made with, of the one that was made with, and so on, the first one first:
@@ -180,7 +180,7 @@ class ApiTokens:
     # -- verifying -------------------------------------------------------------------------------
 
     def verify(self, token: str) -> VerifiedToken:
-        """The content of ``token``, if it is valid. The caller checks whether its owner may log in.
+        """The content of ``token``, if valid. The caller checks its owner.
 
         Raises TokenError, TokenExpired among them, or StoreUnavailable.
         """
@@ -262,7 +262,7 @@ class ApiTokens:
         return self._remove(self._auth.credentials.list(str(user_id), KIND))
 
     def list(self, user_id: int | str) -> list[ApiToken]:
-        """A user's valid tokens, oldest first. Records of expired and void ones are removed.
+        """A user's valid tokens, oldest first; records of void ones are removed.
 
         A damaged record is left out, with an event: the user still sees the others.
         """
@@ -309,7 +309,7 @@ class ApiTokens:
 
 
 def checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
-    """``scopes`` without duplicates. Raises ValueError for an invalid permission pattern."""
+    """``scopes`` without duplicates. Raises ValueError for an invalid pattern."""
     if isinstance(scopes, str):
         raise ValueError(f"scopes must be a list of patterns, not a string; write [{scopes!r}].")
     patterns = tuple(dict.fromkeys(scopes))
@@ -324,7 +324,7 @@ def checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
 def _within(
     made_with: Authentication, user_id: str, patterns: tuple[str, ...] | None, expires_at: int | None
 ) -> tuple[tuple[str, ...] | None, int | None]:
-    """Scopes and expiry of a token made with ``made_with``, whose own are the defaults and the limit."""
+    """Scopes and expiry of a token made with ``made_with``, within its own."""
     if user_id != str(made_with.user.id):
         raise PermissionDenied("A token can create tokens of its own user only.")
     if made_with.ambient is False and made_with.token_id is None:

@@ -1,4 +1,4 @@
-"""Find the user that the request itself authenticates, by the login methods' ``authenticate``."""
+"""Find the user that the request itself authenticates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .plugin_faults import plugin_failed
 
 
 def authenticate(auth: Auth, request: WebRequest) -> Authentication | None:
-    """What the first login method that finds a proof in ``request`` returns; None without a proof.
+    """The proof that the first login method finds in ``request``, or None.
 
     Raises the AuthError of an invalid proof, TokenExpired for one that has expired, and PluginFailed if a
     method raises anything else or returns anything but a complete Authentication.

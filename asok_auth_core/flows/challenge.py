@@ -1,4 +1,4 @@
-"""Start the challenge of a second factor: once for each login, and again only when asked to."""
+"""Start a second factor's challenge once per login, and again on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = 86_400
 def begin_challenge(
     auth: Auth, request: WebRequest, user: User, factor: SecondFactor, handle: str, *, again: bool = False
 ) -> None:
-    """Call ``factor.begin`` unless it was called for ``handle``; with ``again``, anyway.
+    """Call ``factor.begin`` unless ``handle`` has; with ``again``, anyway.
 
     ``handle`` names what the challenge is for, a pending login or a confirmation in a session; the caller
     has checked that it is that of ``user``. Raises RateLimited, and what ``begin`` raises: then the next

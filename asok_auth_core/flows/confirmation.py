@@ -1,4 +1,4 @@
-"""Confirm it's you: a user with a second factor gives it again instead of logging in again."""
+"""Confirm it's you: the second factor instead of another login."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .sessions import confirm_session
 
 
 def confirming_user(auth: Auth, request: WebRequest) -> tuple[User, dict[str, SecondFactor]]:
-    """The current user, and the second factors they can give, by name; empty if they must log in again.
+    """The current user, and the second factors they can give, by name.
 
-    Raises LoginRequired, PermissionDenied for an API token and during impersonation, and LoginRejected if no
-    plugin can check the user's second factor.
+    There are none if they must log in again. Raises LoginRequired, PermissionDenied for an API token and
+    during impersonation, and LoginRejected if no plugin can check the user's second factor.
     """
     user = require_session_login(request)
     return user, {} if request.session_record is None else enrolled_factors(auth, user)
 
 
 def confirm_login(auth: Auth, request: WebRequest, record: SessionRecord, name: str) -> None:
-    """Check the second factor ``name`` of the current user, whose login then counts as recent again.
+    """Check the current user's second factor ``name``.
 
-    ``record`` is the session of this request. Raises as ``confirming_user`` does, RateLimited and
-    CredentialRejected.
+    Their login then counts as recent again. ``record`` is the session of this request. Raises as
+    ``confirming_user`` does, RateLimited and CredentialRejected.
     """
     user, _ = confirming_user(auth, request)
     check_second_factor(auth, request, user, name)

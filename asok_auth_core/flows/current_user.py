@@ -1,4 +1,4 @@
-"""The current user of a request, and whether they logged in to this session themselves."""
+"""The current user, and whether they logged in to this session themselves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require_login(request: WebRequest) -> User:
 
 
 def require_session_login(request: WebRequest) -> User:
-    """The current user, who logged in to this session; for pages about the account itself.
+    """The current user of this session's own login, for pages about the account.
 
     Raises LoginRequired; PermissionDenied for an API token or another proof in the request itself, and
     during impersonation: neither may read or change how the user logs in.
@@ -36,12 +36,12 @@ def require_session_login(request: WebRequest) -> User:
 
 
 def is_impersonated(request: WebRequest) -> bool:
-    """True if an administrator acts as the current user: the session is the administrator's."""
+    """True if an administrator, whose session it is, acts as the current user."""
     record, user = request.session_record, request.user
     return record is not None and user is not None and record.user_id != str(user.id)
 
 
 def logged_in_at(request: WebRequest) -> float | None:
-    """When ``request.user`` completed the login of this session (seconds since the epoch), or None."""
+    """When ``request.user`` logged in to this session (epoch seconds), or None."""
     record = request.session_record
     return None if record is None or is_impersonated(request) else record.logged_in_at

@@ -1,4 +1,4 @@
-"""Verify an email address by a mailed link and code, for one purpose; using one voids the other."""
+"""Verify an email address by a mailed link and code; using one voids the other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class IssuedProof:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedEmail:
-    """What a link or code verified: the email address, the account with it, and the URL asked for."""
+    """What a link or code verified: email address, account and requested URL."""
 
     email: str
     user: User | None
@@ -59,7 +59,7 @@ class VerifiedEmail:
 
 
 class EmailProofs:
-    """Issues and consumes grants for one ``purpose``; those of another purpose do not exist for it.
+    """Issues and consumes grants for one ``purpose``; others do not exist for it.
 
     A grant is void once its account's epoch was raised, by logging out everywhere for example. Only
     one of several concurrent callers can consume it. The caller limits mails and attempts.
@@ -99,18 +99,18 @@ class EmailProofs:
         return IssuedProof(token, code if usable else "")
 
     def look(self, token: str) -> VerifiedEmail:
-        """What a link would verify, without consuming it. Raises CredentialRejected, StoreUnavailable."""
+        """What a link would verify. Raises CredentialRejected, StoreUnavailable."""
         claims = self._verify(token)
         raw = self._auth.state.get(self._grant_key(digest(claims.jti)))
         return self._in_force(self._open(raw, claims.sub))
 
     def take_link(self, token: str) -> VerifiedEmail:
-        """Consume a link. Raises CredentialRejected for all but one caller, StoreUnavailable."""
+        """Consume a link; CredentialRejected for all but one caller, StoreUnavailable."""
         claims = self._verify(token)
         return self._in_force(self._consume(digest(claims.jti), claims.sub))
 
     def take_code(self, email: str, code: str) -> VerifiedEmail:
-        """Consume a code as the user typed it. Raises CredentialRejected, StoreUnavailable."""
+        """Consume a code as typed. Raises CredentialRejected, StoreUnavailable."""
         found = (self._auth.state.get(key) for key in self._code_keys(email, normalize_code(code)))
         grant = next((raw for raw in found if raw is not None), None)
         if grant is None:
@@ -122,7 +122,7 @@ class EmailProofs:
         return epoch(self._auth, NOBODY if user is None else str(user.id))
 
     def _in_force(self, grant: EmailGrant) -> VerifiedEmail:
-        """What ``grant`` verifies. Raises CredentialRejected if its account's epoch was raised."""
+        """What ``grant`` verifies. Raises CredentialRejected after a raised epoch."""
         user = self._auth.users.by_email(grant.email)
         if self._epoch(user) != grant.epoch:
             raise CredentialRejected(REJECTED)
@@ -138,7 +138,7 @@ class EmailProofs:
         return f"{self._purpose}:grant:{handle_digest}"
 
     def _code_keys(self, email: str, code: str) -> tuple[str, ...]:
-        """Where the grant of a code may be: one key for each secret of the key ring, newest first."""
+        """The keys under which a code's grant may be: one per secret, newest first."""
         digests = self._auth.keys.digests(f"{self._purpose}-code", account_key(email), code)
         return tuple(f"{self._purpose}:code:{one}" for one in digests)
 
@@ -166,7 +166,7 @@ def normalize_code(text: str) -> str:
 
 
 def _code(random: Random) -> str:
-    """Draw eight uniform symbols; bytes above the last multiple of 31 would bias them."""
+    """Draw eight uniform symbols; bytes above a multiple of 31 would bias them."""
     signs: list[str] = []
     while len(signs) < CODE_LENGTH:
         signs += [ALPHABET[byte % 31] for byte in random(16) if byte < 248]

@@ -23,7 +23,7 @@ def epoch(auth: Auth, user_id: str) -> int:
 
 
 def raise_epoch(auth: Auth, user_id: str, *, since: int | None = None) -> int:
-    """Raise it and return the new one; with ``since``, only if it is that: of several callers, one wins.
+    """Raise and return it; with ``since``, only if it is that: one caller wins.
 
     Raises LoginExpired if it is not ``since``, StoreUnavailable if concurrent calls keep winning.
     """

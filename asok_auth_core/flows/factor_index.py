@@ -21,7 +21,7 @@ def kept_names(auth: Auth, user_id: str) -> frozenset[str]:
 
 
 def names_in(row: Credential | None) -> frozenset[str]:
-    """The names in the row of one user. Raises StoreUnavailable if it cannot be read: nothing is known."""
+    """The names in one user's row. Raises StoreUnavailable if it cannot be read."""
     if row is None:
         return frozenset()
     try:

@@ -1,4 +1,4 @@
-"""Which users have a second factor, and which must have one: ``AUTH["REQUIRE_2FA"]``.
+"""Which users have a second factor and which must: ``AUTH["REQUIRE_2FA"]``.
 
 The core keeps the names of each account's factors, so that a factor whose plugin is gone is still
 required. They are learned when a factor is set up and when one is given at a login.
@@ -60,7 +60,7 @@ def factor_names(auth: Auth, user: User) -> FactorNames:
 
 
 def enrolled_factors(auth: Auth, user: User) -> dict[str, SecondFactor]:
-    """The second factors with which the user can log in, by name; empty for a user who has none.
+    """The second factors, by name, with which the user can log in.
 
     Raises LoginRejected if the user has one, but no plugin that can check it, and whatever a factor
     raises.
@@ -99,7 +99,7 @@ def available_factors(auth: Auth, user: User, names: FactorNames) -> dict[str, S
 def change_factor_names(
     auth: Auth, user: User, change: Callable[[frozenset[str]], frozenset[str]]
 ) -> frozenset[str]:
-    """Apply ``change`` to the names that the core keeps for ``user``; return the new names.
+    """Apply ``change`` to the names kept for ``user``; return the new names.
 
     ``change`` may be called several times, and may raise to leave all as it is. Raises StoreUnavailable.
     """
@@ -136,9 +136,9 @@ def backup_factors(auth: Auth) -> tuple[str, ...]:
 
 
 def void_factors(auth: Auth, user: User, *, keep: Collection[str]) -> int:
-    """Remove the second factors of ``user``, except ``keep`` and imported ones; return their number.
+    """Remove the second factors of ``user`` except ``keep``; return their number.
 
-    A factor whose plugin is not loaded stays: nothing else can remove its data.
+    Imported ones stay too. A factor whose plugin is not loaded stays: nothing else can remove its data.
     """
     gone = {
         name: factor

@@ -34,12 +34,12 @@ class LinkedIdentity(msgspec.Struct, frozen=True):
 
 
 def identity_key(issuer: str, subject: str) -> str:
-    """The credential's identifier: a digest, so that no database folds case or trims a subject."""
+    """The identifier: a digest, so that no database folds case or trims it."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()
 
 
 def account_for(auth: Auth, proof: Proof) -> User | Newcomer:
-    """The account that the identity of ``proof`` logs in to, or the newcomer to open one for.
+    """The account that the identity of ``proof`` logs in to, or the newcomer.
 
     Stores nothing. Raises OAuthError: ``oauth_email_unverified`` without an email address the provider
     verified, ``oauth_link_required`` if an account has that email address and the provider is not trusted
@@ -71,7 +71,7 @@ def is_linked(auth: Auth, identity: Identity) -> bool:
 
 
 def check_link(auth: Auth, user: User, proof: Proof, *, is_new: bool) -> None:
-    """Check that the identity of a complete login may be linked to its ``user``, or is already.
+    """Check that a complete login's identity may be linked to its ``user``.
 
     ``is_new``: the login created the account. Raises OAuthError if another account has the identity by now,
     or if ``user`` no longer has its email address.
@@ -86,7 +86,10 @@ def check_link(auth: Auth, user: User, proof: Proof, *, is_new: bool) -> None:
 
 
 def link(auth: Auth, user: User, identity: Identity) -> None:
-    """Link ``identity`` to ``user``, or note its use. Raises OAuthError if another account has it."""
+    """Link ``identity`` to ``user``, or note its use.
+
+    Raises OAuthError if another account has it.
+    """
     row = auth.credentials.find(KIND, identity_key(identity.issuer, identity.subject))
     if row is not None and auth.users.by_id(row.user_id) is None:
         auth.credentials.remove(row)
@@ -166,7 +169,7 @@ def _identity_of(proof: Proof) -> Identity:
 
 
 def _address(identity: Identity) -> str | None:
-    """The provider's email address, normalized as for accounts; None if it is invalid."""
+    """The provider's email address, normalized; None if it is invalid."""
     try:
         return account_key(parse_email(identity.email)) if identity.email else None
     except EmailInvalid:

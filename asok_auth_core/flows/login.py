@@ -1,4 +1,4 @@
-"""The login pipeline, for every login method and for an app's own ``request.login(user)``.
+"""The login pipeline, for login methods and for ``request.login(user)``.
 
 A login has no lasting effect until it is complete: the account of a newcomer is created only after
 ``before_login`` admitted them, and everything else (the identity, the verified email, the session) is
@@ -43,7 +43,10 @@ T = TypeVar("T")
 
 
 def pending_cookie(request: WebRequest) -> str:
-    """The name of a pending login's cookie. ``__Host-`` keeps other hosts of the domain from setting it."""
+    """The name of a pending login's cookie.
+
+    ``__Host-`` keeps other hosts of the domain from setting it.
+    """
     return "__Host-asok_auth_login" if request.secure else "asok_auth_login"
 
 
@@ -74,7 +77,7 @@ class StoredIdentity(msgspec.Struct, frozen=True):
 
 
 class PendingLogin(RedactedStruct, frozen=True):
-    """A login whose first factor was verified. It grants nothing; it is kept in the StateStore."""
+    """A login whose first factor was verified; it grants nothing yet."""
 
     shown = ("user_id", "method", "remember", "at", "is_new")
 
@@ -108,7 +111,7 @@ def complete_login(
     next_url: str | None = None,
     receipt: Receipt | None = None,
 ) -> str:
-    """Log ``user`` in after the first factor gave ``proof``, and return the URL to go to next.
+    """Log ``user`` in after the first factor gave ``proof``; return the next URL.
 
     Calls the ``before_login`` hooks, creates the account of a newcomer, requires the second factor if
     the user has one or must have one, then starts the session and notifies observers. ``factors`` names
@@ -184,7 +187,7 @@ def log_in_once(
     consume: Callable[[], T],
     log_in: Callable[[T, Receipt | None], str],
 ) -> str:
-    """Log in with what ``consume`` returns for ``secret``, once; return the URL to go to next.
+    """Log in once with what ``consume`` returns for ``secret``; return the next URL.
 
     ``log_in`` hands its second argument to :func:`complete_login`. If this browser did the same in the last
     30 seconds, it gets the same login again, while that is in force: see :mod:`.receipts`. Raises what both
@@ -250,7 +253,7 @@ def finish_login(
 
 
 def log_out(auth: Auth, request: WebRequest) -> str:
-    """End the session and a login that this browser has not finished; return the URL to go to next."""
+    """End the session and any pending login; return the URL to go to next."""
     user = request.user
     _drop_pending(auth, request)
     end_session(auth, request)
@@ -259,7 +262,7 @@ def log_out(auth: Auth, request: WebRequest) -> str:
 
 
 def _included(auth: Auth, factors: Sequence[str]) -> tuple[str, ...]:
-    """``factors``, each of which is a second factor of the app. Raises ConfigurationError."""
+    """``factors``, each a second factor of the app. Raises ConfigurationError."""
     names, known = tuple(factors), auth.second_factors
     if isinstance(factors, str) or any(name not in known for name in names):
         raise ConfigurationError(
@@ -293,7 +296,7 @@ def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin, receipt: Re
 
 
 def _resume(auth: Auth, request: WebRequest, receipt: Receipt, kept: KeptReceipt) -> str | None:
-    """Give this browser the login of ``receipt`` again, and return its URL; None if that has ended."""
+    """Give this browser the login of ``receipt`` again; None if that has ended."""
     if kept.session_id is not None:
         again = resume_session(auth, request, kept.session_id, receipt.handle(_SESSION))
     else:
@@ -314,7 +317,7 @@ def _find_pending(auth: Auth, handle: str | None) -> tuple[PendingLogin, User] |
 
 
 def _drop_pending(auth: Auth, request: WebRequest) -> bool:
-    """Void the login that this browser has not finished; of any number of callers, one gets True."""
+    """Void this browser's pending login; one of several callers gets True."""
     handle = request.cookies.get(pending_cookie(request))
     if handle is None:
         return False
@@ -335,7 +338,7 @@ def _settle(
     backups: Sequence[str] = (),
     secret: str | None = None,
 ) -> str:
-    """Store everything that a complete login leaves behind; return the id of its session.
+    """Store what a complete login leaves behind; return the session's id.
 
     ``since`` is the user's epoch when the login started: if it was raised by another request meanwhile, the
     login is void. ``secret``: see ``begin_session``.

@@ -1,4 +1,4 @@
-"""Log in with a provider: ``OAuthFlow.start`` sends the browser there, ``finish`` reads the answer."""
+"""Log in with a provider: ``start`` redirects there, ``finish`` reads the answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OAuthFlow:
     def provider(
         self, name: str, *, client_id: str | None = None, client_secret: str | None = None
     ) -> OAuth2Provider:
-        """The provider ``name`` with its configured credentials, or with those passed here.
+        """The provider ``name`` with its credentials, or with those passed here.
 
         Raises OAuthError ``oauth_not_configured`` if there is none or a credential is missing.
         """
@@ -79,7 +79,7 @@ class OAuthFlow:
         link: User | None = None,
         state: str | None = None,
     ) -> str:
-        """The URL to send the browser to; sets a cookie that binds the answer to this browser.
+        """The URL to send the browser to; sets a cookie that binds the answer.
 
         The caller has checked ``next_url``. ``state``: the caller's own; by default a random one.
         Raises OAuthError, RateLimited, StoreUnavailable.
@@ -120,7 +120,7 @@ class OAuthFlow:
         code: str | None = None,
         answer: Mapping[str, str] | None = None,
     ) -> Finished:
-        """Read the provider's answer. Each flow can be finished only once, even if it fails.
+        """Read the provider's answer; each flow can be finished only once.
 
         ``answer`` is what the provider sent, by default in the query. ``state`` and ``code`` default to
         what is there; ``expected_state``, if given, must equal the state, and ``redirect_uri`` the one the
@@ -192,7 +192,7 @@ class OAuthFlow:
         secret: str,
         code: str,
     ) -> oauth2.Tokens:
-        """Exchange the code for tokens, with this flow's code verifier. The call is never retried."""
+        """Exchange the code for tokens, with the code verifier; never retried."""
         client = replace(provider.client(), secret=self._client_secret(provider))
         if metadata is not None and provider.token_auth is None:
             listed = "client_secret_post" in metadata.token_auth
@@ -281,7 +281,7 @@ def _has_many_issuers(provider: OAuth2Provider) -> bool:
 
 
 def _accepts(provider: OpenIDProvider, issuer: str, claims: Claims) -> bool:
-    """True only if the provider's class says exactly True; a plugin that raises accepts nothing."""
+    """True only if the provider's class says exactly True; errors accept nothing."""
     try:
         return provider.accepts_issuer(issuer, claims) is True
     except Exception:
@@ -304,7 +304,7 @@ def _optional(provider: OAuth2Provider, url: str, fetch: Fetch) -> JSON:
 def _identity(
     provider: OAuth2Provider, issuer: str, claims: Claims, fetch: Fetch, answer: ProviderAnswer
 ) -> Identity:
-    """Call the provider's ``identity()`` and check its result, because a plugin can be wrong."""
+    """Call the provider's ``identity()`` and check its result."""
     try:
         identity = provider.identity(claims, fetch, answer)
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -329,7 +329,7 @@ def _identity(
 
 
 def _is_trusted(provider: OAuth2Provider, identity: Identity) -> bool:
-    """True only if the provider's class says exactly True; a plugin that raises is not trusted."""
+    """True only if the provider's class says exactly True; errors trust nothing."""
     try:
         return identity.email_verified and provider.trusted_for_email(identity) is True
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -342,14 +342,14 @@ def _unreadable() -> OAuthError:
 
 
 def proof_of(finished: Finished) -> Proof:
-    """What a provider login proved: its identity, and the email address if the provider verified it."""
+    """What a provider login proved: identity, and email address if verified."""
     identity = finished.identity
     email = identity.email if identity.email_verified else None
     return Proof(identity.provider, email, identity, trusted=finished.trusted)
 
 
 def email_proof(finished: Finished) -> Proof:
-    """The part of a provider login that an app's own page may rely on: its email address.
+    """The email address, on which an app's own page may rely.
 
     Raises OAuthError if the provider did not verify one.
     """
@@ -363,7 +363,7 @@ def email_proof(finished: Finished) -> Proof:
 
 
 def user_info(identity: Identity) -> dict[str, JSON]:
-    """An identity as the dictionary the framework documents, plus issuer, provider and email_verified."""
+    """An identity as the framework's dictionary, with issuer and verification."""
     return {
         "provider": identity.provider,
         "provider_id": identity.subject,

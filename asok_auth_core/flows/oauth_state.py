@@ -49,7 +49,7 @@ class FlowRecord(RedactedStruct, frozen=True):
 
 
 def keep(auth: Auth, request: WebRequest, record: FlowRecord, state: str | None) -> tuple[str, str]:
-    """Start a flow; return its state and its secret. ``state``: the caller's own, or None."""
+    """Start a flow; return its state (or the caller's ``state``) and its secret."""
     state, secret = state or new_handle(auth.random), new_handle(auth.random)
     _make_room(request)
     auth.state.put(_key(state, secret), msgspec.json.encode(record), LIFETIME)
@@ -60,7 +60,7 @@ def keep(auth: Auth, request: WebRequest, record: FlowRecord, state: str | None)
 def take(
     auth: Auth, request: WebRequest, state: str | None, expected: str | None = None
 ) -> tuple[FlowRecord, str]:
-    """Consume the flow of ``state`` and this browser's cookie; return it with its secret.
+    """Consume the flow of ``state`` and this browser's cookie; return it.
 
     ``expected``: the caller's own copy of the state, which must then be equal. Raises
     OAuthError ``oauth_state`` or StoreUnavailable.
@@ -79,7 +79,7 @@ def take(
 
 
 def keep_posted(auth: Auth, request: WebRequest) -> str:
-    """Keep the fields of an answer that a provider's page posted, and return a handle for them.
+    """Keep the fields that a provider's page posted; return a handle for them.
 
     Raises OAuthError ``oauth_reply`` if they are too long, RateLimited, StoreUnavailable.
     """
@@ -124,5 +124,8 @@ def _posted_key(handle: str) -> str:
 
 
 def _cookie(request: WebRequest, state: str) -> str:
-    """The cookie name of one flow. ``__Host-`` keeps other hosts of the domain from setting it."""
+    """The cookie name of one flow.
+
+    ``__Host-`` keeps other hosts of the domain from setting it.
+    """
     return f"{'__Host-' if request.secure else ''}{COOKIE}{digest(state)[:16]}"

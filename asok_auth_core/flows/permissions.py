@@ -1,4 +1,4 @@
-"""Decide what a user may do, from the plugins' grants and denials, and explain it."""
+"""Decide what a user may do, from plugins' grants and denials; explain it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def permissions_of(auth: Auth, user: User, scopes: Iterable[str] | None = None) 
 
 
 def permissions_in(auth: Auth, request: WebRequest, user: User) -> Held:
-    """What ``user`` may do in this request; the plugins are asked once per user and request.
+    """The permissions of ``user`` in this request; plugins are asked once.
 
     The owner of the request's API token has no more than the token's scopes.
     """
@@ -126,7 +126,7 @@ def permissions_in(auth: Auth, request: WebRequest, user: User) -> Held:
 
 
 def can(auth: Auth, request: WebRequest, permission: str, resource: object = None) -> bool:
-    """True if the current user may do ``permission`` (to ``resource``); False without a user.
+    """True if the current user may do ``permission``; False without a user.
 
     Never raises. Knows the scopes of the request's API token.
     """
@@ -165,10 +165,11 @@ def require(auth: Auth, request: WebRequest, permission: str, resource: object =
 def user_can(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> bool:
-    """True if ``user`` may do ``permission`` (to ``resource``), for code without a request, such as a job.
+    """True if ``user`` may do ``permission``, for code without a request.
 
-    It knows no API token: where there is a request, call :func:`can`. ``held`` is what
-    :func:`permissions_in` or :func:`permissions_of` returned. Never raises.
+    ``resource`` is what it is done to; such code is a job, for example. It knows no API token: where there is
+    a request, call :func:`can`. ``held`` is what :func:`permissions_in` or :func:`permissions_of` returned.
+    Never raises.
     """
     if user is None:
         return False
@@ -179,7 +180,7 @@ def user_can(
 def user_explain(
     auth: Auth, user: User | None, permission: str, resource: object = None, *, held: Held | None = None
 ) -> Explanation:
-    """The verdict of :func:`user_can` with the same arguments, and the reasons for it."""
+    """The verdict of :func:`user_can`, with the reasons for it."""
     asked = permission if isinstance(permission, str) else repr(permission)
     if user is None:
         return Explanation(asked, False, note="No user is logged in.")
@@ -213,7 +214,7 @@ def user_explain(
 
 
 def _denial(auth: Auth, user: User, permission: str, resource: object) -> tuple[str, str] | None:
-    """``(plugin, reason)`` of the first plugin that denies; a plugin that raises denies too."""
+    """``(plugin, reason)`` of the first denial; a plugin that raises denies."""
 
     def on_error(plugin: str, error: Exception) -> None:
         logger.error("Plugin %r raised in asok_auth_denies; the check denies.", plugin, exc_info=error)

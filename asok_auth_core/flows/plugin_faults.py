@@ -1,4 +1,4 @@
-"""Ask a plugin's login method or second factor: one that raises or answers nonsense grants nothing.
+"""Ask a plugin's part; one that raises or answers nonsense grants nothing.
 
 The event ``plugin.failed`` reports each fault; the log shows each kind of fault once.
 """
@@ -38,7 +38,7 @@ def ask(auth: Auth, part: Part, call: Callable[P, T], *args: P.args, **kwargs: P
 def verdict(
     auth: Auth, part: Part, call: Callable[P, bool], *args: P.args, **kwargs: P.kwargs
 ) -> bool | None:
-    """What ``call`` decides; None if it answers with neither True nor False. Raises as :func:`ask`."""
+    """What ``call`` decides; None if neither True nor False. Raises as :func:`ask`."""
     given: object = ask(auth, part, call, *args, **kwargs)
     if given is True or given is False:
         return given
@@ -47,9 +47,9 @@ def verdict(
 
 
 def markup(auth: Auth, part: Part, call: Callable[P, Markup], *args: P.args, **kwargs: P.kwargs) -> Markup:
-    """What ``call``, a method of ``part``, makes for a page that needs it. Raises as :func:`ask`.
+    """What ``call``, a method of ``part``, makes for a page that needs it.
 
-    Anything but Markup is PluginFailed too.
+    Raises as :func:`ask`. Anything but Markup is PluginFailed too.
     """
     given: object = ask(auth, part, call, *args, **kwargs)
     if isinstance(given, Markup):
@@ -60,7 +60,7 @@ def markup(auth: Auth, part: Part, call: Callable[P, Markup], *args: P.args, **k
 def block(
     auth: Auth, part: Part, call: Callable[P, Markup | None], *args: P.args, **kwargs: P.kwargs
 ) -> Markup | None:
-    """The block of a page that ``call``, a method of ``part``, makes; None if it fails."""
+    """The page block that ``call``, a method of ``part``, makes, or None."""
     try:
         given: object = call(*args, **kwargs)
         if given is None or isinstance(given, Markup):
@@ -72,7 +72,7 @@ def block(
 
 
 def at_start(part: Part, call: Callable[[], Iterable[T]]) -> list[T]:
-    """What ``call``, a method of ``part``, lists while the app starts. Raises ConfigurationError."""
+    """What ``call`` lists while the app starts. Raises ConfigurationError."""
     try:
         return list(call())
     except KeyboardInterrupt:
@@ -86,7 +86,7 @@ def at_start(part: Part, call: Callable[[], Iterable[T]]) -> list[T]:
 
 
 def plugin_failed(auth: Auth, part: Part, call: Callable[..., object], error: Exception) -> PluginFailed:
-    """Report that ``call``, a method of ``part``, failed with ``error``; the error to answer with."""
+    """Report that ``call`` of ``part`` failed; return the error to answer with."""
     kind, where = type(error).__name__, _where(part, call)
     auth.events.emit("plugin.failed", method=part.name, function=where, error=kind)
     if (fault := f"{where}: {kind}") not in auth.faults:

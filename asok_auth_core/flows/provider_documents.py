@@ -132,7 +132,7 @@ class ProviderDocuments:
         self._lock = threading.Lock()
 
     def metadata(self, issuer: str, url: str = "") -> Metadata:
-        """The discovery document of ``issuer``; ``url``: if it is not at the usual one. Raises OAuthError."""
+        """The discovery document of ``issuer``, or the one at ``url``. Raises OAuthError."""
         url = url or discovery_url(issuer)
 
         def fetch() -> Metadata:
@@ -149,7 +149,7 @@ class ProviderDocuments:
         return None if document is None else document.known()
 
     def keys(self, jwks_uri: str, kid: str | None) -> tuple[SigningKey, ...]:
-        """The keys published at ``jwks_uri``; fetched again if none of them has the id ``kid``.
+        """The keys at ``jwks_uri``; fetched again if none has the id ``kid``.
 
         Raises OAuthError.
         """

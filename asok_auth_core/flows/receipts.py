@@ -1,4 +1,4 @@
-"""Receipts: a browser that logs in again because its first answer was dropped gets the same login.
+"""Receipts: a browser whose answer was dropped gets the same login again.
 
 A link or a code counts once. If the browser that used it presses the button again within 30 seconds (a
 double click, a connection that broke off), it gets the same session, or the same login that waits for its
@@ -34,7 +34,7 @@ PAUSES = 40
 
 
 class KeptReceipt(RedactedStruct, frozen=True):
-    """What the first press led to: the session ``session_id``, or a login without a second factor yet."""
+    """What the first press led to: a session, or a pending login."""
 
     shown = ("session_id", "location")
 
@@ -58,14 +58,14 @@ class Receipt:
 
 
 def mark_browser(auth: Auth, request: WebRequest) -> None:
-    """Recognize this browser when it presses the button of the page that is being shown."""
+    """Recognize this browser when it presses the button of the page being shown."""
     if _cookie_of(request) is None:
         browser = new_handle(auth.random)
         request.set_cookie(_cookie_name(request), browser, max_age=COOKIE_LIFETIME)
 
 
 def receipt_for(auth: Auth, request: WebRequest, secret: str) -> Receipt | None:
-    """The receipt to keep for ``secret`` in this browser; None if its page was not shown to it."""
+    """The receipt to keep for ``secret``; None if this browser saw no page."""
     browser = _cookie_of(request)
     if browser is None:
         return None
@@ -90,7 +90,7 @@ def void_receipt(auth: Auth, receipt: Receipt) -> None:
 
 
 def find_receipt(auth: Auth, receipt: Receipt) -> tuple[Receipt, KeptReceipt] | None:
-    """The receipt of the first press, for which this waits while that is running; None if it failed."""
+    """The receipt of the first press, once that has ended; None if it failed."""
     for _ in range(PAUSES):
         raw = auth.state.get(receipt.key)
         if raw is None:

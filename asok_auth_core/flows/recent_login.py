@@ -11,7 +11,7 @@ from .factor_policy import factor_names
 
 
 def require_recent_login(auth: Auth, request: WebRequest) -> User:
-    """The current user, if they logged in to this session within ``AUTH["RECENT_LOGIN"]``.
+    """The current user, if the login is within ``AUTH["RECENT_LOGIN"]`` seconds.
 
     A second factor given again, on the page that asks "Confirm it's you", counts as a login.
 
@@ -27,7 +27,7 @@ def require_recent_login(auth: Auth, request: WebRequest) -> User:
 
 
 def is_recent(auth: Auth, request: WebRequest, user: User) -> bool:
-    """True if ``user`` logged in to this session, or confirmed that it is them, a short time ago."""
+    """True if ``user`` logged in or confirmed it in this session a short time ago."""
     at, now, record = logged_in_at(request), auth.clock(), request.session_record
     if at is None or record is None or is_older_than_factor(auth, record, user):
         return False
@@ -35,5 +35,5 @@ def is_recent(auth: Auth, request: WebRequest, user: User) -> bool:
 
 
 def is_older_than_factor(auth: Auth, record: SessionRecord | None, user: User) -> bool:
-    """True for a session that was started with one factor, if its ``user`` has a second one by now."""
+    """True if the session has one factor, and its ``user`` has a second by now."""
     return record is not None and not record.factors and bool(factor_names(auth, user).all)

@@ -42,7 +42,7 @@ IMPORTED_ROUNDS = 600_000
 
 
 class RecoveryRow(RedactedStruct, frozen=True, omit_defaults=True):
-    """The stored data: keyed hashes, and a sealed list of PBKDF2 hashes imported from Asok."""
+    """The stored data: keyed hashes, and sealed hashes imported from Asok."""
 
     shown = ("imported_left",)
 
@@ -71,7 +71,7 @@ class RecoveryCodes:
         return codes
 
     def adopt(self, user_id: str, hashes: Sequence[str]) -> None:
-        """Import ``salt$hash`` lines of Asok's Admin; checking them stays as slow as in Asok."""
+        """Import ``salt$hash`` lines of Asok's Admin; checks stay as slow as there."""
         sealed = self._sealer.seal(msgspec.json.encode(tuple(hashes)), self._random(NONCE_BYTES), user_id)
         self._store(user_id, RecoveryRow(imported=sealed, imported_left=len(hashes)))
 
@@ -168,7 +168,7 @@ def read(text: str) -> str | None:
 
 
 def _imported_matches(line: str, code: str) -> bool:
-    """Compare with ``salt$hex``: PBKDF2-HMAC-SHA256 of the code, 600,000 rounds, the salt as text."""
+    """Compare with ``salt$hex``: PBKDF2-HMAC-SHA256, 600,000 rounds, text salt."""
     salt, _, expected = line.partition("$")
     digest = hashlib.pbkdf2_hmac("sha256", code.encode(), salt.encode(), IMPORTED_ROUNDS).hex()
     return hmac.compare_digest(digest, expected)
@@ -184,7 +184,7 @@ def recovery_codes(auth: Auth) -> RecoveryCodes:
 
 
 def issue_recovery_codes(auth: Auth, user: User) -> tuple[str, ...]:
-    """Create ten codes for ``user``, who just set up a second factor, to be shown once.
+    """Create ten codes for ``user``, who just set up a factor, to be shown once.
 
     All earlier ones become void, imported ones too. Raises CredentialRejected if another request does the
     same at that moment.
@@ -218,6 +218,6 @@ def waits_for_import(auth: Auth, user: User) -> bool:
 
 
 def run_imports(auth: Auth, user: User) -> None:
-    """Import the factors of ``user`` that are yet to be imported. Raises what a factor raises."""
+    """Import the pending factors of ``user``. Raises what a factor raises."""
     for factor in auth.second_factors.values():
         ask(auth, factor, factor.run_import, user)

@@ -65,7 +65,7 @@ def complete_second_factor(
 def check_second_factor(
     auth: Auth, request: WebRequest, user: User, name: str, proof: FactorCheck | None = None
 ) -> None:
-    """Count and check one attempt of ``user`` at the factor ``name``, without logging the user in.
+    """Count and check one attempt of ``user`` at a factor, without logging in.
 
     Raises RateLimited, CredentialRejected.
     """
@@ -100,7 +100,7 @@ def challenge_factors(auth: Auth, user: User) -> dict[str, SecondFactor]:
 
 
 def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str) -> None:
-    """Count one attempt at the factor ``name``, per account and client. Raises RateLimited.
+    """Count an attempt at a factor, per account and client. Raises RateLimited.
 
     Factors are counted separately, so guesses at one do not lock the account's owner out of another.
     """
@@ -111,7 +111,7 @@ def count_factor_attempt(auth: Auth, request: WebRequest, user: User, name: str)
 
 
 def enrolling_user(auth: Auth, request: WebRequest) -> User:
-    """The user who may set up a second factor: that of a pending login, or the current user.
+    """The user who may set up a second factor: pending or logged in.
 
     Raises SecondFactorRequired if the user of the pending login already has a factor, which must be
     given first; RecentLoginRequired if the current user's login is too old; LoginRequired without
@@ -127,7 +127,7 @@ def enrolling_user(auth: Auth, request: WebRequest) -> User:
 
 
 def waiting_login(auth: Auth, request: WebRequest) -> tuple[PendingLogin, User] | None:
-    """The pending login that a second factor given or set up now is for; None: it is for the current user.
+    """The pending login that a factor is given or set up for; None: current user.
 
     A browser's pending login is newer than its session, which may be another user's.
     """
@@ -164,7 +164,7 @@ def complete_enrolment(auth: Auth, request: WebRequest, user: User, name: str) -
 def import_factor(
     auth: Auth, user_id: str, name: str, store: Callable[[], None], *, backup_codes: Sequence[str] = ()
 ) -> None:
-    """Import the factor ``name`` of a user who set it up in another system; ``store`` keeps it.
+    """Import the factor ``name`` of a user from another system, by ``store``.
 
     ``backup_codes`` are hashes as in :class:`~asok_auth_core.contracts.FrameworkFactor`; they count as
     recovery codes. Raises what ``store`` raises. Run again, it completes an import that was interrupted.
@@ -179,7 +179,7 @@ def import_factor(
 
 
 def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> bool:
-    """Remove the factor ``name`` of the current ``user``; return False if the user does not have it.
+    """Remove the factor ``name`` of the current ``user``; False if there is none.
 
     Without another factor, backups such as recovery codes are removed too. Browsers trusted so far no
     longer are. Raises LoginRequired, RecentLoginRequired, and PermissionDenied if ``user`` is not the
@@ -210,9 +210,10 @@ def remove_factor(auth: Auth, request: WebRequest, user: User, name: str) -> boo
 
 
 def reset_factors(auth: Auth, user: User, name: str | None = None) -> frozenset[str]:
-    """Remove all second factors of ``user``, or the one called ``name``, as an operator; their names.
+    """Remove second factors of ``user`` as an operator; return their names.
 
-    The data of a factor whose plugin is not loaded stays, and counts again once it is loaded.
+    ``name``: only that one. The data of a factor whose plugin is not loaded stays, and counts again once it
+    is loaded.
     """
     names = factor_names(auth, user).all if name is None else {name}
     removed = _remove(auth, user, names, lambda left: None)
@@ -225,7 +226,7 @@ def reset_factors(auth: Auth, user: User, name: str | None = None) -> frozenset[
 def _remove(
     auth: Auth, user: User, names: AbstractSet[str], check: Callable[[frozenset[str]], None]
 ) -> frozenset[str]:
-    """Remove those of ``names`` that ``user`` has, and return them, unless ``check`` raises.
+    """Remove those of ``names`` that ``user`` has; ``check`` may raise to stop it.
 
     Logins in progress are void. ``check`` gets the names of the factors that are left.
     """

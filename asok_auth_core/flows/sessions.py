@@ -1,4 +1,4 @@
-"""Sessions are records: a session is in force while its row exists and its time limits hold.
+"""Sessions are records, in force while their row exists and within limits.
 
 The browser has a cookie of our own, ``<id>.<secret>``. The row, in the app's database, is found by the id and
 holds a digest of the secret, so whatever the framework keeps about the browser, and whichever worker keeps
@@ -67,9 +67,9 @@ def begin_session(
     remember: bool,
     secret: str | None = None,
 ) -> SessionRecord:
-    """Start a session of ``user`` in this browser; the one it was in ends. Raises StoreUnavailable.
+    """Start a session of ``user`` here, ending the browser's other one.
 
-    ``secret`` is the secret half of the cookie; by default a random one.
+    Raises StoreUnavailable. ``secret`` is the secret half of the cookie; by default a random one.
     """
     for row in auth.credentials.list(str(user.id), KIND):
         if _is_over(auth, _read(row)):
@@ -94,7 +94,7 @@ def begin_session(
 
 
 def resume_session(auth: Auth, request: WebRequest, session_id: str, secret: str) -> bool:
-    """Send the cookie of the session ``session_id`` again; False if the session has ended."""
+    """Send the cookie of ``session_id`` again; False if that session has ended."""
     found = find_session(auth, f"{session_id}.{secret}")
     if found is None:
         return False
@@ -114,7 +114,7 @@ def _enter(auth: Auth, request: WebRequest, user: User, record: SessionRecord, s
 
 
 def find_session(auth: Auth, handle: str | None, *, is_use: bool = True) -> tuple[SessionRecord, User] | None:
-    """The session in force whose cookie is ``handle``, and its user; None if there is none.
+    """The session in force with the cookie ``handle``, and its user; or None.
 
     Not in force: a session that was ended, has passed its idle or absolute limit, whose user is gone or
     disabled, or was logged in with one factor and now needs two. ``is_use``: the user is doing something,
@@ -141,7 +141,7 @@ def find_session(auth: Auth, handle: str | None, *, is_use: bool = True) -> tupl
 
 
 def end_session(auth: Auth, request: WebRequest, started: SessionRecord | None = None) -> None:
-    """End the session of this browser, for good: a request of it that is still running changes nothing.
+    """End this browser's session for good, also for requests still running.
 
     ``started`` is one that this request itself started.
     """
@@ -160,7 +160,7 @@ def sessions_of(auth: Auth, user: User) -> list[SessionRecord]:
 
 
 def all_sessions(auth: Auth, limit: int) -> list[SessionRecord]:
-    """Up to ``limit`` sessions of all users that have not passed their limits, the last seen first."""
+    """Up to ``limit`` sessions in force of all users, the last seen first."""
     found = [_read(row) for row in auth.credentials.newest(KIND, limit)]
     return [record for record in found if not _is_over(auth, record)]
 
@@ -180,7 +180,7 @@ def end_session_of(
 
 
 def client_ip_of(auth: Auth, record: SessionRecord) -> str | None:
-    """The client IP that the session was started from; None ``SESSION_IP_DAYS`` after that."""
+    """The client IP that started the session; None after ``SESSION_IP_DAYS``."""
     raw = auth.state.get(_ip_key(record.id))
     return None if raw is None else raw.decode()
 
@@ -192,7 +192,7 @@ def forget_client_ips(auth: Auth, user: User) -> None:
 
 
 def end_sessions(auth: Auth, user: User, *, keep: str | None = None, since: int | None = None) -> int:
-    """End the user's sessions but the one with the id ``keep``, and every login that is not complete.
+    """End the user's sessions except ``keep``, and all logins in progress.
 
     Returns their number. ``since``: see ``raise_epoch``. Raises StoreUnavailable.
     """
@@ -203,7 +203,7 @@ def end_sessions(auth: Auth, user: User, *, keep: str | None = None, since: int 
 
 
 def end_own_session(auth: Auth, request: WebRequest, session_id: str) -> bool:
-    """End another session of the current user; False if there is none with this id any more.
+    """End another session of the current user; False if it is gone.
 
     Raises LoginRequired, RecentLoginRequired, StoreUnavailable.
     """
@@ -227,12 +227,12 @@ def end_other_sessions(auth: Auth, request: WebRequest) -> User:
 
 
 def add_factor(auth: Auth, record: SessionRecord, name: str) -> None:
-    """Note that the user of the session ``record`` has now given the second factor ``name``."""
+    """Note that the user of ``record`` has now given the second factor ``name``."""
     _change(auth, record, lambda row: replace(row, factors=tuple(dict.fromkeys((*row.factors, name)))))
 
 
 def confirm_session(auth: Auth, record: SessionRecord, name: str) -> None:
-    """Note that the user of the session ``record`` has just given the second factor ``name`` in it."""
+    """Note that the second factor ``name`` was just given in the session ``record``."""
     now = auth.clock()
 
     def confirmed(row: SessionRow) -> SessionRow:
@@ -242,7 +242,7 @@ def confirm_session(auth: Auth, record: SessionRecord, name: str) -> None:
 
 
 def impersonate(auth: Auth, record: SessionRecord, user_id: str | None) -> None:
-    """Let the user of the session ``record`` act as another from now on; None ends that.
+    """Let the user of ``record`` act as another from now on; None ends that.
 
     The caller has checked that they may. Raises StoreUnavailable.
     """

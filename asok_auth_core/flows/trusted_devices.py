@@ -30,7 +30,7 @@ class DeviceClaims(TokenClaims, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
-    """Trust this browser of ``user`` for ``TRUSTED_DEVICE`` seconds; do nothing if that is 0."""
+    """Trust this browser of ``user`` for ``TRUSTED_DEVICE`` seconds, unless 0."""
     lifetime = auth.settings.trusted_device
     if not lifetime:
         return
@@ -47,7 +47,7 @@ def trust_device(auth: Auth, request: WebRequest, user: User) -> None:
 
 
 def is_trusted(auth: Auth, request: WebRequest, user: User) -> bool:
-    """True if ``user`` trusts this browser and the trust has neither expired nor been revoked."""
+    """True if ``user`` trusts this browser, without expiry or revocation."""
     lifetime = auth.settings.trusted_device
     cookie = request.cookies.get(COOKIE)
     if not lifetime or not cookie:

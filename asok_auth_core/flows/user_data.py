@@ -1,4 +1,4 @@
-"""Everything that is kept about one user: export it, and remove it with the account."""
+"""Everything kept about one user: export it, and remove it with the account."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ CORE = "asok_auth_core"
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many rows were removed, and the plugins and factors that failed to remove theirs."""
+    """How many rows were removed, and which plugins and factors failed."""
 
     rows: int
     failed: tuple[str, ...]
 
 
 def export_user(auth: Auth, user: User) -> dict[str, JSON]:
-    """What the core and each plugin keep about ``user``, by plugin, as JSON without secrets.
+    """What the core and each plugin keep about ``user``, without secrets.
 
     ``failed`` lists the plugins that could not say. Raises StoreUnavailable.
     """
@@ -67,7 +67,7 @@ def export_user(auth: Auth, user: User) -> dict[str, JSON]:
 
 
 def remove_user(auth: Auth, user: User) -> Removed:
-    """Remove everything that is kept about ``user``, before or after the account itself is deleted.
+    """Remove everything kept about ``user``, before or after the account.
 
     Can be repeated. Raises StoreUnavailable; then repeat it.
     """
@@ -92,7 +92,7 @@ def remove_user(auth: Auth, user: User) -> Removed:
 
 
 def remove_rows(auth: Auth, user_id: str, *, older_than: float = math.inf) -> int:
-    """Remove all credentials under ``user_id`` and void its logins in progress; return their number.
+    """Remove all credentials of ``user_id`` and void its logins; return the number.
 
     ``older_than``: only those that were made before this time (seconds since the epoch).
     The epoch's row stays: a database may give the id of a deleted account to a new one, and what was

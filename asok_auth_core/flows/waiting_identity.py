@@ -1,4 +1,4 @@
-"""A provider login whose email address the provider did not verify: it waits for a code that is mailed.
+"""A provider login that waits until its email address is verified by mail.
 
 Nothing about the user is stored before that: the identity lies in the state store under a digest of a
 random handle, which only this browser's cookie holds.
@@ -43,7 +43,7 @@ def keep_identity(auth: Auth, request: WebRequest, finished: Finished) -> None:
 
 
 def waiting_identity(auth: Auth, request: WebRequest) -> WaitingIdentity:
-    """The login of this browser that waits for an email address. Raises LoginExpired, StoreUnavailable."""
+    """This browser's waiting login. Raises LoginExpired, StoreUnavailable."""
     raw = auth.state.get(_key(_handle(request)))
     if raw is None:
         raise LoginExpired("This login has expired. Please start again.")
@@ -56,7 +56,7 @@ def note_email(auth: Auth, request: WebRequest, waiting: WaitingIdentity, email:
 
 
 def take_identity(auth: Auth, request: WebRequest) -> WaitingIdentity:
-    """Consume the waiting login. Raises LoginExpired for all but one of several callers."""
+    """Consume the waiting login. Raises LoginExpired for all but one caller."""
     raw = auth.state.take(_key(_handle(request)))
     if raw is None:
         raise LoginExpired("This login has expired. Please start again.")

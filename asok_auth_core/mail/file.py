@@ -17,7 +17,7 @@ DEFAULT_SENDER = "auth@localhost"
 
 
 class FileTransport(MailTransport):
-    """One file per email, readable by the server's system user only; names sort by time.
+    """One file per email, for the server's system user only, sorted by time.
 
     A file appears with its whole content at once or not at all.
     """

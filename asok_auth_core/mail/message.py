@@ -1,4 +1,4 @@
-"""Build a message that is safe to send from an :class:`~asok_auth_core.types.OutgoingMail`.
+"""Build a message that is safe to send, from an OutgoingMail.
 
 Everything that becomes a header is checked here, whatever the caller checked: the recipient is
 parsed as one email address, the subject must not contain control characters. Transports build
@@ -115,7 +115,7 @@ def _check(mail: OutgoingMail) -> None:
 
 
 def _verify_headers(message: EmailMessage) -> None:
-    """Check that the encoded message has exactly the headers that were set, as a second defense."""
+    """Check that the encoded message has exactly the intended headers."""
     head, _, _ = message.as_bytes().partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     names = [line.partition(b":")[0].decode() for line in lines if not line.startswith((b" ", b"\t"))]
@@ -124,7 +124,7 @@ def _verify_headers(message: EmailMessage) -> None:
 
 
 def _has_control(text: str, allowed: str = "") -> bool:
-    """True for C0, C1, DEL, lone surrogates and Unicode's line and paragraph separators."""
+    """True for C0, C1, DEL, lone surrogates and Unicode line separators."""
     return any(
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") and character not in allowed
         for character in text

@@ -1,4 +1,4 @@
-"""Send emails in background threads, retry temporary failures, and report every attempt.
+"""Send emails in background threads, retry, and report every attempt.
 
 The request that posts an email waits briefly for the first attempt (:meth:`Delivery.wait`), so that
 its page can say "we cannot send email right now" instead of claiming that one is on its way. Retries
@@ -54,7 +54,7 @@ class Delivery:
 
     @property
     def state(self) -> DeliveryState:
-        """``pending`` before the first attempt has ended, then ``sent``, ``retrying`` or ``failed``."""
+        """``pending`` before the first attempt's end; ``sent``, ``retrying``, ``failed``."""
         return self._state
 
     @property
@@ -63,7 +63,7 @@ class Delivery:
         return self._error
 
     def wait(self, seconds: float) -> DeliveryState:
-        """Wait for the first attempt to end, for at most ``seconds``, and return the state."""
+        """Wait for the first attempt, at most ``seconds``; return the state."""
         with self._changed:
             self._changed.wait_for(lambda: self._state != "pending", seconds)
             return self._state
@@ -85,7 +85,7 @@ class _Job:
 
 
 class Outbox:
-    """The queue of outgoing emails. One per app; its threads start with the first email.
+    """The queue of outgoing emails of one app; threads start with the first.
 
     ``clock`` is monotonic, in seconds. A temporary failure is retried for ``retry_for`` seconds after
     posting. After a fork the child starts with an empty outbox: the parent sends what it accepted.
@@ -160,7 +160,7 @@ class Outbox:
         return delivery
 
     def flush(self, timeout: float) -> int:
-        """Attempt everything that waits, retries included; return how many emails are left.
+        """Attempt everything that waits, with retries; return how many are left.
 
         Returns when each is sent, given up or due for a retry, at the latest after ``timeout`` seconds.
         """
@@ -174,7 +174,7 @@ class Outbox:
             return len(self)
 
     def close(self, timeout: float = SHUTDOWN) -> None:
-        """Reject new emails, attempt each waiting one a last time, and report the rest as failed."""
+        """Reject new emails, attempt each waiting one, report the rest as failed."""
         with self._wakeup:
             if self._closed:
                 return
@@ -276,7 +276,7 @@ _outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """Reset all outboxes in a forked child: it has no worker threads, and locks may be held."""
+    """Reset all outboxes in a forked child, which has none of their threads."""
     for outbox in tuple(_outboxes):
         outbox._start_empty()
 

@@ -1,4 +1,4 @@
-"""Send over SMTP: one connection per email, encrypted, with the certificate verified.
+"""Send over SMTP: one verified, encrypted connection per email.
 
 Failures worth a retry are :class:`~asok_auth_core.errors.MailTemporary`, all others
 :class:`~asok_auth_core.errors.MailPermanent`. Messages name only the host and the reply code,
@@ -35,7 +35,7 @@ WHOLE_CONVERSATION = 4
 
 
 class _Conversation(smtplib.SMTP):
-    """A conversation with a deadline: a server that trickles bytes never hits a step's timeout."""
+    """A conversation with a deadline, also for a server that trickles bytes."""
 
     _watchdog: threading.Timer
     _cable: socket.socket | None = None
@@ -172,7 +172,7 @@ class SmtpTransport(MailTransport):
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Convert smtplib's exceptions to a MailError, without the text of the server's reply."""
+        """Convert smtplib's exceptions to a MailError without the reply's text."""
         try:
             yield
         except (smtplib.SMTPException, OSError, ValueError) as error:
@@ -217,7 +217,7 @@ def _mail_error(error: Exception, server: str) -> MailError:
 
 
 def _by_code(code: int, message: str) -> MailError:
-    """Sort by reply code: 5yz is permanent, anything else temporary (RFC 5321 section 4.2.1)."""
+    """Sort by reply code: 5yz is permanent, others temporary (RFC 5321, 4.2.1)."""
     return MailPermanent(message) if 500 <= code <= 599 else MailTemporary(message)
 
 
@@ -238,6 +238,6 @@ def _usual_security(host: str, port: int) -> str:
 
 
 def _say_goodbye(server: smtplib.SMTP) -> None:
-    """Send QUIT and ignore failures: the email is accepted and must not be sent again."""
+    """Send QUIT and ignore failures: the email must not be sent again."""
     with suppress(smtplib.SMTPException, OSError):
         server.quit()

@@ -1,1 +1,1 @@
-"""The core's own login methods, API tokens and OAuth providers, and second factor, recovery codes."""
+"""The core's login methods and its second factor, recovery codes."""

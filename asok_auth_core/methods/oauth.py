@@ -91,7 +91,7 @@ class OAuthMethod(LoginMethod):
         return sorted({origin(address) for address in addresses})
 
     def allows_redirect(self, url: str) -> bool:
-        """See LoginMethod: a registered provider's authorization endpoint, with any query."""
+        """See LoginMethod: a provider's authorization endpoint, with any query."""
         endpoints = (self.flow.authorization_endpoint(one) for one in self._auth.providers.values())
         return is_listed(url, [endpoint for endpoint in endpoints if endpoint])
 

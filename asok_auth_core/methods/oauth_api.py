@@ -1,4 +1,4 @@
-"""``request.auth.oauth``: the calls that the framework documents for an app's own pages."""
+"""``request.auth.oauth``: the framework's documented calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..web import WebRequest
 
 
 class OAuthApi:
-    """The documented calls. State, PKCE, nonce and the browser's cookie are handled for the caller."""
+    """The documented calls; state, PKCE, nonce and cookie are handled."""
 
     def __init__(self, flow: OAuthFlow) -> None:
         self._flow = flow
@@ -49,12 +49,13 @@ class OAuthApi:
         *,
         require_verified_email: bool = True,
     ) -> dict[str, JSON]:
-        """The user's profile: email, name, picture, provider_id, provider, issuer, email_verified, raw.
+        """The user's profile.
 
-        The state is read from the request and must belong to a login this browser started; ``state``
-        and ``expected_state`` of the caller are checked too. Documented pages look users up by
-        ``email``, so an email address that the provider has not verified is rejected. A page that
-        looks them up by ``(issuer, provider_id)`` can pass ``require_verified_email=False``.
+        Keys: email, name, picture, provider_id, provider, issuer, email_verified, raw. The state is read from
+        the request and must belong to a login this browser started; ``state`` and ``expected_state`` of the
+        caller are checked too. Documented pages look users up by ``email``, so an email address that the
+        provider has not verified is rejected. A page that looks them up by ``(issuer, provider_id)`` can pass
+        ``require_verified_email=False``.
 
         Raises OAuthError, StoreUnavailable.
         """

@@ -1,4 +1,4 @@
-"""Pages of a provider login that waits for an email address: enter it, then the code that is mailed."""
+"""Pages that verify a provider login's email address by a mailed code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of one provider: start a login, link an account, return from the provider."""
+"""The pages of one provider: start a login, link an account, return."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ProviderPages:
         return Route(path, get=self.callback)
 
     def ask(self, request: WebRequest) -> WebResponse:
-        """A page with a button: a GET starts nothing, so no other site can start a login by a link."""
+        """A page with a button: a GET starts nothing, so no link can start a login."""
         next_url = safe_next(request.query.get("next")) or ""
         return self._render(request, "auth/oauth_start.html", next_url=next_url)
 
@@ -88,7 +88,7 @@ class ProviderPages:
         return WebResponse.see_other(location)
 
     def pass_on(self, request: WebRequest) -> WebResponse:
-        """Keep the fields of a posted answer for a minute, and send the browser here again, with its cookies.
+        """Keep a posted answer for a minute; send the browser here with its cookies.
 
         Nothing is checked or used up before that (OAuth 2.0 Form Post Response Mode, section 2).
         """

@@ -1,4 +1,4 @@
-"""Login with API tokens: bearer tokens on every request, the account page's section, JWKS."""
+"""Login with API tokens: bearer tokens, the account section, JWKS."""
 
 from __future__ import annotations
 

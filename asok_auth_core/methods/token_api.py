@@ -49,7 +49,10 @@ class TokenApi:
             return None
 
     def revoke(self, request: WebRequest, token: str) -> bool:
-        """Revoke a token on every worker at once. False if it was not valid. Raises StoreUnavailable."""
+        """Revoke a token on every worker; False if it was not valid.
+
+        Raises StoreUnavailable.
+        """
         try:
             return self._tokens.revoke(token)
         except TokenError:
@@ -60,5 +63,5 @@ class TokenApi:
         return self._tokens.revoke_all(user_id)
 
     def list(self, request: WebRequest, user_id: int | str) -> list[ApiToken]:
-        """A user's tokens, oldest first: their names, scopes and times, never the tokens themselves."""
+        """A user's tokens, oldest first: names, scopes and times, no secrets."""
         return self._tokens.list(user_id)

@@ -32,7 +32,10 @@ HOURLY = 30
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The form of a new token, as sent. ``errors`` are translated texts by field: name, days, scopes."""
+    """The form of a new token, as sent.
+
+    ``errors`` are translated texts by field: name, days, scopes.
+    """
 
     name: str = ""
     days: str = DEFAULT_DAYS
@@ -54,7 +57,7 @@ class TokenPages:
         self._tokens = tokens
 
     def routes(self) -> Iterable[Route]:
-        """All routes. A GET of a form's URL redirects to the account page and changes nothing."""
+        """All routes. A GET of a form's URL leads to the account page."""
         if self._auth.settings.token_page:
             yield Route(NEW_TOKEN_PATH, get=self.show, post=self.create)
         yield Route(REVOKE_TOKEN_PATH, get=to_account, post=self.revoke)

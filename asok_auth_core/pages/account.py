@@ -1,4 +1,4 @@
-"""The account page: its sections, the user's devices, and what can be done with them."""
+"""The account page: its sections, and what users do with their devices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AccountPages:
         self._auth = auth
 
     def routes(self) -> Iterable[Route]:
-        """The paths of all of them. A form's own path, opened as a link, leads back to the page."""
+        """All routes. A GET of a form's URL leads to the account page."""
         return (
             Route(ACCOUNT_PATH, get=self.account),
             Route(END_SESSION_PATH, get=to_account, post=self.end_session),
@@ -92,13 +92,13 @@ class AccountPages:
         )
 
     def _sessions(self, request: WebRequest, user: User) -> list[tuple[SessionRecord, str | None, bool]]:
-        """The user's sessions, each with its client IP while that is kept, this one (True) first."""
+        """The user's sessions, each with its client IP while kept; this one (True) first."""
         here = None if request.session_record is None else request.session_record.id
         found = sorted(sessions_of(self._auth, user), key=lambda record: record.id != here)
         return [(record, client_ip_of(self._auth, record), record.id == here) for record in found]
 
     def _trusted_browsers(self, request: WebRequest, user: User) -> Markup | None:
-        """The block about browsers that skip the second factor, or None if the user trusts none."""
+        """The block about browsers that skip the second factor, or None without any."""
         if not self._auth.settings.trusted_device:
             return None
         count = len(trusted_devices(self._auth, user))

@@ -1,4 +1,4 @@
-"""The page that asks for a second factor: to complete a login, or to confirm that it's the user."""
+"""The page that asks for a second factor, to log in or to confirm a user."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from .render import render
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Who is asked for a second factor, where and why. ``heading`` and ``button`` are translated texts.
+    """Who is asked for a second factor, where and why.
 
-    ``handle`` names what it is for: see ``begin_challenge``. ``next_url`` is kept in the form; None if
-    the server knows where to go. ``trust_days``: 0 if the browser cannot be trusted here.
+    ``heading`` and ``button`` are translated texts. ``handle`` names what it is for: see
+    ``begin_challenge``. ``next_url`` is kept in the form; None if the server knows where to go.
+    ``trust_days``: 0 if the browser cannot be trusted here.
     """
 
     user: User
@@ -51,7 +52,7 @@ class Challenge:
 def challenge_page(
     auth: Auth, request: WebRequest, asked: Challenge, error: CredentialRejected | RateLimited | None = None
 ) -> WebResponse:
-    """The page for the factor that ``request`` names, with ``error`` if its form was rejected."""
+    """The page for the factor that ``request`` names; ``error``: why again."""
     factor = asked.chosen(request)
     others = [other for other in asked.factors.values() if other is not factor]
     text = None if error is None else error_text(request, error)

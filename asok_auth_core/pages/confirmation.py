@@ -22,7 +22,7 @@ def confirmation(
     fields: Mapping[str, str] | None = None,
     back: str = ACCOUNT_PATH,
 ) -> WebResponse | None:
-    """A page that asks ``question`` before a form is acted on; None once the user has confirmed it.
+    """A page that asks ``question`` before a form is acted on; None once confirmed.
 
     Its ``button`` sends ``fields`` to the same path again; its other link leads ``back``. The caller has
     translated all three texts.

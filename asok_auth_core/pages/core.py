@@ -32,7 +32,7 @@ class CorePages:
         self._stylesheet = cast("Stylesheet", auth.templates.globals["stylesheet"])
 
     def routes(self) -> Iterable[Route]:
-        """The paths of all of them. A form's own path, opened as a link, leads back to its page."""
+        """The paths of all of them. A form's path leads a GET back to its page."""
         return (
             Route(self._stylesheet.path, get=self.stylesheet),
             Route(LOGIN_PATH, get=self.login),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def packages_of(modules: Iterable[str], *, app: Path) -> tuple[str, ...]:
-    """The imported packages that contain ``modules``, innermost first, without the folder ``app``.
+    """The imported packages with ``modules``, innermost first, without ``app``.
 
     The app's own folder is left out because the framework reads its translations itself.
     """
@@ -20,7 +20,7 @@ def packages_of(modules: Iterable[str], *, app: Path) -> tuple[str, ...]:
 
 
 def package_folders(package: str, name: str) -> list[Path]:
-    """The folders ``name`` of an imported package; a namespace package may have several."""
+    """The folders ``name`` of an imported package; a namespace may have several."""
     return [folder for place in _places(package) if (folder := place / name).is_dir()]
 
 

@@ -1,4 +1,4 @@
-"""Translate texts into the user's language: the app's own texts first, then ours and the plugins'."""
+"""Translate texts: the app's own first, then ours and the plugins'."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Catalogs:
         return self._messages
 
     def choose(self, wanted: object, own: Mapping[str, Mapping[str, str]]) -> str:
-        """The language to answer in: ``wanted``, such as ``fr-CA``, if it has translations, else English.
+        """The language to answer in: ``wanted`` if it has translations, else English.
 
-        ``wanted`` comes from a cookie, a header or the URL, so it may be anything; ``own`` are the
-        app's own texts by language.
+        ``wanted`` is, for example, ``fr-CA``. ``wanted`` comes from a cookie, a header or the URL, so it may
+        be anything; ``own`` are the app's own texts by language.
         """
         if not isinstance(wanted, str) or len(wanted) > MAX_TAG or not TAG.fullmatch(wanted):
             return "en"
@@ -52,9 +52,10 @@ class Catalogs:
         values: Mapping[str, str | int],
         own: Mapping[str, str] | None = None,
     ) -> str:
-        """``message`` in ``language``, with its ``{name}`` placeholders filled in; ``own``: the app's texts.
+        """``message`` in ``language`` with placeholders filled in; ``own`` comes first.
 
-        If a translation has other placeholders, a warning is logged and the English text is used.
+        ``own`` are the app's texts. If a translation has other placeholders, a warning is logged and the
+        English text is used.
         """
         text = (own or {}).get(message) or self._texts.get(language, {}).get(message) or message
         if not values:

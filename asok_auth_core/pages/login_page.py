@@ -19,7 +19,7 @@ def login_page(
     *,
     confirms: bool = False,
 ) -> WebResponse:
-    """The login page; with ``problem``, why ``method`` rejected the form in ``request``.
+    """The login page; ``problem`` is why ``method`` rejected the form.
 
     Only this method's block gets the problem, whose status is that of the page. The page keeps the URL to go
     to afterwards, from the field or parameter ``next``. ``confirms``: a user who is logged in does so again,

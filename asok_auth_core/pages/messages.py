@@ -1,4 +1,4 @@
-"""A message for the next account page: what an action did, shown once after its redirect."""
+"""What an action did: a message on the next account page, shown once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TEXT = 500
 
 
 def leave_message(auth: Auth, request: WebRequest, text: str) -> None:
-    """Show ``text``, which the caller has translated, on the account page that follows.
+    """Show ``text``, already translated, on the account page that follows.
 
     It is bound to the session: another site or user cannot put a text of its own there. Longer texts than
     500 characters are cut.
@@ -30,7 +30,7 @@ def leave_message(auth: Auth, request: WebRequest, text: str) -> None:
 
 
 def to_account(request: WebRequest) -> WebResponse:
-    """303 to the account page: after an action, or for a form's own path opened as a link."""
+    """303 to the account page: after an action, or for a GET of a form's URL."""
     return WebResponse.see_other(ACCOUNT_PATH)
 
 

@@ -1,4 +1,4 @@
-"""Answer an error: with a page that says what to do, or with JSON if the client asked for it."""
+"""Answer an error with a page, or with JSON if the client asked for it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HEADINGS = {
 
 
 def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | None = None) -> WebResponse:
-    """The answer to a request that ended in ``error``, on ``route`` if it is one of ours."""
+    """The answer to a request that ended in ``error``, on our ``route`` or not."""
     as_json = (route is not None and route.json) or wants_json(request)
     page = None if as_json else _page_to_go_on(request, error)
     if page is not None:
@@ -95,7 +95,7 @@ def _heading(request: WebRequest, error: AuthError) -> str:
 
 
 def _page_to_go_on(request: WebRequest, error: AuthError) -> str | None:
-    """The page on which a user does what ``error`` asks for; None: the error is shown."""
+    """The page on which users do what ``error`` asks for; None: show the error."""
     if isinstance(error, SecondFactorRequired):
         return error.location
     if "text/html" not in request.headers.get("Accept", "") or "Authorization" in request.headers:
@@ -128,7 +128,7 @@ def error_text(request: WebRequest, error: AuthError) -> str:
 
 
 def wants_json(request: WebRequest) -> bool:
-    """True for paths below ``/api``, and for clients that accept or send JSON but do not accept HTML."""
+    """True below ``/api``, and for clients that use JSON but not HTML."""
     if request.path == "/api" or request.path.startswith("/api/"):
         return True
     accept = request.headers.get("Accept", "")

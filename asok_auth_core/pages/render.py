@@ -1,4 +1,4 @@
-"""Render templates. Every page is rendered here, so every page has the same security headers."""
+"""Render templates, with the same security headers for every page."""
 
 from __future__ import annotations
 
@@ -69,18 +69,18 @@ def render(
 
 
 def page(auth: Auth, request: WebRequest, title: str, content: Markup, *, status: int = 200) -> WebResponse:
-    """A page in our style without a template of its own: ``title`` as its heading, then ``content``."""
+    """A page in our style: ``title`` as its heading, then ``content``."""
     return render(auth, request, "auth/page.html", status=status, title=title, content=content)
 
 
 class Parts:
-    """The parts that the base template passes to the app's layout: ``auth_title``, ``auth_head``, …"""
+    """The parts for the app's layout: ``auth_title``, ``auth_head``, …"""
 
     def __init__(self) -> None:
         self.kept: dict[str, Markup] = {}
 
     def keep(self, name: str, part: Markup) -> str:
-        """Keep ``part`` as ``auth_<name>``. Returns "", since a template prints what a call returns."""
+        """Keep ``part`` as ``auth_<name>``; return "", which the template prints."""
         self.kept[f"auth_{name}"] = part
         return ""
 

@@ -30,7 +30,7 @@ class Pattern:
     route: Route
 
     def parameters(self, parts: list[str]) -> dict[str, str] | None:
-        """The parameters in ``parts``, a path of as many segments; None if the path does not match."""
+        """The parameters in ``parts``, as many segments; None without a match."""
         found = {}
         for segment, part in zip(self.segments, parts, strict=True):
             if segment.startswith("{"):
@@ -105,7 +105,7 @@ class Router:
         return answer
 
     def check_enrol_paths(self, is_other_page: Callable[[str], bool]) -> None:
-        """Raise ConfigurationError for a second factor whose ``enrol_path`` no page answers.
+        """Raise ConfigurationError for a factor whose ``enrol_path`` no page answers.
 
         Users who must set it up would be sent there. ``is_other_page`` tells whether the app itself has a
         page for a path.
@@ -164,7 +164,7 @@ class Router:
 
 
 def _segments(path: str, owner: str) -> tuple[str, ...]:
-    """The segments of a route's ``path``. Raises ConfigurationError if no request could match it."""
+    """The segments of a route's ``path``. Raises ConfigurationError if invalid."""
     segments = tuple(path.split("/"))
     names = [segment for segment in segments if PARAMETER.fullmatch(segment)]
     malformed = any(

@@ -13,7 +13,7 @@ THEME = "auth/theme.css"
 
 @dataclass(frozen=True, slots=True)
 class Stylesheet:
-    """Its text, and a path that changes with it, so that browsers may cache it for a year."""
+    """Its text, and a path that changes with it; browsers cache it for a year."""
 
     text: str
     path: str
@@ -28,5 +28,5 @@ class Stylesheet:
 
 
 def smaller(css: str) -> str:
-    """``css`` without comments and line breaks. Only for our own file, which has neither in strings."""
+    """``css`` without comments and line breaks; only for our own file."""
     return re.sub(r"\s*\n\s*", " ", re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)).strip()

@@ -1,1 +1,1 @@
-"""The stores that come with the core; registered through the same hooks as any plugin's."""
+"""The stores that come with the core, registered as a plugin's are."""

@@ -1,4 +1,4 @@
-"""The limits of every store, checked in one place so that all stores reject the same values."""
+"""The limits of every store, so that all stores reject the same values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def encoded_key(key: str) -> bytes:
 
 
 def checked_value(value: bytes) -> bytes:
-    """``value`` itself. Raises StoreError if it is not bytes, or more than 65,536 of them."""
+    """``value`` itself. Raises StoreError if it is not bytes, or too long."""
     if not isinstance(value, bytes):
         raise StoreError(f"A state value must be bytes, got {type(value).__name__}.")
     if len(value) > MAX_VALUE:
@@ -41,14 +41,14 @@ def checked_value(value: bytes) -> bytes:
 
 
 def checked_ttl(ttl: int) -> int:
-    """``ttl`` itself. Raises StoreError if it is not a whole number of seconds from 1."""
+    """``ttl`` itself. Raises StoreError unless it is whole seconds from 1."""
     if not isinstance(ttl, int) or isinstance(ttl, bool) or not 1 <= ttl <= MAX_TTL:
         raise StoreError(f"A time to live is a whole number of seconds from 1 to {MAX_TTL}, got {ttl!r}.")
     return ttl
 
 
 def credential_problem(**fields: str) -> str | None:
-    """Why a credential with these ``user_id``, ``kind`` or ``identifier`` cannot be stored, or None."""
+    """Why a credential with these values cannot be stored, or None."""
     for name, value in fields.items():
         most = CREDENTIAL_BYTES[name]
         try:

@@ -1,4 +1,4 @@
-"""Lasting credentials in the app's own database, through the engine of Asok's ORM.
+"""Lasting credentials in the app's database, through Asok's ORM engine.
 
 An app may have a database per tenant: the schema, its version and the installation's id are per database.
 Each operation is one statement whose row count tells whether it won a race, so it is correct without
@@ -59,7 +59,7 @@ class SqlEngine(Protocol):
     """The part of ``asok.orm``'s engines that is used here."""
 
     def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
-        """Run one statement with ``?`` placeholders: rows, or for a change the number of rows."""
+        """Run a statement with ``?`` placeholders; return rows or their number."""
 
     def quote_identifier(self, name: str) -> str:
         """``name`` as the engine quotes it; only MySQL and MariaDB use backticks."""
@@ -74,7 +74,7 @@ class _Database:
 
 
 class SqlCredentialStore(CredentialStore):
-    """The table ``auth_credentials``, created on first use or by :meth:`create_schema`.
+    """The table ``auth_credentials``, created on first use or at startup.
 
     Raises StoreUnavailable if the database fails, StoreError for values that cannot be stored.
     """
@@ -94,7 +94,7 @@ class SqlCredentialStore(CredentialStore):
         self._databases[engine] = _Database(schema_made)
 
     def current_engine(self) -> SqlEngine:
-        """The engine of the database in use. An adapter with several, one per tenant, overrides it."""
+        """The engine in use; an adapter with several, one per tenant, overrides it."""
         return self._engine
 
     def in_transaction(self) -> bool:
@@ -102,7 +102,7 @@ class SqlCredentialStore(CredentialStore):
         return False
 
     def create_schema(self, attempts: int = ATTEMPTS) -> None:
-        """Create the table and its indexes if they are missing; upgrade them if they are older.
+        """Create the table and its indexes if missing; upgrade older ones.
 
         Best done at startup: on MySQL, creating a table commits the open transaction.
         """
@@ -205,7 +205,7 @@ class SqlCredentialStore(CredentialStore):
         return engine
 
     def _upgrade(self, engine: SqlEngine) -> None:
-        """Run the upgrades that this database lacks. Raises StoreUnavailable if it is too new."""
+        """Run missing upgrades. Raises StoreUnavailable if the database is too new."""
         newest = len(UPGRADES) + 1
         here = SqlCredentialStore(engine, self._clock, self._random, schema_made=True)
         row = here.find(INSTALLATION, SCHEMA)

@@ -1,4 +1,4 @@
-"""The revocation mark of the embedded SQLite store: a small file mapped into memory."""
+"""The revocation mark of the SQLite store: a file mapped into memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MappedMark(RevocationMark):
         memory[:MARK_BYTES] = self._random(MARK_BYTES)
 
     def _open(self) -> mmap.mmap:
-        """Threads that do this at once map the same file, so it does not matter which map is kept."""
+        """Threads that do this at once map the same file; any map will do."""
         try:
             memory = self._memory = self._map()
         except OSError as error:

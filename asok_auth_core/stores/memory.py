@@ -11,7 +11,7 @@ from .bounds import checked_ttl, checked_value, encoded_key
 
 
 class MemoryStateStore(StateStore):
-    """``memory:``. Atomic across threads; every process has its own, so never for more than one.
+    """``memory:``. Atomic across threads; never for more than one process.
 
     ``clock`` returns seconds since the epoch.
     """

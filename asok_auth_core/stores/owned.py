@@ -1,4 +1,4 @@
-"""The state store of one app: whatever store is chosen, its entries belong to the app's database."""
+"""The state store of one app: its entries belong to the app's database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST = MAX_VALUE - SEALING_BYTES
 
 
 class OwnedStateStore(StateStore):
-    """``store`` for one app: keys prefixed with ``owner()``, values sealed under the app's key ring.
+    """``store`` for one app: keys prefixed with ``owner()``, values sealed.
 
     ``owner`` returns the id of the app's database, or of the current tenant's. What another app, tenant or
     key wrote does not exist here. Counters are prefixed only: a store must be able to add to them.

@@ -30,11 +30,12 @@ def change_row(
     owner: str | None = None,
     busy: str = "This account is being changed by other requests. Please try again.",
 ) -> Changed | None:
-    """Replace the data of the row ``(kind, identifier)`` by what ``change`` makes of it.
+    """Replace a row's data by the result of ``change``.
 
-    ``change`` may be called several times, gets None if there is no row, and returns None to leave all as it
-    is; then this returns None too. A missing row is added for the user id ``owner``, and left missing
-    without one. Raises StoreUnavailable with the text ``busy`` if concurrent changes keep winning.
+    The row is ``(kind, identifier)``. ``change`` may be called several times, gets None if there is no row,
+    and returns None to leave all as it is; then this returns None too. A missing row is added for the user id
+    ``owner``, and left missing without one. Raises StoreUnavailable with the text ``busy`` if concurrent
+    changes keep winning.
     """
     for _ in range(TRIES):
         row = credentials.find(kind, identifier)
@@ -56,9 +57,10 @@ def change_row(
 
 
 def add_row(credentials: CredentialStore, user_id: str, kind: str, identifier: str, data: JSON) -> Changed:
-    """Add the row ``(kind, identifier)`` for ``user_id``; if a concurrent request was faster, return its row.
+    """Add a row for ``user_id``, or return that of a faster concurrent request.
 
-    Raises StoreUnavailable if concurrent requests keep adding the row and removing it again.
+    The row is ``(kind, identifier)``. Raises StoreUnavailable if concurrent requests keep adding the row and
+    removing it again.
     """
     for _ in range(TRIES):
         try:

@@ -1,4 +1,4 @@
-"""State in one SQLite file: the default, for any number of processes on one machine."""
+"""State in one SQLite file: the default, for processes on one machine."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class SQLiteStateStore(StateStore):
 
 
 def _checked(operation: StateOperation) -> StateOperation:
-    """``operation`` itself. Raises StoreError if its key, value or time to live is outside the limits."""
+    """``operation`` itself. Raises StoreError for values outside the limits."""
     encoded_key(operation.key)
     if operation.name in ("put", "add"):
         checked_value(operation.value)

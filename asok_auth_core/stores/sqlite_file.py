@@ -1,4 +1,4 @@
-"""One SQLite file: opening it, its schema, waiting for its lock, and what its errors mean."""
+"""One SQLite file: opening, schema, waiting for its lock, errors."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _inherited: list[object] = []
 
 
 class StoreConnection(sqlite3.Connection):
-    """A named subclass, so that a ResourceWarning about an open connection shows its owner."""
+    """A named subclass, so that a ResourceWarning shows whose it is."""
 
 
 class SQLiteFile:
-    """Runs transactions on the file at ``path`` from any thread, and in any process after a fork."""
+    """Runs transactions on a file from any thread, also after a fork."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,7 +61,7 @@ class SQLiteFile:
             return _patiently(query, opened.connection, deadline)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` while no other thread or process writes; all of it happens, or nothing.
+        """Run ``work`` alone among threads and processes; all of it or nothing.
 
         Raises StoreUnavailable within two seconds, in which case nothing was granted.
         """
@@ -124,7 +124,7 @@ class SQLiteFile:
             pool.idle.append(opened)
 
     def _check_identity(self, opened: _Opened) -> None:
-        """Raises StoreUnavailable, once for all idle connections, if the path names another file now."""
+        """Raises StoreUnavailable, once, if the path names another file now."""
         if self._identity() != opened.identity:
             opened.stale = True
             self.close()
@@ -180,7 +180,7 @@ class SQLiteFile:
             raise
 
     def _version(self, connection: sqlite3.Connection) -> int:
-        """The file's schema version. Raises StoreUnavailable if this code must not touch it."""
+        """The file's schema version. Raises StoreUnavailable if it is foreign or newer."""
         # One statement, so that a file which another process is setting up is seen before or after.
         version, application, objects = connection.execute(
             "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)"
@@ -232,7 +232,7 @@ class _Pool:
 
 
 def _patiently(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection, deadline: float) -> T:
-    """Call ``work(connection)``, repeatedly while the file is locked, until ``deadline``."""
+    """Call ``work(connection)`` until ``deadline`` while the file is locked."""
     while True:
         try:
             return work(connection)

@@ -1,4 +1,4 @@
-"""Test tools for plugin authors: contract suites to inherit, fakes and pytest fixtures.
+"""Test tools for plugin authors: contract suites, fakes and fixtures.
 
 ::
 

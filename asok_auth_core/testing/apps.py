@@ -114,7 +114,7 @@ def asgi_call(
     headers: Sequence[tuple[str, str]] = (),
     body: bytes = b"",
 ) -> tuple[int, list[tuple[str, str]], str]:
-    """Send one ASGI request; return the response's status, headers (lower-case names) and text.
+    """Send an ASGI request; return status, headers (in lower case) and text.
 
     ``target`` is a path with or without a query; ``body`` is an encoded form.
     """
@@ -164,7 +164,7 @@ def asgi_call(
 
 
 def _write(path: Path, source: str) -> None:
-    """Write in one step: another process that opens the same app must never import half a file."""
+    """Write in one step, so that no process imports half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", encoding="utf-8", delete=False) as new:
         new.write(source)
@@ -172,6 +172,6 @@ def _write(path: Path, source: str) -> None:
 
 
 def _forget_models() -> None:
-    """Make a page's ``from models.user import User`` find this app's file, not the previous app's."""
+    """Make ``from models.user import User`` find this app's file."""
     for name in [name for name in sys.modules if name == "models" or name.startswith("models.")]:
         del sys.modules[name]

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.CredentialStore`, as tests to inherit.
+"""The contract of a credential store, as tests to inherit.
 
 ::
 
@@ -43,7 +43,7 @@ class CredentialStoreContract:
 
     @pytest.fixture
     def open_store(self) -> OpenCredentialStore:
-        """What opens your store, without arguments, the same one each time, here and in other processes.
+        """What opens your store: without arguments, the same one in every process.
 
         It is pickled for them: a class, a function of a module, or a ``functools.partial`` of one, but no
         lambda and no function inside another.

@@ -34,14 +34,14 @@ BUDGET = 0.05
 
 
 class EventObserverContract:
-    """Inherit, name the class ``Test…`` and write :meth:`observer` and :meth:`written`."""
+    """Inherit, name it ``Test…``, write :meth:`observer` and :meth:`written`."""
 
     def observer(self) -> object:
         """The plugin: a module or object with ``asok_auth_event``."""
         raise NotImplementedError("Write observer(): return your plugin.")
 
     def written(self) -> str | None:
-        """The text the observer has written so far; None if it writes none (counters, alerts)."""
+        """The text the observer has written so far; None if it writes none."""
         raise NotImplementedError("Write written(): the text your plugin wrote, or None if it writes none.")
 
     def _registry(self) -> PluginRegistry:

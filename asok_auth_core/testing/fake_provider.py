@@ -1,4 +1,4 @@
-"""An in-memory provider that answers every call of a login, and forges replies on request."""
+"""An in-memory provider that answers every call, and forges on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rsa_key(kid: str, bits: int = 2048) -> RSAKey:
 
 
 class FakeProvider:
-    """A stand-in for ``provider``: it replaces the network, and :meth:`authorize` the browser.
+    """Stands in for ``provider``: the network, and :meth:`authorize` the browser.
 
     PKCE is enforced. Change ``claims`` (None removes a claim), ``header``, ``replies`` (by URL),
     ``answer`` or ``keys`` to forge one part. ``calls`` holds the calls it received.

@@ -63,7 +63,7 @@ class FakeUser:
 
 
 class MemoryUsers(UserDirectory):
-    """The users of an app, in memory. Email addresses are compared exactly, and each is unique."""
+    """The users of an app, in memory; email addresses are unique and exact."""
 
     def __init__(self, *users: FakeUser) -> None:
         self._users = {user.id: user for user in users}
@@ -108,7 +108,7 @@ class MemoryUsers(UserDirectory):
 
 
 class FakeSession(Session):
-    """What the framework keeps about one browser. ``id`` changes with each login and logout."""
+    """What the framework keeps about a browser; ``id`` changes with each login."""
 
     def __init__(self) -> None:
         self.id = secrets.token_hex(16)
@@ -261,7 +261,7 @@ class FakeRequest(WebRequest):
                 self._authentication = proved
 
     def _found(self) -> tuple[SessionRecord | None, User | None] | None:
-        """The session of the cookie; None without ``auth``, or if this response changes the cookie."""
+        """The session of the cookie; None without ``auth`` or with a new cookie."""
         name = session_cookie(secure=self.secure)
         if self._auth is None or name in self.sent_cookies:
             return None

@@ -141,7 +141,7 @@ class LoginMethodContract:
     def test_a_login_survives_a_rotation_of_the_apps_key(
         self, auth_parts: TestParts, make_auth: Callable[..., Auth]
     ) -> None:
-        """Older keys stay in the key ring, so that no user notices: look a code up under all digests."""
+        """Look a code up under all digests: older keys stay in the key ring."""
 
         def make(**more: object) -> Auth:
             return make_auth(plugins=(self.plugin(),), settings=dict(self.settings), **more)

@@ -56,7 +56,7 @@ class MailTransportContract:
 
     @pytest.fixture
     def under_test(self) -> TransportUnderTest:
-        """A new transport that has not sent anything; it may be a generator that cleans up."""
+        """A new transport that has sent nothing; may be a generator that cleans up."""
         raise NotImplementedError("Fill in the fixture under_test.")
 
     def test_recipient_subject_text_and_html_arrive(self, under_test: TransportUnderTest) -> None:

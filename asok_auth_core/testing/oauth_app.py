@@ -1,4 +1,4 @@
-"""An app with one in-memory provider, to run whole OAuth logins without a network."""
+"""An app with an in-memory provider, for OAuth logins without a network."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ class OAuthApp:
     def start(
         self, browser: FakeRequest, *, next_url: str = "", action: str = "login"
     ) -> tuple[FakeRequest, str]:
-        """Press the provider's button; return the browser's request and the URL it is sent to."""
+        """Press the provider's button; return the request and the provider's URL."""
         path = f"/auth/{self.provider.name}/{action}"
         request = browser.follow(path, method="POST", form={"next": next_url})
         response = self.send(request)
         return request, location(response)
 
     def finish(self, browser: FakeRequest, callback: str) -> tuple[FakeRequest, WebResponse]:
-        """Follow the redirect back to ``callback``; return the browser's request and the response.
+        """Follow the redirect to ``callback``; return request and response.
 
         With ``form_post``, the browser posts the answer first, without its cookies.
         """

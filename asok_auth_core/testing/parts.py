@@ -1,4 +1,4 @@
-"""Build an in-memory ``Auth``, started the way an app starts it, and a browser for it."""
+"""Build an in-memory ``Auth``, started as by an app, and a browser for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RecordedMail(MailTransport):
 
 
 class TestParts:
-    """A plugin with an in-memory state store and mail transport that records every event.
+    """A plugin with a state store and a transport in memory that records events.
 
     ``mail.sent`` is a list of :class:`~asok_auth_core.types.OutgoingMail`, complete after
     ``auth.outbox.flush(5)``; ``events`` one of :class:`~asok_auth_core.types.Event`; ``state`` the state
@@ -72,7 +72,7 @@ def build_auth(
     parts: TestParts | None = None,
     entry_points: Iterable[metadata.EntryPoint] = (),
 ) -> Auth:
-    """Start an Auth with ``plugins`` and those of ``entry_points``; by default no installed ones.
+    """Start an Auth with ``plugins``, by default without installed ones.
 
     ``settings`` is ``AUTH``, ``config`` the rest of the app's configuration, such as ``SECRET_KEY``.
     Several calls with the same ``users``, ``credentials`` and ``parts`` are workers of one app.
@@ -119,7 +119,7 @@ class Browser:
         return self._router.paths
 
     def log_in(self, user: User) -> None:
-        """Log ``user`` in, as a page of the app does. Raises SecondFactorRequired if the user has one."""
+        """Log ``user`` in. Raises SecondFactorRequired if the user has one."""
         complete_login(self._auth, self.request, user, Proof("app"))
 
     def get(self, url: str, *, method: str = "GET") -> WebResponse:
@@ -133,7 +133,7 @@ class Browser:
     def send(
         self, method: str, url: str, *, json: JSON = None, headers: Mapping[str, str] | None = None
     ) -> WebResponse:
-        """Send a request with any method, such as PUT, and with ``json``; return the response."""
+        """Send a request with any method and ``json``; return the response."""
         return self._send(self.request.follow(url, method=method, json=json, headers=headers))
 
     def repeat(self, request: FakeRequest) -> WebResponse:

@@ -45,8 +45,10 @@ class PermissionResolverContract:
         raise NotImplementedError("Write resolver(): return your plugin.")
 
     def granted(self) -> tuple[User, str]:
-        """A user, and a permission such as ``"posts.edit"`` that the resolver grants this user but not
-        all users. Called once per test, and the grant must exist each time."""
+        """A user, and a permission such as ``"posts.edit"`` that this user has.
+
+        The resolver must not grant it to all users. Called once per test; the grant must exist each time.
+        """
         raise NotImplementedError("Write granted(): return a user and a permission of theirs.")
 
     def take_away(self, user: User, permission: str) -> None:
@@ -54,7 +56,7 @@ class PermissionResolverContract:
         raise NotImplementedError("Write take_away(): remove the grant of granted().")
 
     def unavailable(self) -> object | None:
-        """The plugin while its data source (a database, a service) is down; None if it has none."""
+        """The plugin while its data source is down; None if it has none."""
         raise NotImplementedError("Write unavailable(): your plugin with its store down, or None.")
 
     def test_it_is_a_plugin_with_the_permissions_hook(self) -> None:
@@ -75,7 +77,7 @@ class PermissionResolverContract:
 
     @pytest.mark.requirement("SECURITY-28")
     def test_other_users_are_not_granted_them(self) -> None:
-        """No grant for a user whose id is only similar, or is a pattern or a piece of SQL."""
+        """No grant for a similar user id, a pattern or a piece of SQL."""
         user, permission = self.granted()
         resolver = self.resolver()
         for other in _look_alikes(str(user.id)):

@@ -1,4 +1,4 @@
-"""The contract suite of a plugin that rejects logins or denies permissions, as tests to inherit.
+"""The contract suite of a policy, as tests to inherit.
 
 ::
 
@@ -33,10 +33,10 @@ Check = tuple[User, str, object]
 
 
 class PolicyContract:
-    """Inherit, name the class ``Test…``, and write :meth:`policy` and examples for each hook it has."""
+    """Inherit, name it ``Test…``, write :meth:`policy` and examples per hook."""
 
     def policy(self) -> object:
-        """The plugin: a module or object with ``asok_auth_before_login`` or ``asok_auth_denies``."""
+        """The plugin, with ``asok_auth_before_login`` or ``asok_auth_denies``."""
         raise NotImplementedError("Write policy(): return your plugin.")
 
     def admitted(self) -> Sequence[LoginAttempt]:
@@ -48,15 +48,15 @@ class PolicyContract:
         return ()
 
     def allowed(self) -> Sequence[Check]:
-        """What ``asok_auth_denies`` lets through: tuples of user, permission, and resource or None."""
+        """What ``asok_auth_denies`` lets through: (user, permission, resource or None)."""
         return ()
 
     def denied(self) -> Sequence[Check]:
-        """What ``asok_auth_denies`` denies: tuples of user, permission, and resource or None."""
+        """What ``asok_auth_denies`` denies: (user, permission, resource or None)."""
         return ()
 
     def unavailable(self) -> object | None:
-        """The plugin while its data source (a database, a service) is down; None if it has none."""
+        """The plugin while its data source is down; None if it has none."""
         return None
 
     def test_it_is_a_guard_with_examples_for_each_hook(self) -> None:
@@ -84,7 +84,7 @@ class PolicyContract:
             assert _denies(policy, check), f"allowed, or denied without a reason: {check}"
 
     def test_newcomers_get_a_verdict(self) -> None:
-        """Their account is created after the login was admitted: there is only an email address."""
+        """Their account does not exist yet: there is only an email address."""
         policy = self.policy()
         for attempt in (*self.admitted(), *self.rejected()):
             for email in ("newcomer@example.com", str(getattr(attempt.user, "email", "") or "a@example.com")):

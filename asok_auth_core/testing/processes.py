@@ -1,4 +1,4 @@
-"""Run a task in several real processes at the same moment, to test that a store is atomic.
+"""Run a task in several processes at once, to test that a store is atomic.
 
 Every worker process imports this module, so it must not import pytest or hypothesis.
 """
@@ -37,11 +37,11 @@ _BOOT = (
 
 
 class WorkerFailed(Exception):
-    """A task raised in a worker process (the message is its traceback), or the process ended."""
+    """A task raised in a worker (the message is its traceback), or it ended."""
 
 
 class Workers(Generic[C]):
-    """``count`` new processes, each with its own ``context()``; use as a context manager.
+    """``count`` new processes, each with ``context()``; a context manager.
 
     ``context`` and all tasks are pickled, so they must be functions or classes of a module (a test
     module works) or a ``functools.partial`` of one, not lambdas. Nothing is inherited by fork.
@@ -209,7 +209,7 @@ def _write(stream: IO[bytes] | io.BufferedWriter, payload: bytes) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """Records the modules it refers to, which pytest may have imported under other names."""
+    """Records the modules it refers to, under the names that pytest gave them."""
 
     def __init__(self, buffer: io.BytesIO) -> None:
         super().__init__(buffer)

@@ -1,4 +1,4 @@
-"""Pytest fixtures for plugins and apps, active wherever asok-auth-core is installed."""
+"""Pytest fixtures for plugins and apps that use asok-auth-core."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def auth_parts(frozen_clock: FrozenClock) -> TestParts:
 def make_auth(
     tmp_path: Path, fake_users: MemoryUsers, auth_parts: TestParts
 ) -> Iterator[Callable[..., Auth]]:
-    """A factory: ``make_auth(plugins=[...], settings={...})`` builds an in-memory ``Auth``.
+    """``make_auth(plugins=[...], settings={...})`` builds an ``Auth`` in memory.
 
     ``config`` is the app's configuration outside ``AUTH``. With ``credentials=auth.credentials`` the new
     one is another worker of the app of ``auth``.
@@ -97,7 +97,7 @@ def auth(make_auth: Callable[..., Auth]) -> Auth:
 
 @pytest.fixture
 def web_request() -> Callable[..., FakeRequest]:
-    """A factory: ``web_request("/path", form={...})`` is a request from a new browser."""
+    """A factory: ``web_request("/path", form={...})`` from a new browser."""
     from .fakes import FakeRequest
 
     return FakeRequest

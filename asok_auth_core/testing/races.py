@@ -45,7 +45,7 @@ def work_until_killed(store: StateStore, prefix: str, keys: int, log: str) -> No
 
 
 def check_after_kill(store: StateStore, prefix: str, keys: int, log: str) -> None:
-    """Fail if what :func:`work_until_killed` won can be won again, or if anything else is lost."""
+    """Fail if what :func:`work_until_killed` won can be won again or is lost."""
     won: dict[str, list[int]] = {"take": [], "add": [], "incr": []}
     for line in log.splitlines():
         kind, number = line.split()
@@ -84,7 +84,7 @@ def remove_each(store: CredentialStore, credentials: Sequence[Credential]) -> li
 
 
 def in_threads(work: Callable[[], Sequence[T]], number: int) -> list[Sequence[T]]:
-    """Run ``work`` in ``number`` threads at once; return their results, or raise what one raised."""
+    """Run ``work`` in ``number`` threads at once; return results or raise."""
     barrier = Barrier(number)
 
     def one() -> Sequence[T]:

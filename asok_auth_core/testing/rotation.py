@@ -1,4 +1,4 @@
-"""Rotate an app's ``SECRET_KEY`` while something that was made with the older one is in use."""
+"""Rotate ``SECRET_KEY`` while something made with the older one is in use."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ KEYS = (SECRET_KEY, *(f"{SECRET_KEY}{number}" for number in range(1, ROTATIONS +
 
 
 def rotated_config(times: int = 1) -> dict[str, object]:
-    """The app's configuration after ``SECRET_KEY`` was rotated; older keys are its fallbacks."""
+    """The configuration after a rotation; older keys are the fallbacks."""
     newest = min(times, ROTATIONS)
     return {"SECRET_KEY": KEYS[newest], "SECRET_KEY_FALLBACKS": KEYS[:newest][::-1]}
 
 
 def prepared_config() -> dict[str, object]:
-    """The configuration of a worker that still writes with the oldest key, and accepts all newer ones."""
+    """The configuration of a worker that still writes with the oldest key.
+
+    It accepts all newer ones.
+    """
     return {"SECRET_KEY": KEYS[0], "SECRET_KEY_FALLBACKS": KEYS[1:]}
 
 
 class RotatingBrowser(Browser):
-    """A browser of an app that is restarted with a new ``SECRET_KEY`` before each request."""
+    """A browser of an app that gets a new ``SECRET_KEY`` before each request."""
 
     def __init__(self, auth: Auth, restart: Callable[[dict[str, object]], Auth]) -> None:
-        """``restart`` starts the app with a configuration; the stores are those of ``auth``."""
+        """``restart`` starts the app with a configuration and the stores of ``auth``."""
         super().__init__(auth)
         self._restart = restart
         self._times = 0

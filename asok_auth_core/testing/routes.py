@@ -1,4 +1,4 @@
-"""The contract suite of a plugin with routes, as tests to inherit; it asks a real Asok app.
+"""The contract suite of a plugin with routes; it asks a real Asok app.
 
 The routes of its login methods and second factors count too.
 
@@ -58,11 +58,11 @@ class RoutesContract:
     """``AUTH`` of the app."""
 
     def plugin(self) -> object:
-        """The plugin: a module or object with routes, or with login methods or factors that have some."""
+        """The plugin: a module or object with routes, or with parts that have some."""
         raise NotImplementedError("Write plugin(): return your plugin.")
 
     def parameters(self) -> Mapping[str, str]:
-        """A value for each path parameter that your routes find something under; "1" if it has none."""
+        """A value for each path parameter that your routes know; "1" without any."""
         return {}
 
     @contextmanager
@@ -82,7 +82,7 @@ class RoutesContract:
             yield site
 
     def _path(self, route: Route, value: str | None = None) -> str:
-        """A path of ``route``, with ``value`` for each parameter or those of :meth:`parameters`."""
+        """A path of ``route``, with ``value`` or :meth:`parameters` in it."""
         known = self.parameters()
         return PARAMETER.sub(lambda m: quote(value or known.get(m[1], "1"), safe=""), route.path)
 

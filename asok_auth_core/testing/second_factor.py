@@ -39,7 +39,7 @@ class Challenged:
 
 
 class SecondFactorContract:
-    """Inherit, name the class ``Test…``, write :meth:`plugin`, :meth:`enrol` and :meth:`proof`."""
+    """Inherit, name it ``Test…``, write ``plugin``, ``enrol`` and ``proof``."""
 
     settings: ClassVar[Mapping[str, object]] = {}
     """``AUTH``, if the factor needs settings."""
@@ -120,7 +120,7 @@ class SecondFactorContract:
     def test_showing_the_challenge_again_sends_nothing(
         self, factor: SecondFactor, ada: User, challenged: Challenged, auth: Auth, auth_parts: TestParts
     ) -> None:
-        """Pages are reloaded, and shown again after a wrong proof: what was sent stays valid."""
+        """Pages are reloaded and shown again; what was sent stays valid."""
         form = self.proof(auth, auth_parts, ada, challenged.shown)
         sent = len(auth_parts.mail.sent)
         for problem in (None, "The code is incorrect.", None):
@@ -227,7 +227,7 @@ class SecondFactorContract:
         auth_parts: TestParts,
         make_auth: Callable[..., Auth],
     ) -> None:
-        """Older keys stay in the key ring, so that no user notices: check a code against all digests."""
+        """Check a code against all digests: older keys stay in the key ring."""
         form = self.proof(auth, auth_parts, ada, challenged.shown)
         rotated = make_auth(
             plugins=(self.plugin(),),

@@ -18,7 +18,7 @@ class SignerContract:
     """Inherit, name the class ``Test…`` and write :meth:`signer`."""
 
     def signer(self, material: bytes) -> Signer:
-        """A signer whose key is made from 32 bytes of ``material``, and from nothing else."""
+        """A signer whose key comes from the 32 bytes of ``material`` only."""
         raise NotImplementedError("Write signer(): return your signer for 32 bytes of key material.")
 
     def test_it_verifies_its_own_signatures(self) -> None:

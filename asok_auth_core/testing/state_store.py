@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.StateStore`, as tests to inherit.
+"""The contract of a state store, as tests to inherit.
 
 ::
 
@@ -39,7 +39,10 @@ Name = Literal["put", "get", "take", "add", "incr", "delete"]
 
 
 class StateStoreContract:
-    """Inherit, name the class ``Test…`` and define the fixture :meth:`open_store`. Needs ``hypothesis``."""
+    """Inherit, name the class ``Test…`` and define the fixture :meth:`open_store`.
+
+    Needs ``hypothesis``.
+    """
 
     takes_clock: ClassVar[bool] = True
     """False if ``open_store`` does not accept ``clock=``; tests of expiry then wait for a few seconds."""
@@ -58,7 +61,7 @@ class StateStoreContract:
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
-        """What opens your store: ``open_store(clock=clock)``, or ``open_store()`` without ``takes_clock``.
+        """What opens your store: called with ``clock=clock`` if ``takes_clock``.
 
         Called several times, here and in other processes, it opens the same store each time. It is pickled
         for them: a class, a function of a module, or a ``functools.partial`` of one with arguments that can
@@ -109,7 +112,7 @@ class StateStoreContract:
             store.put(unique, b"x" * (self.largest + 1), 60)
 
     def test_keys_are_any_text(self, store: StateStore, unique: str) -> None:
-        """Different keys: no case folding, trimming, normalization, patterns or separators."""
+        """Keys differ: no folding, trimming, normalization, patterns, separators."""
         odd = ["k ", " k", "k\0", "k\n", "{k}", "k/../k", "'; --", "é", "e\u0301"]
         keys = [unique + key for key in ["k", "K", "*", "?", "%", "_", *odd]]
         keys.append(unique + "x" * (1024 - len(unique)))

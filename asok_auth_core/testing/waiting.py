@@ -1,4 +1,4 @@
-"""Waits and time limits that hold on a machine whose cores are busy with other work."""
+"""Waits and time limits that hold on a busy machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ NAP = 0.01
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> None:
-    """Return once ``condition()`` is true. Raises TimeoutError, naming ``what``, after ``seconds``."""
+    """Return once ``condition()`` is true.
+
+    Raises TimeoutError, naming ``what``, after ``seconds``.
+    """
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -23,7 +26,7 @@ def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = PAT
 
 
 class Stopwatch:
-    """Measure a ``with`` block in seconds during which this process was not kept waiting for a core.
+    """Measure a ``with`` block, without time in which the process had no core.
 
     A thread counts naps of 10 ms. On an idle machine they add up to the true time. On a busy one the
     thread wakes up late, as the measured code does, and counts less; it never counts more. So an

@@ -1,4 +1,4 @@
-"""Follow what the app does with accounts: forget deleted ones, end the logins of disabled ones."""
+"""Follow the app's changes to accounts: forget deleted, end logins of disabled."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _auth_or_none(instance: Model) -> Auth | None:
 
 
 def _created(instance: Model) -> None:
-    """SQLite gives a new account the id of a deleted one, which may have been deleted by a query."""
+    """SQLite may give a new account the id of one that a query has deleted."""
     try:
         auth = _auth_of(instance)
         # Creating the table here would end the app's transaction on MySQL.
@@ -105,7 +105,7 @@ def _created(instance: Model) -> None:
 
 
 def _auth_of(instance: Model) -> Auth | None:
-    """The authentication of the app whose user ``instance`` is; None if it is not a user."""
+    """The authentication of the app with user ``instance``; None if it is no user."""
     if not is_user_model(type(instance)):
         return None
     request = request_var.get(None)

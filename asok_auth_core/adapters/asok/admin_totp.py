@@ -1,4 +1,4 @@
-"""Read the second factors that Asok's Admin keeps in the user table, to import them."""
+"""Read the second factors that Asok's Admin keeps in the user table."""
 
 from __future__ import annotations
 

@@ -15,7 +15,10 @@ from .request import path_of
 
 
 def answer_page(request: Request) -> object:
-    """Answer one of our paths, whatever the HTTP method; patches/app.py routes only those here."""
+    """Answer one of our paths, for any HTTP method.
+
+    patches/app.py routes only those here.
+    """
     app_auth = app_auth_of(request)
     route = app_auth.router.match(path_of(request)) if app_auth else None
     if app_auth is None or route is None:

@@ -1,4 +1,4 @@
-"""The authentication of one Asok app: its parts, and the current user of each request."""
+"""The authentication of one Asok app, and the current user of each request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AppAuth:
         return web
 
     def current_user(self, request: Request) -> User | None:
-        """The fully logged-in user, by a proof in the request (a bearer token), else by the session."""
+        """The fully logged-in user: by a proof in the request, else by the session."""
         if not request._auth_resolved:
             # First, so that a hook that asks for the current user during this lookup gets None.
             request._user_instance, request._auth_resolved = None, True
@@ -57,16 +57,17 @@ class AppAuth:
         return self.web_request(request).current or Current()
 
     def is_csrf_exempt(self, request: Request) -> bool:
-        """True if the request needs no CSRF check, because no browser would send its proof by itself.
+        """True if the request needs no CSRF check.
 
-        That holds for a request with a bearer token and no session, and for a route with ``csrf`` False.
+        No browser would send its proof by itself. That holds for a request with a bearer token and no
+        session, and for a route with ``csrf`` False.
         """
         if not self._checks_csrf(path_of(request)):
             return True
         return self.current_user(request) is not None and self.is_authenticated_without_session(request)
 
     def is_authenticated_without_session(self, request: Request) -> bool:
-        """True if a proof that is not ambient authenticated the user, with no session sent or started."""
+        """True if a proof that is not ambient authenticated the user, without a session."""
         web = self.web_request(request)
         authentication = None if web.current is None else web.current.authentication
         return (
@@ -86,7 +87,7 @@ class AppAuth:
                 raise error
 
     def _find_user(self, web: AsokWebRequest) -> Current:
-        """Find the user for pages, the Admin, a socket's handshake and each of its messages."""
+        """Find the user for pages, the Admin, and a socket's handshake and messages."""
         try:
             proved = authenticate(self.auth, web)
         except AuthError as error:
@@ -118,7 +119,7 @@ class AppAuth:
 
 
 def _mirror(request: Request, current: Current) -> None:
-    """Copy the user of our session record to Asok's session, for the Admin and flash messages."""
+    """Copy the session record's user to Asok's session, for the Admin and messages."""
     record, impersonator = current.record, current.impersonator
     if record is None and (current.authentication or current.error or "asok_sid" not in request.cookies_dict):
         return
@@ -160,7 +161,7 @@ def put_app_auth(app: Asok, app_auth: AppAuth) -> None:
 
 
 def app_auth_on(app: object) -> AppAuth | None:
-    """The authentication of ``app``; None for an app without the extension, or for None."""
+    """The authentication of ``app``; None without an app or without the extension."""
     return getattr(app, _ATTRIBUTE, None)
 
 
@@ -175,10 +176,10 @@ def is_user_model(kind: type) -> bool:
 
 
 def app_auth_of_user(user: User) -> AppAuth | None:
-    """The app that ``user`` belongs to, for code outside of requests (a job, a shell); None without any app.
+    """The app that ``user`` belongs to, outside of requests; None without any.
 
-    With several apps in the process, it is the one that loaded the user's class, else the only one whose user
-    model has that name. Raises ConfigurationError if that leaves several.
+    Such code is a job or a shell. With several apps in the process, it is the one that loaded the user's
+    class, else the only one whose user model has that name. Raises ConfigurationError if that leaves several.
     """
     apps = [known for known in _known if known.app_auth() is not None]
     if len(apps) > 1:
@@ -198,7 +199,7 @@ def app_auth_of_user(user: User) -> AppAuth | None:
 
 
 def _file_of(kind: type) -> Path | None:
-    """The file of the module that defined ``kind``, if it is the one that is imported now."""
+    """The file of the module that defined ``kind``, if it is imported now."""
     module = sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     return Path(file).resolve() if file and getattr(module, kind.__name__, None) is kind else None

@@ -128,7 +128,7 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def original(holder: object, name: str) -> Any:
-    """Asok's own attribute, taken before a patch replaces it; None if this Asok has none.
+    """Asok's own attribute, before a patch replaces it; None if there is none.
 
     :func:`check_asok` reports what is missing before anything is replaced.
     """
@@ -136,7 +136,7 @@ def original(holder: object, name: str) -> Any:
 
 
 def check_asok(app: Asok, model: type[Model]) -> None:
-    """Raise ConfigurationError if this Asok lacks a name of the tables; ``model`` is the user model."""
+    """Raise ConfigurationError if this Asok or ``model`` lacks a name of the tables."""
     holders = _holders(app, model)
     missing = [
         f"{place}.{name}"

@@ -1,4 +1,4 @@
-"""The credential store in the database of the user model: the current tenant's, if there are several.
+"""The credential store in the database of the user model, or the tenant's.
 
 A rollback of the app's transaction does not undo a removal or replacement. On PostgreSQL and MySQL it happens
 at once, on a connection of its own. SQLite allows one writer, which may be this very transaction, so there it
@@ -35,7 +35,7 @@ _NUMBER = {MySQLEngine: "SIGNED", PostgresEngine: "BIGINT"}
 
 
 class AsokCredentialStore(SqlCredentialStore):
-    """``auth_credentials`` in the database of the user model, whose engine is looked up at each call."""
+    """``auth_credentials`` in the users' database, looked up at each call."""
 
     def __init__(self, users: AsokUsers, clock: Clock, random: Random) -> None:
         self._users = users
@@ -57,7 +57,7 @@ class AsokCredentialStore(SqlCredentialStore):
     def find_with_user(
         self, kind: str, identifier: str, users: UserDirectory
     ) -> tuple[Credential, User | None] | None:
-        """See CredentialStore. One statement: the unique key of this table, then the users' primary key."""
+        """See CredentialStore. One statement, which uses both tables' unique keys."""
         if users is not self._users or not self._users.is_read_by_id_only():
             return super().find_with_user(kind, identifier, users)
         if credential_problem(kind=kind, identifier=identifier):
@@ -93,7 +93,7 @@ class AsokCredentialStore(SqlCredentialStore):
             again_after_transaction(engine, action)
 
     def _for_good(self, change: Callable[[SqlCredentialStore], T]) -> T:
-        """Make a change that no transaction of the app can undo or, where possible, delay."""
+        """Make a change that no transaction of the app can undo or, if possible, delay."""
         engine = self.current_engine()
         if not in_transaction(engine):
             return change(self)
@@ -110,7 +110,7 @@ class AsokCredentialStore(SqlCredentialStore):
         return done
 
     def _on_own_connection(self, engine: BaseEngine, change: Callable[[SqlCredentialStore], T]) -> T | None:
-        """Make a change on a connection of its own; None if that fails, for example at a locked row."""
+        """Make a change on its own connection; None if that fails, as at a locked row."""
         own = type(engine)(engine.dsn)
         own._pool_initialized = True  # PostgresEngine would open a pool, with threads, for one statement
         try:
@@ -128,7 +128,7 @@ class AsokCredentialStore(SqlCredentialStore):
 
     @contextmanager
     def at_start_up(self) -> Iterator[bool]:
-        """True if a statement may run before the app's server forks; leaves no connection open.
+        """True if a statement may run before the server forks; leaves no connection open.
 
         Not with PostgreSQL: the children would inherit Asok's pool without its threads. Not with a
         database in memory: it ends with the connection.

@@ -39,7 +39,7 @@ def requires(permission: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def requires_recent_login(handler: Callable[P, R]) -> Callable[P, R]:
-    """Run a handler only if the user completed a full login within ``AUTH["RECENT_LOGIN"]``.
+    """Run a handler only within ``AUTH["RECENT_LOGIN"]`` seconds of a full login.
 
     Otherwise it raises LoginRequired (401) without a user, else RecentLoginRequired (403),
     with a way to log in again. An ``async`` handler stays async, and the check does not block the
@@ -54,7 +54,7 @@ def requires_recent_login(handler: Callable[P, R]) -> Callable[P, R]:
 
 
 def _guarded(handler: Callable[P, R], check: Callable[[Request], None]) -> Callable[P, R]:
-    """Run ``handler`` only if ``check`` does not raise; check in a thread if it is async."""
+    """Run ``handler`` unless ``check`` raises; check in a thread if it is async."""
     if inspect.iscoroutinefunction(handler):
 
         @functools.wraps(handler)

@@ -31,7 +31,7 @@ _COLLATION = (
 
 
 def statement(engine: BaseEngine, table: str) -> str:
-    """The statement with which an operator creates the index in a database that is in use."""
+    """The statement with which an operator creates the index in a database in use."""
     if isinstance(engine, MySQLEngine):
         return f"CREATE INDEX {table}_email_lower ON {table} ((LOWER(email)))"
     concurrently = "CONCURRENTLY " if isinstance(engine, PostgresEngine) else ""
@@ -39,7 +39,10 @@ def statement(engine: BaseEngine, table: str) -> str:
 
 
 def indexed_condition(engine: BaseEngine, table: str) -> str | None:
-    """The SQL condition that finds every spelling of a lower-case address by an index; None without one."""
+    """The condition that finds every spelling of an address by an index, or None.
+
+    The address is in lower case.
+    """
     if isinstance(engine, MySQLEngine):
         if any(str(row["collation"]).endswith("_ci") for row in _rows(engine, _COLLATION, table)):
             return AS_COLLATED
@@ -53,7 +56,7 @@ def indexed_condition(engine: BaseEngine, table: str) -> str | None:
 
 
 def create_index(engine: BaseEngine, table: str) -> None:
-    """Create the index if that takes a moment; else a line in the log names what to do."""
+    """Create the index if that is quick; otherwise log what to do."""
     if isinstance(engine, MySQLEngine):
         return
     if isinstance(engine, PostgresEngine):
@@ -76,6 +79,6 @@ def _rows(engine: BaseEngine, query: str, table: str) -> Sequence[Mapping[str, o
 
 
 def _is_on_lower_email(definition: str) -> bool:
-    """True for ``… (LOWER(email))`` as each database writes it, without a condition after it."""
+    """True for ``… (LOWER(email))`` as each database writes it, without a condition."""
     plain = re.sub(r"::[a-z ]+|[\"'`\[\]\s]", "", definition.lower())
     return re.search(r"\(lower\(\(?email\)?\)\)$", plain) is not None

@@ -123,7 +123,7 @@ def _has_page(app: Asok, path: str) -> bool:
 
 
 def _prepared(store: AsokCredentialStore, users: AsokUsers, random: Random) -> AsokCredentialStore:
-    """``store`` with its table, the database's id and an index: made now if possible, else on first use."""
+    """``store`` with its table, id and index, made now or on first use."""
     try:
         with store.at_start_up() as possible:
             if possible:

@@ -1,4 +1,4 @@
-"""Impersonation: Asok's Admin lets an administrator act as another user, for at most an hour.
+"""Impersonation: an administrator acts as another user, for at most an hour.
 
 The administrator's session record says so, never Asok's session: a request or socket that saves an older
 copy of that cannot bring back an impersonation that has ended.
@@ -14,7 +14,7 @@ LIMIT = 3600
 
 
 def impersonated_by(auth: Auth, record: SessionRecord, owner: User) -> User | None:
-    """The user that the session's ``owner`` impersonates; None without a valid impersonation."""
+    """The user that the session's ``owner`` impersonates; None without one."""
     if record.impersonates is None or not is_admin(owner):
         return None
     if not 0 <= auth.clock() - record.impersonates_since <= LIMIT:

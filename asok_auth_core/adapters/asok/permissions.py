@@ -11,7 +11,7 @@ from .app_auth import AppAuth, app_auth_of
 
 
 def held_by(app_auth: AppAuth, request: Request | None, user: User) -> Held:
-    """The permissions of ``user``; in ``request`` if this app handles it, else as for a job."""
+    """The permissions of ``user``; in ``request`` if this app handles it."""
     if request is None or app_auth_of(request) is not app_auth:
         return permissions_of(app_auth.auth, user)
     return permissions_in(app_auth.auth, app_auth.web_request(request), user)

@@ -52,7 +52,7 @@ class Current:
 
 
 class AsokSession(Session):
-    """Asok's server-side session. Its ``user_id`` follows our record, for the Admin and flash messages."""
+    """Asok's server-side session; ``user_id`` follows our record."""
 
     def __init__(self, request: Request, web: AsokWebRequest) -> None:
         self._request = request
@@ -169,7 +169,10 @@ class AsokWebRequest(WebRequest):
 
     @property
     def base_url(self) -> str:  # type: ignore[override]
-        """See WebRequest. Raises ConfigurationError without APP_URL, except on loopback in DEBUG."""
+        """See WebRequest.
+
+        Raises ConfigurationError without APP_URL, except on loopback in DEBUG.
+        """
         settings = self._auth.settings
         if settings.app.url:
             return settings.app.url
@@ -240,12 +243,12 @@ class AsokWebRequest(WebRequest):
 
 
 def path_of(request: Request) -> str:
-    """The path of ``request``, percent-decoded once; U+FFFD stands for what is not UTF-8."""
+    """The path of ``request``, percent-decoded once; U+FFFD replaces invalid UTF-8."""
     return decoded_path(request.path, request)
 
 
 def decoded_path(path: str, request: Request) -> str:
-    """``path`` from ``request``, which is Latin-1 for its bytes with WSGI (PEP 3333) and text with ASGI."""
+    """``path``, which is Latin-1 with WSGI (PEP 3333) and text with ASGI."""
     if path.isascii() or "asok.asgi" in request.environ:
         return path
     return path.encode("latin-1", "replace").decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""``request.auth``: every login method and second factor under its name, bound to the request."""
+"""``request.auth``: login methods and second factors, bound to the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The permissions that an Asok user model holds, as grants: a resolver like any plugin's.
+"""The permissions that an Asok user model holds: a resolver like any plugin's.
 
 Read as Asok's Admin reads them: ``is_admin``; ``roles`` (the Admin's, the app's own, or names), else
 ``role``, ``role_id`` or ``role_ids``; a role's ``permissions`` as a list or a comma-separated string.
@@ -53,7 +53,7 @@ def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
 
 
 def kept_grants(user_model: type[Model]) -> Iterator[Grant]:
-    """The grants stored in the app's roles and in its users' own permissions, malformed or not.
+    """The grants stored in the app's roles and users, malformed or not.
 
     The first 1,000 rows of each table are read.
     """
@@ -72,7 +72,7 @@ def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
 
 
 def roles_of(user: object) -> list[object]:
-    """The user's roles: objects with ``permissions``, or names that no stored role has."""
+    """The user's roles: objects with ``permissions``, or unknown names."""
     for given in (_listed(user, "roles"), _listed(user, "role"), _listed(user, "role_id")):
         if given:
             return [_role(item) for item in given]

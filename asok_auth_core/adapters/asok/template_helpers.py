@@ -15,14 +15,14 @@ from .app_auth import app_auth_of
 
 
 def template_can(request: Request) -> Callable[..., bool]:
-    """``can("posts.edit")`` in a template: does the current user have this permission?"""
+    """``can("posts.edit")`` in a template: does the current user have it?"""
     app_auth = app_auth_of(request)
     assert app_auth is not None
     return functools.partial(can, app_auth.auth, app_auth.web_request(request))
 
 
 def template_oauth_buttons(request: Request) -> Callable[..., str]:
-    """``{{ oauth_buttons("/next") }}`` in a template: a form with a button for each provider."""
+    """``{{ oauth_buttons("/next") }}`` in a template: a button for each provider."""
     app_auth = app_auth_of(request)
     assert app_auth is not None
 

@@ -34,7 +34,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
 
 
 async def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """Call ``function`` in a thread; Asok's database connections of that thread are closed after it."""
+    """Call ``function`` in a thread, and close Asok's connections of that thread."""
 
     def run() -> R:
         try:

@@ -1,4 +1,4 @@
-"""``user.can``, ``user.explain`` and their awaitable twins, as methods of the app's user model."""
+"""``user.can``, ``user.explain`` and their awaitable twins."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class AsokUsers(UserDirectory):
         return self.model.find(id=number) if 0 <= number < 2**63 else None
 
     def is_read_by_id_only(self) -> bool:
-        """True if the model finds users by their row alone, so that :meth:`from_row` may replace it."""
+        """True if the model finds users by their row alone, as :meth:`from_row` does."""
         return getattr(self.model.find, "__func__", None) is Model.find.__func__
 
     def from_row(self, row: Mapping[str, object]) -> User:
@@ -67,7 +67,7 @@ class AsokUsers(UserDirectory):
         return self.model(_trust=True, **row)
 
     def by_email(self, email: str) -> User | None:
-        """The account with exactly this email address, else the only one with it in another case.
+        """The account with this email address, or the only one in another case.
 
         None if several accounts differ only in case and none matches exactly: the choice would be random.
         One statement, whether the address is known or not. Without an index on ``LOWER(email)``, which
@@ -83,7 +83,7 @@ class AsokUsers(UserDirectory):
         return [str(row["id"]) for row in rows if same_account(str(row["email"]), email)]
 
     def create(self, email: str, name: str | None = None) -> User:
-        """See UserDirectory. Raises LoginRejected if this email address cannot have an account."""
+        """See UserDirectory. Raises LoginRejected if this email address cannot be used."""
         # Without an index this reads the whole table, or one user could get a second account.
         alike = self._spelled(self._condition() or IN_LOWER_CASE, email.lower())
         if any(same_account(str(row["email"]), email) for row in alike):
@@ -146,7 +146,7 @@ class AsokUsers(UserDirectory):
         return engine
 
     def _condition(self) -> str | None:
-        """The condition that finds an address in any case by an index; created on first use if missing."""
+        """The condition that finds an address by an index; it is created if missing."""
         engine, table = self._engine(), self.model._table
         if engine not in self._conditions:
             with _database_errors(table):
@@ -176,7 +176,7 @@ class AsokUsers(UserDirectory):
         return self.model(_trust=True, **same[0]) if len(same) == 1 else None
 
     def _required_passwords(self) -> Iterator[str]:
-        """Password fields that may not be empty, as in the model that ``asok create --admin`` writes."""
+        """Password fields that may not be empty, as ``asok create --admin`` writes them."""
         for name in self._passwords():
             field = self.model._fields[name]
             if not field.nullable and field.default is None:
@@ -284,7 +284,7 @@ class AsokUsers(UserDirectory):
 
 @contextmanager
 def _database_errors(table: str) -> Iterator[None]:
-    """Raise StoreUnavailable for whatever the driver raises, without its text: it may quote values."""
+    """Raise StoreUnavailable for any error of the driver, without quoting it."""
     try:
         yield
     except Exception as error:

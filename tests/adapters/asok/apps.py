@@ -319,7 +319,7 @@ class Plugin:
 
 @contextmanager
 def emptied(url: str | None) -> Iterator[None]:
-    """Drop the tables of users and credentials at ``url``; close Asok's pool in the end."""
+    """Drop the users and credentials at ``url``; close Asok's pool in the end."""
     if url is not None:
         engine = get_engine(url)
         engine.execute("DROP TABLE IF EXISTS users, auth_credentials")

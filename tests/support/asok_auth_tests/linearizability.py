@@ -193,7 +193,7 @@ def _call(store: StateStore, name: str, key: str, argument: str) -> Answer:
 def check_restarts(
     open_store: Callable[[], StateStore], folder: Path, restart: Callable[[], None], *, pause: float
 ) -> None:
-    """Fail unless 10,000 operations are linearizable across three restarts of a server."""
+    """Fail unless 10,000 operations are linearizable across three restarts."""
 
     def restarts() -> None:
         for _ in range(3):

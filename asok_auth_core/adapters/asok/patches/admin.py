@@ -41,7 +41,7 @@ def install_on_admin() -> None:
 
 
 def _inject(self: Admin) -> None:
-    """Put our ``can`` back where the Admin put its own: a job has no request that would do so."""
+    """Put our ``can`` back over the Admin's: a job has no request that would do so."""
     _ASOK_INJECT(self)
     if app_auth_on(self.app) is not None:
         install_on_class(AsokUsers(self.app).model)
@@ -74,7 +74,7 @@ def _may_log_in(self: Admin, user: User | None) -> bool:
 
 
 def _impersonate(self: Admin, request: Request) -> None:
-    """Name the impersonator, whom the session record names; Asok checks only its own session."""
+    """Name the impersonator of the session record; Asok checks only its own session."""
     app_auth = app_auth_on(self.app)
     if app_auth is None:
         _ASOK_IMPERSONATE(self, request)
@@ -85,7 +85,7 @@ def _impersonate(self: Admin, request: Request) -> None:
 
 
 def _start(self: Admin, request: Request, impersonator: User, target: User, model: str) -> None:
-    """Store the impersonation in the session record, then do what Asok does: it redirects."""
+    """Store the impersonation in the session record, then redirect as Asok does."""
     app_auth = app_auth_on(self.app)
     if app_auth is not None:
         auth, record = app_auth.auth, app_auth.current(request).record

@@ -1,4 +1,4 @@
-"""Keep the Admin closed until its own second factor has been given in this session.
+"""Keep the Admin closed until its second factor was given in this session.
 
 Asok asks for it only after a password on the Admin's login page, and remembers the login that waits for
 it in its own session. Here the session record says whether it was given. Where asok-totp is installed,
@@ -67,7 +67,7 @@ def _successor(auth: Auth) -> SecondFactor | None:
 
 
 def _outstanding_user(app_auth: AppAuth, current: Current) -> User | None:
-    """The session's user, if the Admin's second factor has yet to be given in this session."""
+    """The session's user, if the Admin's second factor is still missing here."""
     owner = current.impersonator or current.user
     if owner is None or not getattr(owner, "totp_enabled", False):
         return None
@@ -92,7 +92,7 @@ def _require(self: Admin, request: Request) -> None:
 
 
 def _logged_in(self: Admin, request: Request, user: User) -> None:
-    """After a password on the Admin's login page; the pipeline has logged the user in."""
+    """After a password on the Admin's login page, which has logged the user in."""
     app_auth = app_auth_on(self.app)
     if app_auth is None:
         _ASOK_LOGGED_IN(self, request, user)
@@ -157,13 +157,13 @@ def _claim_step(auth: Auth, user: User, step: int) -> bool:
 
 
 def _claim_code(auth: Auth, user: User, code: str) -> bool:
-    """True once per backup code, which Asok removes from the user's row without a lock."""
+    """True once per backup code; Asok removes it from the row without a lock."""
     written = code.strip().upper().replace("-", "")
     return auth.state.add(f"{FACTOR}:{user.id}:{digest(written)}", b"1", CODE_LIFETIME)
 
 
 def _passed(self: Admin, request: Request, user: User, used_backup: bool) -> None:
-    """Note in the session record that the factor was given; Asok would start another session."""
+    """Note in the session record that the factor was given, and keep the session."""
     app_auth = app_auth_on(self.app)
     record = None if app_auth is None else app_auth.current(request).record
     if app_auth is None or record is None:
@@ -205,7 +205,7 @@ def _disable(self: Admin, request: Request) -> object:
 
 
 def _prefer_successor(self: Admin, request: Request) -> None:
-    """Send the user to asok-totp's page if there is one, so that no user has two authenticator apps."""
+    """Send the user to asok-totp's page if there is one, not to a second app."""
     app_auth = app_auth_on(self.app)
     successor = None if app_auth is None else _successor(app_auth.auth)
     if successor is not None and successor.enrol_path is not None:
@@ -213,7 +213,7 @@ def _prefer_successor(self: Admin, request: Request) -> None:
 
 
 def _enable(self: Admin, request: Request, user: User, secret: str) -> None:
-    """Count the first code as this session's second factor, and reject it from then on."""
+    """Count the first code as this session's second factor; reject it from then on."""
     app_auth = app_auth_on(self.app)
     record = None if app_auth is None else app_auth.current(request).record
     if app_auth is not None and record is not None:

@@ -1,4 +1,4 @@
-"""Changes to one app object: it answers our paths, sends our cookies and shows our errors."""
+"""Changes to one app object: its paths, cookies and errors."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _send_cookies(app: Asok, app_auth: AppAuth) -> None:
 
 
 def _keep_visitors_out_of_caches(app: Asok, app_auth: AppAuth) -> None:
-    """Remove everything about the visitor from our answers that a shared cache may store.
+    """Remove visitors' data from our answers that a shared cache may store.
 
     Asok adds cookies, a CSRF token and a nonce to every answer; a cache would send one visitor's to everyone.
     """
@@ -145,7 +145,7 @@ def _keep_visitors_out_of_caches(app: Asok, app_auth: AppAuth) -> None:
 
 
 def _may_be_shared(headers: Iterable[tuple[str, str]]) -> bool:
-    """True if a cache that serves several visitors may store an answer with these headers.
+    """True if a shared cache may store an answer with these headers.
 
     RFC 9111, section 3. Our answers without Cache-Control are not stored: see answers.send.
     """

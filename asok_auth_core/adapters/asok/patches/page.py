@@ -1,1 +1,1 @@
-"""The page file that Asok finds for all of our paths; patches/app.py answers instead of it."""
+"""The page file that Asok finds for our paths; patches/app.py answers instead."""

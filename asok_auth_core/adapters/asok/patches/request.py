@@ -76,7 +76,7 @@ def _login(request: Request, user: User, remember: bool = False, *, next_url: st
 
 
 def _reject_limited_token(web: WebRequest, user: User) -> None:
-    """Raise PermissionDenied if only a token proves ``user``: a session would allow more."""
+    """Raise PermissionDenied if only a token proves ``user``: a session allows more."""
     token = web.authentication
     if token is None or str(token.user.id) != str(user.id):
         return

@@ -1,4 +1,4 @@
-"""Make Asok's session store list and revoke our sessions, for the Admin's screens.
+"""Make Asok's session store list and revoke our sessions, for the Admin.
 
 Asok's own entries log no user in. The lists show the sessions in force, and revoking one removes its record.
 """
@@ -26,7 +26,7 @@ SHOWN = 500
 
 
 def install_on_sessions(app: Asok, app_auth: AppAuth) -> None:
-    """Replace what the Admin asks the app's session store. Requests load and save sessions as before."""
+    """Replace what the Admin asks the app's session store; requests use it as before."""
     auth, store = app_auth.auth, app._session_store
     asok_delete = store.delete
 

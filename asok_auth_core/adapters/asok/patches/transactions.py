@@ -1,4 +1,4 @@
-"""Repeat an action of a transaction when that has ended, by a commit or a rollback.
+"""Repeat an action of a transaction after its commit or rollback.
 
 Asok counts open transactions per engine and thread. ``transaction`` of its engines is changed once for the
 process.
@@ -37,7 +37,7 @@ def in_transaction(engine: BaseEngine) -> bool:
 
 
 def again_after_transaction(engine: BaseEngine, action: Callable[[], object]) -> None:
-    """Call ``action`` when the calling thread's open transaction has ended, by a commit or a rollback."""
+    """Call ``action`` after the calling thread's transaction was committed or undone."""
     waiting = getattr(engine._local, _AGAIN, None)
     if waiting is None:
         setattr(engine._local, _AGAIN, waiting := [])

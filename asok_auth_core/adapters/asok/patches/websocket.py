@@ -1,4 +1,4 @@
-"""Make Asok's WebSockets ask for the current user as pages do: at the handshake and before each message.
+"""Make Asok's WebSockets ask for the current user before each message.
 
 Messages that the app pushes do not reach users who logged out more than a few seconds ago.
 
@@ -56,7 +56,7 @@ def install_on_websockets() -> None:
 
 
 def _resolve_user(self: WebSocketServer, headers: dict[str, str]) -> User | None:
-    """No user yet: :func:`_register` looks it up, with the request that the connection keeps."""
+    """No user yet: :func:`_register` looks it up, with the connection's request."""
     return None if app_auth_on(self.app) is not None else _ASOK_USER(self, headers)
 
 
@@ -70,7 +70,7 @@ def _register(self: WebSocketServer, conn: Connection) -> None:
 
 
 def _request_of(server: WebSocketServer, conn: Connection) -> Request:
-    """The request that handlers and live components see; the same one until the next message."""
+    """The request that handlers and live components see, until the next message."""
     if app_auth_on(getattr(server, "app", None)) is None:
         return _ASOK_REQUEST(server, conn)
     return getattr(conn, "request", None) or _new_request(server, conn)
@@ -88,7 +88,7 @@ def _new_request(server: WebSocketServer, conn: Connection) -> Request:
 
 
 def _dispatch(conn: Connection, payload: bytes, handler: Handler | None) -> None:
-    """Deliver a message, unless the user of the handshake is no longer logged in here."""
+    """Deliver a message, unless the handshake's user is no longer logged in here."""
     app_auth = app_auth_on(getattr(conn.server, "app", None))
     if app_auth is None:
         _ASOK_DISPATCH(conn, payload, handler)
@@ -98,7 +98,7 @@ def _dispatch(conn: Connection, payload: bytes, handler: Handler | None) -> None
 
 
 class _Ended(Exception):
-    """The user of the handshake is no longer logged in here: close the socket with this code and reason."""
+    """The handshake's user is no longer logged in here: close the socket."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -106,7 +106,7 @@ class _Ended(Exception):
 
 
 def _is_current(app_auth: AppAuth, conn: Connection) -> bool:
-    """Look the user up again; if it is another one or none, drop the user and close the socket."""
+    """Look the user up again; close the socket if it is another one or none."""
     if conn.user is None:
         return True
     try:
@@ -137,7 +137,7 @@ def _looked_up(app_auth: AppAuth, conn: Connection, *, is_use: bool) -> Request:
 
 
 def _send(self: Connection, message: str | bytes) -> bool:
-    """Send what the app pushes only while the user is logged in, looked up every few seconds."""
+    """Send the app's pushes only to a logged-in user, looked up every few seconds."""
     app_auth = app_auth_on(getattr(self.server, "app", None))
     if app_auth is not None and self.user is not None:
         looked_up = getattr(self, "_asok_auth_looked_up", None)
@@ -169,7 +169,7 @@ def _on_disconnect(route: Any, conn: Connection) -> None:
 
 
 def _with_request(fire: Callable[[Any, Connection], None], route: Any, conn: Connection) -> None:
-    """Call the app's handler as in a message, so that a token's scopes bind ``conn.user.can`` there too."""
+    """Call the app's handler as in a message, so that a token's scopes hold there."""
     if app_auth_on(getattr(conn.server, "app", None)) is None:
         fire(route, conn)
         return
@@ -178,7 +178,7 @@ def _with_request(fire: Callable[[Any, Connection], None], route: Any, conn: Con
 
 
 def _may_join(self: WebSocketServer, conn: Connection, room: str) -> bool:
-    """Keep scoped API tokens out of the rooms of models, for which Asok checks only ``is_admin``."""
+    """Keep scoped API tokens out of rooms of models; Asok checks only ``is_admin``."""
     app_auth = app_auth_on(self.app)
     if app_auth is not None and room.startswith("model:") and _is_scoped(app_auth, conn):
         return False
