@@ -274,7 +274,7 @@ def test_new_codes_need_a_recent_login(
 def test_a_factor_that_waits_for_its_import_is_imported_before_codes_count(
     make_shop: Callable[..., Shop],
 ) -> None:
-    class Elsewhere(Key):
+    class Imported(Key):
         waits = True
 
         def is_enrolled(self, user: User) -> bool:
@@ -286,7 +286,7 @@ def test_a_factor_that_waits_for_its_import_is_imported_before_codes_count(
                 self.store(user)
                 recovery_codes(self.auth).adopt(str(user.id), ["salt$hash"])
 
-    shop = make_shop(Elsewhere)
+    shop = make_shop(Imported)
     assert list(enrolled_factors(shop.auth, shop.ada)) == ["key", "recovery"]
     assert recovery_codes_left(shop.auth, shop.ada) == 0
     assert shop.log_in("0000-0000-0000-0000").request.user is None
@@ -294,7 +294,7 @@ def test_a_factor_that_waits_for_its_import_is_imported_before_codes_count(
 
 
 def test_new_codes_are_not_replaced_by_a_later_import(make_shop: Callable[..., Shop]) -> None:
-    class Elsewhere(Pin):
+    class Imported(Pin):
         done: list[str] = []
 
         def run_import(self, user: User) -> None:
@@ -302,7 +302,7 @@ def test_new_codes_are_not_replaced_by_a_later_import(make_shop: Callable[..., S
                 self.done.append(str(user.id))
                 recovery_codes(self.auth).adopt(str(user.id), ["salt$hash"])
 
-    shop = make_shop(Key, Elsewhere)
+    shop = make_shop(Key, Imported)
     codes = shop.enrol()
     assert shop.log_in(codes[0]).request.user is shop.ada
 

@@ -253,13 +253,13 @@ def test_mails_awaiting_a_retry_count_as_waiting(make_outbox: Callable[..., Outb
         outbox.post(MAIL)
 
 
+@pytest.mark.requirement("SECURITY-30", "SECURITY-32")
 @pytest.mark.parametrize(
     "error", [RuntimeError("CANARY-LINK"), KeyError("CANARY-LINK"), TypeError(), SystemExit("CANARY-LINK")]
 )
 def test_a_broken_transport_fails_the_mail_not_the_outbox(
     make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    """30, 32"""
     outbox = make_outbox(Scripted(error))
     delivery = outbox.post(MAIL)
     assert delivery.wait(PATIENCE) == "failed"
@@ -302,10 +302,10 @@ def test_the_observer_is_called_before_the_caller_gets_the_result(make_outbox: C
     assert told == [True]
 
 
+@pytest.mark.requirement("SECURITY-30")
 def test_the_log_holds_no_email_subject_or_link(
     make_outbox: Callable[..., Outbox], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """30"""
     mail = OutgoingMail("canary@app.example", "CANARY", "CANARY", "CANARY")
     with caplog.at_level(logging.DEBUG):
         outbox = make_outbox(Scripted(BUSY, NO_SUCH_USER, RuntimeError("CANARY")))

@@ -353,10 +353,10 @@ def test_the_port_decides_the_default_security(host: str, port: int, security: s
     assert repr(transport) == f"<SmtpTransport {host}:{port} {security}>"
 
 
+@pytest.mark.requirement("SECURITY-30")
 def test_the_password_is_not_in_the_log_even_at_debug_level(
     start_server: Callable[..., SimpleNamespace], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """30"""
     inbox = _inbox(start_server)
     server = start_server(inbox, authenticator=inbox.authenticate, auth_require_tls=False)
     with caplog.at_level(logging.DEBUG, "asok_auth"):

@@ -43,13 +43,13 @@ def test_the_contrast_formula_is_correct() -> None:
 @pytest.mark.parametrize("text", ["text", "muted", "accent", "danger", "good"])
 @pytest.mark.parametrize("ground", ["card", "page"])
 def test_text_has_enough_contrast(scheme: str, text: str, ground: str) -> None:
-    """1.4.3"""
+    """WCAG 2.2, 1.4.3."""
     assert contrast(SCHEMES[scheme][text], SCHEMES[scheme][ground]) >= 4.5
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_text_on_the_main_button_has_enough_contrast(scheme: str) -> None:
-    """1.4.3"""
+    """WCAG 2.2, 1.4.3."""
     assert contrast(SCHEMES[scheme]["on-accent"], SCHEMES[scheme]["accent"]) >= 4.5
 
 
@@ -57,7 +57,7 @@ def test_text_on_the_main_button_has_enough_contrast(scheme: str) -> None:
 @pytest.mark.parametrize("edge", ["line", "accent", "danger"])
 @pytest.mark.parametrize("ground", ["card", "page"])
 def test_control_borders_and_focus_have_enough_contrast(scheme: str, edge: str, ground: str) -> None:
-    """1.4.11"""
+    """WCAG 2.2, 1.4.11."""
     assert contrast(SCHEMES[scheme][edge], SCHEMES[scheme][ground]) >= 3
 
 

@@ -116,7 +116,7 @@ class Racy(MailTransport):
 
 
 class Exhausted(Racy):
-    """Refuses what other threads send."""
+    """Rejects what other threads send."""
 
     def send(self, mail):
         if threading.current_thread() is not threading.main_thread():

@@ -42,7 +42,7 @@ def requires_recent_login(handler: Callable[P, R]) -> Callable[P, R]:
     """Run a handler only within ``AUTH["RECENT_LOGIN"]`` seconds of a full login.
 
     Otherwise it raises LoginRequired (401) without a user, else RecentLoginRequired (403),
-    with a way to log in again. An ``async`` handler stays async, and the check does not block the
+    with a link to log in again. An ``async`` handler stays async, and the check does not block the
     event loop.
     """
 
