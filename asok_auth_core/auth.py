@@ -18,7 +18,7 @@ from .limits import Limits
 from .mail.outbox import Outbox
 from .settings import Settings
 from .types import JSON, Clock, Finding, Installation, LoginAttempt, PluginInfo, Random, User
-from .web import Route
+from .web import Route, WebRequest
 
 if TYPE_CHECKING:
     import typer
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .providers import OAuth2Provider
 
 T = TypeVar("T")
+
+Translator = Callable[[str, str, Mapping[str, str | int]], str]
+"""``(language, message, values)`` to the text in that language, with its placeholders filled in."""
 
 HookErrorHandler = Callable[[str, Exception], None]
 """Called with the plugin's name and the exception it raised."""
@@ -91,10 +94,21 @@ class Auth:
     """The plugins' packages: where their ``templates`` and ``locales`` folders are."""
     faults: set[str] = field(default_factory=set)
     """Faults of plugins that were logged already."""
+    find_request: Callable[[], WebRequest | None] = lambda: None
+    """The framework's current request; see ``current_request``."""
+    translator: Translator = lambda language, message, values: message.format(**values)
+    """See :meth:`translate`."""
 
     def installation(self) -> Installation:
         """The database of the app or tenant: its id, and its first highest user id."""
         return self.credentials.installation(self.users, self.random)
+
+    def translate(self, language: str, message: str, /, **values: str | int) -> str:
+        """``message`` in ``language``, such as ``fr``, for mails that are not about the current request.
+
+        ``{name}`` placeholders are filled in. English, if there is no translation.
+        """
+        return self.translator(language, message, values)
 
     def api(self, kind: type[T]) -> T:
         """The API of class ``kind``, as in ``auth.api(TokenApi)``.

@@ -190,7 +190,7 @@ def asok_auth_denies(user: User, permission: str, resource: object | None) -> st
 
 
 @hookspec
-def asok_auth_before_login(attempt: LoginAttempt) -> str | None:
+def asok_auth_before_login(attempt: LoginAttempt, auth: Auth) -> str | None:
     """A user-facing reason to reject this login, or None.
 
     Called after the first factor and before the second. Anything but None rejects, even "". If it
@@ -199,7 +199,7 @@ def asok_auth_before_login(attempt: LoginAttempt) -> str | None:
 
 
 @hookspec
-def asok_auth_event(event: Event) -> None:
+def asok_auth_event(event: Event, auth: Auth) -> None:
     """Observe events, for audit logs, counters and alerts.
 
     The return value is ignored. Called after the fact, in the thread that emits the event. A guard only if

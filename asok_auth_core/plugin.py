@@ -58,6 +58,7 @@ from .errors import (
     TokenExpired,
 )
 from .events import Events
+from .flows.current_request import current_request
 from .flows.current_user import require_login
 from .flows.email_proofs import EmailProofs, IssuedProof, VerifiedEmail
 from .flows.factor_policy import second_factor_required
@@ -236,6 +237,7 @@ __all__ = [
     "confirmation",
     "count_factor_attempt",
     "current_auth",
+    "current_request",
     "digest",
     "encoded_key",
     "end_sessions",

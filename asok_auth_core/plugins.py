@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
 
 from . import hookspecs
 from .auth import Auth, HookErrorHandler
@@ -61,6 +61,8 @@ class Plugins:
 
     def __init__(self, registry: PluginRegistry) -> None:
         self.registry = registry
+        self.auth: Auth | None = None
+        """What policies and observers are called with; set when it is built."""
         self._owners: dict[tuple[str, str], str] = {}
         self._started = False
 
@@ -254,7 +256,9 @@ class Plugins:
 
     def before_login(self, attempt: LoginAttempt, on_error: HookErrorHandler) -> tuple[str, str] | None:
         """``(plugin, reason)`` of the first rejection; a plugin that raises rejects."""
-        return self._first_reason(hookspecs.asok_auth_before_login, on_error, attempt=attempt)
+        return self._first_reason(
+            hookspecs.asok_auth_before_login, on_error, attempt=attempt, auth=cast("Auth", self.auth)
+        )
 
     def _first_reason(
         self,
@@ -280,7 +284,7 @@ class Plugins:
         """Notify every observer; one that raises is logged and changes nothing."""
         for plugin, call in self.registry.callers(hookspecs.asok_auth_event):
             try:
-                call(event=event)
+                call(event=event, auth=cast("Auth", self.auth))
             except Exception:  # observers never break what they observe
                 logger.exception("Plugin %r failed on event %s.", plugin, event.name)
 

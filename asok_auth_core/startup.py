@@ -20,6 +20,7 @@ from .flows.provider_setup import configured_providers
 from .limits import Limits
 from .mail.outbox import Outbox
 from .pages.folders import packages_of
+from .pages.locales import Catalogs
 from .pages.render import environment
 from .plugins import Plugins, made_by_plugin
 from .registry import CORE, PluginRegistry
@@ -110,6 +111,7 @@ def start(
         random=random,
         signers=signers,
     )
+    hooks.auth = auth
     auth.providers.update(configured_providers(hooks.providers(settings), settings, environ))
     auth.login_methods.update(hooks.login_methods(auth))
     # Backups last: a challenge starts with the first factor.
@@ -120,6 +122,8 @@ def start(
     modules = (*registry.modules, *(type(part).__module__ for part in parts))
     auth.packages = packages_of(modules, app=root / "src")
     auth.templates = environment(_overrides(root), auth.packages)
+    catalogs = Catalogs(("asok_auth_core.pages", *auth.packages))
+    auth.translator = lambda language, message, values: catalogs.translate(message, language, values)
     auth.routes = tuple(hooks.routes(auth))
     return auth
 

@@ -176,7 +176,7 @@ SECTIONS = {
         "paths",
     ),
     "Logging in": ("flows.login", "flows.receipts", "flows.email_proofs", "flows.verified_emails"),
-    "The current user": ("flows.current_user", "flows.recent_login"),
+    "The current user": ("flows.current_user", "flows.current_request", "flows.recent_login"),
     "Sessions and accounts": ("flows.sessions", "flows.user_data"),
     "Second factors": (
         "flows.second_factor",

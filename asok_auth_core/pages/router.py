@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from ..auth import Auth
 from ..engine.coroutines import NeverAwaited, is_coroutine_function
 from ..errors import AuthError, ConfigurationError
+from ..flows.current_request import handling
 from ..flows.plugin_faults import at_start
 from ..web import Route, WebRequest, WebResponse
 from .account import AccountPages
@@ -94,7 +95,8 @@ class Router:
             found = self._find(request.path.rstrip("/"))
             request.params = {} if found is None else found[1]
         try:
-            answer: object = handler(request)
+            with handling(self._auth, request):
+                answer: object = handler(request)
         except AuthError as error:
             return problem(self._auth, request, error, route)
         if not isinstance(answer, WebResponse):

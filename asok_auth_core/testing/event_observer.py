@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from ..auth import Auth
 from ..hookspecs import hookimpl
 from ..plugins import Plugins
 from ..registry import PluginRegistry
@@ -44,6 +45,13 @@ class EventObserverContract:
         """The text the observer has written so far; None if it writes none."""
         raise NotImplementedError("Write written(): the text your plugin wrote, or None if it writes none.")
 
+    def auth(self) -> Auth | None:
+        """What the hook gets as ``auth``; write it if your plugin uses that."""
+        return None
+
+    def _emit(self, registry: PluginRegistry, event: Event) -> None:
+        registry.manager.hook.asok_auth_event(event=event, auth=self.auth())
+
     def _registry(self) -> PluginRegistry:
         registry = PluginRegistry(strict=True)
         registry.register(self.observer(), "observer")
@@ -63,7 +71,7 @@ class EventObserverContract:
                 Event(name, 1.5, LONG, LONG, LONG, {"reason": LONG, "text": "🗝 ключ \x00"}),
             ):
                 # Called through pluggy, which raises the error that the registry would log.
-                registry.manager.hook.asok_auth_event(event=event)
+                self._emit(registry, event)
 
     def test_each_event_is_recorded(self) -> None:
         registry = self._registry()
@@ -71,7 +79,7 @@ class EventObserverContract:
         if before is None:
             return
         for number in range(20):
-            registry.manager.hook.asok_auth_event(event=Event(f"contract.number{number}", float(number)))
+            self._emit(registry, Event(f"contract.number{number}", float(number)))
         after = self.written()
         assert after is not None
         for number in range(20):
@@ -83,7 +91,7 @@ class EventObserverContract:
         if before is None:
             return
         event = Event("login.rejected", 0.0, FORGERY, FORGERY, FORGERY, {"reason": FORGERY})
-        registry.manager.hook.asok_auth_event(event=event)
+        self._emit(registry, event)
         after = self.written()
         assert after is not None
         lines = after[len(before) :].splitlines()
@@ -97,7 +105,7 @@ class EventObserverContract:
         def observe(thread: int) -> None:
             try:
                 for number in range(20):
-                    registry.manager.hook.asok_auth_event(event=Event(f"thread.t{thread}n{number}.", 0.0))
+                    self._emit(registry, Event(f"thread.t{thread}n{number}.", 0.0))
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises fails the test
                 failures.append(error)
 
@@ -118,7 +126,7 @@ class EventObserverContract:
         costs = []
         for _ in range(9):
             start = time.perf_counter()
-            registry.manager.hook.asok_auth_event(event=Event("login.succeeded", 0.0, "7"))
+            self._emit(registry, Event("login.succeeded", 0.0, "7"))
             costs.append(time.perf_counter() - start)
         # The fastest: other processes on the machine can only add to what the observer costs.
         assert min(costs) < BUDGET, f"one event costs {min(costs):.3f} s"

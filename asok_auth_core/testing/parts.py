@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..auth import Auth
 from ..contracts import CredentialStore, MailTransport, StateStore, UserDirectory
+from ..flows.current_request import handling
 from ..flows.login import complete_login
 from ..hookspecs import hookimpl
 from ..pages.router import Router
@@ -120,7 +121,8 @@ class Browser:
 
     def log_in(self, user: User) -> None:
         """Log ``user`` in. Raises SecondFactorRequired if the user has one."""
-        complete_login(self._auth, self.request, user, Proof("app"))
+        with handling(self._auth, self.request):
+            complete_login(self._auth, self.request, user, Proof("app"))
 
     def get(self, url: str, *, method: str = "GET") -> WebResponse:
         """Request ``url`` and return the response."""

@@ -20,6 +20,7 @@ from dataclasses import replace
 
 import pytest
 
+from ..auth import Auth
 from ..plugins import Plugins
 from ..registry import PluginRegistry
 from ..types import LoginAttempt, Newcomer, User
@@ -55,6 +56,10 @@ class PolicyContract:
         """What ``asok_auth_denies`` denies: (user, permission, resource or None)."""
         return ()
 
+    def auth(self) -> Auth | None:
+        """What ``asok_auth_before_login`` gets as ``auth``; write it if your plugin uses that."""
+        return None
+
     def unavailable(self) -> object | None:
         """The plugin while its data source is down; None if it has none."""
         return None
@@ -72,9 +77,11 @@ class PolicyContract:
     def test_it_admits_and_rejects_the_examples(self) -> None:
         policy = self.policy()
         for attempt in self.admitted():
-            assert _before_login(policy, attempt) is None, f"rejected: {attempt}"
+            assert _before_login(policy, attempt, self.auth()) is None, f"rejected: {attempt}"
         for attempt in self.rejected():
-            assert _before_login(policy, attempt), f"admitted, or rejected without a reason: {attempt}"
+            assert _before_login(policy, attempt, self.auth()), (
+                f"admitted, or rejected without a reason: {attempt}"
+            )
 
     def test_it_allows_and_denies_the_examples(self) -> None:
         policy = self.policy()
@@ -88,13 +95,13 @@ class PolicyContract:
         policy = self.policy()
         for attempt in (*self.admitted(), *self.rejected()):
             for email in ("newcomer@example.com", str(getattr(attempt.user, "email", "") or "a@example.com")):
-                _before_login(policy, replace(attempt, user=Newcomer(email)))
+                _before_login(policy, replace(attempt, user=Newcomer(email)), self.auth())
 
     def test_users_without_optional_fields_get_a_verdict(self) -> None:
         """A user model must have an id; everything else is optional."""
         policy = self.policy()
         for attempt in (*self.admitted(), *self.rejected()):
-            _before_login(policy, replace(attempt, user=_OnlyAnId()))
+            _before_login(policy, replace(attempt, user=_OnlyAnId()), self.auth())
         for _, permission, resource in (*self.allowed(), *self.denied()):
             _denies(policy, (_OnlyAnId(), permission, resource))
 
@@ -103,7 +110,7 @@ class PolicyContract:
         policy = self.unavailable()
         if policy is None:
             return
-        hooks = Plugins(_registry(policy))
+        hooks = _hooks(policy, self.auth())
         for attempt in self.admitted():
             with Stopwatch() as watch:
                 assert hooks.before_login(attempt, _ignore) is not None, f"admitted while down: {attempt}"
@@ -127,6 +134,12 @@ def _registry(policy: object) -> PluginRegistry:
     return registry
 
 
+def _hooks(policy: object, auth: Auth | None) -> Plugins:
+    hooks = Plugins(_registry(policy))
+    hooks.auth = auth
+    return hooks
+
+
 def _ignore(plugin: str, error: Exception) -> None:
     return
 
@@ -135,9 +148,9 @@ def _raise(plugin: str, error: Exception) -> None:
     raise error
 
 
-def _before_login(policy: object, attempt: LoginAttempt) -> str | None:
+def _before_login(policy: object, attempt: LoginAttempt, auth: Auth | None) -> str | None:
     """The reason, without the plugin's name; what the policy raises is raised."""
-    return _reason(lambda: Plugins(_registry(policy)).before_login(attempt, _raise))
+    return _reason(lambda: _hooks(policy, auth).before_login(attempt, _raise))
 
 
 def _denies(policy: object, check: Check) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asok import Asok
+from asok.context import request_var
 from asok.orm import MODELS_REGISTRY
 from asok.request import Request
 
@@ -39,6 +40,11 @@ class AppAuth:
         if not isinstance(web, AsokWebRequest):
             web = request.environ[_WEB_REQUEST] = AsokWebRequest(request, self.auth, self.catalogs)
         return web
+
+    def find_request(self) -> AsokWebRequest | None:
+        """The request of this app that the calling thread handles, or None."""
+        request = request_var.get(None)
+        return None if request is None or app_auth_of(request) is not self else self.web_request(request)
 
     def current_user(self, request: Request) -> User | None:
         """The fully logged-in user: by a proof in the request, else by the session."""

@@ -79,6 +79,10 @@ class AuthExtension(AsokExtension):
         )
         self.app_auth = AppAuth(self.auth)
         self.app_auth.router.check_enrol_paths(lambda path: _has_page(app, path))
+        self.auth.find_request = self.app_auth.find_request
+        self.auth.translator = lambda language, message, values: self.app_auth.catalogs.translate(
+            message, language, values, app.locales.get(language)
+        )
         app.extensions[type(self).__name__] = self
         put_app_auth(app, self.app_auth)
         install_on_request()
