@@ -1,0 +1,34 @@
+"""``AUTH["ACCOUNT"]``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+Notice = Literal[
+    "login", "second_factor", "recovery_codes", "login_method", "api_token", "trusted_browser", "account"
+]
+"""What a user can be told of by mail:
+
+- ``login``: a login with a browser that the user has not logged in with before;
+- ``second_factor``: a second factor was added or removed;
+- ``recovery_codes``: new recovery codes were made, or one was used;
+- ``login_method``: a provider was linked or unlinked;
+- ``api_token``: an API token was created;
+- ``trusted_browser``: a browser no longer asks for the second factor;
+- ``account``: the account was disabled or enabled by an operator.
+"""
+
+
+class AccountSettings(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str.upper
+):
+    """Settings of accounts; times are seconds."""
+
+    notices: tuple[Notice, ...] = get_args(Notice)
+    """What users are told of by mail."""
+    notices_per_hour: Annotated[int, Meta(ge=1, le=100)] = 3
+    """Mails of one kind to one user in an hour; the last of them says that it is the last."""
+    notices_per_day: Annotated[int, Meta(ge=1, le=1000)] = 10
