@@ -338,6 +338,14 @@ class UserDirectory(ABC):
         user = self.by_email(email)
         return () if user is None else (str(user.id),)
 
+    def set_email(self, user: User, email: str) -> None:
+        """Give the account of ``user`` another email address.
+
+        Raises AccountExists if another account has it, ConfigurationError if addresses of this app cannot be
+        changed, StoreUnavailable. Of several callers with one address, exactly one succeeds.
+        """
+        raise ConfigurationError("This app's user directory cannot change email addresses.")
+
     def set_active(self, user: User, active: bool) -> None:
         """Enable or disable the account of ``user``, as the app itself would.
 

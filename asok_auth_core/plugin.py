@@ -60,6 +60,7 @@ from .errors import (
 from .events import Events
 from .flows.current_request import current_request
 from .flows.current_user import require_login
+from .flows.email_change import change_email, restore_email
 from .flows.email_proofs import EmailProofs, IssuedProof, VerifiedEmail
 from .flows.factor_policy import second_factor_required
 from .flows.login import complete_login, log_in_once
@@ -226,6 +227,7 @@ __all__ = [
     "browser_name",
     "build_message",
     "can",
+    "change_email",
     "change_row",
     "check_second_factor",
     "checked_ttl",
@@ -265,6 +267,7 @@ __all__ = [
     "require",
     "require_login",
     "require_recent_login",
+    "restore_email",
     "safe_next",
     "second_factor_required",
     "sessions_of",

@@ -177,7 +177,7 @@ SECTIONS = {
     ),
     "Logging in": ("flows.login", "flows.receipts", "flows.email_proofs", "flows.verified_emails"),
     "The current user": ("flows.current_user", "flows.current_request", "flows.recent_login"),
-    "Sessions and accounts": ("flows.sessions", "flows.user_data"),
+    "Sessions and accounts": ("flows.sessions", "flows.user_data", "flows.email_change"),
     "Second factors": (
         "flows.second_factor",
         "flows.factor_policy",

@@ -39,6 +39,8 @@ class EmailGrant(RedactedStruct, frozen=True):
     next_url: str | None = None
     epoch: int = 0
     """The epoch of the email address's account when the grant was issued; 0 without an account."""
+    user: str | None = None
+    """The id of that account, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,9 @@ class VerifiedEmail:
 class EmailProofs:
     """Issues and consumes grants for one ``purpose``; others do not exist for it.
 
-    A grant is void once its account's epoch was raised, by logging out everywhere for example. Only
-    one of several concurrent callers can consume it. The caller limits mails and attempts.
+    A grant is void once everything of its account was ended, by logging out everywhere for example, and
+    once its account has another email address. Only one of several concurrent callers can consume it. The
+    caller limits mails and attempts.
     """
 
     def __init__(self, auth: Auth, purpose: str) -> None:
@@ -91,7 +94,9 @@ class EmailProofs:
         handle = linked if usable else other
         code = _code(random)
         code_key = self._code_keys(email, code)[0]
-        grant = EmailGrant(email, (code_key,), next_url, self._epoch(user))
+        grant = EmailGrant(
+            email, (code_key,), next_url, self._epoch(user), None if user is None else str(user.id)
+        )
         self._auth.state.put(self._grant_key(digest(handle)), msgspec.json.encode(grant), lifetime)
         self._auth.state.put(code_key, digest(handle).encode(), lifetime)
         now = int(self._auth.clock())
@@ -122,9 +127,14 @@ class EmailProofs:
         return epoch(self._auth, NOBODY if user is None else str(user.id))
 
     def _in_force(self, grant: EmailGrant) -> VerifiedEmail:
-        """What ``grant`` verifies. Raises CredentialRejected after a raised epoch."""
+        """What ``grant`` verifies.
+
+        Raises CredentialRejected if everything of its account was ended since, or if the email address is
+        no longer that account's.
+        """
         user = self._auth.users.by_email(grant.email)
-        if self._epoch(user) != grant.epoch:
+        moved = grant.user is not None and (user is None or str(user.id) != grant.user)
+        if self._epoch(user) != grant.epoch or moved:
             raise CredentialRejected(REJECTED)
         return VerifiedEmail(grant.email, user, grant.next_url)
 

@@ -102,12 +102,12 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
         raise _taken(auth, user, identity)
 
 
-def void_identities(auth: Auth, user: User, *, keep: Identity | None) -> int:
-    """Remove the identities of ``user``, except ``keep``; return their number."""
+def void_identities(auth: Auth, user: User, *, keep: Identity | None, since: float = 0) -> int:
+    """Remove the identities of ``user`` but ``keep`` and those from before ``since``; return their number."""
     kept = None if keep is None else identity_key(keep.issuer, keep.subject)
     removed = 0
     for row in auth.credentials.list(str(user.id), KIND):
-        if row.identifier != kept and auth.credentials.remove(row):
+        if row.identifier != kept and row.created_at >= since and auth.credentials.remove(row):
             removed += 1
             auth.events.emit("identity.unlinked", user=user, method=str(_data(row).get("provider", "")))
     return removed

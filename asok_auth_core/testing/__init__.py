@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .signer import SignerContract as SignerContract
     from .state_store import OpenStore as OpenStore
     from .state_store import StateStoreContract as StateStoreContract
+    from .user_directory import UserDirectoryContract as UserDirectoryContract
     from .waiting import Stopwatch as Stopwatch
     from .waiting import wait_until as wait_until
 
@@ -87,6 +88,7 @@ _HOMES = {
     "Stopwatch": "waiting",
     "TestParts": "parts",
     "TransportUnderTest": "mail_transport",
+    "UserDirectoryContract": "user_directory",
     "Workers": "processes",
     "asgi_call": "apps",
     "asok_app": "apps",

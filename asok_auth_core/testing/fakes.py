@@ -89,6 +89,12 @@ class MemoryUsers(UserDirectory):
     def is_active(self, user: User) -> bool:
         return self._users[str(user.id)].is_active
 
+    def set_email(self, user: User, email: str) -> None:
+        with self._lock:
+            if any(other.email == email and other.id != str(user.id) for other in self._users.values()):
+                raise AccountExists("There is an account with this email address.")
+            self._users[str(user.id)].email = email
+
     def set_active(self, user: User, active: bool) -> None:
         self._users[str(user.id)].is_active = active
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from asok import Asok
@@ -20,6 +20,8 @@ from ...types import Finding, Grant, User
 from .admin_totp import COLUMNS, AdminTotp
 from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
 from .roles import kept_grants
+
+T = TypeVar("T")
 
 UNUSABLE = "$!"
 """The end of a stored password that no input matches."""
@@ -79,14 +81,11 @@ class AsokUsers(UserDirectory):
         return self._choose(self._spelled(condition, email.lower()), email)
 
     def ids_alike(self, email: str) -> Sequence[str]:
-        rows = self._spelled(self._condition() or IN_LOWER_CASE, email.lower())
-        return [str(row["id"]) for row in rows if same_account(str(row["email"]), email)]
+        return [str(row["id"]) for row in self._spelled_alike(email)]
 
     def create(self, email: str, name: str | None = None) -> User:
         """See UserDirectory. Raises LoginRejected if this email address cannot be used."""
-        # Without an index this reads the whole table, or one user could get a second account.
-        alike = self._spelled(self._condition() or IN_LOWER_CASE, email.lower())
-        if any(same_account(str(row["email"]), email) for row in alike):
+        if self._spelled_alike(email):
             self._reject_taken(email)
             raise LoginRejected("Several accounts have this email address in different spellings.")
         values = {field: _unusable_password() for field in self._required_passwords()}
@@ -94,7 +93,7 @@ class AsokUsers(UserDirectory):
         if name and "name" in self.model._fields:
             values["name"] = name
         try:
-            return self._insert(values)
+            return self._write(lambda: self.model.create(**values))
         except ModelError as error:
             if str(error).endswith("already exists"):
                 self._reject_taken(email)
@@ -107,6 +106,43 @@ class AsokUsers(UserDirectory):
                 f"{error.field or 'unknown'}). Give its other fields a default or nullable=True, or create "
                 "accounts on a page of your own."
             ) from error
+
+    def set_email(self, user: User, email: str) -> None:
+        taken = "Another account has this email address."
+        if any(str(row["id"]) != str(user.id) for row in self._spelled_alike(email)):
+            raise AccountExists(taken)
+        # As stored now: save() writes the whole row.
+        stored = self.by_id(str(user.id))
+        if stored is None:
+            raise ConfigurationError(f"There is no {self.model.__name__} with this id any more.")
+        model = cast("Model", stored)
+        model.email = email
+        try:
+            self._write(model.save)
+        except ModelError as error:
+            if str(error).endswith("already exists"):
+                raise AccountExists(taken) from error
+            raise ConfigurationError(
+                f"{self.model.__name__} does not save this account (field {error.field or 'unknown'}). "
+                "Change its email address in the app."
+            ) from error
+        except Exception as error:
+            raise StoreUnavailable(
+                f"{self.model.__name__} could not be saved ({type(error).__name__}): the app's database or a "
+                "hook of the model failed."
+            ) from error
+        kept = self.by_id(str(user.id))
+        if kept is None or self.email_of(kept) != email:
+            raise ConfigurationError(
+                f"{self.model.__name__} was saved without the new email address. Change it in the app."
+            )
+        setattr(user, "email", email)  # noqa: B010 - a User has no email for mypy
+
+    def _spelled_alike(self, email: str) -> Sequence[Mapping[str, object]]:
+        """The rows with this email address in any case."""
+        # Without an index this reads the whole table, or one user could get a second account.
+        rows = self._spelled(self._condition() or IN_LOWER_CASE, email.lower())
+        return [row for row in rows if same_account(str(row["email"]), email)]
 
     def _reject_taken(self, email: str) -> None:
         """Raise AccountExists if a lookup finds the account."""
@@ -185,15 +221,16 @@ class AsokUsers(UserDirectory):
     def _passwords(self) -> Iterator[str]:
         return (name for name, field in self.model._fields.items() if getattr(field, "is_password", False))
 
-    def _insert(self, values: Mapping[str, str]) -> User:
+    def _write(self, write: Callable[[], T]) -> T:
+        """Insert or update one row. Raises what ``write`` raises, with no transaction left open."""
         engine = self._engine()
         if _in_transaction(engine):
             with engine.transaction():  # a savepoint: PostgreSQL would abort the app's transaction
-                return self.model.create(**values)
+                return write()
         try:
-            return self.model.create(**values)
+            return write()
         except Exception:
-            # After an INSERT that fails, SQLite would hold the write lock until the end of the request.
+            # After a statement that fails, SQLite would hold the write lock until the end of the request.
             engine.get_connection().rollback()
             raise
 

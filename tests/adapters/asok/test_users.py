@@ -9,8 +9,99 @@ from asok import Asok
 from asok.orm import MODELS_REGISTRY
 
 from asok_auth_core.adapters.asok.users import AsokUsers
-from asok_auth_core.errors import LoginRejected, StoreUnavailable
+from asok_auth_core.contracts import UserDirectory
+from asok_auth_core.errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
+from asok_auth_core.testing import UserDirectoryContract
 from asok_auth_core.testing.apps import asok_app
+
+
+class TestContract(UserDirectoryContract):
+    threads = 1
+
+    @pytest.fixture
+    def users(self, app: Asok) -> UserDirectory:
+        return AsokUsers(app)
+
+
+class TestChangedAddresses:
+    MODEL = """
+from asok import Field, Model
+
+class User(Model):
+    email = Field.String(unique=True)
+
+    def before_save(self):
+        if self.email == "fails@example.org":
+            raise OSError("cannot reach the directory of fails@example.org")
+        if self.email.startswith("+"):
+            self.email = "other@example.org"
+"""
+
+    @pytest.mark.requirement("SECURITY-1")
+    def test_the_database_decides_between_two_at_once(
+        self, app: Asok, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        users = AsokUsers(app)
+        ada, two = users.by_email("ada@example.org"), users.by_email("two@example.org")
+        assert ada is not None
+        assert two is not None
+        monkeypatch.setattr(users, "_spelled_alike", lambda email: [])
+        with pytest.raises(AccountExists):
+            users.set_email(ada, "two@example.org")
+        assert users.email_of(ada) == "ada@example.org"
+        users.set_email(ada, "new@example.org")  # no transaction was left open
+        assert users.by_email("new@example.org").id == ada.id  # type: ignore[union-attr]
+
+    @pytest.mark.requirement("SECURITY-15")
+    def test_another_accounts_address_in_capitals_is_taken(self, app: Asok) -> None:
+        MODELS_REGISTRY["User"].create(email="Grace@Example.Org")
+        users = AsokUsers(app)
+        ada = users.by_email("ada@example.org")
+        assert ada is not None
+        with pytest.raises(AccountExists):
+            users.set_email(ada, "grace@example.org")
+
+    def test_what_the_app_changed_meanwhile_stays(self, app: Asok) -> None:
+        users = AsokUsers(app)
+        ada = users.by_email("ada@example.org")
+        assert ada is not None
+        MODELS_REGISTRY["User"].find(id=ada.id).update(name="Countess")
+        users.set_email(ada, "new@example.org")
+        assert users.by_id(str(ada.id)).name == "Countess"  # type: ignore[union-attr]
+
+    def test_a_user_who_is_gone_is_an_error(self, app: Asok) -> None:
+        users = AsokUsers(app)
+        ada = users.by_email("ada@example.org")
+        MODELS_REGISTRY["User"].find(email="ada@example.org").delete()
+        assert ada is not None
+        with pytest.raises(ConfigurationError, match="no User with this id"):
+            users.set_email(ada, "new@example.org")
+
+    def test_a_model_that_does_not_accept_it_is_an_error(self, tmp_path: Path) -> None:
+        with asok_app(tmp_path, models={"user.py": self.MODEL}) as app:
+            users = AsokUsers(app)
+            ada = users.create("ada@example.org")
+            with pytest.raises(StoreUnavailable, match="OSError") as caught:
+                users.set_email(ada, "fails@example.org")
+            assert "fails@" not in str(caught.value)
+            with pytest.raises(ConfigurationError, match="without the new email address"):
+                users.set_email(ada, "+ada@example.org")
+
+    def test_a_model_that_validates_it_says_which_field(self, tmp_path: Path) -> None:
+        model = """
+from asok import Field, Model
+
+class User(Model):
+    email = Field.Email(unique=True)
+    phone = Field.Tel(nullable=True)
+"""
+        with asok_app(tmp_path, models={"user.py": model}) as app:
+            users = AsokUsers(app)
+            ada = users.create("ada@example.org")
+            engine = MODELS_REGISTRY["User"].get_engine()
+            engine.execute(f"UPDATE {MODELS_REGISTRY['User']._table} SET phone = 'x!'", ())
+            with pytest.raises(ConfigurationError, match="field phone"):
+                users.set_email(ada, "new@example.org")
 
 
 class TestUsers:

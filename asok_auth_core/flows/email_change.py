@@ -1,0 +1,87 @@
+"""Change the email address of an account, and undo that: for flows in which the address was proved.
+
+An address that an account has not verified voids the account when a login verifies it: see
+:mod:`.accounts`. One that comes through here counts as verified from the start.
+"""
+
+from __future__ import annotations
+
+from ..auth import Auth
+from ..engine.email_address import same_account
+from ..errors import AccountExists
+from ..stores.rows import add_row
+from ..types import User
+from .api_tokens import ApiTokens
+from .linking import void_identities
+from .sessions import end_sessions
+from .trusted_devices import forget_devices
+from .verified_emails import KIND
+
+
+def change_email(auth: Auth, user: User, email: str, *, keep: str | None = None) -> None:
+    """Give the account of ``user`` the ``email`` address, which the caller has made its user prove.
+
+    ``email`` comes from ``account_key``. It counts as verified, the former one no longer does. All sessions
+    but the one with the id ``keep`` end, and so do logins in progress and mailed links. Raises
+    AccountExists if another account has the address, and what ``UserDirectory.set_email`` raises: then
+    nothing has changed.
+    """
+    _move(auth, user, email)
+    end_sessions(auth, user, keep=keep)
+    auth.events.emit("email.changed", user=user)
+
+
+def restore_email(auth: Auth, user: User, email: str, *, since: float) -> None:
+    """Give the account of ``user`` its former ``email`` address again, whose reader asked for that.
+
+    As ``change_email``. All sessions end, trusted browsers no longer are, and identities and API tokens
+    that were added at ``since`` or later (seconds since the epoch) are removed. Second factors stay: reading
+    a mailbox must not be enough to remove one.
+    """
+    _move(auth, user, email)
+    end_sessions(auth, user)
+    forget_devices(auth, user)
+    void_identities(auth, user, keep=None, since=since)
+    tokens = ApiTokens(auth)
+    for token in tokens.list(str(user.id)) if tokens.checked else ():
+        if token.created_at >= int(since):
+            tokens.revoke_id(token.user_id, token.id)
+    auth.events.emit("email.restored", user=user)
+
+
+def _move(auth: Auth, user: User, email: str) -> None:
+    """Set the address, marked as verified first: without that, the next login would void the account."""
+    user_id, former = str(user.id), auth.users.email_of(user)
+    owner = auth.users.by_email(email)
+    if owner is not None and str(owner.id) != user_id:
+        raise _taken()
+    added = _claim(auth, user_id, email)
+    try:
+        auth.users.set_email(user, email)
+    except BaseException:
+        row = auth.credentials.find(KIND, email)
+        if added and row is not None and row.user_id == user_id:
+            auth.credentials.remove(row)
+        raise
+    row = None if former is None or former == email else auth.credentials.find(KIND, former)
+    if row is not None and row.user_id == user_id:
+        auth.credentials.remove(row)
+
+
+def _claim(auth: Auth, user_id: str, email: str) -> bool:
+    """Mark ``email`` as verified for the user; True if it was not. Raises AccountExists."""
+    held = auth.credentials.find(KIND, email)
+    if held is not None and held.user_id != user_id:
+        owner = auth.users.by_id(held.user_id)
+        if owner is not None and same_account(auth.users.email_of(owner), email):
+            raise _taken()
+        # An account that had the address once.
+        auth.credentials.remove(held)
+    claimed = add_row(auth.credentials, user_id, KIND, email, {})
+    if claimed.row.user_id != user_id:
+        raise _taken()
+    return claimed.added
+
+
+def _taken() -> AccountExists:
+    return AccountExists("Another account has this email address.")
