@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
-from asok_auth_core.plugin import Auth, Event, PluginManifest, hookimpl
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from asok_auth_core.plugin import JSON, Auth, Event, LoginMethod, PluginManifest, Route, hookimpl
 
 from .notices import observe
 from .settings import AccountSettings
+
+if TYPE_CHECKING:
+    from asok_auth_core.plugin import LoginAttempt, User
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="ACCOUNT", settings=AccountSettings, required=True)
 
 
 @hookimpl
+def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
+    from .method import AccountMethod
+
+    return [AccountMethod(auth)]
+
+
+@hookimpl
+def asok_auth_routes(auth: Auth) -> Iterable[Route]:
+    from .method import account_method
+
+    return account_method(auth).all_routes()
+
+
+@hookimpl
+def asok_auth_before_login(attempt: LoginAttempt, auth: Auth) -> str | None:
+    from .sign_up import rejection
+
+    return rejection(auth, attempt)
+
+
+@hookimpl
 def asok_auth_event(event: Event, auth: Auth) -> None:
     observe(auth, event)
+
+
+@hookimpl
+def asok_auth_export_user(auth: Auth, user: User) -> Mapping[str, JSON]:
+    from .personal_data import exported
+
+    return exported(auth, user)
+
+
+@hookimpl
+def asok_auth_remove_user(auth: Auth, user: User) -> None:
+    from .personal_data import forget
+
+    forget(auth, user)

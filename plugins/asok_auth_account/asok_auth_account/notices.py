@@ -14,6 +14,7 @@ from asok_auth_core.plugin import (
     recovery_codes_left,
 )
 
+from .emails import former_addresses
 from .mails import Where, compose, link_to, post
 from .profiles import Profile, keep_profile, knows_browser, language_of, profile_of
 from .settings import AccountSettings, Notice
@@ -84,24 +85,32 @@ def _tell(auth: Auth, request: WebRequest | None, event: Event) -> None:
     left = _left(auth, user, notice, settings)
     if left == -1:
         auth.events.emit("notice.limited", user=user, notice=notice)
-    to = auth.users.email_of(user)
-    if left < 0 or to is None:
+    addresses = _addresses(auth, user)
+    if left < 0 or not addresses:
         return
-    mail = compose(
-        auth,
-        to,
-        language_of(auth, str(user.id), request),
-        WORDS,
-        where=_where(request, event),
-        link=link_to(auth, request),
-        about=event.name,
-        label=_label(auth, event),
-        codes_left=recovery_codes_left(auth, user) if notice == "recovery_codes" else 0,
-        is_last=left == 0,
-        by_operators=event.name in BY_OPERATORS,
-    )
-    post(auth, mail)
+    for to in addresses:
+        mail = compose(
+            auth,
+            to,
+            language_of(auth, str(user.id), request),
+            WORDS,
+            where=_where(request, event),
+            link=link_to(auth, request),
+            about=event.name,
+            label=_label(auth, event),
+            codes_left=recovery_codes_left(auth, user) if notice == "recovery_codes" else 0,
+            is_last=left == 0,
+            by_operators=event.name in BY_OPERATORS,
+        )
+        post(auth, mail)
     auth.events.emit("notice.sent", user=user, notice=notice, about=event.name)
+
+
+def _addresses(auth: Auth, user: User) -> list[str]:
+    """The user's address, and former ones: it may be an attacker who has changed it a moment ago."""
+    email = auth.users.email_of(user)
+    former = former_addresses(auth, str(user.id))
+    return former if email is None else [email, *(one for one in former if one != email)]
 
 
 def _left(auth: Auth, user: User, notice: Notice, settings: AccountSettings) -> int:

@@ -27,6 +27,12 @@ class AccountSettings(
 ):
     """Settings of accounts; times are seconds."""
 
+    email_change: bool = True
+    """Whether users can change their email address on a page of ours."""
+    email_lifetime: Annotated[int, Meta(ge=60, le=86_400)] = 3600
+    """Lifetime of the link and code that are mailed to a new address."""
+    email_undo: Annotated[int, Meta(ge=0, le=365 * 86_400)] = 7 * 86_400
+    """How long the former address can undo a change; 0: not at all."""
     notices: tuple[Notice, ...] = get_args(Notice)
     """What users are told of by mail."""
     notices_per_hour: Annotated[int, Meta(ge=1, le=100)] = 3

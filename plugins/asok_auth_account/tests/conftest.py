@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import asok_auth_account
 import pytest
 
-from asok_auth_core.plugin import Auth, OutgoingMail, StateStore
+from asok_auth_core.plugin import JSON, Auth, OutgoingMail, StateStore, WebResponse
 from asok_auth_core.testing import (
     Browser,
     FakeRequest,
@@ -21,6 +21,26 @@ from asok_auth_core.testing import (
 )
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+class Visitor(Browser):
+    """A browser that says which one it is."""
+
+    def __init__(self, auth: Auth, *, locale: str, agent: str, ip: str) -> None:
+        super().__init__(auth)
+        self._headers = {"User-Agent": agent}
+        self.request = FakeRequest("/", auth=auth, locale=locale, client_ip=ip, headers=self._headers)
+
+    def get(self, url: str, *, method: str = "GET") -> WebResponse:
+        return self.send(method, url)
+
+    def post(self, url: str, form: Mapping[str, str] | None = None) -> WebResponse:
+        return self._send(self.request.follow(url, method="POST", form=form or {}, headers=self._headers))
+
+    def send(
+        self, method: str, url: str, *, json: JSON = None, headers: Mapping[str, str] | None = None
+    ) -> WebResponse:
+        return super().send(method, url, json=json, headers={**self._headers, **(headers or {})})
 
 
 class Site:
@@ -60,11 +80,7 @@ class Site:
 
     def browser(self, *, locale: str = "en", agent: str = FIREFOX, ip: str = "192.0.2.1") -> Browser:
         """A new browser."""
-        made = Browser(self.auth)
-        made.request = FakeRequest(
-            "/", auth=self.auth, locale=locale, client_ip=ip, headers={"User-Agent": agent}
-        )
-        return made
+        return Visitor(self.auth, locale=locale, agent=agent, ip=ip)
 
     def logged_in(self, user: FakeUser | None = None, **options: str) -> Browser:
         """A new browser in which ``user`` is logged in."""

@@ -1,0 +1,27 @@
+"""What the plugin keeps about a user: export it, and forget it with the account."""
+
+from __future__ import annotations
+
+from asok_auth_core.plugin import JSON, Auth, User
+
+from .emails import export_undos, forget_waiting
+from .profiles import BROWSER, profile_of
+
+
+def exported(auth: Auth, user: User) -> dict[str, JSON]:
+    """See ``asok_auth_export_user``."""
+    user_id = str(user.id)
+    profile = profile_of(auth, user_id)
+    return {
+        "language": None if profile is None else profile.language,
+        "known_browsers": [
+            {"since": row.created_at, "last_used_at": row.last_used_at}
+            for row in auth.credentials.list(user_id, BROWSER)
+        ],
+        "former_email_addresses": list(export_undos(auth, user_id)),
+    }
+
+
+def forget(auth: Auth, user: User) -> None:
+    """See ``asok_auth_remove_user``. The core removes the rows; this is what else there is."""
+    forget_waiting(auth, str(user.id))
