@@ -346,6 +346,19 @@ class UserDirectory(ABC):
         """
         raise ConfigurationError("This app's user directory cannot change email addresses.")
 
+    def set_up(self, user: User, *, name: str | None = None, roles: Sequence[str] = ()) -> None:
+        """Give the account of ``user`` a name, if it has none, and ``roles``, in addition to its own.
+
+        Can be repeated. Raises ConfigurationError if the app has no such role or its accounts cannot have
+        it, StoreUnavailable.
+        """
+        if roles:
+            raise ConfigurationError("This app's user directory cannot give roles to accounts.")
+
+    def known_roles(self) -> Sequence[str] | None:
+        """The names of the app's roles; None if it keeps no list of them."""
+        return None
+
     def set_active(self, user: User, active: bool) -> None:
         """Enable or disable the account of ``user``, as the app itself would.
 

@@ -137,7 +137,8 @@ class LoginAttempt:
     """A login with a verified first factor; ``asok_auth_before_login`` may reject it.
 
     ``user`` is a :class:`Newcomer` if there is no account yet. ``method`` is the login method's name
-    (``magic``, ``google``, ``app`` for an app's own page).
+    (``magic``, ``google``, ``app`` for an app's own page). ``trusted`` is False if a provider verified the
+    newcomer's email address that is not trusted for it.
     """
 
     user: User | Newcomer
@@ -145,6 +146,7 @@ class LoginAttempt:
     client_ip: str
     at: float
     identity: Identity | None = None
+    trusted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

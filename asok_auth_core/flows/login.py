@@ -278,7 +278,9 @@ def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof)
     if not isinstance(user, Newcomer) and not auth.users.is_active(user):
         reason, plugin = "This account is disabled.", "asok_auth_core"
     else:
-        attempt = LoginAttempt(user, proof.method, request.client_ip, auth.clock(), proof.identity)
+        attempt = LoginAttempt(
+            user, proof.method, request.client_ip, auth.clock(), proof.identity, proof.trusted
+        )
         rejection = auth.plugins.before_login(attempt, on_error=_log_hook_error)
         if rejection is not None:
             plugin, reason = rejection

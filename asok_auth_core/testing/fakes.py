@@ -95,6 +95,11 @@ class MemoryUsers(UserDirectory):
                 raise AccountExists("There is an account with this email address.")
             self._users[str(user.id)].email = email
 
+    def set_up(self, user: User, *, name: str | None = None, roles: Sequence[str] = ()) -> None:
+        kept = self._users[str(user.id)]
+        kept.name = kept.name or name
+        kept.roles += [role for role in roles if role not in kept.roles]
+
     def set_active(self, user: User, active: bool) -> None:
         self._users[str(user.id)].is_active = active
 

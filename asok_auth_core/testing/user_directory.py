@@ -15,7 +15,7 @@ import secrets
 import pytest
 
 from ..contracts import UserDirectory
-from ..errors import AccountExists
+from ..errors import AccountExists, ConfigurationError
 from .races import exactly_once, in_threads
 
 
@@ -111,3 +111,23 @@ class UserDirectoryContract:
         assert found is not None
         assert not users.is_active(found)
         assert getattr(found, "name", "Ada") == "Ada"
+
+    def test_a_name_is_given_to_an_account_without_one(self, users: UserDirectory) -> None:
+        user = users.create(self.address())
+        for name in ("Ada", "Eve"):
+            users.set_up(user, name=name)
+        found = users.by_id(str(user.id))
+        assert found is not None
+        assert getattr(found, "name", "Ada") == "Ada"
+
+    def test_an_unknown_role_is_rejected(self, users: UserDirectory) -> None:
+        if users.known_roles() is None:
+            return
+        user = users.create(self.address())
+        with pytest.raises(ConfigurationError):
+            users.set_up(user, roles=["no-such-role"])
+
+    def test_known_roles_are_given(self, users: UserDirectory) -> None:
+        user = users.create(self.address())
+        for _ in range(2):
+            users.set_up(user, roles=list(users.known_roles() or ())[:1])

@@ -69,6 +69,10 @@ class Smallest(UserDirectory):
 def test_a_directory_may_be_unable_to_change_accounts() -> None:
     with pytest.raises(ConfigurationError, match="cannot change email addresses"):
         Smallest().set_email(FakeUser("1"), "ada@example.com")
+    with pytest.raises(ConfigurationError, match="cannot give roles"):
+        Smallest().set_up(FakeUser("1"), name="Ada", roles=["editor"])
+    Smallest().set_up(FakeUser("1"), name="Ada")
+    assert Smallest().known_roles() is None
 
 
 class TestLeftOut:

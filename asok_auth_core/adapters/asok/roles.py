@@ -7,13 +7,14 @@ A user's own ``permissions`` count too. An error grants nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from asok.orm import MODELS_REGISTRY, Model
 
 from ...auth import Auth
 from ...engine.permission_cache import PermissionCache
 from ...engine.permissions import NOTHING, PermissionSet, compile_grants, union
+from ...errors import ConfigurationError
 from ...hookspecs import PluginManifest, hookimpl
 from ...types import Finding, Grant, User
 from .impersonation import is_admin
@@ -69,6 +70,42 @@ def _kept_in(model: type[Model], kind: str) -> Iterator[Grant]:
         written = _permissions(row, f"{kind} {_label(row)}")
         yield from written
         yield from written.malformed
+
+
+def role_names(user_model: type[Model]) -> list[str] | None:
+    """The names of the stored roles; None if the app has no model of roles."""
+    role_model = MODELS_REGISTRY.get("Role")
+    if role_model is None or role_model is user_model:
+        return None
+    return [_label(row) for row in role_model.query().order_by("id").limit(CHECKED_ROWS).get()]
+
+
+def add_roles(user: Model, names: Sequence[str]) -> bool:
+    """Give ``user`` roles by name, where :func:`roles_of` finds them; True if the user must be saved.
+
+    Raises ConfigurationError if there is no such role, or no field for it.
+    """
+    model, fields = type(user), type(user)._fields
+    if role_names(model) is not None:
+        found = {name: _role(name) for name in names}
+        if missing := [name for name, role in found.items() if isinstance(role, str)]:
+            raise ConfigurationError(f"There is no role {missing[0]!r}.")
+        ids = [getattr(role, "id") for role in found.values()]  # noqa: B009 - a role is any model
+        relation = model._relations.get("roles")
+        if relation is not None and relation.type == "BelongsToMany":
+            user.attach("roles", ids)
+            return False
+        if "role_id" in fields and len(ids) == 1:
+            user.role_id = ids[0]
+            return True
+    for field in ("roles", "role"):
+        if field in fields:
+            both = list(dict.fromkeys([*map(str, _listed(user, field)), *names]))
+            setattr(user, field, both if getattr(fields[field], "is_json", False) else ",".join(both))
+            return True
+    raise ConfigurationError(
+        f"{model.__name__} has no field for these roles. Add the relation roles, or a field roles or role."
+    )
 
 
 def roles_of(user: object) -> list[object]:

@@ -19,7 +19,7 @@ from ...errors import AccountExists, ConfigurationError, LoginRejected, StoreUna
 from ...types import Finding, Grant, User
 from .admin_totp import COLUMNS, AdminTotp
 from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
-from .roles import kept_grants
+from .roles import add_roles, kept_grants, role_names
 
 T = TypeVar("T")
 
@@ -111,32 +111,53 @@ class AsokUsers(UserDirectory):
         taken = "Another account has this email address."
         if any(str(row["id"]) != str(user.id) for row in self._spelled_alike(email)):
             raise AccountExists(taken)
-        # As stored now: save() writes the whole row.
-        stored = self.by_id(str(user.id))
-        if stored is None:
-            raise ConfigurationError(f"There is no {self.model.__name__} with this id any more.")
-        model = cast("Model", stored)
-        model.email = email
+        stored = self._stored(user)
+        stored.email = email
         try:
-            self._write(model.save)
-        except ModelError as error:
-            if str(error).endswith("already exists"):
+            self._save(stored)
+        except ConfigurationError as error:
+            if str(error.__cause__).endswith("already exists"):
                 raise AccountExists(taken) from error
-            raise ConfigurationError(
-                f"{self.model.__name__} does not save this account (field {error.field or 'unknown'}). "
-                "Change its email address in the app."
-            ) from error
-        except Exception as error:
-            raise StoreUnavailable(
-                f"{self.model.__name__} could not be saved ({type(error).__name__}): the app's database or a "
-                "hook of the model failed."
-            ) from error
+            raise
         kept = self.by_id(str(user.id))
         if kept is None or self.email_of(kept) != email:
             raise ConfigurationError(
                 f"{self.model.__name__} was saved without the new email address. Change it in the app."
             )
         setattr(user, "email", email)  # noqa: B010 - a User has no email for mypy
+
+    def set_up(self, user: User, *, name: str | None = None, roles: Sequence[str] = ()) -> None:
+        stored = self._stored(user)
+        names = name and "name" in self.model._fields and not getattr(stored, "name", None)
+        if names:
+            stored.name = name
+        if (roles and add_roles(stored, roles)) or names:
+            self._save(stored)
+
+    def known_roles(self) -> Sequence[str] | None:
+        return role_names(self.model)
+
+    def _stored(self, user: User) -> Model:
+        """The account as it is stored now: save() writes the whole row. Raises ConfigurationError."""
+        stored = self.by_id(str(user.id))
+        if stored is None:
+            raise ConfigurationError(f"There is no {self.model.__name__} with this id any more.")
+        return cast("Model", stored)
+
+    def _save(self, stored: Model) -> None:
+        """Save an account. Raises ConfigurationError if its model rejects it, StoreUnavailable."""
+        try:
+            self._write(stored.save)
+        except ModelError as error:
+            raise ConfigurationError(
+                f"{self.model.__name__} does not save this account (field {error.field or 'unknown'}). "
+                "Change it in the app."
+            ) from error
+        except Exception as error:
+            raise StoreUnavailable(
+                f"{self.model.__name__} could not be saved ({type(error).__name__}): the app's database or a "
+                "hook of the model failed."
+            ) from error
 
     def _spelled_alike(self, email: str) -> Sequence[Mapping[str, object]]:
         """The rows with this email address in any case."""
@@ -269,18 +290,7 @@ class AsokUsers(UserDirectory):
         # One of them disables an account; all of them must agree to enable it.
         for name in known if active else known[:1]:
             setattr(user, name, active == (name in _ENABLED))
-        try:
-            cast("Model", user).save()
-        except ModelError as error:
-            raise ConfigurationError(
-                f"{self.model.__name__} does not save this account (field {error.field or 'unknown'}). "
-                "Change it in the app."
-            ) from error
-        except Exception as error:
-            raise StoreUnavailable(
-                f"{self.model.__name__} could not be saved ({type(error).__name__}): the app's database or a "
-                "hook of the model failed."
-            ) from error
+        self._save(cast("Model", user))
         stored = self.by_id(str(user.id))
         if stored is None or self.is_active(stored) is not active:
             raise ConfigurationError(

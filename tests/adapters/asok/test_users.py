@@ -11,6 +11,7 @@ from asok.orm import MODELS_REGISTRY
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.contracts import UserDirectory
 from asok_auth_core.errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
+from asok_auth_core.flows.permissions import user_can
 from asok_auth_core.testing import UserDirectoryContract
 from asok_auth_core.testing.apps import asok_app
 
@@ -214,3 +215,68 @@ class TestAddressesInAnyCase:
         users = AsokUsers(app)
         assert users.by_email("kate@example.org") is None
         assert users.by_email("\N{KELVIN SIGN}ate@example.org") is not None
+
+
+class TestRoles:
+    ROLE = """
+from asok import Field, Model
+
+class Role(Model):
+    name = Field.String(unique=True)
+    permissions = Field.JSON(nullable=True)
+"""
+    HEAD = """
+from asok import Field, Model, Relation
+
+class User(Model):
+    email = Field.String(unique=True)
+    name = Field.String(nullable=True)
+"""
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            'roles = Relation.BelongsToMany("Role")',
+            "role_id = Field.Integer(nullable=True)",
+            "role = Field.String(nullable=True)",
+            "roles = Field.String(nullable=True)",
+            "roles = Field.JSON(nullable=True)",
+        ],
+    )
+    def test_they_are_found_where_permissions_are_read(self, tmp_path: Path, field: str) -> None:
+        models = {"user.py": f"{self.HEAD}    {field}\n", "role.py": self.ROLE}
+        with asok_app(tmp_path, models=models) as app:
+            role = MODELS_REGISTRY["Role"]
+            role.create(name="editor", permissions=["posts.edit"])
+            users = AsokUsers(app)
+            ada = users.create("ada@example.org")
+            assert users.known_roles() == ["editor"]
+            for _ in range(2):
+                users.set_up(ada, name="Ada", roles=["editor"])
+            kept = users.by_id(str(ada.id))
+            assert kept is not None
+            assert user_can(app.extensions["AuthExtension"].auth, kept, "posts.edit")
+            assert kept.name == "Ada"  # type: ignore[attr-defined]
+            with pytest.raises(ConfigurationError, match="no role 'x'"):
+                users.set_up(ada, roles=["x"])
+
+    @pytest.mark.parametrize("field", ["role", "roles"])
+    def test_a_role_without_a_model_of_its_own_is_a_name(self, tmp_path: Path, field: str) -> None:
+        models = {"user.py": f"{self.HEAD}    {field} = Field.String(nullable=True)\n"}
+        with asok_app(tmp_path, models=models) as app:
+            users = AsokUsers(app)
+            ada = users.create("ada@example.org")
+            assert users.known_roles() is None
+            users.set_up(ada, roles=["editor"])
+            users.set_up(ada, roles=["admin", "editor"])
+            kept = users.by_id(str(ada.id))
+            assert getattr(kept, field) == "editor,admin"
+            assert user_can(app.extensions["AuthExtension"].auth, kept, "posts.edit")
+
+    def test_a_model_without_roles_says_what_it_needs(self, app: Asok) -> None:
+        users = AsokUsers(app)
+        ada = users.by_email("ada@example.org")
+        assert ada is not None
+        with pytest.raises(ConfigurationError, match="has no field for these roles"):
+            users.set_up(ada, roles=["editor"])
+        users.set_up(ada)
