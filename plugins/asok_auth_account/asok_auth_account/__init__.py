@@ -11,6 +11,8 @@ from .notices import observe
 from .settings import AccountSettings
 
 if TYPE_CHECKING:
+    import typer
+
     from asok_auth_core.plugin import LoginAttempt, User
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="ACCOUNT", settings=AccountSettings, required=True)
@@ -39,7 +41,21 @@ def asok_auth_before_login(attempt: LoginAttempt, auth: Auth) -> str | None:
 
 @hookimpl
 def asok_auth_event(event: Event, auth: Auth) -> None:
-    observe(auth, event)
+    from .invitations import welcome
+
+    try:
+        observe(auth, event)
+    finally:
+        if event.name == "login.succeeded" and event.user_id is not None:
+            welcome(auth, event.user_id)
+
+
+@hookimpl
+def asok_auth_commands(cli: typer.Typer) -> None:
+    from .commands import account, invite
+
+    cli.command("invite")(invite)
+    cli.add_typer(account, name="account")
 
 
 @hookimpl

@@ -116,6 +116,8 @@ class EmailChanges:
             raise LoginRejected("Your account has no email address that could be changed.")
         if email == former.lower():
             raise EmailInvalid("This is your email address already.")
+        if not self._settings.admits(email):
+            raise EmailInvalid("Email addresses of this domain cannot be used here.")
         auth.limits.hit_client(PURPOSE, request.client_ip, limit=SENDS_PER_CLIENT, window=WINDOW)
         auth.limits.hit(PURPOSE, user_id, limit=SENDS, window=WINDOW)
         auth.limits.hit(f"{PURPOSE}:to", email, limit=SENDS_PER_ADDRESS, window=WINDOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from asok_auth_core.plugin import JSON, Auth, User
 
 from .emails import export_undos, forget_waiting
+from .invitations import forget_invitation
 from .profiles import BROWSER, profile_of
 
 
@@ -25,3 +26,4 @@ def exported(auth: Auth, user: User) -> dict[str, JSON]:
 def forget(auth: Auth, user: User) -> None:
     """See ``asok_auth_remove_user``. The core removes the rows; this is what else there is."""
     forget_waiting(auth, str(user.id))
+    forget_invitation(auth, user)

@@ -22,11 +22,26 @@ Notice = Literal[
 """
 
 
+Domain = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[a-z0-9-]+(\.[a-z0-9-]+)+\Z",
+        description='a domain in lower case and ASCII, such as "acme.example"',
+    ),
+]
+
+
 class AccountSettings(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str.upper
 ):
     """Settings of accounts; times are seconds."""
 
+    sign_up: Literal["open", "invite", "closed"] = "open"
+    """Who may open an account: everybody, only people with an invitation, or nobody."""
+    domains: tuple[Domain, ...] = ()
+    """Domains of the email addresses with which accounts can be opened; an invitation opens one with any.
+    Empty: all domains."""
+    invitation_lifetime: Annotated[int, Meta(ge=60, le=365 * 86_400)] = 7 * 86_400
     email_change: bool = True
     """Whether users can change their email address on a page of ours."""
     email_lifetime: Annotated[int, Meta(ge=60, le=86_400)] = 3600
@@ -38,3 +53,7 @@ class AccountSettings(
     notices_per_hour: Annotated[int, Meta(ge=1, le=100)] = 3
     """Mails of one kind to one user in an hour; the last of them says that it is the last."""
     notices_per_day: Annotated[int, Meta(ge=1, le=1000)] = 10
+
+    def admits(self, email: str) -> bool:
+        """True if ``DOMAINS`` has the domain of ``email``, exactly: no subdomains."""
+        return not self.domains or email.rpartition("@")[2].lower() in self.domains
