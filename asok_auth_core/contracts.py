@@ -366,6 +366,14 @@ class UserDirectory(ABC):
         """
         raise ConfigurationError("This app's user directory cannot disable or enable accounts.")
 
+    def remove(self, user: User) -> None:
+        """Delete the account of ``user`` for good, also where the app itself only marks it as deleted.
+
+        What is kept about the user elsewhere is for ``remove_user``. Raises ConfigurationError if accounts of
+        this app cannot be deleted, StoreUnavailable.
+        """
+        raise ConfigurationError("This app's user directory cannot delete accounts.")
+
     def check(self) -> Iterable[Finding]:
         """What makes accounts hard to find, for ``asok-auth doctor``."""
         return ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .auth import Auth
 from .commands import current_auth
+from .commands.shared import find_user
 from .contracts import (
     AccountGroup,
     AccountSection,
@@ -76,6 +77,7 @@ from .flows.second_factor import (
     enrolling_user,
     import_factor,
     remove_factor,
+    reset_factors,
     waiting_login,
 )
 from .flows.sessions import end_sessions, sessions_of
@@ -246,6 +248,7 @@ __all__ = [
     "enrolling_user",
     "error_text",
     "export_user",
+    "find_user",
     "fragment",
     "hookimpl",
     "import_factor",
@@ -267,6 +270,7 @@ __all__ = [
     "require",
     "require_login",
     "require_recent_login",
+    "reset_factors",
     "restore_email",
     "safe_next",
     "second_factor_required",

@@ -165,7 +165,16 @@ def _snapshot_lines(given: list[Name]) -> Iterator[str]:
 
 SECTIONS = {
     "What a plugin implements": ("hookspecs", "contracts", "providers"),
-    "The app": ("auth", "settings", "limits", "events", "engine.keys", "mail.outbox", "commands"),
+    "The app": (
+        "auth",
+        "settings",
+        "limits",
+        "events",
+        "engine.keys",
+        "mail.outbox",
+        "commands",
+        "commands.shared",
+    ),
     "Requests, answers and pages": (
         "web",
         "pages.render",
@@ -208,6 +217,7 @@ TESTING_SECTIONS = {
         "state_store",
         "credential_store",
         "signer",
+        "user_directory",
     ),
     "Without a framework": ("parts", "fakes"),
     "A whole app": ("apps", "commands"),

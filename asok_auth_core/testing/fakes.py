@@ -103,6 +103,10 @@ class MemoryUsers(UserDirectory):
     def set_active(self, user: User, active: bool) -> None:
         self._users[str(user.id)].is_active = active
 
+    def remove(self, user: User) -> None:
+        with self._lock:
+            self._users.pop(str(user.id), None)
+
     def highest_id(self) -> int | None:
         ids = list(self._users)
         return max(map(int, ids), default=0) if all(id_.isdecimal() for id_ in ids) else None

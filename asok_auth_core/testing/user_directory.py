@@ -131,3 +131,13 @@ class UserDirectoryContract:
         user = users.create(self.address())
         for _ in range(2):
             users.set_up(user, roles=list(users.known_roles() or ())[:1])
+
+    def test_a_removed_account_is_gone_and_its_email_address_free(self, users: UserDirectory) -> None:
+        email = self.address()
+        user = users.create(email)
+        for _ in range(2):
+            users.remove(user)
+        assert users.by_id(str(user.id)) is None
+        assert users.by_email(email) is None
+        assert list(users.ids_alike(email)) == []
+        assert users.create(email).id is not None

@@ -72,6 +72,8 @@ def test_a_directory_may_be_unable_to_change_accounts() -> None:
     with pytest.raises(ConfigurationError, match="cannot give roles"):
         Smallest().set_up(FakeUser("1"), name="Ada", roles=["editor"])
     Smallest().set_up(FakeUser("1"), name="Ada")
+    with pytest.raises(ConfigurationError, match="cannot delete accounts"):
+        Smallest().remove(FakeUser("1"))
     assert Smallest().known_roles() is None
 
 

@@ -134,6 +134,18 @@ class AsokUsers(UserDirectory):
         if (roles and add_roles(stored, roles)) or names:
             self._save(stored)
 
+    def remove(self, user: User) -> None:
+        stored = self.model.query(with_trashed=True).where("id", user.id).first()
+        if stored is None:
+            return
+        try:
+            self._write(stored.force_delete)
+        except Exception as error:
+            raise StoreUnavailable(
+                f"{self.model.__name__} could not be deleted ({type(error).__name__}): a row may refer to "
+                "it. Delete such rows in asok_auth_remove_user."
+            ) from error
+
     def known_roles(self) -> Sequence[str] | None:
         return role_names(self.model)
 

@@ -12,6 +12,7 @@ from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.contracts import UserDirectory
 from asok_auth_core.errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
 from asok_auth_core.flows.permissions import user_can
+from asok_auth_core.flows.verified_emails import mark_email_verified
 from asok_auth_core.testing import UserDirectoryContract
 from asok_auth_core.testing.apps import asok_app
 
@@ -280,3 +281,37 @@ class User(Model):
         with pytest.raises(ConfigurationError, match="has no field for these roles"):
             users.set_up(ada, roles=["editor"])
         users.set_up(ada)
+
+
+class TestRemoval:
+    def test_a_soft_delete_is_none(self, tmp_path: Path) -> None:
+        model = """
+from asok import Field, Model
+
+class User(Model):
+    email = Field.String(unique=True)
+    gone = Field.SoftDelete()
+"""
+        with asok_app(tmp_path, models={"user.py": model}) as app:
+            auth, users = app.extensions["AuthExtension"].auth, AsokUsers(app)
+            for softly in (False, True):
+                user = users.create("ada@example.org")
+                mark_email_verified(auth, user, "ada@example.org")
+                if softly:
+                    user.delete()  # type: ignore[attr-defined]
+                users.remove(user)
+                assert not users.is_stored(user)
+                assert [row.kind for row in auth.credentials.list(str(user.id))] == ["epoch"]
+
+    def test_one_that_the_database_rejects_says_why(self, app: Asok, monkeypatch: pytest.MonkeyPatch) -> None:
+        users = AsokUsers(app)
+        ada = users.by_email("ada@example.org")
+        assert ada is not None
+
+        def fail(self: object) -> None:
+            raise OSError("a row of ada@example.org refers to it")
+
+        monkeypatch.setattr(users.model, "force_delete", fail)
+        with pytest.raises(StoreUnavailable, match=r"OSError.*asok_auth_remove_user") as caught:
+            users.remove(ada)
+        assert "ada@" not in str(caught.value)
