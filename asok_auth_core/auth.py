@@ -104,9 +104,10 @@ class Auth:
         return self.credentials.installation(self.users, self.random)
 
     def translate(self, language: str, message: str, /, **values: str | int) -> str:
-        """``message`` in ``language``, such as ``fr``, for mails that are not about the current request.
+        """``message`` in ``language``, such as ``fr``.
 
-        ``{name}`` placeholders are filled in. English, if there is no translation.
+        For mails that are not about the current request. ``{name}`` placeholders are filled in. English, if
+        there is no translation.
         """
         return self.translator(language, message, values)
 

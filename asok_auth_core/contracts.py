@@ -347,7 +347,7 @@ class UserDirectory(ABC):
         raise ConfigurationError("This app's user directory cannot change email addresses.")
 
     def set_up(self, user: User, *, name: str | None = None, roles: Sequence[str] = ()) -> None:
-        """Give the account of ``user`` a name, if it has none, and ``roles``, in addition to its own.
+        """Give the account of ``user`` a name if it has none, and more ``roles``.
 
         Can be repeated. Raises ConfigurationError if the app has no such role or its accounts cannot have
         it, StoreUnavailable.
@@ -367,10 +367,11 @@ class UserDirectory(ABC):
         raise ConfigurationError("This app's user directory cannot disable or enable accounts.")
 
     def remove(self, user: User) -> None:
-        """Delete the account of ``user`` for good, also where the app itself only marks it as deleted.
+        """Delete the account of ``user`` for good.
 
-        What is kept about the user elsewhere is for ``remove_user``. Raises ConfigurationError if accounts of
-        this app cannot be deleted, StoreUnavailable.
+        Also where the app itself only marks it as deleted. What is kept about the user elsewhere is for
+        ``remove_user``. Raises ConfigurationError if accounts of this app cannot be deleted,
+        StoreUnavailable.
         """
         raise ConfigurationError("This app's user directory cannot delete accounts.")
 

@@ -1,4 +1,7 @@
-"""The request that is being handled, for code that is not passed one: observers and policies."""
+"""The request that is being handled, for code that is not passed one.
+
+Such as observers and policies.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ _handled: ContextVar[tuple[Auth, WebRequest] | None] = ContextVar("asok_auth_req
 
 
 def current_request(auth: Auth) -> WebRequest | None:
-    """The request in which the calling code runs; None in a job, a command or a thread of its own.
+    """The request in which the calling code runs.
 
-    For observers and policies, whose hooks are not passed the request: ``asok_auth_event`` and
-    ``asok_auth_before_login``.
+    None in a job, a command or a thread of its own. For observers and policies, whose hooks are not passed
+    the request: ``asok_auth_event`` and ``asok_auth_before_login``.
     """
     handled = _handled.get()
     if handled is not None and handled[0] is auth:

@@ -1,4 +1,4 @@
-"""Change the email address of an account, and undo that: for flows in which the address was proved.
+"""Change the email address of an account to one that was proved, and undo that.
 
 An address that an account has not verified voids the account when a login verifies it: see
 :mod:`.accounts`. One that comes through here counts as verified from the start.
@@ -19,12 +19,12 @@ from .verified_emails import KIND
 
 
 def change_email(auth: Auth, user: User, email: str, *, keep: str | None = None) -> None:
-    """Give the account of ``user`` the ``email`` address, which the caller has made its user prove.
+    """Give the account of ``user`` the ``email`` address.
 
-    ``email`` comes from ``account_key``. It counts as verified, the former one no longer does. All sessions
-    but the one with the id ``keep`` end, and so do logins in progress and mailed links. Raises
-    AccountExists if another account has the address, and what ``UserDirectory.set_email`` raises: then
-    nothing has changed.
+    The caller has made its user prove it. ``email`` comes from ``account_key``. It counts as verified, the
+    former one no longer does. All sessions but the one with the id ``keep`` end, and so do logins in
+    progress and mailed links. Raises AccountExists if another account has the address, and what
+    ``UserDirectory.set_email`` raises: then nothing has changed.
     """
     _move(auth, user, email)
     end_sessions(auth, user, keep=keep)
@@ -32,11 +32,11 @@ def change_email(auth: Auth, user: User, email: str, *, keep: str | None = None)
 
 
 def restore_email(auth: Auth, user: User, email: str, *, since: float) -> None:
-    """Give the account of ``user`` its former ``email`` address again, whose reader asked for that.
+    """Give the account of ``user`` its former ``email`` address again.
 
-    As ``change_email``. All sessions end, trusted browsers no longer are, and identities and API tokens
-    that were added at ``since`` or later (seconds since the epoch) are removed. Second factors stay: reading
-    a mailbox must not be enough to remove one.
+    A reader of that mailbox has asked for it. As ``change_email``. All sessions end, trusted browsers no
+    longer are, and identities and API tokens that were added at ``since`` or later (seconds since the
+    epoch) are removed. Second factors stay: reading a mailbox must not be enough to remove one.
     """
     _move(auth, user, email)
     end_sessions(auth, user)
@@ -50,7 +50,10 @@ def restore_email(auth: Auth, user: User, email: str, *, since: float) -> None:
 
 
 def _move(auth: Auth, user: User, email: str) -> None:
-    """Set the address, marked as verified first: without that, the next login would void the account."""
+    """Set the address, marked as verified first.
+
+    Without that, the next login would void the account.
+    """
     user_id, former = str(user.id), auth.users.email_of(user)
     owner = auth.users.by_email(email)
     if owner is not None and str(owner.id) != user_id:
@@ -69,7 +72,10 @@ def _move(auth: Auth, user: User, email: str) -> None:
 
 
 def _claim(auth: Auth, user_id: str, email: str) -> bool:
-    """Mark ``email`` as verified for the user; True if it was not. Raises AccountExists."""
+    """Mark ``email`` as verified for the user; True if it was not.
+
+    Raises AccountExists.
+    """
     held = auth.credentials.find(KIND, email)
     if held is not None and held.user_id != user_id:
         owner = auth.users.by_id(held.user_id)

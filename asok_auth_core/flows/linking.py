@@ -103,7 +103,10 @@ def link(auth: Auth, user: User, identity: Identity) -> None:
 
 
 def void_identities(auth: Auth, user: User, *, keep: Identity | None, since: float = 0) -> int:
-    """Remove the identities of ``user`` but ``keep`` and those from before ``since``; return their number."""
+    """Remove the identities of ``user`` but ``keep`` and those from before ``since``.
+
+    Returns their number.
+    """
     kept = None if keep is None else identity_key(keep.issuer, keep.subject)
     removed = 0
     for row in auth.credentials.list(str(user.id), KIND):

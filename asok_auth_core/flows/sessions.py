@@ -20,7 +20,7 @@ from ..engine.keys import digest, new_handle
 from ..errors import StoreUnavailable
 from ..settings import Settings
 from ..stores.rows import change_row
-from ..types import JSON, Credential, RedactedStruct, SessionRecord, User
+from ..types import JSON, Credential, RedactedStruct, SessionRecord, StateOperation, User
 from ..web import WebRequest
 from .epoch import raise_epoch
 from .factor_policy import second_factor_required
@@ -199,7 +199,14 @@ def end_sessions(auth: Auth, user: User, *, keep: str | None = None, since: int 
     # First, so that a login that is completed meanwhile notices: see login.finish_login.
     raise_epoch(auth, str(user.id), since=since)
     rows = auth.credentials.list(str(user.id), KIND)
-    return sum(auth.credentials.remove(row) for row in rows if row.identifier != keep)
+    ended = [row for row in rows if row.identifier != keep and auth.credentials.remove(row)]
+    if ended:
+        try:
+            # Nothing finds them any more, not even what removes the account.
+            auth.state.batch([StateOperation("delete", _ip_key(row.identifier)) for row in ended])
+        except StoreUnavailable:
+            logger.warning("The client IPs of ended sessions remain until they expire.", exc_info=True)
+    return len(ended)
 
 
 def end_own_session(auth: Auth, request: WebRequest, session_id: str) -> bool:

@@ -57,7 +57,10 @@ class PolicyContract:
         return ()
 
     def auth(self) -> Auth | None:
-        """What ``asok_auth_before_login`` gets as ``auth``; write it if your plugin uses that."""
+        """What ``asok_auth_before_login`` gets as ``auth``.
+
+        Write it if your plugin uses that.
+        """
         return None
 
     def unavailable(self) -> object | None:

@@ -1,4 +1,4 @@
-"""The contract of a :class:`~asok_auth_core.contracts.UserDirectory`, as tests to inherit.
+"""The contract of a user directory, as tests to inherit.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What observers and policies learn besides their event or attempt: the app, the request, the language."""
+"""Observers and policies learn the app, the request and the language."""
 
 from __future__ import annotations
 

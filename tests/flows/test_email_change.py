@@ -1,4 +1,4 @@
-"""An account's email address is changed and restored, without voiding the account and without a gap."""
+"""An account's email address is changed and restored, and voids nothing."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_a_known_address_costs_the_same_statements(world: World, monkeypatch: py
 
 
 def test_a_link_of_an_account_whose_address_changed_is_void(world: World) -> None:
-    """It would open a second account for its old address, or lead to the next one that has it."""
+    """It would open a second account for its old address, or lead to the next owner."""
     links = [world.token(EMAIL), world.token(EMAIL)]
     world.users.set_email(FakeUser("1"), "other@example.com")
     assert Browser(world).press(links[0]).status == 400

@@ -118,6 +118,26 @@ class TestTheRecord:
         assert client_ip_of(auth, record) is None
         assert "192.0.2.1" not in str(auth.credentials.list("1", KIND))
 
+    def test_the_client_ip_goes_with_an_ended_session(
+        self, auth: Auth, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What removes an account later would no longer find it.
+
+        And without the store, sessions end.
+        """
+        logged_in(auth)
+        [record] = sessions_of(auth, ADA)
+        end_sessions(auth, ADA)
+        assert client_ip_of(auth, record) is None
+        logged_in(auth)
+
+        def fail(operations: object) -> None:
+            raise StoreUnavailable("The store is down.")
+
+        monkeypatch.setattr(auth.state, "batch", fail)
+        assert end_sessions(auth, ADA) == 1
+        assert sessions_of(auth, ADA) == []
+
     def test_no_client_ip_is_kept_if_the_setting_is_0(self, make_auth: Callable[..., Auth]) -> None:
         auth = make_auth(settings={"SESSION_IP_DAYS": 0})
         logged_in(auth)

@@ -1,4 +1,4 @@
-"""The fake of the app's users keeps the contract of a user directory, and the contract finds faults."""
+"""The fake of the app's users keeps the contract, and the contract finds faults."""
 
 from __future__ import annotations
 

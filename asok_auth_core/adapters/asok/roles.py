@@ -81,9 +81,9 @@ def role_names(user_model: type[Model]) -> list[str] | None:
 
 
 def add_roles(user: Model, names: Sequence[str]) -> bool:
-    """Give ``user`` roles by name, where :func:`roles_of` finds them; True if the user must be saved.
+    """Give ``user`` roles by name, where :func:`roles_of` finds them.
 
-    Raises ConfigurationError if there is no such role, or no field for it.
+    True if the user must be saved. Raises ConfigurationError if there is no such role, or no field for it.
     """
     model, fields = type(user), type(user)._fields
     if role_names(model) is not None:

@@ -150,14 +150,20 @@ class AsokUsers(UserDirectory):
         return role_names(self.model)
 
     def _stored(self, user: User) -> Model:
-        """The account as it is stored now: save() writes the whole row. Raises ConfigurationError."""
+        """The account as it is stored now: save() writes the whole row.
+
+        Raises ConfigurationError.
+        """
         stored = self.by_id(str(user.id))
         if stored is None:
             raise ConfigurationError(f"There is no {self.model.__name__} with this id any more.")
         return cast("Model", stored)
 
     def _save(self, stored: Model) -> None:
-        """Save an account. Raises ConfigurationError if its model rejects it, StoreUnavailable."""
+        """Save an account.
+
+        Raises ConfigurationError if its model rejects it, StoreUnavailable.
+        """
         try:
             self._write(stored.save)
         except ModelError as error:
@@ -255,7 +261,10 @@ class AsokUsers(UserDirectory):
         return (name for name, field in self.model._fields.items() if getattr(field, "is_password", False))
 
     def _write(self, write: Callable[[], T]) -> T:
-        """Insert or update one row. Raises what ``write`` raises, with no transaction left open."""
+        """Insert or update one row.
+
+        Raises what ``write`` raises, with no transaction left open.
+        """
         engine = self._engine()
         if _in_transaction(engine):
             with engine.transaction():  # a savepoint: PostgreSQL would abort the app's transaction

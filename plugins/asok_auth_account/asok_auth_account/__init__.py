@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from asok_auth_core.plugin import JSON, Auth, Event, LoginMethod, PluginManifest, Route, hookimpl
+from asok_auth_core.plugin import (
+    JSON,
+    AccountSection,
+    Auth,
+    Event,
+    Finding,
+    LoginMethod,
+    PluginManifest,
+    Route,
+    hookimpl,
+)
 
 from .notices import observe
 from .settings import AccountSettings
@@ -33,6 +43,13 @@ def asok_auth_routes(auth: Auth) -> Iterable[Route]:
 
 
 @hookimpl
+def asok_auth_account_sections(auth: Auth) -> Iterable[AccountSection]:
+    from .sections import sections
+
+    return sections(auth)
+
+
+@hookimpl
 def asok_auth_before_login(attempt: LoginAttempt, auth: Auth) -> str | None:
     from .sign_up import rejection
 
@@ -41,13 +58,20 @@ def asok_auth_before_login(attempt: LoginAttempt, auth: Auth) -> str | None:
 
 @hookimpl
 def asok_auth_event(event: Event, auth: Auth) -> None:
-    from .invitations import welcome
-
     try:
         observe(auth, event)
     finally:
-        if event.name == "login.succeeded" and event.user_id is not None:
-            welcome(auth, event.user_id)
+        if event.name in ("login.succeeded", "account.created") and event.user_id is not None:
+            from .arrivals import arrive
+
+            arrive(auth, event)
+
+
+@hookimpl
+def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
+    from .findings import findings
+
+    return findings(auth)
 
 
 @hookimpl

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import typer
 
-from asok_auth_core.plugin import ConfigurationError, current_auth
+from asok_auth_core.plugin import ConfigurationError, current_auth, export_user, find_user
 
+from .deletion import Deletions
 from .invitations import Invitations
+from .recovery import Recoveries
 
 DAY = 86_400
 DELIVERY = 30.0
 """Seconds that a command waits for the mail server."""
+
+USER = typer.Argument(metavar="USER", help="The user's id or email address.")
 
 account = typer.Typer(help="Invitations and accounts.", no_args_is_help=True)
 
@@ -61,6 +66,81 @@ def uninvite(context: typer.Context, email: str) -> None:
     if not Invitations(current_auth(context)).withdraw(email):
         raise ConfigurationError(f"There is no invitation to {email!r}.")
     typer.echo("The invitation is void.")
+
+
+@account.command("purge")
+def purge(
+    context: typer.Context,
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what is due, and delete nothing."),
+) -> None:
+    """Delete the accounts whose grace period is over. Run it once an hour, by cron.
+
+    Can be interrupted and run again at any time.
+    """
+    deletions = Deletions(current_auth(context))
+    if dry_run:
+        typer.echo(f"Due: {len(deletions.due())}. Waiting: {deletions.waiting()}.")
+        return
+    results = list(deletions.run())
+    failed = [one for one in results if one.failed]
+    typer.echo(f"Deleted: {len(results) - len(failed)}. Waiting: {deletions.waiting()}.")
+    for one in failed:
+        typer.echo(f"User {one.user_id} is not deleted yet: {', '.join(one.failed)}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@account.command("export")
+def export(context: typer.Context, user_id: str = USER) -> None:
+    """Print all that is kept about USER as JSON, without secrets."""
+    auth = current_auth(context)
+    typer.echo(json.dumps(export_user(auth, find_user(auth, user_id)), indent=2, ensure_ascii=False))
+
+
+@account.command("delete")
+def delete(context: typer.Context, user_id: str = USER) -> None:
+    """Delete USER's account after the grace period, for a user who asked for that.
+
+    The user is told by mail and can keep the account, by a link or by logging in.
+    """
+    auth = current_auth(context)
+    user = find_user(auth, user_id)
+    due = Deletions(auth).ask(user)
+    typer.echo(f"User {user.id} will be deleted by the first `asok-auth account purge` after {utc(due)}.")
+
+
+@account.command("recover")
+def recover(
+    context: typer.Context,
+    user_id: str = USER,
+    email: str = typer.Argument(help="The new email address, which gets the link."),
+) -> None:
+    """Give USER, who lost mailbox and second factor, the account back.
+
+    It takes effect after a delay. Verify who asks first. All addresses of the account are told by mail, and
+    can stop it.
+    """
+    auth = current_auth(context)
+    user = find_user(auth, user_id)
+    found, delivery = Recoveries(auth).start(user, email)
+    state = delivery.wait(DELIVERY)
+    if state == "failed" and delivery.error is not None:
+        Recoveries(auth).stop(str(user.id), "operator")
+        raise delivery.error
+    typer.echo(f"The link in the mail to {found.email} recovers user {user.id} after {utc(found.due)}.")
+    typer.echo(f"To stop it: asok-auth account stop-recovery {user.id}")
+    if state != "sent":
+        typer.echo("The mail server did not accept the mail yet. It is tried again until this command ends.")
+
+
+@account.command("stop-recovery")
+def stop_recovery(context: typer.Context, user_id: str = USER) -> None:
+    """Stop the recovery of USER's account."""
+    auth = current_auth(context)
+    user = find_user(auth, user_id)
+    if not Recoveries(auth).stop(str(user.id), "operator"):
+        raise ConfigurationError(f"There is no recovery of user {user.id} that could be stopped.")
+    typer.echo("The recovery is stopped. The addresses of the account and the new one are told by mail.")
 
 
 def utc(seconds: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from asok_auth_core.plugin import (
-    ACCOUNT_PATH,
     AccountExists,
     Auth,
     AuthError,
@@ -15,8 +14,10 @@ from asok_auth_core.plugin import (
     WebRequest,
     WebResponse,
     error_text,
+    leave_message,
     render,
     require_recent_login,
+    to_account,
 )
 
 from .emails import CODE_PATH, CONFIRM_PATH, EMAIL_PATH, UNDO_PATH, EmailChanges
@@ -91,13 +92,16 @@ class EmailPages:
     def _enter_code(self, request: WebRequest) -> WebResponse:
         user = require_recent_login(self._auth, request)
         try:
-            self._changes.confirm_code(request, user, request.form.get("code", ""))
+            email = self._changes.confirm_code(request, user, request.form.get("code", ""))
         except (CredentialRejected, AccountExists) as error:
             return self._show_code_page(request, error)
-        return WebResponse.see_other(ACCOUNT_PATH)
+        return self._changed(request, email)
 
     def _confirm_page(self, request: WebRequest) -> WebResponse:
-        """Show the button that consumes the link; GET does not, because mail scanners follow links."""
+        """Show the button that consumes the link.
+
+        GET does not, because mail scanners follow links.
+        """
         user = require_recent_login(self._auth, request)
         email = self._changes.look(user, request.params["token"])
         return render(
@@ -106,8 +110,12 @@ class EmailPages:
 
     def _confirm(self, request: WebRequest) -> WebResponse:
         user = require_recent_login(self._auth, request)
-        self._changes.confirm_link(request, user, request.params["token"])
-        return WebResponse.see_other(ACCOUNT_PATH)
+        return self._changed(request, self._changes.confirm_link(request, user, request.params["token"]))
+
+    def _changed(self, request: WebRequest, email: str) -> WebResponse:
+        text = request.translate("Your email address is {email}.", email=email)
+        leave_message(self._auth, request, text)
+        return to_account(request)
 
     def _undo_page(self, request: WebRequest) -> WebResponse:
         email = self._changes.find_undo(request.params["token"]).email

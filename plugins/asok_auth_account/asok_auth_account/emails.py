@@ -1,4 +1,4 @@
-"""Change an email address: the new one is proved by mail, and the old one can undo it for a while.
+"""Change an email address: the new one is proved, the old one can undo it.
 
 A change that waits lies in the state store, one per user. Each change that was made leaves a row for the
 old address, with a digest of the link that was mailed there; consuming the row restores the address.
@@ -36,6 +36,7 @@ from asok_auth_core.plugin import (
     restore_email,
 )
 
+from .links import LinkToken
 from .mails import Where, compose, link_to, post
 from .profiles import language_of
 from .settings import AccountSettings
@@ -53,7 +54,6 @@ WINDOW = 900
 """Seconds in which mails and codes are counted."""
 SENDS, SENDS_PER_ADDRESS, SENDS_PER_CLIENT = 5, 5, 30
 CODES, CODES_PER_CLIENT = 10, 50
-HANDLE_BYTES = 24
 STALE = "This link or code has expired, was already used, or is incomplete. Request a new one."
 UNDONE = "This link has expired or was already used."
 
@@ -70,7 +70,10 @@ class Waiting(RedactedStruct, frozen=True):
 
 
 class UndoRow(RedactedStruct, frozen=True):
-    """What is kept about a former address. ``secret`` is a digest, ``at`` and ``until`` are times."""
+    """What is kept about a former address.
+
+    ``secret`` is a digest, ``at`` and ``until`` are times.
+    """
 
     shown = ("at", "until")
 
@@ -81,7 +84,7 @@ class UndoRow(RedactedStruct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """A change that can be undone: the account, its former address, and when it was changed."""
+    """A change that can be undone: the account, its former address, and when."""
 
     row: Credential
     user: User
@@ -104,10 +107,11 @@ class EmailChanges:
     # -- asking ----------------------------------------------------------------------------------
 
     def ask(self, request: WebRequest, user: User, text: str) -> tuple[str, Delivery]:
-        """Mail a link and a code to the address ``text``; return it, and the state of the mail.
+        """Mail a link and a code to the address ``text``.
 
-        An earlier change of ``user`` that waits is void. The answer is the same if another account has the
-        address; only the mail differs. Raises EmailInvalid, RateLimited, MailTemporary, LoginRejected.
+        Return it, and the state of the mail. An earlier change of ``user`` that waits is void. The answer
+        is the same if another account has the address; only the mail differs. Raises EmailInvalid,
+        RateLimited, MailTemporary, LoginRejected.
         """
         auth, user_id = self._auth, str(user.id)
         email = account_key(parse_email(text, allow_localhost=auth.settings.app.debug))
@@ -156,7 +160,10 @@ class EmailChanges:
     # -- confirming ------------------------------------------------------------------------------
 
     def look(self, user: User, token: str) -> str:
-        """The address that the link ``token`` would give ``user``. Raises CredentialRejected."""
+        """The address that the link ``token`` would give ``user``.
+
+        Raises CredentialRejected.
+        """
         waiting = self._waiting(str(user.id))
         if waiting is None or not hmac.compare_digest(digest(waiting.token), digest(token)):
             raise CredentialRejected(STALE)
@@ -173,7 +180,10 @@ class EmailChanges:
             return self._change(request, user, self._proofs.take_link(token).email)
 
     def confirm_code(self, request: WebRequest, user: User, code: str) -> str:
-        """As :meth:`confirm_link`, by a code as the user typed it. Raises RateLimited too."""
+        """As :meth:`confirm_link`, by a code as the user typed it.
+
+        Raises RateLimited too.
+        """
         limits, user_id = self._auth.limits, str(user.id)
         limits.hit_client(f"{PURPOSE}-code", request.client_ip, limit=CODES_PER_CLIENT, window=WINDOW)
         limits.hit(f"{PURPOSE}-code", user_id, limit=CODES, window=WINDOW)
@@ -197,9 +207,9 @@ class EmailChanges:
         return email
 
     def replace(self, request: WebRequest | None, user: User, email: str, *, keep: str | None = None) -> None:
-        """Give ``user`` the proved address ``email`` and tell the former one, which can undo it.
+        """Give ``user`` the proved address ``email``; tell the former one.
 
-        Sessions but ``keep`` end. Raises AccountExists.
+        The former one can undo it. Sessions but ``keep`` end. Raises AccountExists.
         """
         auth, user_id, former = self._auth, str(user.id), self._auth.users.email_of(user)
         undo = None if former is None else self._keep_undo(user_id, former)
@@ -230,10 +240,10 @@ class EmailChanges:
 
     def find_undo(self, token: str) -> Undo:
         """The change that the link ``token`` undoes. Raises CredentialRejected."""
-        owner, _, secret = token.partition(".")
-        for row in self._auth.credentials.list(_user_id(owner), UNDO) if secret else ():
+        read = LinkToken.read(token)
+        for row in () if read is None else self._auth.credentials.list(read.owner, UNDO):
             kept = _undo_row(row)
-            if hmac.compare_digest(kept.secret, digest(secret)) and self._auth.clock() < kept.until:
+            if read is not None and read.matches(kept.secret) and self._auth.clock() < kept.until:
                 user = self._auth.users.by_id(row.user_id)
                 if user is not None:
                     return Undo(row, user, kept.at)
@@ -272,16 +282,18 @@ class EmailChanges:
         return bool(owners) or is_reserved(self._auth, email, user_id)
 
     def _keep_undo(self, user_id: str, former: str) -> tuple[Credential, str] | None:
-        """Keep the row of the address ``former``; return it, and the token of the link to mail there."""
+        """Keep the row of the address ``former``.
+
+        Return it, and the token of the link to mail there.
+        """
         auth = self._auth
         for row in auth.credentials.list(user_id, UNDO):
             if _undo_row(row).until <= auth.clock():
                 auth.credentials.remove(row)
         if not self._settings.email_undo or not former.isascii():
             return None
-        secret = auth.random(HANDLE_BYTES).hex()
-        now = auth.clock()
-        data: JSON = {"secret": digest(secret), "at": now, "until": now + self._settings.email_undo}
+        token, now = LinkToken.new(auth, user_id), auth.clock()
+        data: JSON = {"secret": token.digest, "at": now, "until": now + self._settings.email_undo}
 
         def change(row: Credential | None) -> JSON:
             if row is not None and row.user_id != user_id:
@@ -289,7 +301,7 @@ class EmailChanges:
             return data
 
         changed = change_row(auth.credentials, UNDO, account_key(former), change, owner=user_id)
-        return None if changed is None else (changed.row, f"{user_id.encode().hex()}.{secret}")
+        return None if changed is None else (changed.row, token.text)
 
     def _waiting(self, user_id: str) -> Waiting | None:
         raw = self._auth.state.get(_waiting_key(user_id))
@@ -324,10 +336,23 @@ def former_addresses(auth: Auth, user_id: str) -> list[str]:
     return [row.identifier for row in rows if auth.clock() < _undo_row(row).until]
 
 
+def addresses_of(auth: Auth, user: User) -> list[str]:
+    """The user's address and former ones, since an attacker may have changed it."""
+    email = auth.users.email_of(user)
+    former = former_addresses(auth, str(user.id))
+    return former if email is None else [email, *(one for one in former if one != email)]
+
+
 def is_reserved(auth: Auth, email: str, user_id: str | None = None) -> bool:
-    """True if ``email`` was the address of another account than the user's, which can have it back."""
+    """True if another account than the user's can have ``email`` back."""
     row = auth.credentials.find(UNDO, account_key(email))
     return row is not None and row.user_id != user_id and auth.clock() < _undo_row(row).until
+
+
+def forget_undos(auth: Auth, user_id: str) -> None:
+    """Void the links that would undo changes of the user's address."""
+    for row in auth.credentials.list(user_id, UNDO):
+        auth.credentials.remove(row)
 
 
 def forget_waiting(auth: Auth, user_id: str) -> None:
@@ -344,14 +369,6 @@ def export_undos(auth: Auth, user_id: str) -> Iterator[JSON]:
 
 def _undo_row(row: Credential) -> UndoRow:
     return msgspec.json.decode(row.data, type=UndoRow)
-
-
-def _user_id(text: str) -> str:
-    """The user id in a link. Raises CredentialRejected if there is none."""
-    try:
-        return bytes.fromhex(text).decode()
-    except ValueError:
-        raise CredentialRejected(UNDONE) from None
 
 
 def _waiting_key(user_id: str) -> str:

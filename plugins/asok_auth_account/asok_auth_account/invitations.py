@@ -1,13 +1,12 @@
-"""Invite people by mail: single use, for a time, with a name and roles that apply once they have logged in.
+"""Invite people by mail: single use, for a time, with a name and roles.
 
-An invitation is a row under the invited address, which no user owns. The mailed link opens the account and
-logs in; any other login method that proves the address counts too. It is consumed when a login has
-verified the address for an account.
+Name and roles apply once they have logged in. An invitation is a row under the invited address, which no
+user owns. The mailed link opens the account and logs in; any other login method that proves the address
+counts too. It is consumed when a login has verified the address for an account.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from asok_auth_core.plugin import (
 )
 
 from .emails import is_reserved
+from .links import LinkToken
 from .mails import compose, link_to
 from .settings import AccountSettings
 
@@ -50,7 +50,6 @@ INVITATION = "account_invitation"
 NOBODY = "-"
 """The owner of rows that belong to no account yet; no user has this id."""
 INVITATION_PATH = "/auth/account/invitation"
-HANDLE_BYTES = 24
 LONGEST_NAME = 200
 IN_USE = 60
 """Seconds for which a link counts as used while its account is being opened."""
@@ -58,7 +57,10 @@ REJECTED = "This invitation has expired, was already used, or was withdrawn."
 
 
 class InvitationRow(RedactedStruct, frozen=True):
-    """What is kept. ``secret`` is a digest; ``at`` and ``until`` are seconds since the epoch."""
+    """What is kept. ``secret`` is a digest.
+
+    ``at`` and ``until`` are seconds since the epoch.
+    """
 
     shown = ("roles", "at", "until")
 
@@ -113,10 +115,10 @@ class Invitations:
             raise ConfigurationError(
                 f"There is no role {unknown[0]!r}. Known roles: {', '.join(sorted(known or ())) or 'none'}."
             )
-        now, secret = auth.clock(), auth.random(HANDLE_BYTES).hex()
+        now, token = auth.clock(), LinkToken.new(auth, email)
         until = now + (lifetime or self._settings.invitation_lifetime)
-        row = InvitationRow(digest(secret), name, tuple(dict.fromkeys(roles)), now, until)
-        link = link_to(auth, request, f"{INVITATION_PATH}/{email.encode().hex()}.{secret}")
+        row = InvitationRow(token.digest, name, tuple(dict.fromkeys(roles)), now, until)
+        link = link_to(auth, request, f"{INVITATION_PATH}/{token.text}")
         if link is None:
             raise ConfigurationError("APP_URL is not set. The link in the invitation is built from it.")
         self._forget_expired()
@@ -152,17 +154,17 @@ class Invitations:
 
     def find(self, token: str) -> Invitation:
         """The open invitation of the link ``token``. Raises CredentialRejected."""
-        address, _, secret = token.partition(".")
-        email = _email_in(address)
-        found = find_invitation(self._auth, email)
-        if found is None or not hmac.compare_digest(_row(found).secret, digest(secret)):
+        read = LinkToken.read(token)
+        found = None if read is None else find_invitation(self._auth, read.owner)
+        if read is None or found is None or not read.matches(_row(found).secret):
             raise CredentialRejected(REJECTED)
-        return _described(email, _row(found))
+        return _described(found.identifier, _row(found))
 
     def accept(self, request: WebRequest, token: str) -> str:
-        """Open the account by the link ``token``, once, and log in; return the URL to go to next.
+        """Open the account by the link ``token``, once, and log in.
 
-        Raises CredentialRejected, and what ``complete_login`` raises, after which the link still works.
+        Return the URL to go to next. Raises CredentialRejected, and what ``complete_login`` raises, after
+        which the link still works.
         """
         auth, key = self._auth, f"account-invitation:{digest(token)}"
 
@@ -229,11 +231,3 @@ def _row(row: Credential) -> InvitationRow:
 
 def _described(email: str, row: InvitationRow) -> Invitation:
     return Invitation(email, row.name, row.roles, row.at, row.until)
-
-
-def _email_in(text: str) -> str:
-    """The address in a link. Raises CredentialRejected if there is none."""
-    try:
-        return bytes.fromhex(text).decode("ascii")
-    except ValueError:
-        raise CredentialRejected(REJECTED) from None

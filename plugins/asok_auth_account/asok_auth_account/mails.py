@@ -1,4 +1,4 @@
-"""Compose mails without a request, as text and as HTML, and hand them to the outbox.
+"""Compose mails as text and as HTML, and hand them to the outbox.
 
 A mail's words are a template with the blocks ``subject``, ``text`` and ``action`` (the button's label);
 blank lines separate the paragraphs of the text. ``auth/account/mail.txt`` and ``mail.html`` lay them out.
@@ -35,7 +35,10 @@ class Where:
 
     @property
     def browser(self) -> str | None:
-        """Such as ``Firefox · Linux``; empty for one that is not known, None without a browser."""
+        """Such as ``Firefox · Linux``.
+
+        Empty for one that is not known, None without a browser.
+        """
         return None if self.user_agent is None else browser_name(self.user_agent)
 
 
@@ -50,7 +53,7 @@ def compose(
     code: str | None = None,
     **context: object,
 ) -> OutgoingMail:
-    """The mail with the words of the template ``words``, with a button that leads to ``link``."""
+    """The mail with the words of the template ``words``, and a button to ``link``."""
     shared: dict[str, object] = {
         "_": functools.partial(auth.translate, language),
         "app_name": auth.settings.app_name,
@@ -78,7 +81,10 @@ def compose(
 
 
 def post(auth: Auth, mail: OutgoingMail) -> None:
-    """Hand ``mail`` to the outbox. One that it does not accept is logged: nothing else depends on it."""
+    """Hand ``mail`` to the outbox.
+
+    One that it does not accept is logged: nothing else depends on it.
+    """
     try:
         auth.outbox.post(mail)
     except MailError:
@@ -86,7 +92,10 @@ def post(auth: Auth, mail: OutgoingMail) -> None:
 
 
 def link_to(auth: Auth, request: WebRequest | None, path: str = ACCOUNT_PATH) -> str | None:
-    """The URL of ``path`` for a mail; None if neither APP_URL nor a request tells the app's host."""
+    """The URL of ``path`` for a mail.
+
+    None if neither APP_URL nor a request tells the app's host.
+    """
     base = auth.settings.app.url or (None if request is None else request.base_url)
     return None if base is None else base + path
 

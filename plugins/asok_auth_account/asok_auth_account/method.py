@@ -1,18 +1,20 @@
-"""``request.auth.account``, the pages and the section on the account page."""
+"""``request.auth.account`` and the pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from markupsafe import Markup
+from asok_auth_core.plugin import Auth, LoginMethod, Route, UserDirectory, WebRequest
 
-from asok_auth_core.plugin import Auth, LoginMethod, Route, UserDirectory, WebRequest, fragment
-
+from .data_pages import DataPages
+from .deletion import Deletions
 from .email_pages import FIRST_ATTEMPT, EmailPages
 from .emails import EmailChanges
 from .invitation_pages import InvitationPages
 from .invitations import Invitation, Invitations
+from .recovery import Recoveries
+from .recovery_pages import RecoveryPages
 from .settings import AccountSettings
 
 
@@ -27,6 +29,8 @@ class AccountMethod(LoginMethod):
         self._settings = auth.settings.section(AccountSettings)
         self.emails = EmailChanges(auth)
         self.invitations = Invitations(auth)
+        self.deletions = Deletions(auth)
+        self.recoveries = Recoveries(auth)
 
     @property
     def api(self) -> AccountMethod:
@@ -44,10 +48,11 @@ class AccountMethod(LoginMethod):
         lifetime: int | None = None,
         language: str | None = None,
     ) -> Invitation:
-        """Mail an invitation to open an account; by default in the language of ``request``.
+        """Mail an invitation to open an account.
 
-        ``lifetime`` is in seconds. The caller has checked that the current user may invite, and give these
-        roles. Raises EmailInvalid, AccountExists, ConfigurationError, MailError.
+        By default in the language of ``request``. ``lifetime`` is in seconds. The caller has checked that
+        the current user may invite, and give these roles. Raises EmailInvalid, AccountExists,
+        ConfigurationError, MailError.
         """
         invitation, delivery = self.invitations.invite(
             email,
@@ -66,24 +71,27 @@ class AccountMethod(LoginMethod):
     @property
     def changes_email(self) -> bool:
         """True if users can change their email address."""
-        able = type(self._auth.users).set_email is not UserDirectory.set_email
-        return self._settings.email_change and able
+        return self._settings.email_change and self.recovers
+
+    @property
+    def deletes(self) -> bool:
+        """True if users can delete their account."""
+        able = type(self._auth.users).remove is not UserDirectory.remove
+        return self._settings.deletion and able
+
+    @property
+    def recovers(self) -> bool:
+        """True if the app can change email addresses, so that accounts can be recovered."""
+        return type(self._auth.users).set_email is not UserDirectory.set_email
 
     def all_routes(self) -> Iterable[Route]:
         """The pages of the plugin."""
         pages = EmailPages(self._auth, self.emails)
         yield from pages.routes() if self.changes_email else pages.undo_routes()
         yield from InvitationPages(self._auth, self.invitations).routes()
-
-    def account_block(self, request: WebRequest) -> Markup | None:
-        if request.user is None or not self.changes_email:
-            return None
-        return fragment(
-            self._auth,
-            request,
-            "auth/account/block.html",
-            email=self._auth.users.email_of(request.user),
-        )
+        yield from DataPages(self._auth, self.deletions, deletes=self.deletes).routes()
+        if self.recovers:
+            yield from RecoveryPages(self._auth, self.recoveries).routes()
 
 
 def account_method(auth: Auth) -> AccountMethod:

@@ -1,4 +1,7 @@
-"""Tell users by mail what happened to their accounts (OWASP ASVS 5.0, 6.3.5 and 6.3.7)."""
+"""Tell users by mail what happened to their accounts.
+
+OWASP ASVS 5.0, 6.3.5 and 6.3.7.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from asok_auth_core.plugin import (
     recovery_codes_left,
 )
 
-from .emails import former_addresses
+from .emails import addresses_of
 from .mails import Where, compose, link_to, post
 from .profiles import Profile, keep_profile, knows_browser, language_of, profile_of
 from .settings import AccountSettings, Notice
@@ -55,7 +58,10 @@ def observe(auth: Auth, event: Event) -> None:
 
 
 def _concerns_the_user(auth: Auth, request: WebRequest | None, event: Event) -> bool:
-    """True if the user may not know of ``event``; what belongs to opening an account, they do."""
+    """True if the user may not know of ``event``.
+
+    What belongs to opening an account, they do.
+    """
     user_id = str(event.user_id)
     if event.name == "second_factor.succeeded":
         factor = auth.second_factors.get(event.method or "")
@@ -74,7 +80,8 @@ def _concerns_the_user(auth: Auth, request: WebRequest | None, event: Event) -> 
 def _is_first_login(auth: Auth, user_id: str) -> bool:
     """True if nothing is kept about the user that is older than this login."""
     since = auth.clock() - NEW_ACCOUNT
-    return all(row.created_at > since for row in auth.credentials.list(user_id))
+    rows = (row for row in auth.credentials.list(user_id) if row.kind != "epoch")  # an earlier user's
+    return all(row.created_at > since for row in rows)
 
 
 def _tell(auth: Auth, request: WebRequest | None, event: Event) -> None:
@@ -85,7 +92,7 @@ def _tell(auth: Auth, request: WebRequest | None, event: Event) -> None:
     left = _left(auth, user, notice, settings)
     if left == -1:
         auth.events.emit("notice.limited", user=user, notice=notice)
-    addresses = _addresses(auth, user)
+    addresses = addresses_of(auth, user)
     if left < 0 or not addresses:
         return
     for to in addresses:
@@ -106,17 +113,11 @@ def _tell(auth: Auth, request: WebRequest | None, event: Event) -> None:
     auth.events.emit("notice.sent", user=user, notice=notice, about=event.name)
 
 
-def _addresses(auth: Auth, user: User) -> list[str]:
-    """The user's address, and former ones: it may be an attacker who has changed it a moment ago."""
-    email = auth.users.email_of(user)
-    former = former_addresses(auth, str(user.id))
-    return former if email is None else [email, *(one for one in former if one != email)]
-
-
 def _left(auth: Auth, user: User, notice: Notice, settings: AccountSettings) -> int:
-    """How many mails of this kind may follow this one; below 0 if this one may not be sent.
+    """How many mails of this kind may follow this one.
 
-    Each kind is counted by itself, so that many of one kind hide none of another.
+    Below 0 if this one may not be sent. Each kind is counted by itself, so that many of one kind hide none
+    of another.
     """
     key = f"account-notice:{notice}:{user.id}"
     hour, day = auth.state.batch(

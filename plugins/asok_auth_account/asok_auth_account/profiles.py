@@ -1,4 +1,4 @@
-"""What is remembered of a user for the mails: the language, and the browsers that they have used."""
+"""What is remembered for the mails: a user's language and known browsers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ BROWSERS = 20
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """A user's language. ``settled`` is False for a new account, before its first login is complete."""
+    """A user's language.
+
+    ``settled`` is False for a new account, before its first login is complete.
+    """
 
     language: str
     settled: bool = True
@@ -60,9 +63,9 @@ def language_of(auth: Auth, user_id: str, request: WebRequest | None = None, fal
 
 
 def knows_browser(auth: Auth, request: WebRequest, user_id: str) -> bool:
-    """True if the user has logged in with this browser before; from now on, it is known.
+    """True if the user has logged in with this browser before.
 
-    The browser has a cookie with a random handle, which logs nobody in.
+    From now on, it is known. The browser has a cookie with a random handle, which logs nobody in.
     """
     name = f"__Host-{COOKIE}" if request.secure else COOKIE
     handle = request.cookies.get(name, "")

@@ -48,6 +48,14 @@ class AccountSettings(
     """Lifetime of the link and code that are mailed to a new address."""
     email_undo: Annotated[int, Meta(ge=0, le=365 * 86_400)] = 7 * 86_400
     """How long the former address can undo a change; 0: not at all."""
+    deletion: bool = True
+    """Whether users can delete their account on a page of ours."""
+    deletion_grace: Annotated[int, Meta(ge=3600, le=365 * 86_400)] = 14 * 86_400
+    """How long a user who asked for the deletion can come back."""
+    recovery_delay: Annotated[int, Meta(ge=3600, le=365 * 86_400)] = 3 * 86_400
+    """How long the addresses of an account can stop its recovery before that can be completed."""
+    recovery_lifetime: Annotated[int, Meta(ge=3600, le=365 * 86_400)] = 7 * 86_400
+    """How long the link that completes a recovery works after that."""
     notices: tuple[Notice, ...] = get_args(Notice)
     """What users are told of by mail."""
     notices_per_hour: Annotated[int, Meta(ge=1, le=100)] = 3

@@ -11,17 +11,22 @@ from asok_auth_core.plugin import (
     error_text,
 )
 
+from .deletion import is_being_deleted
 from .emails import is_reserved
 from .invitations import find_invitation
 from .settings import AccountSettings
 
 
 def rejection(auth: Auth, attempt: LoginAttempt) -> str | None:
-    """Why a newcomer may not open an account, in the user's language, or None."""
-    if not isinstance(attempt.user, Newcomer):
-        return None
+    """Why a newcomer may not open an account, or a user not log in; or None.
+
+    In the user's language.
+    """
     try:
-        _check(auth, attempt.user.email, trusted=attempt.trusted)
+        if isinstance(attempt.user, Newcomer):
+            _check(auth, attempt.user.email, trusted=attempt.trusted)
+        elif is_being_deleted(auth, attempt.user):
+            raise LoginRejected("This account is being deleted.")
     except LoginRejected as error:
         request = current_request(auth)
         return error.message if request is None else error_text(request, error)

@@ -1,4 +1,4 @@
-"""An email address is changed by proving the new one, and the old one can undo it, in every order."""
+"""An email address is changed by proving the new one; the old one can undo it."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class TestChange:
 
 
 class TestOrder:
-    """Old link after new, expired, second change, address taken meanwhile, undo after a second change."""
+    """Links in every order: old after new, expired, of a second change, undone."""
 
     def test_a_link_works_once(self, site: Any, browser: Browser) -> None:
         mail = ask(site, browser)
@@ -223,7 +223,7 @@ class TestOrder:
 
     @pytest.mark.requirement("SECURITY-6")
     def test_another_users_link_is_void(self, site: Any, browser: Browser) -> None:
-        """A victim who is made to press the button of an attacker's link gives nothing away."""
+        """A victim who presses the button of an attacker's link gives nothing away."""
         mail = ask(site, browser)
         bob = site.users.create("bob@example.com")
         other = site.logged_in(bob)

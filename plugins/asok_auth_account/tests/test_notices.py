@@ -1,4 +1,4 @@
-"""What users are told of by mail, in their language, and never at the cost of the login."""
+"""Users are told by mail, in their language, never at the cost of the login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who may open an account, with every login method; invitations work once, for a time, for one address."""
+"""Who may open an account, with every login method.
+
+Invitations work once, for a time, for one address.
+"""
 
 from __future__ import annotations
 
