@@ -45,13 +45,19 @@ def _check(auth: Auth, email: str, *, trusted: bool) -> None:
             "it back. Open the link in the email that said so, or try again later."
         )
     if settings.sign_up == "closed":
-        raise LoginRejected("No new accounts can be opened at {app}.", app=auth.settings.app_name)
+        raise LoginRejected(
+            "There is no account with the email address {email}, and no new ones can be opened at {app}. If "
+            "you have an account, log in with its email address.",
+            email=email,
+            app=auth.settings.app_name,
+        )
     if trusted and find_invitation(auth, email) is not None:
         return
     if settings.sign_up == "invite":
         raise LoginRejected(
-            "You need an invitation to open an account. If you have one, open the link in it. If not, "
-            "contact the administrators of {app}.",
+            "There is no account with the email address {email}, and you need an invitation to open one. If "
+            "you have an account, log in with its email address.",
+            email=email,
             app=auth.settings.app_name,
         )
     if not settings.admits(email):

@@ -12,17 +12,16 @@ def compose(
     auth: Auth,
     request: WebRequest,
     email: str,
-    issued: IssuedProof | None,
+    issued: IssuedProof,
     link: str,
     lifetime: int,
     subject: str | None = None,
     template: str | None = None,
 ) -> OutgoingMail:
-    """Compose the login email, or the "no account" email if ``issued`` is None."""
-    kind = "mail" if issued else "no_account"
+    """Compose the login email."""
     context: dict[str, object] = {
-        "link": link if issued else None,
-        "code": f"{issued.code[:4]}-{issued.code[4:]}" if issued else None,
+        "link": link,
+        "code": f"{issued.code[:4]}-{issued.code[4:]}",
         "minutes": max(1, lifetime // 60),
         "asked_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(auth.clock())),
         "browser": browser_name(request.headers.get("User-Agent", "")),
@@ -33,9 +32,9 @@ def compose(
         to=email,
         subject=_one_line(subject or title),
         text=str(
-            auth.templates.get_template(f"auth/magic/{kind}.txt").render(**context, **_words(auth, request))
+            auth.templates.get_template("auth/magic/mail.txt").render(**context, **_words(auth, request))
         ),
-        html=str(fragment(auth, request, template or f"auth/magic/{kind}.html", **context)),
+        html=str(fragment(auth, request, template or "auth/magic/mail.html", **context)),
     )
 
 

@@ -17,7 +17,6 @@ from asok_auth_core.plugin import (
     EmailInvalid,
     EmailProofs,
     LoginMethod,
-    LoginRejected,
     MailError,
     Newcomer,
     Proof,
@@ -119,14 +118,10 @@ class MagicLinkMethod(LoginMethod):
             "magic-send", account_key(email), limit=self._settings.sends_per_email, window=window
         )
         user = self._auth.users.by_email(email)
-        welcome = user is not None or self._settings.signup
-        # The same work and response for an unknown email address; only the email differs.
-        issued = self._proofs.issue(
-            email, self._settings.lifetime, safe_next(next_url), user=user, usable=welcome
-        )
+        # An unknown email address gets the same mail: who may open an account is decided once it is proved.
+        issued = self._proofs.issue(email, self._settings.lifetime, safe_next(next_url), user=user)
         link = f"{request.base_url}{CALLBACK}?token={quote(issued.token)}"
-        content = issued if welcome else None
-        mail = compose(self._auth, request, email, content, link, self._settings.lifetime, subject, template)
+        mail = compose(self._auth, request, email, issued, link, self._settings.lifetime, subject, template)
         delivery = self._auth.outbox.post(mail)
         self._auth.events.emit("magic.sent", method=self.name, client_ip=request.client_ip)
         state = delivery.wait(FIRST_ATTEMPT)
@@ -245,8 +240,6 @@ class MagicLinkMethod(LoginMethod):
         return WebResponse.see_other(location)
 
     def _log_in(self, request: WebRequest, proved: VerifiedEmail, receipt: Receipt | None) -> str:
-        if proved.user is None and not self._settings.signup:
-            raise LoginRejected("There is no account with this email address.")
         location = complete_login(
             self._auth,
             request,

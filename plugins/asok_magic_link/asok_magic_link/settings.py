@@ -12,8 +12,6 @@ class MagicLinkSettings(
 
     lifetime: int = 3600
     """Lifetime of link and code. The default is what Asok documents; 600 is recommended."""
-    signup: bool = True
-    """Whether a new user who opens the link or enters the code gets an account."""
     sends_per_email: int = 5
     sends_per_client: int = 30
     code_attempts: int = 10
