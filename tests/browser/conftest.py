@@ -37,9 +37,11 @@ FLAGS = [
 # The demo, with a third-party provider and the strictest style policy added.
 ANCHOR = "app.register_extension(AuthExtension())"
 BESIDES = """
+import time
+
 from asok_auth_dev.oauth_server import RegisteredClient
 
-from asok_auth_core.plugin import OpenIDProvider, hookimpl
+from asok_auth_core.plugin import OpenIDProvider, Route, WebResponse, hookimpl
 
 
 class HarbourProvider(DevProvider):
@@ -61,6 +63,22 @@ class Plugin:
     @hookimpl
     def asok_auth_providers(self):
         return [Harbour()]
+
+    @hookimpl
+    def asok_auth_routes(self, auth):
+        # What support staff do on the command line, and time that passes.
+
+        def recover(request):
+            user = auth.users.by_email(request.query["email"])
+            auth.login_methods["account"].recoveries.start(user, request.query["to"])
+            return WebResponse("started")
+
+        def clock(request):
+            ahead = float(request.query["ahead"])
+            auth.clock = lambda: time.time() + ahead
+            return WebResponse(f"{ahead} s ahead")
+
+        return [Route("/auth/test/recover", get=recover), Route("/auth/test/clock", get=clock)]
 
 
 app.config["CSP_STRICT_STYLES"] = True
@@ -193,6 +211,19 @@ class Visitor:
         text = self.read_mail(address)
         link = re.search(r"http\S+/auth/magic/callback\S+", text)[0]
         return link, re.search(r"\b([2-9A-Z]{4}-[2-9A-Z]{4})\b", text.replace(link, ""))[1]
+
+    def mail_with(self, address: str, part: str) -> str:
+        """The text of the last mail to ``address``, once that is one with ``part``."""
+        until = time.monotonic() + 60
+        while part not in (text := self.read_mail(address)):
+            assert time.monotonic() < until, f"the last mail to {address} is without {part!r}: {text}"
+            time.sleep(0.1)
+        return text
+
+    def mailed_link(self, address: str, path: str) -> str:
+        """The link to a page below ``path`` in the last mail to ``address``."""
+        [link] = re.findall(rf"{self.demo}{path}/\S+", self.mail_with(address, path))
+        return link
 
     @property
     def heading(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from asok_auth_core.plugin import Auth, LoginMethod, Route, UserDirectory, WebRequest
+from markupsafe import Markup
+
+from asok_auth_core.plugin import Auth, LoginMethod, Route, UserDirectory, WebRequest, fragment
 
 from .data_pages import DataPages
 from .deletion import Deletions
@@ -19,10 +21,10 @@ from .settings import AccountSettings
 
 
 class AccountMethod(LoginMethod):
-    """What users do with their own accounts. It has no part on the login page."""
+    """What users do with their own accounts; nothing on the login page."""
 
     name = "account"
-    order: ClassVar[int] = 900
+    order: ClassVar[int] = 0
 
     def __init__(self, auth: Auth) -> None:
         self._auth = auth
@@ -83,6 +85,12 @@ class AccountMethod(LoginMethod):
     def recovers(self) -> bool:
         """True if the app can change email addresses, so that accounts can be recovered."""
         return type(self._auth.users).set_email is not UserDirectory.set_email
+
+    def account_block(self, request: WebRequest) -> Markup | None:
+        if request.user is None or not self.changes_email:
+            return None
+        email = self._auth.users.email_of(request.user)
+        return fragment(self._auth, request, "auth/account/email_block.html", email=email)
 
     def all_routes(self) -> Iterable[Route]:
         """The pages of the plugin."""

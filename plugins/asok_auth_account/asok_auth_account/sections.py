@@ -1,4 +1,4 @@
-"""What stands on the account page."""
+"""What stands on the account page below "Your data"."""
 
 from __future__ import annotations
 
@@ -10,22 +10,6 @@ from markupsafe import Markup
 from asok_auth_core.plugin import AccountGroup, AccountSection, Auth, WebRequest, fragment
 
 from .method import account_method
-
-
-class EmailSection(AccountSection):
-    """The email address, and the link to the page that changes it."""
-
-    name = "account-email"
-    account_group: ClassVar[AccountGroup] = "login"
-
-    def __init__(self, auth: Auth) -> None:
-        self._auth = auth
-
-    def account_block(self, request: WebRequest) -> Markup | None:
-        if request.user is None or not account_method(self._auth).changes_email:
-            return None
-        email = self._auth.users.email_of(request.user)
-        return fragment(self._auth, request, "auth/account/email_block.html", email=email)
 
 
 class DataSection(AccountSection):
@@ -44,4 +28,4 @@ class DataSection(AccountSection):
 
 def sections(auth: Auth) -> Iterable[AccountSection]:
     """See ``asok_auth_account_sections``."""
-    return EmailSection(auth), DataSection(auth)
+    return (DataSection(auth),)
