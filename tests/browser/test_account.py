@@ -1,4 +1,4 @@
-"""What users do with their accounts: change the address, take their data, leave, come back."""
+"""Users change their address, take their data with them, leave, and come back."""
 
 from __future__ import annotations
 
