@@ -254,6 +254,9 @@ def _installation(row: Credential | None) -> Installation:
 class MailTransport(ABC):
     """Sends one mail, in the calling thread; several threads may send at once."""
 
+    mailbox_path: ClassVar[str | None] = None
+    """The page on which its mails can be read, for a transport for development; pages link to it in DEBUG."""
+
     @abstractmethod
     def send(self, mail: OutgoingMail) -> None:
         """Deliver ``mail`` or raise :class:`~asok_auth_core.errors.MailTemporary` or

@@ -252,6 +252,16 @@ class LoginRequired(AuthError):
     status = 401
 
 
+class NotFound(AuthError):
+    """There is no page, or nothing to show on it, at this URL."""
+
+    code = "not_found"
+    status = 404
+
+    def __init__(self, text: str = "There is no page at this address.") -> None:
+        super().__init__(text)
+
+
 class PermissionDenied(AuthError):
     """The user may not do this. ``explanation`` is shown in DEBUG.
 

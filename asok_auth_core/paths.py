@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+PREFIX = "/auth"
+"""All of our pages are below it; by itself, it leads to the account or to the login page."""
 LOGIN_PATH = "/auth/login"
 """The login page."""
 LOGOUT_PATH = "/auth/logout"

@@ -11,10 +11,12 @@ from ..errors import CredentialRejected
 from ..flows.login import log_out, pending_cookie, pending_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..paths import (
+    ACCOUNT_PATH,
     CHALLENGE_AGAIN_PATH,
     ENROL_PATH,
     LOGIN_PATH,
     LOGOUT_PATH,
+    PREFIX,
     SECOND_FACTOR_PATH,
 )
 from ..web import Route, WebRequest, WebResponse
@@ -35,6 +37,7 @@ class CorePages:
         """The paths of all of them. A form's path leads a GET back to its page."""
         return (
             Route(self._stylesheet.path, get=self.stylesheet),
+            Route(PREFIX, get=self.start),
             Route(LOGIN_PATH, get=self.login),
             Route(LOGOUT_PATH, get=self.logout, post=self.log_out),
             Route(SECOND_FACTOR_PATH, get=self.second_factor, post=self.check_second_factor),
@@ -49,6 +52,9 @@ class CorePages:
             content_type="text/css; charset=utf-8",
             headers=(("Cache-Control", "public, max-age=31536000, immutable"),),
         )
+
+    def start(self, request: WebRequest) -> WebResponse:
+        return WebResponse.see_other(LOGIN_PATH if request.user is None else ACCOUNT_PATH)
 
     def login(self, request: WebRequest) -> WebResponse:
         return login_page(self._auth, request)

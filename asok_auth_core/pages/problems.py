@@ -29,6 +29,7 @@ HEADINGS = {
     "login_expired": "This login is no longer valid",
     "login_rejected": "You cannot log in",
     "login_required": "Please log in",
+    "not_found": "Page not found",
     "oauth_email_unverified": "Your email address is not verified",
     "oauth_identity_taken": "This login belongs to another account",
     "oauth_last_login_method": "This is your only login method",
@@ -79,6 +80,7 @@ def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | No
         explanation=explanation,
         code=error.code,
         login_required=isinstance(error, (LoginRequired, RecentLoginRequired)),
+        rate_limited=isinstance(error, RateLimited),
         back=_here(request) if request.method == "GET" else None,
     )
     return WebResponse(shown.body, shown.status, shown.content_type, tuple(headers))

@@ -100,6 +100,7 @@ def fragment(auth: Auth, request: WebRequest, template: str, **context: object) 
         "direction": "rtl" if language in RIGHT_TO_LEFT else "ltr",
         "_": request.translate,
         "broken_plugins": _broken_plugins(auth),
+        "mailbox": auth.outbox.transport.mailbox_path if auth.settings.app.debug else None,
     }
     return Markup(auth.templates.get_template(template).render({**shared, **context}))  # noqa: S704 - autoescaped
 

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from ..auth import Auth
 from ..engine.coroutines import NeverAwaited, is_coroutine_function
-from ..errors import AuthError, ConfigurationError
+from ..errors import AuthError, ConfigurationError, NotFound
 from ..flows.current_request import handling
 from ..flows.plugin_faults import at_start
+from ..paths import PREFIX
 from ..web import Route, WebRequest, WebResponse
 from .account import AccountPages
 from .confirm_login import ConfirmPages
@@ -84,6 +85,14 @@ class Router:
             found = self._find(path)
             return None if found is None else found[0]
         return route
+
+    def is_missing(self, path: str) -> bool:
+        """True if ``path`` is one of ours by its prefix, but has no page."""
+        return path.startswith(f"{PREFIX}/") and self.match(path) is None
+
+    def missing(self, request: WebRequest) -> WebResponse:
+        """The answer for a path that ``is_missing``."""
+        return problem(self._auth, request, NotFound())
 
     def respond(self, route: Route, request: WebRequest) -> WebResponse:
         """The answer of the route's handler, or of the AuthError it raises."""

@@ -21,11 +21,13 @@ def answer_page(request: Request) -> object:
     """
     app_auth = app_auth_of(request)
     route = app_auth.router.match(path_of(request)) if app_auth else None
-    if app_auth is None or route is None:
+    if app_auth is None:
         return request.abort(404)
     # Asok would derive it from where this file is installed, and show it in the page.
     request.page_id = "asok-auth"
-    return send(request, app_auth.router.respond(route, app_auth.web_request(request)))
+    web = app_auth.web_request(request)
+    answer = app_auth.router.missing(web) if route is None else app_auth.router.respond(route, web)
+    return send(request, answer)
 
 
 def answer_error(app_auth: AppAuth, request: Request, error: Exception) -> object | None:

@@ -1,9 +1,10 @@
-"""``can(…)`` and ``oauth_buttons(…)`` in an app's own templates."""
+"""``can(…)``, ``oauth_buttons(…)`` and ``auth_css()`` in an app's own templates."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 from asok.request import Request
 from asok.templates import SafeString
@@ -11,6 +12,7 @@ from asok.templates import SafeString
 from ...engine.urls import safe_next
 from ...flows.permissions import can
 from ...flows.plugin_faults import block
+from ...pages.stylesheet import Stylesheet
 from .app_auth import app_auth_of
 
 
@@ -34,3 +36,14 @@ def template_oauth_buttons(request: Request) -> Callable[..., str]:
         return SafeString(block(app_auth.auth, oauth, oauth.buttons, web, safe_next(next_url)) or "")
 
     return oauth_buttons
+
+
+def template_auth_css(request: Request) -> Callable[[], str]:
+    """``{{ auth_css() }}`` in a template: the link to the stylesheet of the buttons.
+
+    Each of its rules is about a class that starts with ``asok-auth``, so nothing else on the page changes.
+    """
+    app_auth = app_auth_of(request)
+    assert app_auth is not None
+    path = cast("Stylesheet", app_auth.auth.templates.globals["stylesheet"]).path
+    return lambda: SafeString(f'<link rel="stylesheet" href="{path}">')

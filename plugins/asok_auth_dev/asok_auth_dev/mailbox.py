@@ -17,9 +17,8 @@ from asok_auth_core.plugin import (
 )
 
 from .settings import DevSettings
-from .smtp_server import Mailbox, StoredMail, mail_server
+from .smtp_server import MAILBOX, Mailbox, StoredMail, mail_server
 
-MAILBOX = "/auth/dev/mailbox"
 MESSAGE = "/auth/dev/mailbox/{number}"
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-Ip")
 LINKS_OPEN_A_TAB = '<base target="_blank">'

@@ -23,6 +23,8 @@ from asok_auth_core.plugin import ConfigurationError, MailSettings, Settings, Sm
 from .settings import DevSettings
 
 HOST = "127.0.0.1"
+MAILBOX = "/auth/dev/mailbox"
+"""The page that shows the emails."""
 DEFAULT_SENDER = "auth@localhost"
 MAX_MAILS = 200
 MAX_MAIL_BYTES = 5_000_000
@@ -153,8 +155,14 @@ def mail_server(port: int) -> MailServer:
     return server
 
 
-def development_transport(settings: Settings) -> SmtpTransport:
-    """The SMTP transport used in production, connected to the development server."""
+class DevTransport(SmtpTransport):
+    """The SMTP transport used in production; pages link to the mailbox."""
+
+    mailbox_path = MAILBOX
+
+
+def development_transport(settings: Settings) -> DevTransport:
+    """A transport that is connected to the development server."""
     server = mail_server(settings.section(DevSettings).smtp_port)
     sender = settings.mail.sender or DEFAULT_SENDER
-    return SmtpTransport(MailSettings(host=HOST, port=server.port, sender=sender, security="none"))
+    return DevTransport(MailSettings(host=HOST, port=server.port, sender=sender, security="none"))

@@ -19,7 +19,7 @@ from ....settings import secrets
 from ..answers import answer_error, answer_page
 from ..app_auth import AppAuth
 from ..request import decoded_path, path_of
-from ..template_helpers import template_can, template_oauth_buttons
+from ..template_helpers import template_auth_css, template_can, template_oauth_buttons
 
 PAGE = str(Path(__file__).with_name("page.py"))
 CSRF_COOKIE = "asok_csrf="
@@ -34,7 +34,7 @@ def install_on_app(app: Asok, app_auth: AppAuth) -> None:
     _answer_csrf_failures(app, app_auth)
     _accept_older_secrets(app)
     _show_errors(app, app_auth)
-    app.share(can=template_can, oauth_buttons=template_oauth_buttons)
+    app.share(auth_css=template_auth_css, can=template_can, oauth_buttons=template_oauth_buttons)
 
 
 def _answer_paths(app: Asok, app_auth: AppAuth) -> None:
@@ -49,6 +49,8 @@ def _answer_paths(app: Asok, app_auth: AppAuth) -> None:
         page, params = asok_resolve(parts, request=request)
         if (page is None or params) and _is_ours(app_auth, parts, request):
             return PAGE, {}
+        if page is None and app_auth.router.is_missing(_path(parts, request)):
+            return PAGE, {}
         return page, params
 
     asok_dispatch = app._dispatch_module
@@ -62,8 +64,12 @@ def _answer_paths(app: Asok, app_auth: AppAuth) -> None:
 
 
 def _is_ours(app_auth: AppAuth, parts: list[str], request: Request | None) -> bool:
+    return app_auth.router.match(_path(parts, request)) is not None
+
+
+def _path(parts: list[str], request: Request | None) -> str:
     path = "/" + "/".join(parts)
-    return app_auth.router.match(path if request is None else decoded_path(path, request)) is not None
+    return path if request is None else decoded_path(path, request)
 
 
 def _allow_form_action(app: Asok, app_auth: AppAuth) -> None:
