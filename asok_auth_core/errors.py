@@ -258,9 +258,6 @@ class NotFound(AuthError):
     code = "not_found"
     status = 404
 
-    def __init__(self, text: str = "There is no page at this address.") -> None:
-        super().__init__(text)
-
 
 class PermissionDenied(AuthError):
     """The user may not do this. ``explanation`` is shown in DEBUG.

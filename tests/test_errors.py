@@ -29,6 +29,7 @@ STATUS_OF = {
     "address_invalid": 400,
     "mail": 503,
     "mail_temporary": 503,
+    "not_found": 404,
     "mail_permanent": 503,
     "body_malformed": 400,
     "body_too_large": 413,

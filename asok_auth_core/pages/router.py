@@ -92,7 +92,7 @@ class Router:
 
     def missing(self, request: WebRequest) -> WebResponse:
         """The answer for a path that ``is_missing``."""
-        return problem(self._auth, request, NotFound())
+        return problem(self._auth, request, NotFound("There is no page at this address."))
 
     def respond(self, route: Route, request: WebRequest) -> WebResponse:
         """The answer of the route's handler, or of the AuthError it raises."""
