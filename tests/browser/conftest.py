@@ -198,17 +198,18 @@ class Visitor:
         self.look("created token")
         return self.page.locator("#asok-auth-token").inner_text().strip()
 
-    def read_mail(self, address: str, part: str = "") -> str:
-        """The text of the last mail to ``address`` with ``part``, from the mailbox page."""
+    def mails_to(self, address: str) -> Iterator[str]:
+        """The text of each mail to ``address``, from the mailbox page, the last one first."""
         box = self._read("/auth/dev/mailbox")
         entries = re.findall(r'href="(/auth/dev/mailbox/\d+)".*?to ([^,<]+),', box, re.DOTALL)
         for path in (path for path, to in entries if address in html.unescape(to)):
             page = self._read(html.unescape(path))
             shown = re.search(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)[1]
-            text = html.unescape(re.sub(r"<[^>]+>", "", shown))
-            if part in text:
-                return text
-        raise AssertionError(f"no mail to {address} with {part!r}")
+            yield html.unescape(re.sub(r"<[^>]+>", "", shown))
+
+    def read_mail(self, address: str, part: str) -> str:
+        """The last mail to ``address`` that has ``part``."""
+        return next(text for text in self.mails_to(address) if part in text)
 
     def mail(self, address: str) -> tuple[str, str]:
         """Link and code of the last login mail to ``address``; there are notices besides."""
@@ -219,7 +220,7 @@ class Visitor:
     def mail_with(self, address: str, part: str) -> str:
         """The text of the last mail to ``address``, once that is one with ``part``."""
         until = time.monotonic() + 60
-        while part not in (text := self.read_mail(address)):
+        while part not in (text := next(self.mails_to(address), "")):
             assert time.monotonic() < until, f"the last mail to {address} is without {part!r}: {text}"
             time.sleep(0.1)
         return text
