@@ -256,7 +256,7 @@ def test_a_demanded_enrollment_starts_on_one_machine_and_completes_once_on_the_o
     wrong = visitor.post(two, "/auth/totp/confirm", code=totp_code(secret, steps=-100))
     assert wrong.status_code == 400
     assert [visitor.user(machine) for machine in strict_machines] == ["nobody", "nobody"]
-    assert rows(one, address) == ["account"]
+    assert rows(one, address) == ["account", "account_profile"], "its language: no session, no factor"
     late = Visitor()
     late.cookies = dict(visitor.cookies)
     codes = recovery_codes(visitor.post(two, "/auth/totp/confirm", code=totp_code(secret)))

@@ -70,6 +70,7 @@ class Link:
     token: str
     email: str
     at: float
+    account: Account | None
     epoch: int
     is_used: bool = False
 
@@ -253,7 +254,7 @@ class Pipeline(RuleBasedStateMachine):
     def mail_a_link(self, email: str) -> Link:
         account = self.account_of(email)
         epoch = 0 if account is None else account.epoch
-        self.links.append(Link(self.world.token(email), email, self.now, epoch))
+        self.links.append(Link(self.world.token(email), email, self.now, account, epoch))
         return self.links[-1]
 
     @rule(number=BROWSERS, email=st.sampled_from(EMAILS))
@@ -278,7 +279,8 @@ class Pipeline(RuleBasedStateMachine):
             return
         valid = not link.is_used and link.at + LINK_LIFETIME > self.now
         link.is_used = True
-        if not valid or link.epoch != (0 if account is None else account.epoch):
+        moved = link.account is not None and account is not link.account
+        if not valid or moved or link.epoch != (0 if account is None else account.epoch):
             return
         result = self.log_in(tab, account, link.email, Given(link.email), dropped=dropped)
         if result is not None:
