@@ -199,7 +199,7 @@ class Visitor:
         return self.page.locator("#asok-auth-token").inner_text().strip()
 
     def mails_to(self, address: str) -> Iterator[str]:
-        """The text of each mail to ``address``, from the mailbox page, the last one first."""
+        """The text of each mail to ``address`` in the mailbox, the last one first."""
         box = self._read("/auth/dev/mailbox")
         entries = re.findall(r'href="(/auth/dev/mailbox/\d+)".*?to ([^,<]+),', box, re.DOTALL)
         for path in (path for path, to in entries if address in html.unescape(to)):

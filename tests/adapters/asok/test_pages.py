@@ -71,7 +71,6 @@ class TestPages:
 
     def test_unknown_paths(self, client: TestClient) -> None:
         for path in (
-            "/auth",
             "/auth/x",
             "/auth/login/x",
             "/auth/static/x.css",
