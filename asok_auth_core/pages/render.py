@@ -6,8 +6,10 @@ import functools
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from types import CodeType
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import Markup
 
 from ..auth import Auth
@@ -28,6 +30,25 @@ PAGE_HEADERS = (
 RIGHT_TO_LEFT = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "ur", "yi"})
 
 
+class CompiledTemplates(BytecodeCache):
+    """The compiled templates of a process, for all its apps."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, tuple[str, CodeType | None]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Fill ``bucket`` if its template was compiled from the same source."""
+        checksum, code = self._latest.get(bucket.key, ("", None))
+        bucket.code = code if checksum == bucket.checksum else None
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what was compiled, in the place of what an older source gave."""
+        self._latest[bucket.key] = (bucket.checksum, bucket.code)
+
+
+COMPILED = CompiledTemplates()
+
+
 def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
     """The Jinja2 environment of one app.
 
@@ -43,6 +64,7 @@ def environment(overrides: Path, packages: Iterable[str] = ()) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=COMPILED,
     )
     made.filters["browser"] = browser_name
     made.globals["stylesheet"] = Stylesheet.read(overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,3 +176,14 @@ class TestOwnTemplates:
             asok_app(tmp_path, auth={"LAYOUT": "html/none.html"}),
         ):
             pass
+
+
+def test_a_template_is_compiled_again_when_it_changed(tmp_path: Path) -> None:
+    """By the running app, and by one started later in the same process."""
+    for text in ("first", "second"):
+        write(tmp_path, "auth/login.html", f"{text} text")
+        with asok_app(tmp_path) as app:
+            assert TestClient(app).get("/auth/login").text.startswith(f"{text} text")
+            write(tmp_path, "auth/login.html", f"{text} text, changed")
+            os.utime(tmp_path / "src" / "partials" / "auth" / "login.html", (0, 0))
+            assert TestClient(app).get("/auth/login").text.startswith(f"{text} text, changed")
