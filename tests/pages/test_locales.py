@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gettext
 import importlib
 import json
 import re
@@ -119,15 +120,27 @@ def said(package: Path) -> frozenset[str]:
     return frozenset(in_templates(package) | in_code(package) | (IN_VARIABLES if package is CORE else set()))
 
 
+Forms = dict[str, list[str]]
+
+
 @functools.cache
-def catalog(package: Path, language: str) -> dict[str, str]:
-    """The translations that ``package`` ships."""
+def shipped(package: Path, language: str) -> dict[str, str | list[str]]:
+    """The translations that ``package`` ships, and the plural expression."""
     found = list(package.rglob(f"locales/{language}.json"))
     assert len(found) <= 1
     return dict(json.loads(found[0].read_text("utf-8"), object_pairs_hook=no_duplicates)) if found else {}
 
 
-def no_duplicates(pairs: list[tuple[str, str]]) -> dict[str, str]:
+def catalog(package: Path, language: str) -> Forms:
+    """The translations that ``package`` ships, each with all its forms."""
+    texts = {one: told for one, told in shipped(package, language).items() if one}
+    return {one: [told] if isinstance(told, str) else told for one, told in texts.items()}
+
+
+Pairs = list[tuple[str, str | list[str]]]
+
+
+def no_duplicates(pairs: Pairs) -> dict[str, str | list[str]]:
     assert len(dict(pairs)) == len(pairs), "a text is translated twice"
     return dict(pairs)
 
@@ -138,7 +151,7 @@ def placeholders(text: str) -> list[str]:
 
 
 CORE = PACKAGES[0]
-LANGUAGES = sorted({path.stem for package in PACKAGES for path in package.rglob("locales/*.json")})
+LANGUAGES = sorted({path.stem for package in PACKAGES for path in package.rglob("locales/*.json")} - {"en"})
 """All that are shipped: a new language is checked as soon as its first file exists."""
 EACH_CATALOG = [
     pytest.param(language, package, id=f"{language}-{package.name}")
@@ -163,11 +176,25 @@ class TestCatalog:
         assert sorted(catalog(package, language).keys() - said(package)) == []
 
     def test_the_placeholders_match(self, language: str, package: Path) -> None:
-        texts = catalog(package, language)
-        assert {one: told for one, told in texts.items() if placeholders(one) != placeholders(told)} == {}
+        assert {
+            one: told
+            for one, forms in catalog(package, language).items()
+            for told in forms
+            if placeholders(one) != placeholders(told)
+        } == {}
+
+    def test_what_has_a_singular_in_english_has_all_forms(self, language: str, package: Path) -> None:
+        counted = catalog(package, "en").keys()
+        texts = shipped(package, language)
+        assert {one for one, told in texts.items() if isinstance(told, list)} == counted
+        if counted:
+            index = gettext.c2py(str(texts[""]))
+            numbers = {index(number) for number in range(1000)}
+            assert [one for one in counted if len(texts[one]) != len(numbers)] == []
+            assert texts[""] == shipped(CORE, language)[""]
 
     def test_no_text_is_empty_or_has_odd_spaces(self, language: str, package: Path) -> None:
-        texts = catalog(package, language).values()
+        texts = [told for forms in catalog(package, language).values() for told in forms]
         assert [told for told in texts if not told or told != told.strip() or "  " in told] == []
 
     def test_a_text_that_two_packages_translate_is_the_same(self, language: str, package: Path) -> None:
@@ -176,12 +203,23 @@ class TestCatalog:
 
     def test_the_file_is_sorted(self, language: str, package: Path) -> None:
         """So that two changes of a catalog rarely touch the same line."""
-        texts = list(catalog(package, language))
+        texts = list(shipped(package, language))
         assert texts == sorted(texts)
 
 
 def all_texts(language: str) -> list[str]:
-    return [told for package in PACKAGES for told in catalog(package, language).values()]
+    return [told for package in PACKAGES for forms in catalog(package, language).values() for told in forms]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_english_texts_with_a_number_have_a_singular(package: Path) -> None:
+    """So that no page says "1 minutes"."""
+    numbers = re.compile(r"\{(seconds|minutes|hours|days|count)\} [a-z]")
+    texts = catalog(package, "en")
+    counted = {one for one in said(package) if numbers.search(one)}
+    assert counted - texts.keys() - catalog(CORE, "en").keys() == set()
+    assert texts.keys() - said(package) == set()
+    assert {one: forms for one, forms in texts.items() if len(forms) != 2 or forms[1] != one} == {}
 
 
 def test_french_uses_french_typography() -> None:
@@ -266,11 +304,60 @@ class TestTranslation:
         assert text.endswith("{danger}")
 
     @pytest.mark.parametrize("bad", ["{nobody}", "{", "{0}", "{app.x}", "{app!z}"])
-    def test_invalid_placeholders_of_the_app_fall_back(self, catalogs: Catalogs, bad: str) -> None:
+    def test_invalid_placeholders_of_the_app_fall_back_to_ours(self, catalogs: Catalogs, bad: str) -> None:
         assert (
             catalogs.translate("Log in to {app}", "fr", {"app": "X"}, {"Log in to {app}": bad})
-            == "Log in to X"
+            == "Se connecter à X"
         )
+
+    @pytest.mark.parametrize(
+        ("language", "days", "text"),
+        [
+            ("en", 1, "1 day"),
+            ("en", 0, "0 days"),
+            ("xx", 1, "1 day"),
+            ("fr", 1, "1 jour"),
+            ("fr", 0, "0 jour"),
+            ("fr", 2, "2 jours"),
+            ("de", 1, "1 Tag"),
+            ("de", 30, "30 Tage"),
+        ],
+    )
+    def test_a_number_chooses_the_plural_form(
+        self, catalogs: Catalogs, language: str, days: int, text: str
+    ) -> None:
+        assert catalogs.translate("{days} days", language, {"days": days}) == text
+
+    def test_an_app_adds_a_language_with_its_own_plural_forms(self, catalogs: Catalogs) -> None:
+        own = {
+            "": "n==1 ? 0 : n%10>=2 && n%10<=4 && (n%100<10 || n%100>=20) ? 1 : 2",
+            "{days} days": ["{days} dzień", "{days} dni", "{days} dni."],
+        }
+        texts = [catalogs.translate("{days} days", "pl", {"days": n}, own) for n in (1, 22, 12)]
+        assert texts == ["1 dzień", "22 dni", "12 dni."]
+
+    def test_an_app_changes_a_text_with_forms_by_ours_or_one_text(self, catalogs: Catalogs) -> None:
+        for own in ({"{days} days": ["{days} j", "{days} js"]}, {"{days} days": "{days} j"}):
+            assert catalogs.translate("{days} days", "fr", {"days": 1}, own) == "1 j"
+
+    @pytest.mark.parametrize(
+        "own",
+        [
+            {"{days} days": ["{days} j"]},
+            {"{days} days": []},
+            {"{days} days": 5},
+            {"{days} days": {"one": "x"}},
+            {"{days} days": ["{d}", "{d}"]},
+            {"{days} days": ["{days} j", "{days} js"], "": "import os"},
+            {"{days} days": ["{days} j", "{days} js"], "": "n % 0"},
+            {"{days} days": ["{days} j", "{days} js"], "": 7},
+        ],
+    )
+    def test_unusable_forms_of_the_app_fall_back_to_ours(
+        self, catalogs: Catalogs, own: dict[str, object], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert catalogs.translate("{days} days", "fr", {"days": 2}, own) == "2 jours"
+        assert "'{days} days' is unusable" in caplog.text
 
     def test_unknown_text_is_returned_unchanged(self, catalogs: Catalogs) -> None:
         assert catalogs.translate("No such text {0}", "fr", {}) == "No such text {0}"
