@@ -23,6 +23,7 @@ from ..web import WebRequest
 from .accounts import newly_verifies, open_account, settle_proof
 from .epoch import epoch
 from .factor_policy import backup_factors, enrolled_factors, second_factor_required
+from .last_method import remember_method
 from .receipts import (
     KeptReceipt,
     Receipt,
@@ -358,6 +359,7 @@ def _settle(
         # All sessions were ended while this one started.
         end_session(auth, request, record)
         raise LoginExpired("This login has expired. Please start again.")
+    remember_method(auth, request, proof.method)
     auth.events.emit(
         "login.succeeded",
         user=user,

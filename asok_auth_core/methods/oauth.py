@@ -12,6 +12,7 @@ from ..contracts import LoginMethod
 from ..engine.message import Send
 from ..engine.urls import is_listed, origin, safe_next
 from ..errors import AuthError
+from ..flows.last_method import last_method
 from ..flows.linking import has_linked_login, linked, unlink
 from ..flows.oauth import OAuthFlow
 from ..flows.recent_login import require_recent_login
@@ -61,7 +62,12 @@ class OAuthMethod(LoginMethod):
     def buttons(self, request: WebRequest, next_url: str | None = None) -> Markup:
         """A button for each provider, each in its own POST form."""
         return fragment(
-            self._auth, request, "auth/oauth_buttons.html", providers=self.enabled, next_url=next_url or ""
+            self._auth,
+            request,
+            "auth/oauth_buttons.html",
+            providers=self.enabled,
+            next_url=next_url or "",
+            last=last_method(self._auth, request),
         )
 
     def account_block(self, request: WebRequest) -> Markup | None:

@@ -6,6 +6,7 @@ from ..auth import Auth
 from ..contracts import LoginMethod
 from ..engine.urls import safe_next
 from ..errors import AuthError
+from ..flows.last_method import last_method
 from ..flows.plugin_faults import block
 from ..web import WebRequest, WebResponse
 from .render import render
@@ -26,11 +27,12 @@ def login_page(
     to confirm that it's them.
     """
     next_url = safe_next(request.form.get("next") or request.query.get("next"))
+    last = last_method(auth, request)
     blocks = []
     for one in sorted(auth.login_methods.values(), key=lambda one: one.order):
         made = block(auth, one, one.login_block, request, problem if one is method else None)
         if made is not None:
-            blocks.append(made)
+            blocks.append((made, one.name == last))
     status = 200 if problem is None else problem.status
     email = None if request.user is None else auth.users.email_of(request.user)
     return render(

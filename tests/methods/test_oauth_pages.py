@@ -25,6 +25,12 @@ def test_the_login_page_has_a_button_for_each_provider(app: OAuthApp) -> None:
     assert "csrf_token" in body
 
 
+def test_the_provider_of_the_last_login_is_named(app: OAuthApp) -> None:
+    request, _ = app.log_in()
+    assert "Last used" in app.send(request.follow("/auth/login")).text
+    assert "Last used" not in app.send(FakeRequest("/auth/login")).text
+
+
 def test_a_provider_without_credentials_has_no_button_and_no_pages(make_app: MakeApp) -> None:
     app = make_app(config={"PROVIDERS": {}})
     assert "Example" not in app.send(FakeRequest("/auth/login")).body
