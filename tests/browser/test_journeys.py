@@ -275,6 +275,17 @@ def test_log_out(visitor, address):
     visitor.press("Log out")
     visitor.goto("/")
     assert "You are not logged in" in visitor.page.inner_text("body")
+    visitor.goto("/auth/login")
+    visitor.look("login page after a login by link")
+    assert visitor.page.get_by_text("Last used").count() == 1
+    visitor.press("Continue with Google")
+    visitor.press("Ada Example")
+    visitor.goto("/auth/logout")
+    visitor.press("Log out")
+    visitor.goto("/auth/login")
+    visitor.look("login page after a login with Google")
+    button = visitor.page.get_by_role("button", name="Continue with Google")
+    assert "Last used" in button.inner_text()
 
 
 def test_error_pages(visitor, address):
