@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-PATIENCE = 60.0
-"""Seconds to wait for something that happens soon on an idle machine."""
+PATIENCE = 300.0
+"""Seconds to wait for what happens soon on an idle machine; a whole machine can stand still for minutes."""
 
 NAP = 0.01
 

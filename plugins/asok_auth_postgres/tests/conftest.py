@@ -27,7 +27,7 @@ def contract_url(running_server: Server) -> str:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores wait long for an answer in this test: a busy machine is not an outage."""
     monkeypatch.setattr("asok_auth_postgres.connections.CONNECTING", 30.0)
-    monkeypatch.setattr("asok_auth_postgres.store.DEADLINE", 60.0)
+    monkeypatch.setattr("asok_auth_postgres.store.DEADLINE", 300.0)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from asok_auth_core.testing import OpenStore, StateStoreContract
 
 def open_patiently(url: str, clock: Clock | None = None) -> PostgresStateStore:
     """What the fixture ``patient`` does, in a worker process too."""
-    connections.CONNECTING, store.DEADLINE = 30.0, 60.0
+    connections.CONNECTING, store.DEADLINE = 30.0, 300.0
     return PostgresStateStore(url, clock)
 
 

@@ -182,7 +182,7 @@ def test_a_promoted_synchronous_standby_keeps_taken_values(make_server: MakeServ
 
 def open_patiently(port: int) -> PostgresStateStore:
     """What the fixture ``patient`` does, in a worker process too."""
-    connections.CONNECTING, store_module.DEADLINE = 30.0, 60.0
+    connections.CONNECTING, store_module.DEADLINE = 30.0, 300.0
     return PostgresStateStore(
         f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable&gssencmode=disable"
     )

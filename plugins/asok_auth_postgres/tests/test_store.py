@@ -91,7 +91,7 @@ class TestURL:
 
 def open_patiently(url: str) -> PostgresStateStore:
     """What the fixture ``patient`` does, in a worker process."""
-    connections.CONNECTING, store_module.DEADLINE = 30.0, 60.0
+    connections.CONNECTING, store_module.DEADLINE = 30.0, 300.0
     return PostgresStateStore(url)
 
 

@@ -48,7 +48,7 @@ from asok_auth_core.stores.credentials import SqlCredentialStore
 from asok_auth_core.stores import sqlite_file
 from asok_auth_core.stores.sqlite import SQLiteStateStore
 
-sqlite_file.DEADLINE = 60.0  # other processes may keep a writer waiting
+sqlite_file.DEADLINE = 300.0  # other processes may keep a writer waiting
 database, state_path, processes = sys.argv[1:4]
 
 def clock():

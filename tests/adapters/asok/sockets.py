@@ -15,6 +15,8 @@ from asok.testing import TestClient
 from asok.ws import WebSocketServer
 from asok.ws.connection import Connection
 
+from asok_auth_core.testing.waiting import PATIENCE
+
 ANSWER = "/say"
 
 
@@ -84,7 +86,7 @@ class Socket:
             **(headers or {}),
         }
         assert server.asok._sock is not None
-        self._socket = socket.create_connection(server.asok._sock.getsockname(), timeout=30)
+        self._socket = socket.create_connection(server.asok._sock.getsockname(), timeout=PATIENCE)
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._socket.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
         self._file = self._socket.makefile("rb")
