@@ -227,7 +227,7 @@ class Visitor:
 
     def mailed_link(self, address: str, path: str) -> str:
         """The link to a page below ``path`` in the last mail to ``address``."""
-        [link] = re.findall(rf"{self.demo}{path}/\S+", self.mail_with(address, path))
+        [link] = re.findall(rf"{self.demo}{path}[/?]\S+", self.mail_with(address, path))
         return link
 
     @property

@@ -16,6 +16,7 @@ from asok_auth_core.plugin import (
 )
 
 from .deletion import KEEP_PATH, Deletions
+from .links import action_of, token_of
 
 DATA_PATH = "/auth/account/data"
 DELETE_PATH = "/auth/account/delete"
@@ -36,7 +37,7 @@ class DataPages:
         yield Route(DATA_PATH, get=self._show, post=self._export)
         if self._deletes:
             yield Route(DELETE_PATH, get=self._ask_page, post=self._ask)
-        yield Route(f"{KEEP_PATH}/{{token}}", get=self._keep_page, post=self._keep)
+        yield Route(KEEP_PATH, get=self._keep_page, post=self._keep)
 
     def _show(self, request: WebRequest) -> WebResponse:
         require_recent_login(self._auth, request)
@@ -63,10 +64,10 @@ class DataPages:
         return render(self._auth, request, "auth/account/leaving.html", due=due)
 
     def _keep_page(self, request: WebRequest) -> WebResponse:
-        _, user = self._deletions.find(request.params["token"])
+        _, user = self._deletions.find(token_of(request))
         email = self._auth.users.email_of(user)
-        return render(self._auth, request, "auth/account/keep.html", email=email, action=request.path)
+        return render(self._auth, request, "auth/account/keep.html", email=email, action=action_of(request))
 
     def _keep(self, request: WebRequest) -> WebResponse:
-        self._deletions.keep_by_link(request, request.params["token"])
+        self._deletions.keep_by_link(request, token_of(request))
         return render(self._auth, request, "auth/account/kept.html")

@@ -32,7 +32,7 @@ from asok_auth_core.plugin import (
 from .emails import addresses_of
 from .exclusive import alone
 from .invitations import NOBODY
-from .links import LinkToken
+from .links import LinkToken, with_token
 from .mails import Where, compose, link_to, post
 from .profiles import language_of
 from .settings import AccountSettings
@@ -113,7 +113,7 @@ class Deletions:
                 language_of(auth, user_id, request),
                 "auth/account/deletion_asked.txt",
                 where=Where(now) if request is None else Where.of(auth, request),
-                link=link_to(auth, request, f"{KEEP_PATH}/{token.text}"),
+                link=link_to(auth, request, with_token(KEEP_PATH, token.text)),
                 due=due,
             )
             post(auth, mail)

@@ -21,6 +21,7 @@ from asok_auth_core.plugin import (
 )
 
 from .emails import CODE_PATH, CONFIRM_PATH, EMAIL_PATH, UNDO_PATH, EmailChanges
+from .links import action_of, token_of
 
 FIRST_ATTEMPT = 2.0
 """Seconds a page waits for the mail server, so that it can report a failure."""
@@ -38,13 +39,13 @@ class EmailPages:
         return (
             Route(EMAIL_PATH, get=self._form, post=self._ask),
             Route(CODE_PATH, get=self._code_page, post=self._enter_code),
-            Route(f"{CONFIRM_PATH}/{{token}}", get=self._confirm_page, post=self._confirm),
+            Route(CONFIRM_PATH, get=self._confirm_page, post=self._confirm),
             *self.undo_routes(),
         )
 
     def undo_routes(self) -> Iterable[Route]:
         """The page of the link that was mailed to a former address; it needs no login."""
-        return (Route(f"{UNDO_PATH}/{{token}}", get=self._undo_page, post=self._undo),)
+        return (Route(UNDO_PATH, get=self._undo_page, post=self._undo),)
 
     def _form(self, request: WebRequest) -> WebResponse:
         return self._show_form(request, None)
@@ -103,14 +104,14 @@ class EmailPages:
         GET does not, because mail scanners follow links.
         """
         user = require_recent_login(self._auth, request)
-        email = self._changes.look(user, request.params["token"])
+        email = self._changes.look(user, token_of(request))
         return render(
-            self._auth, request, "auth/account/email_confirm.html", email=email, action=request.path
+            self._auth, request, "auth/account/email_confirm.html", email=email, action=action_of(request)
         )
 
     def _confirm(self, request: WebRequest) -> WebResponse:
         user = require_recent_login(self._auth, request)
-        return self._changed(request, self._changes.confirm_link(request, user, request.params["token"]))
+        return self._changed(request, self._changes.confirm_link(request, user, token_of(request)))
 
     def _changed(self, request: WebRequest, email: str) -> WebResponse:
         text = request.translate("Your email address is {email}.", email=email)
@@ -118,9 +119,10 @@ class EmailPages:
         return to_account(request)
 
     def _undo_page(self, request: WebRequest) -> WebResponse:
-        email = self._changes.find_undo(request.params["token"]).email
-        return render(self._auth, request, "auth/account/email_undo.html", email=email, action=request.path)
+        email = self._changes.find_undo(token_of(request)).email
+        action = action_of(request)
+        return render(self._auth, request, "auth/account/email_undo.html", email=email, action=action)
 
     def _undo(self, request: WebRequest) -> WebResponse:
-        email = self._changes.undo(request, request.params["token"])
+        email = self._changes.undo(request, token_of(request))
         return render(self._auth, request, "auth/account/email_undone.html", email=email)

@@ -10,7 +10,6 @@ import hmac
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import msgspec
 
@@ -36,7 +35,7 @@ from asok_auth_core.plugin import (
     restore_email,
 )
 
-from .links import LinkToken
+from .links import LinkToken, with_token
 from .mails import Where, compose, link_to, post
 from .profiles import language_of
 from .settings import AccountSettings
@@ -137,7 +136,7 @@ class EmailChanges:
             request.locale,
             "auth/account/email_taken.txt" if taken else "auth/account/email_confirm.txt",
             where=Where.of(auth, request),
-            link=None if taken else link_to(auth, request, f"{CONFIRM_PATH}/{quote(issued.token)}"),
+            link=None if taken else link_to(auth, request, with_token(CONFIRM_PATH, issued.token)),
             code=None if taken else f"{issued.code[:4]}-{issued.code[4:]}",
             minutes=max(1, lifetime // 60),
         )
@@ -223,7 +222,7 @@ class EmailChanges:
         if returned is not None and returned.user_id == user_id:
             auth.credentials.remove(returned)
         if former is not None:
-            link = None if undo is None else link_to(auth, request, f"{UNDO_PATH}/{undo[1]}")
+            link = None if undo is None else link_to(auth, request, with_token(UNDO_PATH, undo[1]))
             mail = compose(
                 auth,
                 former,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from asok_auth_core.plugin import Auth, Route, WebRequest, WebResponse, mark_browser, render
 
 from .invitations import INVITATION_PATH, Invitations
+from .links import action_of, token_of
 
 
 class InvitationPages:
@@ -18,18 +19,18 @@ class InvitationPages:
 
     def routes(self) -> Iterable[Route]:
         """All routes. GET changes nothing."""
-        return (Route(f"{INVITATION_PATH}/{{token}}", get=self._show, post=self._accept),)
+        return (Route(INVITATION_PATH, get=self._show, post=self._accept),)
 
     def _show(self, request: WebRequest) -> WebResponse:
-        invitation = self._invitations.find(request.params["token"])
+        invitation = self._invitations.find(token_of(request))
         mark_browser(self._auth, request)
         return render(
             self._auth,
             request,
             "auth/account/invitation.html",
             email=invitation.email,
-            action=request.path,
+            action=action_of(request),
         )
 
     def _accept(self, request: WebRequest) -> WebResponse:
-        return WebResponse.see_other(self._invitations.accept(request, request.params["token"]))
+        return WebResponse.see_other(self._invitations.accept(request, token_of(request)))

@@ -40,7 +40,7 @@ from asok_auth_core.plugin import (
 )
 
 from .emails import is_reserved
-from .links import LinkToken
+from .links import LinkToken, with_token
 from .mails import compose, link_to
 from .settings import AccountSettings
 
@@ -118,7 +118,7 @@ class Invitations:
         now, token = auth.clock(), LinkToken.new(auth, email)
         until = now + (lifetime or self._settings.invitation_lifetime)
         row = InvitationRow(token.digest, name, tuple(dict.fromkeys(roles)), now, until)
-        link = link_to(auth, request, f"{INVITATION_PATH}/{token.text}")
+        link = link_to(auth, request, with_token(INVITATION_PATH, token.text))
         if link is None:
             raise ConfigurationError("APP_URL is not set. The link in the invitation is built from it.")
         self._forget_expired()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
-from asok_auth_core.plugin import Auth, digest
+from asok_auth_core.plugin import Auth, WebRequest, digest
 
 SECRET_BYTES = 24
 
@@ -24,16 +25,17 @@ class LinkToken:
 
     @classmethod
     def read(cls, text: str) -> LinkToken | None:
-        """The token in a path; None if it is none of ours."""
+        """The token in a link; None if it is none of ours, or spelled differently."""
         owner, _, secret = text.partition(".")
         try:
-            return cls(bytes.fromhex(owner).decode(), secret) if owner and secret else None
+            found = cls(bytes.fromhex(owner).decode(), secret)
         except ValueError:
             return None
+        return found if owner and secret and found.text == text else None
 
     @property
     def text(self) -> str:
-        """The token as it stands in a path."""
+        """The token as it stands in a link."""
         return f"{self.owner.encode().hex()}.{self.secret}"
 
     @property
@@ -44,3 +46,18 @@ class LinkToken:
     def matches(self, stored: str) -> bool:
         """True if ``stored`` is the digest of the secret."""
         return hmac.compare_digest(self.digest, stored)
+
+
+def with_token(path: str, token: str) -> str:
+    """``path`` with ``token`` in its query: frameworks log the path of every request."""
+    return f"{path}?token={quote(token, safe='')}"
+
+
+def token_of(request: WebRequest) -> str:
+    """The token in the link that was opened, or in the form on its page."""
+    return request.query.get("token", "")
+
+
+def action_of(request: WebRequest) -> str:
+    """Where the form on the page of a link is sent."""
+    return with_token(request.path, token_of(request))

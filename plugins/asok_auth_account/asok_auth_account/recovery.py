@@ -35,7 +35,7 @@ from asok_auth_core.plugin import (
 
 from .emails import addresses_of, forget_undos, forget_waiting, is_reserved
 from .exclusive import alone
-from .links import LinkToken
+from .links import LinkToken, with_token
 from .mails import Where, compose, link_to, post
 from .profiles import language_of
 from .settings import AccountSettings
@@ -96,7 +96,7 @@ class Recoveries:
         if any(one != user_id for one in auth.users.ids_alike(email)) or is_reserved(auth, email, user_id):
             raise AccountExists("Another account has this email address.")
         token, stop, now = LinkToken.new(auth, user_id), LinkToken.new(auth, user_id), auth.clock()
-        link = link_to(auth, None, f"{RECOVER_PATH}/{token.text}")
+        link = link_to(auth, None, with_token(RECOVER_PATH, token.text))
         if link is None:
             raise ConfigurationError("APP_URL is not set. The links in the emails are built from it.")
         due, former = now + self._settings.recovery_delay, auth.users.email_of(user)
@@ -107,7 +107,8 @@ class Recoveries:
         end_sessions(auth, user)
         language = language_of(auth, user_id)
         for to in addresses_of(auth, user):
-            words, ends = "auth/account/recovery_started.txt", link_to(auth, None, f"{STOP_PATH}/{stop.text}")
+            words = "auth/account/recovery_started.txt"
+            ends = link_to(auth, None, with_token(STOP_PATH, stop.text))
             post(auth, compose(auth, to, language, words, where=Where(now), link=ends, due=due))
         until = due + self._settings.recovery_lifetime
         words = "auth/account/recovery_link.txt"

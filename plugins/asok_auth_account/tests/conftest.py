@@ -53,12 +53,13 @@ class Site:
         account: dict[str, object] | None = None,
         config: dict[str, object] | None = None,
         users: MemoryUsers | None = None,
+        credentials: Callable[[FrozenClock], MemoryCredentialStore] = MemoryCredentialStore,
         **settings: object,
     ) -> None:
         self.clock = FrozenClock()
         self.parts = TestParts(self.clock)
         self.users = MemoryUsers(FakeUser("1", "ada@example.com", "Ada")) if users is None else users
-        self.credentials = MemoryCredentialStore(self.clock)
+        self.credentials = credentials(self.clock)
         self.auth: Auth = build_auth(
             root,
             plugins=(asok_auth_account, *plugins),

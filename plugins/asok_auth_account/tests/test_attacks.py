@@ -1,0 +1,215 @@
+"""Attacks on accounts: races, interleavings, leaks, floods."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asok.testing import TestClient
+from asok_auth_account.deletion import Deletions
+from asok_auth_account.invitations import Invitations
+from asok_auth_account.recovery import Recoveries
+
+from asok_auth_core.plugin import (
+    JSON,
+    Auth,
+    Credential,
+    Event,
+    OutgoingMail,
+    hookimpl,
+)
+from asok_auth_core.testing import (
+    Browser,
+    FakeUser,
+    FrozenClock,
+    MemoryCredentialStore,
+    MemoryUsers,
+    asok_app,
+    exactly_once,
+)
+from asok_auth_core.testing.races import in_threads
+
+ADA, NEW, EVE, EVE2 = "ada@example.com", "ada@new.example", "eve@evil.example", "eve2@evil.example"
+EMAIL = "/auth/account/email"
+DAY = 86_400
+DELAY, GRACE = 3 * DAY, 14 * DAY
+
+
+def path_in(mail: OutgoingMail) -> str:
+    [link] = re.findall(r"https://app\.example(\S+)", mail.text)
+    return str(link)
+
+
+def change(site: Any, browser: Browser, email: str) -> str:
+    """Change the address; return the path that undoes it."""
+    site.mails()
+    assert browser.post(EMAIL, {"email": email}).status == 303
+    [mail] = site.mails(email)
+    former = site.ada.email
+    assert browser.post(path_in(mail)).status == 303
+    return path_in(site.mails(former)[-1])
+
+
+def halves(path: str) -> tuple[str, str]:
+    """The path of a link without its token, and the token."""
+    token = re.split("[=/]", path)[-1]
+    return path.removesuffix(token), token
+
+
+def begin(site: Any, email: str = NEW) -> tuple[str, str]:
+    """Start a recovery; return the paths that complete and stop it."""
+    site.mails()
+    former = site.ada.email
+    Recoveries(site.auth).start(site.ada, email)
+    mails = {mail.to: mail for mail in site.mails()}
+    return path_in(mails[email]), path_in(mails[former])
+
+
+class On:
+    """A plugin that does something when an event happens, once."""
+
+    __name__ = "on"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.act: Callable[[], object] | None = None
+
+    @hookimpl
+    def asok_auth_event(self, event: Event) -> None:
+        if event.name == self.name and self.act is not None:
+            act, self.act = self.act, None
+            act()
+
+
+class Held(MemoryCredentialStore):
+    """A store in which the first write of a thread to a kind of row waits."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock)
+        self.kind, self.thread = "", -1
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def _hold(self, credential: Credential) -> None:
+        if credential.kind == self.kind and threading.get_ident() == self.thread:
+            self.thread = -1
+            self.reached.set()
+            assert self.go_on.wait(60)
+
+    def remove(self, credential: Credential) -> bool:
+        self._hold(credential)
+        return super().remove(credential)
+
+    def replace(self, credential: Credential, data: JSON) -> Credential | None:
+        self._hold(credential)
+        return super().replace(credential, data)
+
+
+class TestInvitations:
+    @pytest.mark.requirement("SECURITY-30")
+    def test_no_link_is_in_the_log_of_requests(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with shop(tmp_path) as one, caplog.at_level("DEBUG"):
+            user = one.auth.users.create(ADA)
+            Invitations(one.auth).invite("nora@acme.example")
+            Recoveries(one.auth).start(user, NEW)
+            Deletions(one.auth).ask(user)
+            links = [(mail["To"], link) for mail in one.mails() for link in one.links(mail)]
+            assert len(links) == 4
+            visitor = one.visitor()
+            for to, link in links:
+                assert visitor.get(link).status_code == 200, (to, link)
+                secret = re.findall(r"[0-9a-f]{48}", link)[-1]
+                assert secret not in caplog.text
+
+    @pytest.mark.requirement("SECURITY-8")
+    def test_a_link_has_one_spelling(self, site: Any) -> None:
+        Invitations(site.auth).invite("nora@acme.example")
+        base, token = halves(path_in(site.mails()[0]))
+        owner, _, secret = token.partition(".")
+        spaced = f"{owner[:2]}%20{owner[2:]}"
+        for other in (f"{owner.upper()}.{secret}", f"{spaced}.{secret}", f"{owner}.{secret.upper()}"):
+            for method in ("GET", "POST"):
+                assert site.browser().send(method, base + other).status == 400
+        assert site.browser().post(base + token).status == 303
+
+    @pytest.mark.requirement("SECURITY-1")
+    def test_two_spellings_at_once_are_one_login(self, make_site: Callable[..., Any]) -> None:
+        both = threading.Barrier(2, timeout=1)
+
+        class Together(MemoryUsers):
+            """Both presses find that the address has no account yet."""
+
+            def ids_alike(self, email: str) -> Sequence[str]:
+                found = super().ids_alike(email)
+                if email == "nora@acme.example" and threading.current_thread() is not threading.main_thread():
+                    with suppress(threading.BrokenBarrierError):
+                        both.wait()
+                return found
+
+        site = make_site(users=Together(FakeUser("1", ADA)))
+        Invitations(site.auth).invite("nora@acme.example")
+        base, token = halves(path_in(site.mails()[0]))
+        owner, _, secret = token.partition(".")
+        spellings = iter((token, f"{owner.upper()}.{secret}"))
+
+        def press() -> list[str]:
+            return ["won"] if site.browser().post(base + next(spellings)).status == 303 else []
+
+        exactly_once(in_threads(press, 2), ["won"])
+        assert len(site.events("login.succeeded")) == 1
+
+
+class Shop:
+    """A real app, its visitors, and the mails that it sent."""
+
+    def __init__(self, app: Any, root: Path) -> None:
+        self.app, self.root = app, root
+        self.auth: Auth = app.extensions["AuthExtension"].auth
+        self._read: set[str] = set()
+
+    def visitor(self) -> Visitor:
+        return Visitor(self.app)
+
+    def mails(self) -> list[Any]:
+        """The mails that are new since the last call."""
+        self.auth.outbox.flush(60)
+        files = sorted((self.root / ".asok" / "mail").glob("*.eml"), key=lambda one: one.stat().st_mtime_ns)
+        new = [one for one in files if one.name not in self._read]
+        self._read |= {one.name for one in new}
+        return [message_from_bytes(one.read_bytes(), policy=policy.default) for one in new]
+
+    def log_in(self, visitor: Visitor, email: str) -> None:
+        """Log in by a mailed link."""
+        self.mails()
+        assert visitor.press("/auth/magic/send", email=email).status_code == 303
+        [link] = [link for mail in self.mails() if mail["To"] == email for link in self.links(mail)]
+        assert visitor.press("/auth/magic/callback", token=link.partition("token=")[2]).status_code == 303
+
+    @staticmethod
+    def links(mail: Any) -> list[str]:
+        text = mail.get_body(("plain",)).get_content()
+        return re.findall(r"https://app\.example(\S+)", text)
+
+
+class Visitor(TestClient):
+    """A browser that sends the CSRF token of its cookie."""
+
+    def press(self, path: str, **form: str) -> Any:
+        if "asok_csrf" not in self.cookies:
+            self.get("/auth/login")
+        return self.post(path, data={"csrf_token": self.cookies["asok_csrf"], **form})
+
+
+@contextmanager
+def shop(root: Path, *, account: Mapping[str, object] | None = None, **options: Any) -> Iterator[Shop]:
+    environ = {"APP_URL": "https://app.example", "DEBUG": "false", **options.pop("environ", {})}
+    auth = {"ACCOUNT": dict(account or {}), **options.pop("auth", {})}
+    with asok_app(root, environ=environ, auth=auth, **options) as app:
+        yield Shop(app, root)
