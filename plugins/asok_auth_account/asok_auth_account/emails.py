@@ -35,6 +35,7 @@ from asok_auth_core.plugin import (
     restore_email,
 )
 
+from .exclusive import moving
 from .links import LinkToken, with_token
 from .mails import Where, compose, link_to, post
 from .profiles import language_of
@@ -174,7 +175,7 @@ class EmailChanges:
         Raises CredentialRejected for a link that was used, is older than another one or is another user's,
         and AccountExists.
         """
-        with self._reporting(request, user, "link"):
+        with self._reporting(request, user, "link"), moving(self._auth, str(user.id)):
             self.look(user, token)
             return self._change(request, user, self._proofs.take_link(token).email)
 
@@ -186,7 +187,7 @@ class EmailChanges:
         limits, user_id = self._auth.limits, str(user.id)
         limits.hit_client(f"{PURPOSE}-code", request.client_ip, limit=CODES_PER_CLIENT, window=WINDOW)
         limits.hit(f"{PURPOSE}-code", user_id, limit=CODES, window=WINDOW)
-        with self._reporting(request, user, "code"):
+        with self._reporting(request, user, "code"), moving(self._auth, user_id):
             waiting = self._waiting(user_id)
             if waiting is None:
                 raise CredentialRejected(STALE)
@@ -197,7 +198,9 @@ class EmailChanges:
         auth, user_id = self._auth, str(user.id)
         raw = auth.state.take(_waiting_key(user_id))
         waiting = None if raw is None else msgspec.json.decode(raw, type=Waiting)
-        if waiting is None or waiting.email != email or auth.users.email_of(user) != waiting.former:
+        stored = auth.users.by_id(user_id)  # another request may have changed it since this one began
+        former = None if stored is None else auth.users.email_of(stored)
+        if waiting is None or waiting.email != email or former != waiting.former:
             raise CredentialRejected(STALE)
         if self._is_taken(email, user_id):
             raise AccountExists("Another account has this email address.")
@@ -252,10 +255,13 @@ class EmailChanges:
         """Restore the address to which the link ``token`` was mailed, once; return it.
 
         Everything that was added to the account since ends, and so do later changes and their links.
-        Raises CredentialRejected, and AccountExists, after which the link still works.
+        Raises CredentialRejected, and AccountExists or StoreUnavailable, after which the link still works.
         """
+        with moving(self._auth, str(self.find_undo(token).user.id)):
+            return self._undo(request, self.find_undo(token))
+
+    def _undo(self, request: WebRequest, found: Undo) -> str:
         auth = self._auth
-        found = self.find_undo(token)
         replaced = auth.users.email_of(found.user)
         if not auth.credentials.remove(found.row):
             raise CredentialRejected(UNDONE)

@@ -34,7 +34,7 @@ from asok_auth_core.plugin import (
 )
 
 from .emails import addresses_of, forget_undos, forget_waiting, is_reserved
-from .exclusive import alone
+from .exclusive import moving
 from .links import LinkToken, with_token
 from .mails import Where, compose, link_to, post
 from .profiles import language_of
@@ -45,6 +45,7 @@ RECOVERY = "account_recovery"
 RECOVER_PATH = "/auth/account/recover"
 STOP_PATH = f"{RECOVER_PATH}/stop"
 REJECTED = "This link has expired, was already used, or the recovery was stopped."
+TAKEN = "Another account has this email address."
 
 
 class RecoveryRow(RedactedStruct, frozen=True):
@@ -61,7 +62,7 @@ class RecoveryRow(RedactedStruct, frozen=True):
     email: str
     at: float
     due: float
-    state: Literal["waiting", "completing"] = "waiting"
+    state: Literal["waiting", "completing", "stopped"] = "waiting"
 
 
 SecretOf = Callable[[RecoveryRow], str]
@@ -94,7 +95,7 @@ class Recoveries:
         auth, user_id = self._auth, str(user.id)
         email = account_key(parse_email(text, allow_localhost=auth.settings.app.debug))
         if any(one != user_id for one in auth.users.ids_alike(email)) or is_reserved(auth, email, user_id):
-            raise AccountExists("Another account has this email address.")
+            raise AccountExists(TAKEN)
         token, stop, now = LinkToken.new(auth, user_id), LinkToken.new(auth, user_id), auth.clock()
         link = link_to(auth, None, with_token(RECOVER_PATH, token.text))
         if link is None:
@@ -138,15 +139,14 @@ class Recoveries:
         False before its time. Second factors, recovery codes, trusted browsers, linked identities, API
         tokens and links to undo a change of the address are removed: a finder of the old mailbox or phone
         must not get in with any of them. Nobody is logged in. After an interruption the link works again
-        some minutes later. Raises CredentialRejected, and AccountExists, after which the link still works.
+        some minutes later. Raises CredentialRejected, and AccountExists or StoreUnavailable, after which the
+        link still works.
         """
         found = self.find(token)
         if self._auth.clock() < found.due:
             return False
-        with alone(self._auth, f"recovery:{found.user.id}") as is_alone:
-            if not is_alone:
-                raise CredentialRejected(REJECTED)
-            self._complete(request, found)
+        with moving(self._auth, str(found.user.id)):
+            self._complete(request, self.find(token))
         return True
 
     def _complete(self, request: WebRequest, found: Recovery) -> None:
@@ -156,13 +156,16 @@ class Recoveries:
             raise CredentialRejected(REJECTED)
         told = addresses_of(auth, user)
         try:
+            if is_reserved(auth, found.email, str(user.id)):
+                raise AccountExists(TAKEN)
             restore_email(auth, user, found.email, since=0)
         except AccountExists:
             auth.credentials.replace(begun, _data(kept))
             raise
-        reset_factors(auth, user)
+        # Before the factors: an undo would give the account, without them, to a finder of the old mailbox.
         forget_undos(auth, str(user.id))
         forget_waiting(auth, str(user.id))
+        reset_factors(auth, user)
         auth.credentials.remove(begun)
         auth.events.emit("account.recovered", user=user, client_ip=request.client_ip)
         where, language = Where.of(auth, request), language_of(auth, str(user.id))
@@ -182,7 +185,7 @@ class Recoveries:
     def stop(self, user_id: str, way: str, request: WebRequest | None = None) -> bool:
         """Stop the recovery of the user.
 
-        False if there is none, or it is being completed.
+        False if there is none, its time is over, or it is being completed.
         """
         row = self._auth.credentials.find(RECOVERY, user_id)
         user = None if row is None else self._auth.users.by_id(user_id)
@@ -192,8 +195,12 @@ class Recoveries:
         return self._stop(Recovery(user, kept.email, kept.due, row), way, request)
 
     def _stop(self, found: Recovery, way: str, request: WebRequest | None) -> bool:
-        auth = self._auth
-        if _row(found.row).state != "waiting" or not auth.credentials.remove(found.row):
+        auth, kept = self._auth, _row(found.row)
+        if kept.state != "waiting":
+            return False
+        # By compare and swap, as it is completed: of the two, one wins.
+        stopped = auth.credentials.replace(found.row, _data(replace(kept, state="stopped")))
+        if stopped is None or not auth.credentials.remove(stopped) or _is_over(auth, kept):
             return False
         ip = None if request is None else request.client_ip
         auth.events.emit("account.recovery_stopped", user=found.user, client_ip=ip, way=way)
@@ -211,9 +218,8 @@ class Recoveries:
         if read is None or row is None or user is None or not read.matches(secret_of(_row(row))):
             raise CredentialRejected(REJECTED)
         kept = _row(row)
-        is_over = kept.due + self._settings.recovery_lifetime <= self._auth.clock()
         moved = kept.state == "waiting" and self._auth.users.email_of(user) != kept.former
-        if is_over or moved:
+        if kept.state == "stopped" or moved or _is_over(self._auth, kept):
             raise CredentialRejected(REJECTED)
         return Recovery(user, kept.email, kept.due, row)
 
@@ -226,6 +232,11 @@ def export_recovery(auth: Auth, user_id: str) -> JSON:
 
 def _row(row: Credential) -> RecoveryRow:
     return msgspec.json.decode(row.data, type=RecoveryRow)
+
+
+def _is_over(auth: Auth, row: RecoveryRow) -> bool:
+    """True if the link that completes it no longer works."""
+    return row.due + auth.settings.section(AccountSettings).recovery_lifetime <= auth.clock()
 
 
 def _data(row: RecoveryRow) -> JSON:

@@ -14,7 +14,7 @@ import pytest
 from asok.testing import TestClient
 from asok_auth_account.deletion import Deletions
 from asok_auth_account.invitations import Invitations
-from asok_auth_account.recovery import Recoveries
+from asok_auth_account.recovery import RECOVERY, Recoveries
 
 from asok_auth_core.plugin import (
     JSON,
@@ -22,6 +22,7 @@ from asok_auth_core.plugin import (
     Credential,
     Event,
     OutgoingMail,
+    User,
     hookimpl,
 )
 from asok_auth_core.testing import (
@@ -108,6 +109,112 @@ class Held(MemoryCredentialStore):
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         self._hold(credential)
         return super().replace(credential, data)
+
+
+class TestRecovery:
+    @pytest.mark.requirement("SECURITY-1")
+    def test_one_that_is_being_completed_cannot_be_stopped(self, make_site: Callable[..., Any]) -> None:
+        """Nobody is told that the account is as it was while it moves away."""
+        moved = On("email.restored")
+        site = make_site(moved, credentials=Held)
+        store = site.credentials
+        complete, stop = begin(site)
+        site.clock.advance(DELAY)
+        statuses: list[int] = []
+
+        def press() -> None:
+            store.kind, store.thread = RECOVERY, threading.get_ident()
+            statuses.append(site.browser().post(stop).status)
+
+        stopper = threading.Thread(target=press)
+        stopper.start()
+        assert store.reached.wait(60)
+
+        def go_on() -> None:
+            store.go_on.set()
+            stopper.join(60)
+
+        moved.act = go_on
+        completed = site.browser().post(complete).status
+        go_on()
+        assert (statuses == [200]) != (completed == 200)
+        assert site.users.by_id("1").email == (NEW if completed == 200 else ADA)
+        stopped = [mail for mail in site.mails() if "was stopped" in mail.subject]
+        assert bool(stopped) == (statuses == [200])
+
+    def test_not_to_an_address_that_another_account_can_have_back(
+        self, make_site: Callable[..., Any]
+    ) -> None:
+        site = make_site(users=MemoryUsers(FakeUser("1", ADA), FakeUser("2", "bob@example.com")))
+        complete, _ = begin(site)
+        site.clock.advance(DELAY - 60)
+        bob = site.users.by_id("2")
+        browser = site.logged_in(bob)
+        for email in (NEW, "bob@else.example"):
+            assert browser.post(EMAIL, {"email": email}).status == 303
+            [mail] = site.mails(email)
+            assert browser.post(path_in(mail)).status == 303
+        site.clock.advance(60)
+        assert site.browser().post(complete).status == 409
+        assert site.ada.email == ADA
+
+    def test_no_undo_gets_between_the_steps_of_a_recovery(self, make_site: Callable[..., Any]) -> None:
+        """Or the finder of the old mailbox has the account, without its second factor."""
+        moved = On("email.restored")
+        site = make_site(moved)
+        undo = change(site, site.logged_in(), "second@example.org")
+        complete, _ = begin(site)
+        site.clock.advance(DELAY)
+        moved.act = lambda: site.browser().post(undo)
+        assert site.browser().post(complete).status == 200
+        assert site.ada.email == NEW
+
+
+class TestEmail:
+    @pytest.mark.requirement("SECURITY-1")
+    def test_an_undo_of_the_attacker_gets_nowhere_during_the_owners(
+        self, make_site: Callable[..., Any]
+    ) -> None:
+        """The attacker changed the address twice, and polls until the session ends."""
+        restored = On("email.restored")
+        site = make_site(restored)
+        browser = site.logged_in()
+        owners = change(site, browser, EVE)
+        site.clock.advance(60)
+        attackers = change(site, browser, EVE2)
+        restored.act = lambda: site.browser().post(attackers)
+        assert site.browser().post(owners).status == 200
+        assert site.ada.email == ADA
+        assert site.browser().post(attackers).status == 400
+
+    @pytest.mark.requirement("SECURITY-1", "SECURITY-37")
+    def test_a_change_that_is_being_made_does_not_outlive_the_owners_undo(
+        self, make_site: Callable[..., Any]
+    ) -> None:
+        class Slow(MemoryUsers):
+            act: Callable[[], object] | None = None
+
+            def set_email(self, user: User, email: str) -> None:
+                act, self.act = self.act, None
+                if act is not None:
+                    act()
+                super().set_email(user, email)
+
+        users = Slow(FakeUser("1", ADA, "Ada"))
+        site = make_site(users=users)
+        browser = site.logged_in()
+        owners = change(site, browser, EVE)
+        site.clock.advance(60)
+        assert browser.post(EMAIL, {"email": EVE2}).status == 303
+        [mail] = site.mails(EVE2)
+        first: list[int] = []
+        users.act = lambda: first.append(site.browser().post(owners).status)
+        browser.post(path_in(mail))
+        if first != [200]:  # another request was at work: the owner tries again
+            assert first == [503]
+            assert site.browser().post(owners).status == 200
+        assert site.ada.email == ADA
+        assert browser.request.follow("/").user is None
 
 
 class TestInvitations:
