@@ -129,6 +129,15 @@ def recover(
         raise delivery.error
     typer.echo(f"The link in the mail to {found.email} recovers user {user.id} after {utc(found.due)}.")
     typer.echo(f"To stop it: asok-auth account stop-recovery {user.id}")
+    until = time.monotonic() + DELIVERY
+    told = [None if one is None else one.wait(max(0.0, until - time.monotonic())) for one in found.warnings]
+    missed = sum(one != "sent" for one in told)
+    if missed:
+        typer.echo(
+            f"{missed} of the account's {len(told)} email addresses could not be told, so nobody "
+            "there can stop it. If a mailbox may still be read, stop the recovery, and start it again later.",
+            err=True,
+        )
     if state != "sent":
         typer.echo("The mail server did not accept the mail yet. It is tried again until this command ends.")
 

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from jinja2 import Template
 
-from asok_auth_core.plugin import ACCOUNT_PATH, Auth, MailError, OutgoingMail, WebRequest, browser_name
+from asok_auth_core.plugin import (
+    ACCOUNT_PATH,
+    Auth,
+    Delivery,
+    MailError,
+    OutgoingMail,
+    WebRequest,
+    browser_name,
+)
 
 logger = logging.getLogger("asok_auth")
 
@@ -80,15 +88,16 @@ def compose(
     )
 
 
-def post(auth: Auth, mail: OutgoingMail) -> None:
+def post(auth: Auth, mail: OutgoingMail) -> Delivery | None:
     """Hand ``mail`` to the outbox.
 
-    One that it does not accept is logged: nothing else depends on it.
+    One that it does not accept is logged, and None is returned: nothing else depends on it.
     """
     try:
-        auth.outbox.post(mail)
+        return auth.outbox.post(mail)
     except MailError:
         logger.warning("A mail about an account could not be sent.", exc_info=True)
+        return None
 
 
 def link_to(auth: Auth, request: WebRequest | None, path: str = ACCOUNT_PATH) -> str | None:

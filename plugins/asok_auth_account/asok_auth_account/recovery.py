@@ -70,12 +70,16 @@ SecretOf = Callable[[RecoveryRow], str]
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A recovery: of whom, to which address, and when it can be completed."""
+    """A recovery: of whom, to which address, and when it can be completed.
+
+    ``warnings``: the mails to the addresses of the account, None for one that could not be posted.
+    """
 
     user: User
     email: str
     due: float
     row: Credential
+    warnings: tuple[Delivery | None, ...] = ()
 
 
 class Recoveries:
@@ -107,17 +111,19 @@ class Recoveries:
             raise CredentialRejected(REJECTED)
         end_sessions(auth, user)
         language = language_of(auth, user_id)
-        for to in addresses_of(auth, user):
-            words = "auth/account/recovery_started.txt"
-            ends = link_to(auth, None, with_token(STOP_PATH, stop.text))
+        words = "auth/account/recovery_started.txt"
+        ends = link_to(auth, None, with_token(STOP_PATH, stop.text))
+        warnings = [
             post(auth, compose(auth, to, language, words, where=Where(now), link=ends, due=due))
+            for to in addresses_of(auth, user)
+        ]
         until = due + self._settings.recovery_lifetime
         words = "auth/account/recovery_link.txt"
         delivery = auth.outbox.post(
             compose(auth, email, language, words, where=Where(now), link=link, due=due, until=until)
         )
         auth.events.emit("account.recovery_started", user=user, due=due)
-        return Recovery(user, email, due, changed.row), delivery
+        return Recovery(user, email, due, changed.row, tuple(warnings)), delivery
 
     def find(self, token: str) -> Recovery:
         """The recovery that the link ``token`` completes. Raises CredentialRejected."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 from asok_auth_account.deletion import Deletions
 from asok_auth_account.invitations import Invitations
@@ -21,6 +22,9 @@ from asok_auth_core.plugin import (
     Auth,
     Credential,
     Event,
+    MailPermanent,
+    MailTemporary,
+    MailTransport,
     OutgoingMail,
     User,
     hookimpl,
@@ -33,6 +37,7 @@ from asok_auth_core.testing import (
     MemoryUsers,
     asok_app,
     exactly_once,
+    run_command,
 )
 from asok_auth_core.testing.races import in_threads
 
@@ -168,6 +173,33 @@ class TestRecovery:
         moved.act = lambda: site.browser().post(undo)
         assert site.browser().post(complete).status == 200
         assert site.ada.email == NEW
+
+    def test_an_operator_learns_that_an_address_was_not_told(self, tmp_path: Path) -> None:
+        """Who is not told cannot stop it."""
+
+        class Greylisting(MailTransport):
+            def send(self, mail: OutgoingMail) -> None:
+                if mail.to == ADA:
+                    raise MailTemporary("Try again later.")
+                if mail.to == "full@example.com":
+                    raise MailPermanent("Mailbox full.")
+
+        class Transport:
+            @hookimpl
+            def asok_auth_mail_transports(self) -> dict[str, Callable[[], MailTransport]]:
+                return {"greylisting": Greylisting}
+
+        with asok_app(
+            tmp_path,
+            environ={"APP_URL": "https://app.example"},
+            auth={"MAIL_TRANSPORT": "greylisting"},
+            plugins=[Transport()],
+        ) as app:
+            for email in (ADA, "full@example.com", "bob@example.com"):
+                MODELS_REGISTRY["User"].create(email=email)
+                answer = run_command(app, "account", "recover", email, f"new-{email}")
+                assert answer.code == 0, answer.errors
+                assert ("could not be told" in answer.errors) == (email != "bob@example.com")
 
 
 class TestEmail:
