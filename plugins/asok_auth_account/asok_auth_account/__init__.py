@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="ACCOUNT", settings=AccountSettings, required=True)
 
+ARRIVALS = frozenset(
+    {"login.succeeded", "account.created", "account.voided", "email.changed", "email.restored"}
+)
+"""The events that change invitations, orders, recoveries and known browsers."""
+
 
 @hookimpl
 def asok_auth_login_methods(auth: Auth) -> Iterable[LoginMethod]:
@@ -61,7 +66,7 @@ def asok_auth_event(event: Event, auth: Auth) -> None:
     try:
         observe(auth, event)
     finally:
-        if event.name in ("login.succeeded", "account.created") and event.user_id is not None:
+        if event.name in ARRIVALS and event.user_id is not None:
             from .arrivals import arrive
 
             arrive(auth, event)

@@ -35,6 +35,7 @@ from .invitations import NOBODY
 from .links import LinkToken, with_token
 from .mails import Where, compose, link_to, post
 from .profiles import language_of
+from .recovery import is_being_recovered
 from .settings import AccountSettings
 
 ORDER = "account_deletion"
@@ -170,9 +171,18 @@ class Deletions:
     # -- deleting --------------------------------------------------------------------------------
 
     def due(self) -> list[Credential]:
-        """The orders whose time has come, or that were interrupted, oldest first."""
-        now = self._auth.clock()
-        return [row for row in self._auth.credentials.list(NOBODY, ORDER) if _is_due(order_row(row), now)]
+        """The orders whose time has come, or that were interrupted, oldest first.
+
+        One waits while support staff recover the account: a thief may have asked for it, and the owner cannot
+        log in to keep the account.
+        """
+        return [row for row in self._auth.credentials.list(NOBODY, ORDER) if self._is_due(row)]
+
+    def _is_due(self, row: Credential) -> bool:
+        order = order_row(row)
+        if order.state != "waiting":
+            return True
+        return order.due <= self._auth.clock() and not is_being_recovered(self._auth, row.identifier)
 
     def waiting(self) -> int:
         """The number of accounts that are to be deleted later."""
@@ -243,10 +253,6 @@ def _is_about(auth: Auth, row: Credential, user: User) -> bool:
 def order_row(row: Credential) -> OrderRow:
     """What ``row`` holds."""
     return msgspec.json.decode(row.data, type=OrderRow)
-
-
-def _is_due(row: OrderRow, now: float) -> bool:
-    return row.due <= now or row.state != "waiting"
 
 
 def _data(row: OrderRow) -> JSON:

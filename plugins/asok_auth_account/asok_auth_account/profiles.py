@@ -87,3 +87,9 @@ def knows_browser(auth: Auth, request: WebRequest, user_id: str) -> bool:
     except CredentialExists:
         return True  # another login with this browser, at the same time
     return False
+
+
+def forget_browsers(auth: Auth, user_id: str) -> None:
+    """Know no browser of the user any more: some may be an attacker's."""
+    for row in auth.credentials.list(user_id, BROWSER):
+        auth.credentials.remove(row)

@@ -230,9 +230,15 @@ class Recoveries:
         return Recovery(user, kept.email, kept.due, row)
 
 
+def is_being_recovered(auth: Auth, user_id: str) -> bool:
+    """True if the account is being recovered, and that can still be completed."""
+    row = auth.credentials.find(RECOVERY, user_id)
+    return row is not None and _row(row).state != "stopped" and not _is_over(auth, _row(row))
+
+
 def export_recovery(auth: Auth, user_id: str) -> JSON:
     """The recovery of the user's account that has not ended, without its links."""
-    row = auth.credentials.find(RECOVERY, user_id)
+    row = auth.credentials.find(RECOVERY, user_id) if is_being_recovered(auth, user_id) else None
     return None if row is None else {"email": _row(row).email, "due": _row(row).due}
 
 

@@ -147,6 +147,32 @@ class TestRecovery:
         stopped = [mail for mail in site.mails() if "was stopped" in mail.subject]
         assert bool(stopped) == (statuses == [200])
 
+    def test_one_goes_before_a_deletion_that_is_due(self, site: Any) -> None:
+        """A thief asked for the deletion; the owner, who lost everything, asks support."""
+        Deletions(site.auth).ask(site.ada)
+        site.clock.advance(GRACE - DAY)
+        complete, _ = begin(site)
+        site.clock.advance(2 * DAY)
+        assert list(Deletions(site.auth).run()) == []
+        assert site.users.by_id("1") is not None
+        site.clock.advance(DAY)
+        assert site.browser().post(complete).status == 200
+        assert list(Deletions(site.auth).run()) == []
+        assert site.users.by_id("1").email == NEW
+
+    @pytest.mark.parametrize("ends", ["stopped", "expired"])
+    def test_but_it_does_not_keep_a_deletion_for_ever(self, site: Any, ends: str) -> None:
+        Deletions(site.auth).ask(site.ada)
+        site.clock.advance(GRACE - DAY)
+        _, stop = begin(site)
+        if ends == "stopped":
+            assert site.browser().post(stop).status == 200
+            site.clock.advance(DAY)
+        else:
+            site.clock.advance(DELAY + 7 * DAY)
+        assert [one.failed for one in Deletions(site.auth).run()] == [()]
+        assert site.users.by_id("1") is None
+
     def test_not_to_an_address_that_another_account_can_have_back(
         self, make_site: Callable[..., Any]
     ) -> None:
@@ -162,6 +188,15 @@ class TestRecovery:
         site.clock.advance(60)
         assert site.browser().post(complete).status == 409
         assert site.ada.email == ADA
+
+    def test_an_undo_in_between_stops_it_and_says_so(self, site: Any) -> None:
+        undo = change(site, site.logged_in(), "second@example.org")
+        complete, _ = begin(site)
+        assert site.browser().post(undo).status == 200
+        assert site.events("account.recovery_stopped") == [{"way": "email"}]
+        assert any("was stopped" in mail.subject for mail in site.mails(NEW))
+        site.clock.advance(DELAY)
+        assert site.browser().post(complete).status == 400
 
     def test_no_undo_gets_between_the_steps_of_a_recovery(self, make_site: Callable[..., Any]) -> None:
         """Or the finder of the old mailbox has the account, without its second factor."""
