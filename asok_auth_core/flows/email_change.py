@@ -31,14 +31,19 @@ def change_email(auth: Auth, user: User, email: str, *, keep: str | None = None)
     auth.events.emit("email.changed", user=user)
 
 
-def restore_email(auth: Auth, user: User, email: str, *, since: float) -> None:
+def restore_email(auth: Auth, user: User, email: str, *, since: float, verified: bool = True) -> None:
     """Give the account of ``user`` its former ``email`` address again.
 
     A reader of that mailbox has asked for it. As ``change_email``. All sessions end, trusted browsers no
     longer are, and identities and API tokens that were added at ``since`` or later (seconds since the
     epoch) are removed. Second factors stay: reading a mailbox must not be enough to remove one.
+
+    ``verified``: whether the account had verified the address. One that it had not stays unverified, so the
+    next login that verifies it voids what an attacker may have set up before.
     """
     _move(auth, user, email)
+    if not verified:
+        _remove_mark(auth, user, email)
     end_sessions(auth, user)
     forget_devices(auth, user)
     void_identities(auth, user, keep=None, since=since)
@@ -62,12 +67,17 @@ def _move(auth: Auth, user: User, email: str) -> None:
     try:
         auth.users.set_email(user, email)
     except BaseException:
-        row = auth.credentials.find(KIND, email)
-        if added and row is not None and row.user_id == user_id:
-            auth.credentials.remove(row)
+        if added:
+            _remove_mark(auth, user, email)
         raise
-    row = None if former is None or former == email else auth.credentials.find(KIND, former)
-    if row is not None and row.user_id == user_id:
+    if former is not None and former != email:
+        _remove_mark(auth, user, former)
+
+
+def _remove_mark(auth: Auth, user: User, email: str) -> None:
+    """Forget that ``user`` has verified ``email``."""
+    row = auth.credentials.find(KIND, email)
+    if row is not None and row.user_id == str(user.id):
         auth.credentials.remove(row)
 
 

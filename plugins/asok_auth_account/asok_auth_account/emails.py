@@ -31,6 +31,7 @@ from asok_auth_core.plugin import (
     change_email,
     change_row,
     digest,
+    is_email_verified,
     parse_email,
     restore_email,
 )
@@ -72,23 +73,28 @@ class Waiting(RedactedStruct, frozen=True):
 class UndoRow(RedactedStruct, frozen=True):
     """What is kept about a former address.
 
-    ``secret`` is a digest, ``at`` and ``until`` are times.
+    ``secret`` is a digest, ``at`` and ``until`` are times. ``verified``: whether the account had verified it.
     """
 
-    shown = ("at", "until")
+    shown = ("at", "until", "verified")
 
     secret: str
     at: float
     until: float
+    verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """A change that can be undone: the account, its former address, and when."""
+    """A change that can be undone: the account, its former address, and when.
+
+    ``verified``: whether the account had verified that address.
+    """
 
     row: Credential
     user: User
     at: float
+    verified: bool
 
     @property
     def email(self) -> str:
@@ -214,7 +220,7 @@ class EmailChanges:
         The former one can undo it. Sessions but ``keep`` end. Raises AccountExists.
         """
         auth, user_id, former = self._auth, str(user.id), self._auth.users.email_of(user)
-        undo = None if former is None else self._keep_undo(user_id, former)
+        undo = None if former is None else self._keep_undo(user, former)
         try:
             change_email(auth, user, email, keep=keep)
         except BaseException:
@@ -248,7 +254,7 @@ class EmailChanges:
             if read is not None and read.matches(kept.secret) and self._auth.clock() < kept.until:
                 user = self._auth.users.by_id(row.user_id)
                 if user is not None:
-                    return Undo(row, user, kept.at)
+                    return Undo(row, user, kept.at, kept.verified)
         raise CredentialRejected(UNDONE)
 
     def undo(self, request: WebRequest, token: str) -> str:
@@ -266,7 +272,7 @@ class EmailChanges:
         if not auth.credentials.remove(found.row):
             raise CredentialRejected(UNDONE)
         try:
-            restore_email(auth, found.user, found.email, since=found.at)
+            restore_email(auth, found.user, found.email, since=found.at, verified=found.verified)
         except BaseException:
             kept: JSON = msgspec.json.decode(found.row.data)
             with suppress(CredentialExists):
@@ -286,22 +292,29 @@ class EmailChanges:
         owners = [one for one in self._auth.users.ids_alike(email) if one != user_id]
         return bool(owners) or is_reserved(self._auth, email, user_id)
 
-    def _keep_undo(self, user_id: str, former: str) -> tuple[Credential, str] | None:
+    def _keep_undo(self, user: User, former: str) -> tuple[Credential, str] | None:
         """Keep the row of the address ``former``.
 
-        Return it, and the token of the link to mail there.
+        Return it, and the token of the link to mail there; None if another account can have it back.
         """
-        auth = self._auth
+        auth, user_id = self._auth, str(user.id)
         for row in auth.credentials.list(user_id, UNDO):
             if _undo_row(row).until <= auth.clock():
                 auth.credentials.remove(row)
         if not self._settings.email_undo or not former.isascii():
             return None
         token, now = LinkToken.new(auth, user_id), auth.clock()
-        data: JSON = {"secret": token.digest, "at": now, "until": now + self._settings.email_undo}
+        data: JSON = {
+            "secret": token.digest,
+            "at": now,
+            "until": now + self._settings.email_undo,
+            "verified": is_email_verified(auth, user, former),
+        }
 
         def change(row: Credential | None) -> JSON:
             if row is not None and row.user_id != user_id:
+                if now < _undo_row(row).until and auth.users.by_id(row.user_id) is not None:
+                    return None  # an attacker could void the owner's link with another account
                 auth.credentials.remove(row)  # of an account that had the address before
             return data
 

@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
+import asok_magic_link
 import pytest
 from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
@@ -282,6 +283,37 @@ class TestEmail:
             assert site.browser().post(owners).status == 200
         assert site.ada.email == ADA
         assert browser.request.follow("/").user is None
+
+    def test_another_account_does_not_void_the_owners_link(self, site: Any) -> None:
+        """The attacker's second account got the address from the app, and left it."""
+        owners = change(site, site.logged_in(), EVE)
+        eve = site.users.create("eve@else.example")
+        eve.email = ADA
+        second = site.logged_in(eve)
+        site.mails()
+        assert second.post(EMAIL, {"email": EVE2}).status in (303, 400)
+        for mail in site.mails(EVE2):
+            second.post(path_in(mail))
+        assert eve.email == EVE2
+        assert site.browser().post(owners).status == 200
+        assert site.ada.email == ADA
+
+    @pytest.mark.requirement("SECURITY-35")
+    def test_the_undo_of_an_address_that_was_never_verified_does_not_verify_it(
+        self, make_site: Callable[..., Any]
+    ) -> None:
+        """An attacker made the account for a victim who has never been here."""
+        site = make_site(asok_magic_link)
+        attacker = site.logged_in()  # on a page of the app, which verified nothing
+        site.credentials.add("1", "identity", "planted", {"provider": "x", "email": EVE})
+        site.clock.advance(60)
+        undo = change(site, attacker, EVE)
+        victim = site.browser()
+        assert victim.post(undo).status == 200
+        token = site.auth.login_methods["magic"].api.create_token(victim.request, ADA)
+        assert victim.post("/auth/magic/callback", {"token": token}).status == 303
+        assert len(site.events("account.voided")) == 1
+        assert site.credentials.find("identity", "planted") is None
 
 
 class TestInvitations:
