@@ -35,6 +35,7 @@ from .receipts import (
 )
 from .sessions import begin_session, end_session, resume_session
 from .trusted_devices import is_trusted
+from .user_data import remove_rows
 
 logger = logging.getLogger("asok_auth")
 
@@ -125,13 +126,16 @@ def complete_login(
     """
     location = next_url or auth.settings.login_redirect
     factors = _included(auth, factors)
+    # Before it is admitted: what ends all logins of the account meanwhile, its deletion too, ends this one.
+    since = None if isinstance(user, Newcomer) else epoch(auth, str(user.id))
     _admit(auth, request, user, proof)
     is_new = False
     if isinstance(user, Newcomer):
         user, is_new = open_account(auth, request, user, proof)
+    if since is None:
+        since = epoch(auth, str(user.id))
         if not is_new:
             _admit(auth, request, user, proof)
-    since = epoch(auth, str(user.id))
     enrolled = bool(enrolled_factors(auth, user))
     # A login that voids the account voids its trusted browsers too, so they do not count for it.
     trusted = enrolled and not newly_verifies(auth, user, proof) and is_trusted(auth, request, user)
@@ -358,6 +362,8 @@ def _settle(
     if epoch(auth, user_id) != since + voided:
         # All sessions were ended while this one started.
         end_session(auth, request, record)
+        if auth.users.by_id(user_id) is None:
+            remove_rows(auth, user_id)  # the account was deleted, and what was settled came after that
         raise LoginExpired("This login has expired. Please start again.")
     remember_method(auth, request, proof.method)
     auth.events.emit(

@@ -63,6 +63,14 @@ class OrderRow(RedactedStruct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """An account that no lookup finds: gone, or deleted softly."""
+
+    id: int | str
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted:
     """What became of an account that was due.
 
@@ -95,6 +103,7 @@ class Deletions:
         token, now = LinkToken.new(auth, user_id), auth.clock()
         email = auth.users.email_of(user)
         due = now + self._settings.deletion_grace
+        link = link_to(auth, request, with_token(KEEP_PATH, token.text))  # first: it fails without APP_URL
 
         def change(row: Credential | None) -> JSON:
             nonlocal due
@@ -114,7 +123,7 @@ class Deletions:
                 language_of(auth, user_id, request),
                 "auth/account/deletion_asked.txt",
                 where=Where(now) if request is None else Where.of(auth, request),
-                link=link_to(auth, request, with_token(KEEP_PATH, token.text)),
+                link=link,
                 due=due,
             )
             post(auth, mail)
@@ -213,20 +222,24 @@ class Deletions:
             return None if begun is None else self._remove(begun, user)
 
     def _remove(self, row: Credential, user: User | None) -> Deleted:
-        """Remove what is kept about the user, then the account, then the order."""
+        """Remove what is kept about the user, then the account, then the order.
+
+        ``user`` is None if the app has hidden the account, or an earlier run was interrupted after it was
+        deleted: what is left goes all the same.
+        """
         auth, user_id = self._auth, row.identifier
         email, language = order_row(row).email, language_of(auth, user_id)
-        if user is not None:
-            try:
-                failed = remove_user(auth, user).failed
-                if failed:
-                    return Deleted(user_id, failed)
-                auth.users.remove(user)
-            except AuthError as error:
-                return Deleted(user_id, (error.message,))
+        user = user or Hidden(int(user_id) if user_id.isdecimal() else user_id, email)
+        try:
+            failed = remove_user(auth, user).failed
+            if failed:
+                return Deleted(user_id, failed)
+            auth.users.remove(user)
+        except AuthError as error:
+            return Deleted(user_id, (error.message,))
         auth.credentials.remove(row)
         auth.events.emit("account.deleted", user=user)
-        if email is not None and user is not None:
+        if email is not None:
             where = Where(auth.clock())
             post(auth, compose(auth, email, language, "auth/account/deletion_done.txt", where=where))
         return Deleted(user_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from asok_auth_core.plugin import (
     Auth,
     Credential,
     Event,
+    LoginAttempt,
     MailPermanent,
     MailTemporary,
     MailTransport,
@@ -370,6 +372,74 @@ class TestInvitations:
 
         exactly_once(in_threads(press, 2), ["won"])
         assert len(site.events("login.succeeded")) == 1
+
+
+class TestDeletion:
+    @pytest.mark.requirement("SECURITY-23", "SECURITY-37")
+    @pytest.mark.parametrize("when", ["before_login", "email", "session"])
+    def test_a_login_during_the_deletion_leaves_nothing(self, tmp_path: Path, when: str) -> None:
+        act: list[Callable[[], object]] = []
+
+        class Meanwhile:
+            __name__ = "zz_meanwhile"
+
+            @hookimpl(trylast=True)
+            def asok_auth_before_login(self, attempt: LoginAttempt) -> str | None:
+                if when == "before_login" and act:
+                    act.pop()()
+                return None
+
+        with shop(tmp_path, plugins=[Meanwhile()]) as one:
+            user = one.auth.users.create(ADA)
+            visitor = one.visitor()
+            visitor.press("/auth/magic/send", email=ADA)
+            [link] = [link for mail in one.mails() for link in one.links(mail)]
+            Deletions(one.auth).ask(user)
+            visitor.press("/auth/magic/send", email=ADA)
+            link = [link for mail in one.mails() for link in one.links(mail) if "magic" in link][-1]
+            [row] = one.auth.credentials.list("-")
+            one.auth.credentials.replace(row, json.loads(row.data) | {"due": 0})
+            add = one.auth.credentials.add
+
+            def added(user_id: str, kind: str, identifier: str, data: JSON) -> Credential:
+                if kind == when and act:
+                    act.pop()()
+                return add(user_id, kind, identifier, data)
+
+            one.auth.credentials.add = added  # type: ignore[method-assign]
+            act.append(lambda: list(Deletions(one.auth).run()))
+            answer = visitor.press("/auth/magic/callback", token=link.partition("token=")[2])
+            assert not act
+            assert one.auth.users.by_id(str(user.id)) is None
+            assert answer.status_code == 400
+            assert {row.kind for row in one.auth.credentials.list(str(user.id))} == {"epoch"}
+
+    MODELS = {
+        "user.py": """
+from asok import Field, Model
+
+class User(Model):
+    email = Field.String(unique=True)
+    name = Field.String(nullable=True)
+    gone = Field.SoftDelete()
+"""
+    }
+
+    def test_an_account_that_the_app_hid_is_deleted_too(self, tmp_path: Path) -> None:
+        """Or the user is told that nothing is left, and everything is."""
+        environ = {"APP_URL": "https://app.example"}
+        with asok_app(tmp_path, models=self.MODELS, environ=environ) as app:
+            auth: Auth = app.extensions["AuthExtension"].auth
+            model = MODELS_REGISTRY["User"]
+            user = model.create(email="canary@example.org", name="Canary")
+            auth.credentials.add(str(user.id), "identity", "canary", {"email": "canary@x.example"})
+            Deletions(auth).ask(user)
+            user.delete()
+            assert auth.users.by_id(str(user.id)) is None
+            auth.clock = lambda: 4e9
+            assert run_command(app, "account", "purge").code == 0
+            assert model.query(with_trashed=True).where("id", user.id).first() is None
+            assert {row.kind for row in auth.credentials.list(str(user.id))} <= {"epoch"}
 
 
 class Shop:
