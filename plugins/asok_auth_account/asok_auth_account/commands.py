@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 
 import typer
@@ -28,13 +29,17 @@ def invite(
     role: list[str] = typer.Option([], "--role", help="A role of the new account; repeat it for several."),
     name: str | None = typer.Option(None, help="The person's name."),
     language: str = typer.Option("en", help="The language of the mail, such as fr."),
-    days: float | None = typer.Option(None, min=0.01, help="For how long it is valid.  [default: a setting]"),
+    days: float | None = typer.Option(
+        None, min=0.01, max=365, help="For how long it is valid.  [default: a setting]"
+    ),
 ) -> None:
     """Invite a person by mail to open an account.
 
     An earlier invitation to the same address is void.
     """
     auth = current_auth(context)
+    if days is not None and math.isnan(days):
+        raise typer.BadParameter("'nan' is not a number of days.", param_hint="'--days'")
     lifetime = None if days is None else int(days * DAY)
     invitation, delivery = Invitations(auth).invite(
         email, name=name, roles=role, lifetime=lifetime, language=language

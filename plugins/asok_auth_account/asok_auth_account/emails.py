@@ -24,6 +24,7 @@ from asok_auth_core.plugin import (
     EmailInvalid,
     EmailProofs,
     LoginRejected,
+    RateLimited,
     RedactedStruct,
     User,
     WebRequest,
@@ -55,6 +56,8 @@ WINDOW = 900
 """Seconds in which mails and codes are counted."""
 SENDS, SENDS_PER_ADDRESS, SENDS_PER_CLIENT = 5, 5, 30
 CODES, CODES_PER_CLIENT = 10, 50
+FORMER = 10
+"""Changes of a user's address that can be undone at a time."""
 STALE = "This link or code has expired, was already used, or is incomplete. Request a new one."
 UNDONE = "This link has expired or was already used."
 
@@ -128,6 +131,7 @@ class EmailChanges:
             raise EmailInvalid("This is your email address already.")
         if not self._settings.admits(email):
             raise EmailInvalid("Email addresses of this domain cannot be used here.")
+        self._check_number(user_id)
         auth.limits.hit_client(PURPOSE, request.client_ip, limit=SENDS_PER_CLIENT, window=WINDOW)
         auth.limits.hit(PURPOSE, user_id, limit=SENDS, window=WINDOW)
         auth.limits.hit(f"{PURPOSE}:to", email, limit=SENDS_PER_ADDRESS, window=WINDOW)
@@ -150,6 +154,18 @@ class EmailChanges:
         delivery = auth.outbox.post(mail)
         auth.events.emit("email.change_started", user=user, client_ip=request.client_ip, taken=taken)
         return email, delivery
+
+    def _check_number(self, user_id: str) -> None:
+        """Raise RateLimited if the user has too many former addresses.
+
+        All of them get each mail about the account.
+        """
+        untils = [_undo_row(row).until for row in self._auth.credentials.list(user_id, UNDO)]
+        waits = sorted(until - self._auth.clock() for until in untils if self._auth.clock() < until)
+        if len(waits) >= FORMER:
+            wait = max(60, int(waits[0]))
+            text = "Too many attempts. Try again in {minutes} minutes."
+            raise RateLimited(text, wait, minutes=round(wait / 60))
 
     def forget(self, user_id: str) -> None:
         """Void the change of the user that waits, with its link and code."""

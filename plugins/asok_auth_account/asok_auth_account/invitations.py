@@ -7,6 +7,7 @@ counts too. It is consumed when a login has verified the address for an account.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ NOBODY = "-"
 """The owner of rows that belong to no account yet; no user has this id."""
 INVITATION_PATH = "/auth/account/invitation"
 LONGEST_NAME = 200
+SHORTEST, LONGEST = 60, 365 * 86_400
+"""Seconds for which an invitation can be valid."""
+SENDS_PER_ADDRESS, WINDOW = 5, 3600
+"""Invitations to one address in an hour: a page of an app may let every user invite."""
 IN_USE = 60
 """Seconds for which a link counts as used while its account is being opened."""
 REJECTED = "This invitation has expired, was already used, or was withdrawn."
@@ -102,25 +107,32 @@ class Invitations:
         """Mail an invitation in ``language``; an earlier one to the same address is void.
 
         ``lifetime`` is in seconds. Raises EmailInvalid, AccountExists if the address has an account,
-        ConfigurationError for an unknown role or without APP_URL, MailTemporary.
+        ConfigurationError for an unknown role, a name of several lines, a lifetime that is too short or too
+        long, or without APP_URL, RateLimited, MailTemporary.
         """
         auth = self._auth
         email = account_key(parse_email(email, allow_localhost=auth.settings.app.debug))
         if auth.users.ids_alike(email) or is_reserved(auth, email):
             raise AccountExists("An account with this email address exists already.")
-        if name is not None and not 0 < len(name) <= LONGEST_NAME:
-            raise ConfigurationError(f"The name of an invitation has 1 to {LONGEST_NAME} characters.")
+        if name is not None and (not 0 < len(name) <= LONGEST_NAME or _has_control(name)):
+            raise ConfigurationError(
+                f"The name of an invitation has 1 to {LONGEST_NAME} characters, in one line."
+            )
+        lifetime = self._settings.invitation_lifetime if lifetime is None else lifetime
+        if not SHORTEST <= lifetime <= LONGEST:
+            raise ConfigurationError(f"An invitation is valid for {SHORTEST} seconds to 365 days.")
         known = auth.users.known_roles()
         if unknown := [role for role in roles if known is not None and role not in known]:
             raise ConfigurationError(
                 f"There is no role {unknown[0]!r}. Known roles: {', '.join(sorted(known or ())) or 'none'}."
             )
         now, token = auth.clock(), LinkToken.new(auth, email)
-        until = now + (lifetime or self._settings.invitation_lifetime)
+        until = now + lifetime
         row = InvitationRow(token.digest, name, tuple(dict.fromkeys(roles)), now, until)
         link = link_to(auth, request, with_token(INVITATION_PATH, token.text))
         if link is None:
             raise ConfigurationError("APP_URL is not set. The link in the invitation is built from it.")
+        auth.limits.hit("invitation:to", email, limit=SENDS_PER_ADDRESS, window=WINDOW)
         self._forget_expired()
         data = cast("JSON", msgspec.to_builtins(row))
         change_row(auth.credentials, INVITATION, email, lambda before: data, owner=NOBODY)
@@ -223,6 +235,11 @@ def forget_invitation(auth: Auth, user: User) -> None:
     row = None if email is None else find_invitation(auth, email)
     if row is not None:
         auth.credentials.remove(row)
+
+
+def _has_control(text: str) -> bool:
+    """True for line breaks: in a mail, they would make paragraphs of a name."""
+    return any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text)
 
 
 def _row(row: Credential) -> InvitationRow:

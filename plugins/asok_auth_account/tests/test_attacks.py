@@ -17,11 +17,13 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 from asok_auth_account.deletion import Deletions
 from asok_auth_account.invitations import Invitations
+from asok_auth_account.method import AccountMethod
 from asok_auth_account.recovery import RECOVERY, Recoveries
 
 from asok_auth_core.plugin import (
     JSON,
     Auth,
+    ConfigurationError,
     Credential,
     Event,
     LoginAttempt,
@@ -29,6 +31,7 @@ from asok_auth_core.plugin import (
     MailTemporary,
     MailTransport,
     OutgoingMail,
+    RateLimited,
     User,
     hookimpl,
 )
@@ -317,6 +320,20 @@ class TestEmail:
         assert len(site.events("account.voided")) == 1
         assert site.credentials.find("identity", "planted") is None
 
+    def test_an_attacker_with_many_mailboxes_makes_no_flood(self, site: Any) -> None:
+        browser = site.logged_in()
+        changed = 0
+        for number in range(60):
+            site.clock.advance(300)
+            browser.log_in(site.ada)
+            if browser.post(EMAIL, {"email": f"a{number}@evil.example"}).status == 303:
+                [mail] = site.mails(f"a{number}@evil.example")
+                changed += browser.post(path_in(mail)).status == 303
+        site.mails()
+        Deletions(site.auth).ask(site.ada)
+        assert len(site.mails()) <= 21
+        assert changed >= 5
+
 
 class TestInvitations:
     @pytest.mark.requirement("SECURITY-30")
@@ -372,6 +389,34 @@ class TestInvitations:
 
         exactly_once(in_threads(press, 2), ["won"])
         assert len(site.events("login.succeeded")) == 1
+
+    @pytest.mark.requirement("SECURITY-42")
+    def test_a_page_that_invites_is_no_way_to_flood_a_mailbox(self, site: Any) -> None:
+        api = site.auth.api(AccountMethod)
+        request = site.logged_in().request.follow("/")
+        for _ in range(5):
+            api.invite(request, "victim@example.com")
+        with pytest.raises(RateLimited):
+            api.invite(request, "victim@example.com")
+        assert len(site.mails()) == 5
+
+    @pytest.mark.parametrize("name", ["Win!\n\nhttps://evil.example", "a\r\nb", "a\x00b", "a\u2028b"])
+    def test_a_name_is_one_line(self, site: Any, name: str) -> None:
+        with pytest.raises(ConfigurationError):
+            Invitations(site.auth).invite("victim@example.com", name=name)
+        assert site.mails() == []
+
+    @pytest.mark.parametrize("lifetime", [-1, 0, 59, 366 * DAY, 10**15])
+    def test_a_lifetime_has_limits(self, site: Any, lifetime: int) -> None:
+        with pytest.raises(ConfigurationError):
+            Invitations(site.auth).invite("nora@acme.example", lifetime=lifetime)
+        assert site.credentials.list("-") == []
+
+    @pytest.mark.parametrize("days", ["nan", "inf", "1e300", "366"])
+    def test_nor_does_the_command_take_any(self, tmp_path: Path, days: str) -> None:
+        with asok_app(tmp_path, environ={"APP_URL": "https://app.example"}) as app:
+            answer = run_command(app, "invite", "nora@acme.example", "--days", days)
+            assert answer.code in (1, 2)
 
 
 class TestDeletion:
