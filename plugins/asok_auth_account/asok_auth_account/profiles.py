@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from asok_auth_core.plugin import (
@@ -22,7 +24,7 @@ COOKIE = "asok_auth_known"
 COOKIE_LIFETIME = 400 * 86_400
 """The longest that browsers keep a cookie (RFC 6265bis, section 5.6)."""
 HANDLE_BYTES = 16
-LONGEST_HANDLE = 64
+HANDLE = re.compile("[0-9a-f]{32}")
 BROWSERS = 20
 """Known browsers of a user; the one that was not used for the longest time is forgotten."""
 
@@ -69,7 +71,7 @@ def knows_browser(auth: Auth, request: WebRequest, user_id: str) -> bool:
     """
     name = f"__Host-{COOKIE}" if request.secure else COOKIE
     handle = request.cookies.get(name, "")
-    if not 0 < len(handle) <= LONGEST_HANDLE:
+    if not HANDLE.fullmatch(handle):  # it is sent back
         handle = auth.random(HANDLE_BYTES).hex()
     request.set_cookie(name, handle, max_age=COOKIE_LIFETIME)
     identifier = digest(f"{handle}:{user_id}")

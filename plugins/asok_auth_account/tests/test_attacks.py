@@ -487,6 +487,18 @@ class User(Model):
             assert {row.kind for row in auth.credentials.list(str(user.id))} <= {"epoch"}
 
 
+@pytest.mark.parametrize(
+    "value", ["a%0d%0aX-Evil:%20yes", "a%3b%20Domain=evil.example", '"a\\073 Domain=evil.example"']
+)
+def test_a_cookie_adds_nothing_to_an_answer(tmp_path: Path, value: str) -> None:
+    """Asok decodes cookies, and this one is sent back."""
+    with shop(tmp_path) as one:
+        visitor = one.visitor()
+        visitor.cookies["__Host-asok_auth_known"] = value
+        one.log_in(visitor, ADA)
+        assert re.fullmatch("[0-9a-f]{32}", visitor.cookies["__Host-asok_auth_known"])
+
+
 class Shop:
     """A real app, its visitors, and the mails that it sent."""
 
