@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from typing import cast
 
 import typer
 
@@ -97,9 +98,20 @@ def purge(
 
 @account.command("export")
 def export(context: typer.Context, user_id: str = USER) -> None:
-    """Print all that is kept about USER as JSON, without secrets."""
+    """Print all that is kept about USER as JSON, without secrets.
+
+    The status is 1 if a plugin could not say what it keeps.
+    """
     auth = current_auth(context)
-    typer.echo(json.dumps(export_user(auth, find_user(auth, user_id)), indent=2, ensure_ascii=False))
+    found = export_user(auth, find_user(auth, user_id))
+    text = json.dumps(found, indent=2, ensure_ascii=False)
+    # A terminal would obey what a browser has sent as its name, for example.
+    typer.echo(
+        "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
+    )
+    if failed := cast("list[str]", found["failed"]):
+        typer.echo(f"Incomplete, without what these plugins keep: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
 
 
 @account.command("delete")

@@ -121,6 +121,8 @@ class Invitations:
         lifetime = self._settings.invitation_lifetime if lifetime is None else lifetime
         if not SHORTEST <= lifetime <= LONGEST:
             raise ConfigurationError(f"An invitation is valid for {SHORTEST} seconds to 365 days.")
+        if any(not role or _has_control(role) for role in roles):
+            raise ConfigurationError("The name of a role is text in one line.")
         known = auth.users.known_roles()
         if unknown := [role for role in roles if known is not None and role not in known]:
             raise ConfigurationError(

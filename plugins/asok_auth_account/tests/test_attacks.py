@@ -406,6 +406,13 @@ class TestInvitations:
             Invitations(site.auth).invite("victim@example.com", name=name)
         assert site.mails() == []
 
+    @pytest.mark.parametrize("role", ["", "\x1b[31meditor", "a\nb", "\x9b31m"])
+    def test_so_is_a_role(self, site: Any, role: str) -> None:
+        """A command shows it in an operator's terminal."""
+        with pytest.raises(ConfigurationError):
+            Invitations(site.auth).invite("nora@acme.example", roles=["editor", role])
+        assert site.credentials.list("-") == []
+
     @pytest.mark.parametrize("lifetime", [-1, 0, 59, 366 * DAY, 10**15])
     def test_a_lifetime_has_limits(self, site: Any, lifetime: int) -> None:
         with pytest.raises(ConfigurationError):
@@ -497,6 +504,30 @@ def test_a_cookie_adds_nothing_to_an_answer(tmp_path: Path, value: str) -> None:
         visitor.cookies["__Host-asok_auth_known"] = value
         one.log_in(visitor, ADA)
         assert re.fullmatch("[0-9a-f]{32}", visitor.cookies["__Host-asok_auth_known"])
+
+
+def test_an_export_commands_no_terminal_and_says_what_is_missing(tmp_path: Path) -> None:
+    class Broken:
+        __name__ = "broken"
+        works = True
+
+        @hookimpl
+        def asok_auth_export_user(self, user: User) -> Mapping[str, JSON]:
+            if not self.works:
+                raise RuntimeError("no database")
+            return {"note": "a\x1b[31m\x9b31m\u202eb\U000e0001"}
+
+    plugin = Broken()
+    with shop(tmp_path, plugins=[plugin]) as one:
+        one.auth.users.create(ADA)
+        answer = run_command(one.app, "account", "export", ADA)
+        assert answer.code == 0
+        assert all(sign.isprintable() or sign == "\n" for sign in answer.output)
+        assert json.loads(answer.output)["broken"] == {"note": "a\x1b[31m\x9b31m\u202eb\U000e0001"}
+        plugin.works = False
+        answer = run_command(one.app, "account", "export", ADA)
+        assert (answer.code, json.loads(answer.output)["failed"]) == (1, ["broken"])
+        assert "broken" in answer.errors
 
 
 class Shop:
