@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -22,12 +21,14 @@ from authlib.oauth2.rfc6749.errors import OAuth2Error
 from asok_auth_core.plugin import JSON, ConfigurationError, is_loopback_host
 
 from .accounts import ACCOUNTS, Account
+from .consent_page import consent_page, rejected_page
 from .oauth_server import Answer, RegisteredClient, Request, Server
 
 CLIENT_ID = "dev-client"
 CLIENT_SECRET = "dev-secret"  # noqa: S105 - public, like the server
 MAX_BODY = 64 * 1024
 JSON_TYPE = "application/json"
+LABELS = {"google": "Google", "github": "GitHub"}
 HTML_TYPE = "text/html; charset=utf-8"
 
 
@@ -149,9 +150,9 @@ class DevProvider:
         try:
             redirect_uri = grant.validate_authorization_request()
         except OAuth2Error as error:
-            return _html(400, f"<h1>Rejected</h1><p>{escape(str(error.description or error.error))}</p>")
+            return _html(400, rejected_page(str(error.description or error.error)))
         if request.method != "POST":
-            return _html(200, self._page(name, redirect_uri))
+            return _html(200, consent_page(LABELS[name], self.accounts.values(), redirect_uri))
         account = self.accounts.get(request.form.get("account", ""))
         return cast("Answer", server.create_authorization_response(request, grant_user=account, grant=grant))
 
@@ -190,22 +191,6 @@ class DevProvider:
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
-
-    def _page(self, name: str, redirect_uri: str) -> str:
-        choices = "".join(
-            f'<p><button name="account" value="{number}">{escape(account.name)}</button> '
-            f"{escape(account.email or '')} ({escape(account.note)})</p>"
-            for number, account in self.accounts.items()
-        )
-        label = {"google": "Google", "github": "GitHub"}[name]
-        return (
-            f"<!doctype html><html lang=en><meta charset=utf-8><title>Local {label}</title>"
-            "<style>body{font:1rem/1.5 system-ui;max-width:34rem;margin:3rem auto;padding:0 1rem}"
-            "button{font:inherit;padding:.4rem .8rem}</style>"
-            f"<h1>Local {label}</h1><p>This page replaces {label} during development. Choose an account:</p>"
-            f"<form method=post>{choices}<p><button name=account value=''>Cancel</button></p></form>"
-            f"<p>You will return to {escape(redirect_uri)}</p></html>"
-        )
 
 
 class _HTTPServer(ThreadingHTTPServer):

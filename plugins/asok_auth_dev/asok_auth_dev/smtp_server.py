@@ -1,4 +1,4 @@
-"""A real SMTP server on loopback that keeps the latest emails in memory."""
+"""A real SMTP server on loopback that keeps the latest emails, also over a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from email.utils import getaddresses
 from functools import cache
+from pathlib import Path
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -29,6 +31,8 @@ DEFAULT_SENDER = "auth@localhost"
 MAX_MAILS = 200
 MAX_MAIL_BYTES = 5_000_000
 MAX_ALL_BYTES = 20_000_000
+FOLDER = Path(".asok", "mailbox")
+"""Where the emails are kept, relative to the app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,18 @@ class Mailbox:
         self._mails: deque[StoredMail] = deque()
         self._count = 0
         self._lock = threading.Lock()
+        self._folder: Path | None = None
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep the emails in ``folder`` too, and go on with those in it.
+
+        So they survive a restart, and several processes have one mailbox. The emails of an app that used
+        this mailbox before stay in that app's folder.
+        """
+        with self._lock:
+            if folder != self._folder:
+                self._folder = folder
+                self._mails.clear()
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Store an email received by aiosmtpd."""
@@ -81,16 +97,18 @@ class Mailbox:
         """Store an email."""
         message = message_from_bytes(raw, _class=EmailMessage, policy=default)
         with self._lock:
-            self._count += 1
+            self._read_folder()
+            self._count = _write(self._folder, self._count + 1, raw)
             mail = StoredMail(self._count, time.time(), recipients, message, len(raw))
             self._mails.append(mail)
             while len(self._mails) > MAX_MAILS or sum(kept.size for kept in self._mails) > MAX_ALL_BYTES:
-                self._mails.popleft()
+                self._drop(self._mails.popleft())
             return mail
 
     def mails(self) -> Sequence[StoredMail]:
         """The stored emails, newest first."""
         with self._lock:
+            self._read_folder()
             return tuple(reversed(self._mails))
 
     def find(self, number: str) -> StoredMail | None:
@@ -100,7 +118,51 @@ class Mailbox:
     def clear(self) -> None:
         """Delete all emails."""
         with self._lock:
-            self._mails.clear()
+            self._read_folder()
+            while self._mails:
+                self._drop(self._mails.popleft())
+
+    def _read_folder(self) -> None:
+        """Take in what was kept before, or by another process."""
+        if self._folder is None:
+            return
+        files = {int(path.stem): path for path in self._folder.glob("*.eml") if path.stem.isdigit()}
+        known = {mail.number: mail for mail in self._mails}
+        mails = (known.get(number) or _read(number, files[number]) for number in sorted(files))
+        self._mails = deque(mail for mail in mails if mail is not None)
+        self._count = max(files, default=self._count)
+
+    def _drop(self, mail: StoredMail) -> None:
+        if self._folder is not None:
+            (self._folder / f"{mail.number}.eml").unlink(missing_ok=True)
+
+
+def _write(folder: Path | None, number: int, raw: bytes) -> int:
+    """Keep an email as ``number``, or as the next one that is free; return that."""
+    while folder is not None:
+        part = folder / f".{os.getpid()}-{threading.get_ident()}.part"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been deleted meanwhile
+        part.touch(mode=0o600)
+        part.write_bytes(raw)
+        try:
+            os.link(part, folder / f"{number}.eml")  # unlike a rename, not over another process's
+            break
+        except FileExistsError:
+            number += 1
+        finally:
+            part.unlink()
+    return number
+
+
+def _read(number: int, path: Path) -> StoredMail | None:
+    """An email that was kept, unless it is gone: its recipients are those it names."""
+    try:
+        raw, at = path.read_bytes(), path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    message = message_from_bytes(raw, _class=EmailMessage, policy=default)
+    named = getaddresses([str(value) for value in message.get_all("To", [])])
+    return StoredMail(number, at, tuple(one for _, one in named), message, len(raw))
 
 
 class MailServer(Controller):
@@ -164,5 +226,6 @@ class DevTransport(SmtpTransport):
 def development_transport(settings: Settings) -> DevTransport:
     """A transport that is connected to the development server."""
     server = mail_server(settings.section(DevSettings).smtp_port)
+    server.mailbox.keep_in(settings.app.root / FOLDER)
     sender = settings.mail.sender or DEFAULT_SENDER
     return DevTransport(MailSettings(host=HOST, port=server.port, sender=sender, security="none"))

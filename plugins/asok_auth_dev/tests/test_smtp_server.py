@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import smtplib
 import socket
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from asok_auth_dev import smtp_server
@@ -24,13 +26,15 @@ from asok_auth_core.testing import MailTransportContract, ReceivedMail, Transpor
 
 class TestDevelopmentTransport(MailTransportContract):
     @pytest.fixture
-    def under_test(self, server: MailServer) -> TransportUnderTest:
+    def under_test(self, server: MailServer, tmp_path: Path) -> TransportUnderTest:
         def received() -> list[ReceivedMail]:
             return [ReceivedMail(mail.recipients, mail.message) for mail in server.mailbox.mails()]
 
         gone = SmtpTransport(MailSettings(host="127.0.0.1", port=9, sender="auth@app.example", timeout=60))
         return TransportUnderTest(
-            development_transport(Settings(app=AppConfig(debug=True), sections=(DevSettings(),))),
+            development_transport(
+                Settings(app=AppConfig(debug=True, root=tmp_path), sections=(DevSettings(),))
+            ),
             received,
             gone,
         )
@@ -56,14 +60,14 @@ def test_a_port_that_is_taken_is_an_error_that_names_the_setting(taken_port: int
         mail_server(taken_port)
 
 
-def test_a_configured_port_is_used(server: MailServer) -> None:
+def test_a_configured_port_is_used(server: MailServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     fixed = mail_server(port)
     assert fixed.port == port
     development_transport(
         Settings(
-            app=AppConfig(debug=True),
+            app=AppConfig(debug=True, root=tmp_path),
             sections=(DevSettings(smtp_port=port),),
             mail=MailSettings(sender="A <a@app.example>"),
         )
@@ -103,6 +107,57 @@ def test_the_mailbox_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> Non
     for _ in range(10):
         mailbox.add(("ann@app.example",), b"Subject: x\n\n" + b"y" * 388)
     assert [mail.number for mail in mailbox.mails()] == [10, 9]
+
+
+def test_the_mailbox_survives_a_restart(tmp_path: Path) -> None:
+    before, folder = Mailbox(), tmp_path / "mailbox"
+    before.keep_in(folder)
+    before.add(("ann@app.example",), b"To: Ann <ann@app.example>\nSubject: first\n\ntext\n")
+    before.add(("bob@app.example",), b"To: bob@app.example\nSubject: second\n\ntext\n")
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    after = Mailbox()
+    after.keep_in(folder)
+    kept = [(mail.number, mail.subject, mail.recipients, mail.at) for mail in after.mails()]
+    assert [one[:3] for one in kept] == [
+        (2, "second", ("bob@app.example",)),
+        (1, "first", ("ann@app.example",)),
+    ]
+    assert abs(kept[0][3] - before.mails()[0].at) < 10
+    after.add(("ann@app.example",), b"Subject: third\n\n")
+    assert [mail.number for mail in before.mails()] == [3, 2, 1]
+
+
+def test_processes_with_one_folder_have_one_mailbox(tmp_path: Path) -> None:
+    one, two = Mailbox(), Mailbox()
+    for mailbox in (one, two):
+        mailbox.keep_in(tmp_path)
+    assert one.mails() == two.mails() == ()
+    threads = [
+        threading.Thread(target=mailbox.add, args=((), f"Subject: {number}\n\n".encode()))
+        for number in range(20)
+        for mailbox in (one, two)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for mailbox in (one, two):
+        assert sorted(int(mail.subject) for mail in mailbox.mails()) == sorted([*range(20)] * 2)
+        assert {mail.number for mail in mailbox.mails()} == set(range(1, 41))
+    one.clear()
+    assert two.mails() == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_has_no_more_mails_than_the_mailbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_server, "MAX_MAILS", 3)
+    mailbox = Mailbox()
+    mailbox.keep_in(tmp_path)
+    for _ in range(5):
+        mailbox.add((), b"Subject: x\n\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3.eml", "4.eml", "5.eml"]
 
 
 @pytest.mark.parametrize(
