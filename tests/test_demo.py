@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -23,14 +24,26 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The demo on a free port, from a copy, so a running demo is not touched."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo, so a running one is not touched."""
     copy = tmp_path_factory.mktemp("demo")
     shutil.copytree(DEMO, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".asok"))
-    output = copy / "output.txt"
+    return copy
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    """The demo on a free port."""
+    with served(folder, "--fresh") as address:
+        yield address
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[str]:
+    output = folder / "output.txt"
     with output.open("w") as written:
-        command = [sys.executable, "-u", "serve.py", "--fresh", "--port", "0"]
-        process = subprocess.Popen(command, cwd=copy, stdout=written, stderr=subprocess.STDOUT)
+        command = [sys.executable, "-u", "serve.py", "--port", "0", *arguments]
+        process = subprocess.Popen(command, cwd=folder, stdout=written, stderr=subprocess.STDOUT)
     try:
         yield printed_address(process, output)
     finally:
@@ -139,7 +152,7 @@ def test_the_demo_logs_in_with_each_provider(visitor: Visitor, provider: str) ->
     page = visitor.press(f"/auth/{provider}/login")
     assert page.status_code == 200
     assert "Choose an account" in page.text
-    account = re.search(r'<button name="account" value="(\d+)">', page.text)
+    account = re.search(r'<button name="account" value="(\d+)"', page.text)
     assert account is not None
     visitor.post(page.url, data={"account": account[1]}, timeout=PATIENCE)
     assert visitor.user is not None
@@ -153,9 +166,43 @@ def test_the_demo_protects_a_page_by_permission(visitor: Visitor) -> None:
     denied = visitor.open("/editors")
     assert denied.status_code == 403
     assert "posts.edit" in denied.text, "in DEBUG the page says what is missing"
-    visitor.open("/become-editor")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', visitor.page.text)[1]  # type: ignore[index]
-    granted = visitor.post(
-        urljoin(visitor.url, "/become-editor"), data={"csrf_token": token}, timeout=PATIENCE
-    )
-    assert "Welcome to the editors" in granted.text
+    assert "Welcome to the editors" in choose_role(visitor, "editor").text
+    assert visitor.open("/editors").status_code == 200
+    assert choose_role(visitor, "").status_code == 403
+
+
+def choose_role(visitor: Visitor, role: str) -> requests.Response:
+    """Press the button of the role's page; the page that it leads to."""
+    page = visitor.open("/become-editor")
+    assert f'value="{role}"' in page.text
+    return visitor.post(page.url, data={**hidden_fields(page.text), "role": role}, timeout=PATIENCE)
+
+
+def test_the_demo_makes_tokens_for_its_curl_line(visitor: Visitor) -> None:
+    visitor.open(link(ask(visitor, "token@example.org")))
+    visitor.press("/auth/magic/callback")
+    line = re.search(r'curl -H "Authorization: Bearer TOKEN" (\S+)</code>', visitor.open("/").text)
+    assert line is not None
+    visitor.open("/auth/token/new")
+    page = visitor.press("/auth/token/new", name="curl", days="30", scope="*")
+    token = re.search(r'id="asok-auth-token"[^>]*>([^<]+)<', page.text)
+    assert token is not None
+    answer = requests.get(line[1], headers={"Authorization": f"Bearer {token[1]}"}, timeout=PATIENCE)
+    assert "token@example.org" in answer.text
+
+
+def test_the_demo_survives_a_restart(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "demo"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".asok", "output.txt"))
+    with served(copy) as url:
+        visitor = Visitor(url)
+        visitor.open(link(ask(visitor, "ada@example.org")))
+        visitor.press("/auth/magic/callback")
+        assert visitor.user == "ada@example.org"
+    with served(copy) as url:
+        visitor.url = url
+        assert visitor.user == "ada@example.org"
+        assert "Log in" in visitor.mail("ada@example.org")
+    with served(copy, "--fresh") as url:
+        visitor.url = url
+        assert visitor.user is None

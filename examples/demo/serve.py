@@ -22,10 +22,13 @@ WELCOME = """
     1. {url}/auth/login          request a link, with any email address
     2. {url}/auth/dev/mailbox    read the email and open its link, or enter its code
     3. {url}/auth/login          continue with a local Google or GitHub
-    4. {url}/auth/account        set up a second factor, create an API token
-    5. {url}/editors             a page that requires the permission posts.edit
+    4. {url}/editors             a page for editors; {url}/become-editor makes you one
+    5. {url}/auth/account        set up a second factor; the next login can trust this browser
+    6. {url}/auth/account        create an API token, then:
+       curl -H "Authorization: Bearer TOKEN" {url}/api/profile
 
-  All data is stored in {data}. Ctrl-C stops the demo, --fresh deletes the data first.
+  Users, sessions, roles and emails are kept in {data}. Ctrl-C stops the demo;
+  nox -s demo -- --fresh starts again without them.
 """
 
 
@@ -55,6 +58,9 @@ def main() -> None:
 
     for model in MODELS_REGISTRY.values():
         model.create_table()
+    roles = MODELS_REGISTRY["Role"]
+    if not roles.find(name="editor"):
+        roles.create(name="editor", permissions="posts.*")
     print(WELCOME.format(url=url, data=DATA.relative_to(Path.cwd())), flush=True)
     try:
         waitress.serve(app, sockets=[listener], threads=8, ident=None)

@@ -20,5 +20,6 @@ app.config["AUTH"] = {
     "APP_NAME": "the demo",
     "MAIL_TRANSPORT": "dev",
     "PROVIDERS": local.settings(),
+    "TRUSTED_DEVICE": 30 * 86_400,
 }
 app.register_extension(AuthExtension())

@@ -4,6 +4,6 @@ from asok import Field, Model
 class User(Model):
     email = Field.String(unique=True, nullable=False)
     name = Field.String()
-    permissions = Field.String(default="")
+    roles = Field.String(default="")
     is_active = Field.Boolean(default=True)
     created_at = Field.CreatedAt()
