@@ -1,4 +1,4 @@
-"""The pages of the local provider. It is another server, so their style is in them."""
+"""The pages of the local provider, with their style, as it is another server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real SMTP server on loopback that keeps the latest emails, also over a restart."""
+"""A real SMTP server on loopback; the latest emails survive a restart."""
 
 from __future__ import annotations
 
