@@ -7,6 +7,7 @@ Nothing here imports a framework. ``WebRequest`` and ``Session`` are implemented
 from __future__ import annotations
 
 import json as _json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,18 @@ from .types import JSON, Authentication, Proof, SessionRecord, User
 
 MAX_JSON_BYTES = 64 * 1024
 """The largest JSON body that ``WebRequest.json`` reads."""
+
+_UNFIT = re.compile(r"[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
+
+
+def check_cookie_value(name: str, value: str) -> None:
+    """Raise ValueError if ``value`` would add attributes or headers to the answer.
+
+    Every adapter's ``set_cookie`` calls it, since frameworks decode what browsers send as values (RFC 6265,
+    section 4.1.1).
+    """
+    if _UNFIT.search(value):
+        raise ValueError(f"The value of the cookie {name} would add attributes or headers to the answer.")
 
 
 class Session(ABC):
@@ -165,7 +178,8 @@ class WebRequest(ABC):
     def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
         """Send a cookie: HttpOnly, SameSite=Lax, Secure on https; ``max_age`` in seconds.
 
-        ``max_age=0`` deletes it. It is sent with the response that follows, redirects included.
+        ``max_age=0`` deletes it. It is sent with the response that follows, redirects included. Raises
+        ValueError, as :func:`check_cookie_value` does.
         """
 
     def in_layout(self, template: str, parts: Mapping[str, Markup]) -> str:

@@ -126,16 +126,14 @@ def complete_login(
     """
     location = next_url or auth.settings.login_redirect
     factors = _included(auth, factors)
-    # Before it is admitted: what ends all logins of the account meanwhile, its deletion too, ends this one.
-    since = None if isinstance(user, Newcomer) else epoch(auth, str(user.id))
-    _admit(auth, request, user, proof)
     is_new = False
     if isinstance(user, Newcomer):
+        _admit(auth, request, user, proof)
         user, is_new = open_account(auth, request, user, proof)
-    if since is None:
-        since = epoch(auth, str(user.id))
-        if not is_new:
-            _admit(auth, request, user, proof)
+    # Before it is admitted: what ends all logins of the account meanwhile, its deletion too, ends this one.
+    since = epoch(auth, str(user.id))
+    if not is_new:
+        _admit(auth, request, user, proof)
     enrolled = bool(enrolled_factors(auth, user))
     # A login that voids the account voids its trusted browsers too, so they do not count for it.
     trusted = enrolled and not newly_verifies(auth, user, proof) and is_trusted(auth, request, user)

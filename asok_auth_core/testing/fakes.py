@@ -33,7 +33,7 @@ from ..types import (
     SessionRecord,
     User,
 )
-from ..web import Session, WebRequest
+from ..web import Session, WebRequest, check_cookie_value
 
 
 class FrozenClock:
@@ -287,6 +287,7 @@ class FakeRequest(WebRequest):
         return Markup('<input type="hidden" name="csrf_token" value="{}">').format(self._session.csrf_token)
 
     def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
+        check_cookie_value(name, value)
         self.sent_cookies[name] = (value, max_age, path)
 
     def translate(self, message: str, **values: str | int) -> str:

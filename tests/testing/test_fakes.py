@@ -159,3 +159,11 @@ def test_the_fake_provider_rejects_an_unknown_code(tmp_path: Path, altered: str)
     browser, response = app.log_in()
     assert browser.user is None
     assert "Error code: oauth_" in response.body
+
+
+@pytest.mark.parametrize("value", ["a b", "a;b", "a,b", 'a"b', "a\\b", "a\r\nX: y", "é"])
+def test_a_cookie_that_no_adapter_sends_is_rejected(value: str) -> None:
+    request = FakeRequest("/")
+    with pytest.raises(ValueError, match="cookie flavor"):
+        request.set_cookie("flavor", value, max_age=60)
+    assert request.sent_cookies == {}

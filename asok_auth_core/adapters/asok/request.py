@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from ...engine.urls import is_loopback
 from ...errors import AuthError, ConfigurationError
 from ...pages.locales import Catalogs
 from ...types import JSON, Authentication, Proof, SessionRecord, User
-from ...web import Session, WebRequest
+from ...web import Session, WebRequest, check_cookie_value
 from .asok_names import original
 
 ASOK_LOGIN = original(Request, "login")
@@ -34,9 +33,6 @@ OWNER_KEY = "asok_auth_owner"
 """The session key for the id of the user who logged in last; kept when that login ends."""
 
 T = TypeVar("T")
-
-UNFIT = re.compile(r"[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
-"""What no value of a cookie contains (RFC 6265, section 4.1.1). Asok unquotes those that a browser sends."""
 
 _WITHOUT_PREFIX = ("CONTENT_TYPE", "CONTENT_LENGTH")
 """What a WSGI environ holds without HTTP_ before it (PEP 3333)."""
@@ -233,8 +229,7 @@ class AsokWebRequest(WebRequest):
         return Markup(str(self._request.csrf_input()))  # noqa: S704 - Asok escapes the token
 
     def set_cookie(self, name: str, value: str, *, max_age: int, path: str = "/") -> None:
-        if UNFIT.search(value):
-            raise ValueError(f"The value of the cookie {name} would add attributes or headers to the answer.")
+        check_cookie_value(name, value)
         secure = "; Secure" if self.secure else ""
         cookie = f"{name}={value}; HttpOnly; Path={path}; SameSite=Lax; Max-Age={max_age}{secure}"
         self._request.environ.setdefault("asok_auth.cookies", []).append(("Set-Cookie", cookie))

@@ -7,6 +7,7 @@ old address, with a digest of the link that was mailed there; consuming the row 
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -163,9 +164,12 @@ class EmailChanges:
         untils = [_undo_row(row).until for row in self._auth.credentials.list(user_id, UNDO)]
         waits = sorted(until - self._auth.clock() for until in untils if self._auth.clock() < until)
         if len(waits) >= FORMER:
-            wait = max(60, int(waits[0]))
-            text = "Too many attempts. Try again in {minutes} minutes."
-            raise RateLimited(text, wait, minutes=round(wait / 60))
+            wait = math.ceil(waits[0])
+            raise RateLimited(
+                "You have changed your email address too often. Try again in {days} days.",
+                wait,
+                days=math.ceil(wait / 86_400),
+            )
 
     def forget(self, user_id: str) -> None:
         """Void the change of the user that waits, with its link and code."""

@@ -25,7 +25,7 @@ class LinkToken:
 
     @classmethod
     def read(cls, text: str) -> LinkToken | None:
-        """The token in a link; None if it is none of ours, or spelled differently."""
+        """The token in a link; None for any text but what :attr:`text` returns."""
         owner, _, secret = text.partition(".")
         try:
             found = cls(bytes.fromhex(owner).decode(), secret)

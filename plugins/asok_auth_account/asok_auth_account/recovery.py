@@ -191,7 +191,7 @@ class Recoveries:
     def stop(self, user_id: str, way: str, request: WebRequest | None = None) -> bool:
         """Stop the recovery of the user.
 
-        False if there is none, its time is over, or it is being completed.
+        False if there is none, it has expired, or it is being completed.
         """
         row = self._auth.credentials.find(RECOVERY, user_id)
         user = None if row is None else self._auth.users.by_id(user_id)

@@ -495,6 +495,22 @@ class User(Model):
 """
     }
 
+    def test_an_account_that_the_app_hid_is_deleted_too(self, tmp_path: Path) -> None:
+        """Or the user is told that nothing is left, and everything is."""
+        environ = {"APP_URL": "https://app.example"}
+        with asok_app(tmp_path, models=self.MODELS, environ=environ) as app:
+            auth: Auth = app.extensions["AuthExtension"].auth
+            model = MODELS_REGISTRY["User"]
+            user = model.create(email="canary@example.org", name="Canary")
+            auth.credentials.add(str(user.id), "identity", "canary", {"email": "canary@x.example"})
+            Deletions(auth).ask(user)
+            user.delete()
+            assert auth.users.by_id(str(user.id)) is None
+            auth.clock = lambda: 4e9
+            assert run_command(app, "account", "purge").code == 0
+            assert model.query(with_trashed=True).where("id", user.id).first() is None
+            assert {row.kind for row in auth.credentials.list(str(user.id))} <= {"epoch"}
+
     def dump(self, root: Path) -> str:
         with sqlite3.connect(root / "db.sqlite3") as connection:
             found = "\n".join(connection.iterdump())

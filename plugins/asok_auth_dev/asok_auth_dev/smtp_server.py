@@ -98,7 +98,9 @@ class Mailbox:
         message = message_from_bytes(raw, _class=EmailMessage, policy=default)
         with self._lock:
             self._read_folder()
-            self._count = _write(self._folder, self._count + 1, raw)
+            self._count += 1
+            if self._folder is not None:
+                self._count = _write(self._folder, self._count, raw)
             mail = StoredMail(self._count, time.time(), recipients, message, len(raw))
             self._mails.append(mail)
             while len(self._mails) > MAX_MAILS or sum(kept.size for kept in self._mails) > MAX_ALL_BYTES:
@@ -137,21 +139,22 @@ class Mailbox:
             (self._folder / f"{mail.number}.eml").unlink(missing_ok=True)
 
 
-def _write(folder: Path | None, number: int, raw: bytes) -> int:
+def _write(folder: Path, number: int, raw: bytes) -> int:
     """Keep an email as ``number``, or as the next one that is free; return that."""
-    while folder is not None:
-        part = folder / f".{os.getpid()}-{threading.get_ident()}.part"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been deleted meanwhile
-        part.touch(mode=0o600)
-        part.write_bytes(raw)
-        try:
-            os.link(part, folder / f"{number}.eml")  # unlike a rename, not over another process's
-            break
-        except FileExistsError:
-            number += 1
-        finally:
-            part.unlink()
-    return number
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been deleted meanwhile
+    part = folder / f".{os.getpid()}-{threading.get_ident()}.part"
+    part.touch(mode=0o600)
+    part.write_bytes(raw)
+    try:
+        while True:
+            try:
+                os.link(part, folder / f"{number}.eml")  # unlike a rename, not over another process's
+            except FileExistsError:
+                number += 1
+            else:
+                return number
+    finally:
+        part.unlink()
 
 
 def _read(number: int, path: Path) -> StoredMail | None:
