@@ -179,7 +179,7 @@ class WebRequest(ABC):
         """Send a cookie: HttpOnly, SameSite=Lax, Secure on https; ``max_age`` in seconds.
 
         ``max_age=0`` deletes it. It is sent with the response that follows, redirects included. Raises
-        ValueError, as :func:`check_cookie_value` does.
+        ValueError for a value that would add attributes or headers.
         """
 
     def in_layout(self, template: str, parts: Mapping[str, Markup]) -> str:
