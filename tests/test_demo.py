@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 import pytest
 import requests
 from asok_auth_tests.browser import hidden_fields
+from asok_auth_tests.machines import totp_code
 
 from asok_auth_core.testing.waiting import PATIENCE, wait_until
 
@@ -206,3 +207,62 @@ def test_the_demo_survives_a_restart(folder: Path, tmp_path: Path) -> None:
     with served(copy, "--fresh") as url:
         visitor.url = url
         assert visitor.user is None
+
+
+def choose_account(visitor: Visitor, number: int) -> requests.Response:
+    """Choose an account on the page of the local provider."""
+    assert "Choose an account" in visitor.page.text
+    visitor.page = visitor.post(visitor.page.url, data={"account": str(number)}, timeout=PATIENCE)
+    return visitor.page
+
+
+def test_a_linked_login_survives_a_restart(folder: Path, tmp_path: Path) -> None:
+    """It belongs to the provider's URL, so the local provider keeps its port."""
+    copy = tmp_path / "demo"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".asok", "output.txt"))
+    with served(copy) as url:
+        visitor = Visitor(url)
+        log_in(visitor, "owner@example.org")
+        visitor.open("/auth/account")
+        visitor.press("/auth/google/link")
+        assert "Unlink" in choose_account(visitor, 1003).text
+    with served(copy) as url:
+        again = Visitor(url)
+        again.open("/auth/login")
+        again.press("/auth/google/login")
+        choose_account(again, 1003)
+        assert again.user == "owner@example.org"
+
+
+def log_in(visitor: Visitor, address: str) -> None:
+    """Log in with a link, as far as one factor leads."""
+    visitor.open(link(ask(visitor, address)))
+    visitor.press("/auth/magic/callback")
+
+
+def log_out(visitor: Visitor) -> None:
+    visitor.open("/auth/logout")
+    visitor.press("/auth/logout")
+    assert visitor.user is None
+
+
+def test_the_demo_trusts_a_browser(url: str, visitor: Visitor) -> None:
+    log_in(visitor, "trust@example.org")
+    visitor.open("/auth/totp")
+    visitor.press("/auth/totp/enrol")
+    found = re.search(r'class="asok-auth-secret"[^>]*>([^<]+)<', visitor.page.text)
+    assert found is not None
+    secret = found[1].replace(" ", "")
+    visitor.press("/auth/totp/confirm", code=totp_code(secret, steps=-1))
+    log_out(visitor)
+    log_in(visitor, "trust@example.org")
+    assert "Trust this browser for 30 days" in visitor.page.text
+    visitor.press("/auth/second-factor", code=totp_code(secret), trust="1")
+    assert visitor.user == "trust@example.org"
+    assert "Trusted browsers" in visitor.open("/auth/account").text
+    log_out(visitor)
+    log_in(visitor, "trust@example.org")
+    assert visitor.user == "trust@example.org", "this browser is not asked again"
+    other = Visitor(url)
+    log_in(other, "trust@example.org")
+    assert other.user is None, "another browser is asked"

@@ -47,6 +47,7 @@ def main() -> None:
         DEBUG="true",
         APP_URL=url,
         SECRET_KEY=secret_key(),
+        PROVIDER_PORT=str(provider_port()),
         DATABASE_URL=f"sqlite://{DATA.resolve() / 'demo.sqlite3'}",
         ASOK_SESSION_BACKEND="file",
     )
@@ -79,6 +80,19 @@ def listen(port: int) -> socket.socket:
         print(f"Port {port} is taken; the demo uses {listener.getsockname()[1]} instead.")
     listener.listen(128)  # from here on, a browser that connects early waits
     return listener
+
+
+def provider_port() -> int:
+    """The port of the local Google and GitHub, the same at each start.
+
+    Linked logins belong to the provider's URL, so with another port they would be lost.
+    """
+    file = DATA / "provider-port"
+    with listen(int(file.read_text()) if file.exists() else 0) as listener:
+        port: int = listener.getsockname()[1]
+    if not file.exists():
+        file.write_text(str(port))
+    return port
 
 
 def secret_key() -> str:

@@ -14,7 +14,8 @@ app.config["TOOLBAR"] = False
 app.config["RATE_LIMIT"] = False  # Asok's 100 requests a minute; our own limits stay on
 
 # For the demo only: a local Google and GitHub, and a local mail server.
-local = DevProvider(os.environ["APP_URL"], debug=app.config["DEBUG"]).start()
+port = int(os.environ["PROVIDER_PORT"])
+local = DevProvider(os.environ["APP_URL"], debug=app.config["DEBUG"], port=port).start()
 
 app.config["AUTH"] = {
     "APP_NAME": "the demo",
