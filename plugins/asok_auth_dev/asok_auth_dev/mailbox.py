@@ -74,7 +74,7 @@ class MailboxPages:
 
 
 def _shown_time(mail: StoredMail) -> str:
-    return datetime.datetime.fromtimestamp(mail.at).astimezone().strftime("%H:%M:%S")
+    return datetime.datetime.fromtimestamp(mail.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _only_from_this_machine(request: WebRequest) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import smtplib
 from collections.abc import Callable
 from email.message import EmailMessage
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
+from asok import Asok
 from asok.testing import TestClient
 from asok_auth_dev.smtp_server import MailServer
 
@@ -93,6 +96,16 @@ def test_the_html_part_is_in_a_sandboxed_frame(browser_at: Browser, server: Mail
 def test_a_mail_without_html_has_no_frame(browser_at: Browser, server: MailServer) -> None:
     deliver(server, "text")
     assert "<iframe" not in browser_at().get("/auth/dev/mailbox/1").body.decode()
+
+
+def test_a_mail_of_another_day_shows_its_date(app: Asok, browser_at: Browser, server: MailServer) -> None:
+    deliver(server, "text", subject="Old")
+    os.utime(Path(app.root_dir, ".asok", "mailbox", "1.eml"), (1_700_000_000, 1_700_000_000))
+    server.mailbox.keep_in(Path(app.root_dir, "another"))  # forget what is in memory, as a restart does
+    server.mailbox.keep_in(Path(app.root_dir, ".asok", "mailbox"))
+    browser = browser_at()
+    for path in ("/auth/dev/mailbox", "/auth/dev/mailbox/1"):
+        assert re.search(r"<time>2023-11-1[45] \d\d:", browser.get(path).body.decode())
 
 
 @pytest.mark.parametrize("number", ["0", "2", "x", "-1", "1.0", "\uff19", "1" * 5000])
