@@ -73,6 +73,7 @@ def test_provider(visitor, label, domain):
     visitor.press(f"Continue with {label}")
     assert visitor.page.url.startswith("http://127.0.0.1")
     assert not visitor.page.url.startswith(visitor.demo)
+    visitor.look(f"accounts at {label}")
     visitor.press("Ada Example")
     body = visitor.page.inner_text("body")
     assert f"ada@{domain}" in body or "already" in body, body
@@ -307,6 +308,29 @@ def test_error_pages(visitor, address):
     visitor.look("start at a provider")
     visitor.goto("/auth/dev/mailbox")
     visitor.look("mailbox")
+
+
+def test_role(visitor, address):
+    """A page that needs a permission, without and with the role that has it."""
+    visitor.log_in_by_link(address)
+    visitor.look("start of the demo")
+    visitor.press("The editors' page")
+    assert visitor.heading == "Access denied"
+    visitor.goto("/become-editor")
+    visitor.look("without a role")
+    visitor.press("Become an editor")
+    assert visitor.heading == "Editors"
+    visitor.look("editors")
+    visitor.goto("/become-editor")
+    visitor.look("with a role")
+    visitor.press("Give the role back")
+    assert "posts.edit" in visitor.page.inner_text("main")
+
+
+def test_deleted_mail(visitor):
+    visitor.goto("/auth/dev/mailbox/0")
+    visitor.look("deleted mail")
+    assert visitor.heading == "Email not found"
 
 
 def test_form_of_another_session(another, address):
