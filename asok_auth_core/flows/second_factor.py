@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -13,6 +14,7 @@ from ..errors import (
     LoginExpired,
     PermissionDenied,
     PluginFailed,
+    SealError,
     SecondFactorRequired,
 )
 from ..paths import ACCOUNT_PATH, ENROL_PATH, SECOND_FACTOR_PATH
@@ -33,6 +35,8 @@ from .recent_login import require_recent_login
 from .recovery_codes import recovery_codes
 from .sessions import add_factor
 from .trusted_devices import FIELD, forget_devices, trust_device
+
+logger = logging.getLogger("asok_auth")
 
 ACCOUNT_ATTEMPTS = 10
 CLIENT_ATTEMPTS = 300
@@ -67,7 +71,7 @@ def check_second_factor(
 ) -> None:
     """Count and check one attempt of ``user`` at a factor, without logging in.
 
-    Raises RateLimited, CredentialRejected.
+    Raises RateLimited, CredentialRejected, and SealError if the key that the factor needs is missing.
     """
     names = factor_names(auth, user)
     factor = available_factors(auth, user, names).get(name)
@@ -77,7 +81,9 @@ def check_second_factor(
     try:
         if verdict(auth, factor, proof or factor.verify, request, user) is not True:
             raise CredentialRejected("The code is incorrect. Check it and try again.")
-    except (CredentialRejected, PluginFailed):
+    except (CredentialRejected, PluginFailed, SealError) as error:
+        if isinstance(error, SealError):
+            logger.error("Cannot check the factor %r of user %s: %s", name, user.id, error.message)
         auth.events.emit("second_factor.failed", user=user, method=name, client_ip=request.client_ip)
         raise
     if names.confirmed:

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+from markupsafe import Markup
+
 from ..auth import Auth
 from ..contracts import SecondFactor
-from ..errors import AuthError, CredentialRejected, RateLimited
+from ..errors import AuthError, CredentialRejected, RateLimited, SealError
 from ..flows.challenge import begin_challenge, has_begin
 from ..flows.plugin_faults import markup
 from ..types import User
 from ..web import WebRequest, WebResponse
-from .problems import error_text
+from .problems import error_text, unreadable_text
 from .render import render
 
 
@@ -50,14 +52,20 @@ class Challenge:
 
 
 def challenge_page(
-    auth: Auth, request: WebRequest, asked: Challenge, error: CredentialRejected | RateLimited | None = None
+    auth: Auth,
+    request: WebRequest,
+    asked: Challenge,
+    error: CredentialRejected | RateLimited | SealError | None = None,
 ) -> WebResponse:
     """The page for the factor that ``request`` names; ``error``: why again."""
     factor = asked.chosen(request)
     others = [other for other in asked.factors.values() if other is not factor]
     text = None if error is None else error_text(request, error)
     status = 200 if error is None else error.status
+    fields: Markup | None = None
     try:
+        if isinstance(error, SealError):
+            raise error
         if error is None and request.method != "HEAD":
             begin_challenge(auth, request, asked.user, factor, asked.handle)
         problem = text if isinstance(error, CredentialRejected) else None
@@ -67,8 +75,11 @@ def challenge_page(
     except AuthError as failed:
         if not others:
             raise
-        fields, status = None, failed.status
-        text = request.translate("This method does not work at the moment. Please use another one.")
+        status = failed.status
+        if isinstance(failed, SealError):
+            text = unreadable_text(auth, request)
+        else:
+            text = request.translate("This method does not work at the moment. Please use another one.")
     return render(
         auth,
         request,

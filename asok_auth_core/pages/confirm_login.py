@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..auth import Auth
 from ..engine.urls import safe_next
-from ..errors import CredentialRejected, LoginRequired
+from ..errors import CredentialRejected, LoginRequired, SealError
 from ..flows.confirmation import confirm_login, confirming_user
 from ..flows.recent_login import is_recent
 from ..paths import ACCOUNT_PATH, CONFIRM_AGAIN_PATH, CONFIRM_PATH, login_path
@@ -40,7 +40,7 @@ class ConfirmPages:
     def check(self, request: WebRequest) -> WebResponse:
         try:
             confirm_login(self._auth, request, _record(request), request.form.get("factor", ""))
-        except CredentialRejected as error:
+        except (CredentialRejected, SealError) as error:
             if not confirming_user(self._auth, request)[1]:
                 return _to_page(request)
             return challenge_page(self._auth, request, self._asked(request), error)

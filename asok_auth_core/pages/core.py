@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from ..auth import Auth
-from ..errors import CredentialRejected
+from ..errors import CredentialRejected, SealError
 from ..flows.login import log_out, pending_cookie, pending_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..paths import (
@@ -72,7 +72,7 @@ class CorePages:
         name = request.form.get("factor", "")
         try:
             return WebResponse.see_other(complete_second_factor(self._auth, request, name))
-        except CredentialRejected as error:
+        except (CredentialRejected, SealError) as error:
             return challenge_page(self._auth, request, self._asked(request), error)
 
     def challenge_again(self, request: WebRequest) -> WebResponse:

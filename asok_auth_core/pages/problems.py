@@ -16,6 +16,7 @@ from ..errors import (
     PermissionDenied,
     RateLimited,
     RecentLoginRequired,
+    SealError,
     SecondFactorRequired,
     TokenError,
 )
@@ -39,6 +40,9 @@ HEADINGS = {
     "permission_denied": "Access denied",
     "rate_limited": "Too many attempts",
     "recent_login_required": "Please log in again",
+    "seal": "Your code cannot be checked",
+    "seal_broken": "Your code cannot be checked",
+    "seal_key_retired": "Your code cannot be checked",
 }
 """The page's headline for each error code that has one of its own."""
 
@@ -59,7 +63,9 @@ def problem(auth: Auth, request: WebRequest, error: AuthError, route: Route | No
     elif isinstance(error, PermissionDenied) and error.scope is not None:
         headers.append(("WWW-Authenticate", bearer_challenge(scope=error.scope)))
     message = error_text(request, error)
-    if error.status >= 500 and not auth.settings.app.debug:
+    if isinstance(error, SealError) and not auth.settings.app.debug:
+        message = unreadable_text(auth, request)
+    elif error.status >= 500 and not auth.settings.app.debug:
         message = request.translate(
             "The email could not be sent. Please try again in a few minutes, or log in another way."
             if isinstance(error, MailError)
@@ -127,6 +133,15 @@ def _form_page(request: WebRequest) -> str | None:
 def error_text(request: WebRequest, error: AuthError) -> str:
     """The message of ``error`` in the user's language."""
     return request.translate(error.text, **error.values)
+
+
+def unreadable_text(auth: Auth, request: WebRequest) -> str:
+    """What a user is told if the key is gone that their second factor needs."""
+    return request.translate(
+        "This app can no longer decrypt what it needs to check this code. Trying again does not help. If you "
+        "cannot use another method, such as a recovery code, contact the administrators of {app}.",
+        app=auth.settings.app_name,
+    )
 
 
 def wants_json(request: WebRequest) -> bool:
