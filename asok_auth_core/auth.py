@@ -6,9 +6,17 @@ import secrets as system_random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .contracts import AccountSection, CredentialStore, LoginMethod, SecondFactor, StateStore, UserDirectory
+from .contracts import (
+    AccountSection,
+    CredentialStore,
+    LoginMethod,
+    SealedValues,
+    SecondFactor,
+    StateStore,
+    UserDirectory,
+)
 from .engine.keys import KeyRing
 from .engine.permissions import PermissionSet
 from .engine.signers import SIGNERS, SignerFactory
@@ -56,6 +64,8 @@ class PluginHooks(Protocol):
     def remove_user(self, auth: Auth, user: User, on_error: HookErrorHandler) -> None: ...
 
     def checks(self, auth: Auth) -> Iterator[Finding]: ...
+
+    def sealed_values(self, auth: Auth) -> list[SealedValues[Any]]: ...
 
     def owner(self, hook: str, name: str) -> str: ...
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from .auth import Auth
 from .checks import findings
-from .contracts import LoginMethod, MailTransport, SecondFactor, Signer, StateStore
+from .contracts import LoginMethod, MailTransport, SealedValues, SecondFactor, Signer, StateStore
 from .engine.signers import SIGNERS
+from .flows.recovery_codes import SealedCodes
 from .hookspecs import PluginManifest, hookimpl
 from .mail.console import ConsoleTransport
 from .mail.file import FileTransport
@@ -48,6 +50,11 @@ def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], M
 @hookimpl
 def asok_auth_checks(auth: Auth) -> Iterable[Finding]:
     return findings(auth)
+
+
+@hookimpl
+def asok_auth_sealed_values(auth: Auth) -> Iterable[SealedValues[Any]]:
+    return (SealedCodes(auth),)
 
 
 @hookimpl

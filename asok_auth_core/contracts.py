@@ -6,11 +6,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Generic, Literal, TypeVar, get_args
 
 from markupsafe import Markup
 
 from .engine.encoding import b64url_encode
+from .engine.keys import KeyRing
 from .engine.signer import Signer as Signer
 from .errors import AuthError, ConfigurationError, CredentialExists, StoreUnavailable
 from .types import (
@@ -27,6 +28,8 @@ from .types import (
     User,
 )
 from .web import Route, WebRequest
+
+V = TypeVar("V")
 
 MARK_BYTES = 16
 MARK_KEY = "token-revocation-mark"
@@ -203,6 +206,16 @@ class CredentialStore(ABC):
         For an operator's screens. A store that cannot tell returns none.
         """
         return ()
+
+    def of_kind(self, kind: str, after: str = "", limit: int = 200) -> Sequence[Credential]:
+        """Up to ``limit`` credentials of one kind, of all users, by identifier.
+
+        Only those whose identifier comes after ``after`` in the store's own order. For ``asok-auth keys``;
+        raises ConfigurationError if the store cannot tell.
+        """
+        raise ConfigurationError(
+            f"{type(self).__name__} cannot list the credentials of all users: it has no method of_kind()."
+        )
 
     @abstractmethod
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
@@ -582,6 +595,41 @@ class SecondFactor(ABC):
     def api(self) -> object | None:
         """The object behind ``request.auth.<name>``; as for :class:`LoginMethod`."""
         return None
+
+
+class SealedValues(ABC, Generic[V]):
+    """Lasting values that need a secret key, for ``asok-auth keys``.
+
+    :class:`~asok_auth_core.stores.sealed_rows.SealedRows` is for rows of the credential store; implement this
+    for a table of your own. Entries of the state store expire by themselves and are none of them.
+    """
+
+    label: ClassVar[str]
+    """What they are, in the plural, such as "authenticator apps"."""
+
+    @abstractmethod
+    def all(self) -> Iterator[V]:
+        """Every value, of all users. Values may change during the iteration."""
+
+    @abstractmethod
+    def user_id(self, value: V) -> str:
+        """The id of the user that ``value`` belongs to."""
+
+    @abstractmethod
+    def is_readable(self, value: V, keys: KeyRing) -> bool:
+        """True if ``value`` can be used with no other keys than ``keys``.
+
+        Looks at the key's id (:meth:`~asok_auth_core.engine.sealing.Sealer.has_key`); decrypts nothing. If
+        it raises, ``value`` counts as needing every key.
+        """
+
+    @abstractmethod
+    def reseal(self, value: V) -> bool:
+        """Seal ``value`` with the newest key; False if it is gone, or sealed already.
+
+        Workers and other commands may change it at any moment: in one step, by compare and swap, so that
+        no change of theirs is lost. Raises SealError if no key opens it, StoreUnavailable.
+        """
 
 
 class AccountSection(ABC):

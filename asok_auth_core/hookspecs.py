@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pluggy
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import typer
 
     from .auth import Auth
+    from .contracts import SealedValues
     from .providers import OAuth2Provider
 
 GROUP = "asok_auth"
@@ -84,9 +85,7 @@ def asok_auth_signers(settings: Settings) -> Mapping[str, Callable[[bytes], Sign
 
 
 @hookspec
-def asok_auth_mail_transports(
-    settings: Settings,
-) -> Mapping[str, Callable[[], MailTransport]] | None:
+def asok_auth_mail_transports(settings: Settings) -> Mapping[str, Callable[[], MailTransport]] | None:
     """Mail transports: name, as in ``AUTH["MAIL_TRANSPORT"]``, to a factory.
 
     Called at startup; only the chosen factory is called. If it raises: quarantined; startup
@@ -95,9 +94,7 @@ def asok_auth_mail_transports(
 
 
 @hookspec
-def asok_auth_state_stores(
-    settings: Settings,
-) -> Mapping[str, Callable[[str], StateStore]] | None:
+def asok_auth_state_stores(settings: Settings) -> Mapping[str, Callable[[str], StateStore]] | None:
     """State stores: URL scheme to a factory that takes the whole URL.
 
     Called at startup; only the factory of the scheme in ``AUTH["STATE_STORE"]`` is called. If it
@@ -232,6 +229,16 @@ def asok_auth_checks(auth: Auth) -> Iterable[Finding] | None:
     """Findings for ``asok-auth doctor``.
 
     If it raises: the error is reported as a finding.
+    """
+
+
+@hookspec
+def asok_auth_sealed_values(auth: Auth) -> Iterable[SealedValues[Any]] | None:
+    """Lasting values that need a secret key, for ``asok-auth keys``.
+
+    Called by ``keys reseal``, which seals them again, and ``keys retire``, which counts them.
+
+    If it raises: the command stops and names the plugin, since its users would be locked out.
     """
 
 

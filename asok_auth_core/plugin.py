@@ -19,6 +19,7 @@ from .contracts import (
     LoginMethod,
     MailTransport,
     RevocationMark,
+    SealedValues,
     SecondFactor,
     Signer,
     StateStore,
@@ -103,6 +104,7 @@ from .settings import AppConfig, MailSettings, Settings
 from .stores.bounds import checked_ttl, checked_value, encoded_key
 from .stores.memory import MemoryStateStore
 from .stores.rows import Changed, change_row
+from .stores.sealed_rows import SealedRows
 from .stores.sqlite import SQLiteStateStore
 from .types import (
     JSON,
@@ -204,6 +206,8 @@ __all__ = [
     "Route",
     "SQLiteStateStore",
     "SealError",
+    "SealedRows",
+    "SealedValues",
     "Sealer",
     "SecondFactor",
     "SecondFactorRequired",

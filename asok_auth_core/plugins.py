@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 from . import hookspecs
 from .auth import Auth, HookErrorHandler
@@ -21,6 +21,7 @@ from .contracts import (
     AccountSection,
     LoginMethod,
     MailTransport,
+    SealedValues,
     SecondFactor,
     Signer,
     StateStore,
@@ -318,6 +319,25 @@ class Plugins:
                 yield Finding(
                     plugin, "error", f"its check raised {type(error).__name__}: {error}", "Fix the plugin."
                 )
+
+    def sealed_values(self, auth: Auth) -> list[SealedValues[Any]]:
+        """What secret keys protect. ConfigurationError names a plugin that raises."""
+        found: list[SealedValues[Any]] = []
+        for plugin, call in self.registry.callers(hookspecs.asok_auth_sealed_values):
+            try:
+                given = [values for result in call(auth=auth) for values in result or ()]
+                for values in given:
+                    if not isinstance(values, SealedValues):
+                        raise TypeError(f"it returned {type(values).__name__}, not SealedValues")
+                    _reject_misfits(values, SealedValues)
+            except (Exception, SystemExit) as error:
+                raise ConfigurationError(
+                    f"{self.registry.described(plugin)} cannot say which of its values need a secret key: "
+                    f"{type(error).__name__}: {error}. Fix, upgrade or uninstall it.",
+                    code="plugin",
+                ) from error
+            found += given
+        return found
 
     def commands(self, cli: typer.Typer, on_error: Callable[[str, BaseException], None]) -> None:
         """Let every plugin add its subcommands; errors and clashes are reported."""

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pluggy
 import pytest
@@ -25,6 +26,7 @@ from asok_auth_core.plugin import (
     Grant,
     LoginMethod,
     OAuth2Provider,
+    SealedValues,
     SecondFactor,
     hookimpl,
 )
@@ -131,6 +133,10 @@ class Probe:
         return []
 
     @hookimpl
+    def asok_auth_sealed_values(self, auth: Auth) -> list[SealedValues[Any]]:
+        return []
+
+    @hookimpl
     def asok_auth_commands(self, cli: typer.Typer) -> None:
         return None
 
@@ -162,6 +168,7 @@ def test_every_hook_is_called_as_documented(
     complete_login(auth, FakeRequest("/"), ada, Proof("app"))
     assert user_can(auth, ada, "posts.edit")
     list(auth.plugins.checks(auth))
+    auth.plugins.sealed_values(auth)
     export_user(auth, ada)
     remove_user(auth, ada)
     auth.plugins.stop(auth)

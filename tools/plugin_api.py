@@ -196,7 +196,7 @@ SECTIONS = {
     "APIs of the core": ("methods.token_api", "methods.oauth_api"),
     "Permissions": ("flows.permissions", "engine.permissions"),
     "Values": ("types", "engine.message"),
-    "Stores": ("stores.rows", "stores.bounds", "stores.memory", "stores.sqlite"),
+    "Stores": ("stores.rows", "stores.sealed_rows", "stores.bounds", "stores.memory", "stores.sqlite"),
     "Mail transports": ("mail.message", "mail.smtp"),
     "Text, URLs and secrets": ("engine.email_address", "engine.urls", "engine.user_agent", "engine.sealing"),
     "Errors": ("errors",),

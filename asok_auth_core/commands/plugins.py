@@ -34,6 +34,7 @@ KINDS = {
     "asok_auth_export_user": "user data",
     "asok_auth_remove_user": "user data",
     "asok_auth_checks": "checks",
+    "asok_auth_sealed_values": "keys",
     "asok_auth_commands": "commands",
 }
 """Hook to the kind of plugin that implements it."""

@@ -32,6 +32,19 @@ class KeyRing:
     def __repr__(self) -> str:
         return f"<KeyRing of {len(self._secrets)} secret(s)>"
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the secrets, newest first; ``asok-auth keys`` prints them."""
+        return tuple(key_id(secret) for secret in self._secrets)
+
+    def newest(self) -> KeyRing:
+        """A ring of the newest secret alone."""
+        return KeyRing(self._secrets[:1])
+
+    def without(self, key: str) -> KeyRing:
+        """A ring without the secret ``key``, an id; ValueError if no other is left."""
+        return KeyRing([secret for secret in self._secrets if key_id(secret) != key])
+
     def weak_secrets(self) -> tuple[tuple[int, str], ...]:
         """``(position, reason)`` of each weak secret, for warnings."""
         found = ((i, weakness(secret)) for i, secret in enumerate(self._secrets))
@@ -54,8 +67,19 @@ class KeyRing:
         For secrets too short to be stored as a plain hash (codes under 112 bits). Parts are
         length-prefixed, so that different lists of parts never give the same message.
         """
-        message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in (part.encode() for part in parts))
-        return tuple(hmac.digest(key, message, "sha256").hex() for key in self.keys(purpose))
+        return keyed_digests(self.keys(purpose), *parts)
+
+
+def keyed_digests(keys: Sequence[bytes], *parts: str) -> tuple[str, ...]:
+    """What :meth:`KeyRing.digests` makes, with these keys."""
+    message = b"".join(len(raw).to_bytes(4, "big") + raw for raw in (part.encode() for part in parts))
+    return tuple(hmac.digest(key, message, "sha256").hex() for key in keys)
+
+
+def key_id(secret: bytes | str) -> str:
+    """The id of a secret: 8 hex digits of a double hash, which reveal nothing."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    return hashlib.sha256(hashlib.sha256(b"asok-auth-core/1/key id/" + raw).digest()).hexdigest()[:8]
 
 
 def weakness(secret: bytes) -> str | None:

@@ -85,6 +85,11 @@ class Sealer:
         """True if sealed with the newest key; otherwise open it and seal it again."""
         return sealed.split(".", 2)[:2] == [FORMAT, self._newest]
 
+    def has_key(self, sealed: str) -> bool:
+        """True if ``sealed`` was sealed with a key of the ring; does not open it."""
+        parts = sealed.split(".", 2)
+        return len(parts) == 3 and parts[0] == FORMAT and parts[1] in self._keys
+
     def _key(self, key_id: str) -> AESGCM:
         key = self._keys.get(key_id)
         if key is None:

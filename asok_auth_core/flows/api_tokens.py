@@ -44,15 +44,19 @@ class ApiClaims(TokenClaims, frozen=True, kw_only=True):
 
 
 class TokenRow(RedactedStruct, frozen=True):
-    """What the record of a token holds; ``parents`` as in :class:`ApiToken`."""
+    """What the record of a token holds; ``parents`` as in :class:`ApiToken`.
 
-    shown = ("name", "scopes", "exp", "iat", "parents")
+    ``key`` is the id of the secret that signed it; records of earlier versions lack it.
+    """
+
+    shown = ("name", "scopes", "exp", "iat", "parents", "key")
 
     name: str | None
     scopes: tuple[str, ...] | None
     exp: int | None
     iat: int
     parents: tuple[str, ...] = ()
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ class ApiTokens:
         )
         token = self.codec.sign(claims)
         made = ApiToken(claims.jti, claims.sub, name, patterns, now, expires_at, parents=parents)
-        row = TokenRow(name, patterns, expires_at, now, parents)
+        row = TokenRow(name, patterns, expires_at, now, parents, self._auth.keys.ids[0])
         self._auth.credentials.add(made.user_id, KIND, made.id, msgspec.to_builtins(row))
         if claims.exp is None and not self.checked:
             logger.warning("A permanent API token was created that cannot be revoked; pass expires_in.")

@@ -17,10 +17,11 @@ import msgspec
 
 from ..auth import Auth
 from ..contracts import CredentialStore
-from ..engine.keys import KeyRing
+from ..engine.keys import KeyRing, keyed_digests
 from ..engine.sealing import NONCE_BYTES, Sealer
-from ..errors import CredentialExists, CredentialRejected
+from ..errors import CredentialExists, CredentialRejected, SealError
 from ..stores.rows import change_row
+from ..stores.sealed_rows import SealedRows
 from ..types import JSON, Credential, Random, RedactedStruct, User
 from ..web import WebRequest
 from .factor_policy import factor_names
@@ -31,6 +32,8 @@ NAME = "recovery"
 """The name of the second factor."""
 KIND = "recovery_codes"
 PURPOSE = "recovery-code"
+SEALED_KEYS = "keys"
+"""What sealed keys are bound to, besides their user: they are no imported codes."""
 COUNT = 10
 CODE_BYTES = 10
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -42,13 +45,19 @@ IMPORTED_ROUNDS = 600_000
 
 
 class RecoveryRow(RedactedStruct, frozen=True, omit_defaults=True):
-    """The stored data: keyed hashes, and sealed hashes imported from Asok."""
+    """The stored data: keyed hashes, and sealed hashes imported from Asok.
 
-    shown = ("imported_left",)
+    ``key`` is the id of the secret that the hashes were made with; rows of earlier versions lack it.
+    ``sealed_keys``: the keys that they may have been made with, sealed by ``asok-auth keys reseal``.
+    """
+
+    shown = ("imported_left", "key")
 
     codes: tuple[str, ...] = ()
     imported: str | None = None
     imported_left: int = 0
+    key: str | None = None
+    sealed_keys: str | None = None
 
 
 class RecoveryCodes:
@@ -67,7 +76,7 @@ class RecoveryCodes:
         """
         codes = tuple(write(self._random(CODE_BYTES)) for _ in range(COUNT))
         hashes = tuple(self._digests(user_id, code.replace("-", ""))[0] for code in codes)
-        self._store(user_id, RecoveryRow(codes=hashes))
+        self._store(user_id, RecoveryRow(codes=hashes, key=self._keys.ids[0]))
         return codes
 
     def adopt(self, user_id: str, hashes: Sequence[str]) -> None:
@@ -78,7 +87,7 @@ class RecoveryCodes:
     def claim(self, user_id: str, text: str) -> bool:
         """Consume the user's code ``text``; exactly one of several callers gets True.
 
-        Raises StoreUnavailable, and SealError for imported codes whose key is missing.
+        Raises StoreUnavailable, and SealError if the key that the codes need is missing.
         """
         code = read(text)
         if code is None:
@@ -86,7 +95,7 @@ class RecoveryCodes:
         digests = self._digests(user_id, code) if len(code) == SYMBOLS else ()
 
         def without(stored: Credential | None) -> JSON:
-            row = None if stored is None else msgspec.json.decode(stored.data, type=RecoveryRow)
+            row = None if stored is None else _row(stored)
             left = None if row is None else self._without(user_id, row, code, digests)
             return None if left is None else _data(left)
 
@@ -98,13 +107,13 @@ class RecoveryCodes:
         stored = self._credentials.find(KIND, user_id)
         if stored is None:
             return 0
-        row = msgspec.json.decode(stored.data, type=RecoveryRow)
+        row = _row(stored)
         return len(row.codes) + row.imported_left
 
     def is_imported(self, user_id: str) -> bool:
         """True if codes imported from Asok's Admin are left."""
         stored = self._credentials.find(KIND, user_id)
-        return stored is not None and msgspec.json.decode(stored.data, type=RecoveryRow).imported is not None
+        return stored is not None and _row(stored).imported is not None
 
     def void(self, user_id: str) -> None:
         """Remove all of the user's codes."""
@@ -129,6 +138,8 @@ class RecoveryCodes:
         self, user_id: str, row: RecoveryRow, code: str, digests: tuple[str, ...]
     ) -> RecoveryRow | None:
         """``row`` without ``code``, or None if it does not contain the code."""
+        if digests and row.codes:
+            digests = self._digests_of(user_id, row, code, digests)
         used = next((digest for digest in digests if digest in row.codes), None)
         if used is not None:
             return msgspec.structs.replace(row, codes=tuple(one for one in row.codes if one != used))
@@ -142,6 +153,78 @@ class RecoveryCodes:
         rest = tuple(line for line in hashes if line != match)
         sealed = self._sealer.seal(msgspec.json.encode(rest), self._random(NONCE_BYTES), user_id)
         return msgspec.structs.replace(row, imported=sealed if rest else None, imported_left=len(rest))
+
+    def _digests_of(
+        self, user_id: str, row: RecoveryRow, code: str, digests: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """The hashes of ``code`` under the keys of ``row``.
+
+        ``digests`` are those under the keys of the ring. Raises SealError if the key is missing.
+        """
+        if row.sealed_keys is not None:
+            return keyed_digests(_open_keys(self._sealer, row.sealed_keys, user_id), user_id, code)
+        if row.key is not None and row.key not in self._keys.ids:
+            raise SealError(
+                f"The recovery codes were made with key {row.key!r}, which is no longer in the key ring. Add "
+                "the old SECRET_KEY to SECRET_KEY_FALLBACKS.",
+                code="seal_key_retired",
+            )
+        return digests
+
+
+class SealedCodes(SealedRows):
+    """Recovery codes, for ``asok-auth keys``.
+
+    A keyed hash cannot be made again without the code. So resealing keeps the old hash, and seals the key
+    that it was made with, which is derived from the secret for this purpose alone.
+    """
+
+    kind = KIND
+    label = "sets of recovery codes"
+
+    def __init__(self, auth: Auth) -> None:
+        super().__init__(auth.credentials, auth.keys)
+        self._random = auth.random
+
+    def is_readable(self, value: Credential, keys: KeyRing) -> bool:
+        row, sealer = _row(value), Sealer(keys, KIND)
+        sealed = [one for one in (row.imported, row.sealed_keys) if one is not None]
+        if not all(map(sealer.has_key, sealed)):
+            return False
+        if not row.codes or row.sealed_keys is not None:
+            return True
+        # Without the key's id, it may be any key of the app's.
+        return {*self.keys.ids} <= {*keys.ids} if row.key is None else row.key in keys.ids
+
+    def resealed(self, row: Credential) -> JSON:
+        stored, sealer = _row(row), Sealer(self.keys, KIND)
+        imported = stored.imported
+        if imported is not None and not sealer.is_current(imported):
+            imported = sealer.seal(sealer.open(imported, row.user_id), self._random(NONCE_BYTES), row.user_id)
+        return _data(
+            msgspec.structs.replace(
+                stored, imported=imported, sealed_keys=self._sealed_keys(sealer, stored, row.user_id)
+            )
+        )
+
+    def _sealed_keys(self, sealer: Sealer, row: RecoveryRow, user_id: str) -> str | None:
+        """The keys of the row's hashes, sealed; None if the newest made them."""
+        if not row.codes or (row.sealed_keys is None and row.key == self.keys.ids[0]):
+            return None
+        if row.sealed_keys is not None:
+            keys = _open_keys(sealer, row.sealed_keys, user_id)
+        else:
+            named = zip(self.keys.ids, self.keys.keys(PURPOSE), strict=True)
+            keys = [key for name, key in named if row.key in (None, name)]
+        if not keys:
+            raise SealError("The key of these recovery codes is missing.", code="seal_key_retired")
+        text = msgspec.json.encode([key.hex() for key in keys])
+        return sealer.seal(text, self._random(NONCE_BYTES), user_id, SEALED_KEYS)
+
+
+def _open_keys(sealer: Sealer, sealed: str, user_id: str) -> list[bytes]:
+    raw = sealer.open(sealed, user_id, SEALED_KEYS)
+    return [bytes.fromhex(key) for key in msgspec.json.decode(raw, type=list[str])]
 
 
 def write(raw: bytes) -> str:
@@ -172,6 +255,10 @@ def _imported_matches(line: str, code: str) -> bool:
     salt, _, expected = line.partition("$")
     digest = hashlib.pbkdf2_hmac("sha256", code.encode(), salt.encode(), IMPORTED_ROUNDS).hex()
     return hmac.compare_digest(digest, expected)
+
+
+def _row(stored: Credential) -> RecoveryRow:
+    return msgspec.json.decode(stored.data, type=RecoveryRow)
 
 
 def _data(row: RecoveryRow) -> JSON:

@@ -173,6 +173,11 @@ class SqlCredentialStore(CredentialStore):
             return ()
         return self._rows("kind = ?", (kind, limit), order="COALESCE(last_used_at, created_at) DESC LIMIT ?")
 
+    def of_kind(self, kind: str, after: str = "", limit: int = 200) -> Sequence[Credential]:
+        if credential_problem(kind=kind):
+            return ()
+        return self._rows("kind = ? AND identifier > ?", (kind, after, limit), order="identifier LIMIT ?")
+
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         text = _dumps(data)
         changed = self._change(

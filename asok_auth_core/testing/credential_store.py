@@ -20,7 +20,7 @@ import pytest
 
 from ..contracts import CredentialStore
 from ..errors import CredentialExists, StoreError
-from ..types import JSON
+from ..types import JSON, Credential
 from .processes import Workers
 from .races import add_credentials, exactly_once, in_threads, installation_of, remove_each, replace_each
 
@@ -119,6 +119,20 @@ class CredentialStoreContract:
         assert list(store.list(user, "c")) == []
         times = [credential.created_at for credential in store.list(user)]
         assert times == sorted(times)
+
+    def test_all_credentials_of_one_kind_are_listed_in_pages(self, store: CredentialStore, user: str) -> None:
+        """Each exactly once, whatever an identifier looks like."""
+        kind = f"kind-{user}"
+        identifiers = [*LOOK_ALIKES, *(str(number) for number in range(25))]
+        made = [store.add(f"{user}{n % 3}", kind, one, n) for n, one in enumerate(identifiers)]
+        store.add(user, "other", user, None)
+        found: list[Credential] = []
+        while page := store.of_kind(kind, found[-1].identifier if found else "", 7):
+            assert len(page) <= 7
+            found += page
+        assert len(found) == len(made)
+        assert {row.identifier: row for row in found} == {row.identifier: row for row in made}
+        assert list(store.of_kind(f"{kind}x")) == []
 
     @pytest.mark.requirement("SECURITY-1", "SECURITY-20")
     def test_replace_is_compare_and_swap(self, store: CredentialStore, user: str) -> None:

@@ -356,6 +356,11 @@ class MemoryCredentialStore(CredentialStore):
         with self._lock:
             return [row for row in self._rows.values() if row.user_id == user_id and kind in (None, row.kind)]
 
+    def of_kind(self, kind: str, after: str = "", limit: int = 200) -> Sequence[Credential]:
+        with self._lock:
+            rows = [row for row in self._rows.values() if row.kind == kind and row.identifier > after]
+            return sorted(rows, key=lambda row: row.identifier)[:limit]
+
     def replace(self, credential: Credential, data: JSON) -> Credential | None:
         with self._lock:
             row = self._rows.get(credential.id)

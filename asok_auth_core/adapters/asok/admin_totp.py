@@ -11,6 +11,7 @@ from asok.admin import utils as asok_admin_utils
 from asok.orm import Model
 
 from ...contracts import FrameworkFactor, FrameworkFactors
+from ...settings import secrets
 from ...types import User
 
 COLUMNS = ("totp_secret", "totp_enabled", "backup_codes")
@@ -49,7 +50,8 @@ class AdminTotp(FrameworkFactors):
     def secret(self, factor: FrameworkFactor) -> str | None:
         config = self._config
         own = os.environ.get("TOTP_ENCRYPTION_KEY") or config.get("TOTP_ENCRYPTION_KEY")
-        for key in (own, config.get("SECRET_KEY")):
+        # Older keys too, which the Admin itself does not try: SECRET_KEY may have been rotated.
+        for key in (own, *(raw.decode() for raw in secrets(config, os.environ, debug=True))):
             if key and (secret := asok_admin_utils._decrypt_totp_secret(factor.sealed, str(key))):
                 return str(secret)
         return None

@@ -8,7 +8,6 @@ use, and an abandoned enrollment leaves nothing behind.
 
 from __future__ import annotations
 
-import logging
 from typing import cast
 
 import msgspec
@@ -23,8 +22,8 @@ from asok_auth_core.plugin import (
     KeyRing,
     Random,
     RedactedStruct,
+    SealedRows,
     Sealer,
-    SealError,
     StateStore,
     User,
     change_row,
@@ -32,8 +31,6 @@ from asok_auth_core.plugin import (
 
 from .settings import TotpSettings
 from .totp import NEVER, SECRET_BYTES, Parameters, accepted_step, new_secret, read_code
-
-logger = logging.getLogger("asok_auth")
 
 KIND = "totp"
 ENROLMENT = "totp-enrolment"
@@ -88,7 +85,7 @@ class Authenticators:
     def is_imported(self, user_id: str) -> bool:
         """True if the user's app was imported from Asok's Admin."""
         stored = self.enrolled(user_id)
-        return stored is not None and msgspec.json.decode(stored.data, type=AuthenticatorRow).imported
+        return stored is not None and _row(stored).imported
 
     def enrolled(self, user_id: str) -> Credential | None:
         """The user's row, or None."""
@@ -172,7 +169,7 @@ class Authenticators:
         """
 
         def used(stored: Credential | None) -> JSON:
-            row = None if stored is None else msgspec.json.decode(stored.data, type=AuthenticatorRow)
+            row = None if stored is None else _row(stored)
             if row is None:
                 return None
             secret = self._sealer.open(row.secret, user_id, KIND).decode()
@@ -205,23 +202,42 @@ class Authenticators:
         return self._sealer.seal(secret.encode(), self._random(NONCE_BYTES), user_id, kind)
 
 
+class SealedApps(SealedRows):
+    """Secrets of authenticator apps, for ``asok-auth keys``."""
+
+    kind = KIND
+    label = "authenticator apps"
+
+    def __init__(self, credentials: CredentialStore, keys: KeyRing, random: Random) -> None:
+        super().__init__(credentials, keys)
+        self._random = random
+
+    def is_readable(self, value: Credential, keys: KeyRing) -> bool:
+        return Sealer(keys, KIND).has_key(_row(value).secret)
+
+    def resealed(self, row: Credential) -> JSON:
+        stored, sealer = _row(row), Sealer(self.keys, KIND)
+        secret = sealer.open(stored.secret, row.identifier, KIND)
+        sealed = sealer.seal(secret, self._random(NONCE_BYTES), row.identifier, KIND)
+        return _data(msgspec.structs.replace(stored, secret=sealed))
+
+
 def check_code(authenticators: Authenticators, user: User, text: str) -> bool:
     """Consume the code ``text`` and return True. The caller limits attempts.
 
     Raises CredentialRejected for a wrong code, SealError, StoreUnavailable.
     """
-    try:
-        right = authenticators.verify(str(user.id), text)
-    except SealError as error:
-        logger.error("Cannot verify codes of user %s: %s", user.id, error.message)
-        raise
-    if not right:
+    if not authenticators.verify(str(user.id), text):
         raise CredentialRejected(WRONG_CODE)
     return True
 
 
 def _pending(user_id: str) -> str:
     return f"totp:enrolment:{user_id}"
+
+
+def _row(stored: Credential) -> AuthenticatorRow:
+    return msgspec.json.decode(stored.data, type=AuthenticatorRow)
 
 
 def _data(row: AuthenticatorRow) -> JSON:

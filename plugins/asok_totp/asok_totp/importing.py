@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +16,8 @@ from asok_auth_core.plugin import (
     CredentialRejected,
     FrameworkFactor,
     FrameworkFactors,
+    KeyRing,
+    SealedValues,
     SealError,
     User,
     import_factor,
@@ -150,6 +152,43 @@ class LoginImport:
         admin = self._auth.users.framework_factors()
         kept = None if admin is None else admin.of(user)
         return None if admin is None or kept is None else (admin, kept)
+
+
+class SealedInAdmin(SealedValues[FrameworkFactor]):
+    """Authenticator apps that Asok's Admin still keeps, for ``asok-auth keys``.
+
+    The Admin reads them with TOTP_ENCRYPTION_KEY or the newest SECRET_KEY only, so they are imported, as at
+    the user's next login.
+    """
+
+    label = "authenticator apps of Asok's Admin"
+
+    def __init__(self, auth: Auth, authenticators: Authenticators) -> None:
+        self._auth = auth
+        self._authenticators = authenticators
+
+    def all(self) -> Iterator[FrameworkFactor]:
+        admin = self._auth.users.framework_factors()
+        return iter(()) if admin is None else admin.all()
+
+    def user_id(self, value: FrameworkFactor) -> str:
+        return value.user_id
+
+    def is_readable(self, value: FrameworkFactor, keys: KeyRing) -> bool:
+        # Which key encrypted it is not written in it, and trying one takes 0.2 s: it may be any of them.
+        return {*self._auth.keys.ids} <= {*keys.ids}
+
+    def reseal(self, value: FrameworkFactor) -> bool:
+        admin = self._auth.users.framework_factors()
+        if admin is None:
+            return False
+        report = Report()
+        if not self._authenticators.is_enrolled(value.user_id):
+            _take_over(self._auth, value, admin.secret(value), self._authenticators, True, report)
+        if report.unreadable:
+            raise SealError("No key decrypts the Admin's second factor.", code="seal_key_retired")
+        admin.clear(value)
+        return report.moved == 1
 
 
 def _is_secret(text: str) -> bool:
