@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from asok_auth_core.adapters.asok.admin_totp import AdminTotp
 from asok_auth_core.cli import build
+from asok_auth_core.engine.keys import key_id
 from asok_auth_core.flows.recovery_codes import RecoveryCodes
 from asok_auth_core.plugin import ConfigurationError
 from asok_auth_core.testing import asok_app
@@ -184,6 +185,29 @@ def test_the_admins_login_page_asks_for_our_factor_afterwards(tmp_path: Path) ->
         data = {"csrf_token": token[1], "factor": "totp", "code": pyotp.TOTP(secret).now()}
         assert client.post("/auth/second-factor", data=data).status_code == 303
         assert client.get("/admin").status_code == 200
+
+
+@pytest.mark.requirement("SECURITY-29")
+def test_a_rotation_locks_out_no_user_of_the_admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``keys reseal`` imports what an older key encrypted; the Admin cannot."""
+    old, new = "o1" * 32, "n2" * 32
+    monkeypatch.chdir(tmp_path)
+    with app_of(tmp_path, environ={"SECRET_KEY": old}):
+        for email in ("ann@example.org", "bob@example.org"):
+            add_user(email, SECRETS[0], key=old, codes=("ABCD-EFGH",))
+    (tmp_path / ".env").write_text(f"SECRET_KEY={new}\nSECRET_KEY_FALLBACKS={old}\n")
+    environ = {"SECRET_KEY": new, "SECRET_KEY_FALLBACKS": old, "ASOK_ENV_OVERRIDE": "1"}
+    with app_of(tmp_path, environ=environ) as app:
+        assert log_in(app, "ann@example.org", pyotp.TOTP(SECRETS[0]).now()) == "ann@example.org"
+        refused = run(app, "keys", "retire", key_id(old))
+        assert "1 authenticator apps of Asok's Admin" in str(refused.exception)
+        done = run(app, "keys", "reseal")
+        assert done.exit_code == 0, done.output
+        assert rows()[1]["totp_secret"] is None
+        assert run(app, "keys", "retire", key_id(old)).exit_code == 0
+    with app_of(tmp_path, environ={"SECRET_KEY": new}) as app:
+        assert log_in(app, "bob@example.org", pyotp.TOTP(SECRETS[0]).now()) == "bob@example.org"
+        assert log_in(app, "bob@example.org", "ABCD-EFGH", "recovery") == "bob@example.org"
 
 
 @pytest.fixture
