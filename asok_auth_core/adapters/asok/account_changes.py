@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from weakref import WeakSet
 
-from asok.context import request_var
 from asok.events import EventEmitter, events
 from asok.orm import Model
 
@@ -15,7 +14,7 @@ from ...errors import ConfigurationError, StoreError
 from ...flows.sessions import end_sessions
 from ...flows.user_data import remove_rows, remove_user
 from ...stores.credentials import SqlCredentialStore
-from .app_auth import app_auth_of, app_auth_of_user, is_user_model
+from .app_auth import auth_of_account
 from .credentials import AsokCredentialStore
 from .users import AsokUsers
 
@@ -79,7 +78,7 @@ def _forget(auth: Auth, instance: Model) -> None:
 
 def _auth_or_none(instance: Model) -> Auth | None:
     try:
-        return _auth_of(instance)
+        return auth_of_account(instance)
     except ConfigurationError:
         logger.exception(
             "The account of user %s changed, but its app is unknown. Call remove_user(auth, user) if it was "
@@ -92,7 +91,7 @@ def _auth_or_none(instance: Model) -> Auth | None:
 def _created(instance: Model) -> None:
     """SQLite may give a new account the id of one that a query has deleted."""
     try:
-        auth = _auth_of(instance)
+        auth = auth_of_account(instance)
         # Creating the table here would end the app's transaction on MySQL.
         if (
             auth is not None
@@ -102,12 +101,3 @@ def _created(instance: Model) -> None:
             remove_rows(auth, str(instance.id))
     except (ConfigurationError, StoreError):
         logger.exception("Whether an earlier account had the id %s could not be checked.", instance.id)
-
-
-def _auth_of(instance: Model) -> Auth | None:
-    """The authentication of the app with user ``instance``; None if it is no user."""
-    if not is_user_model(type(instance)):
-        return None
-    request = request_var.get(None)
-    app_auth = app_auth_of_user(instance) if request is None else app_auth_of(request)
-    return None if app_auth is None else app_auth.auth

@@ -176,11 +176,6 @@ def app_auth_of(request: Request) -> AppAuth | None:
     return getattr(request.environ.get("asok.app"), _ATTRIBUTE, None)
 
 
-def is_user_model(kind: type) -> bool:
-    """True if an app of this process has a user model of this name."""
-    return any(known.model_name == kind.__name__ for known in _known)
-
-
 def app_auth_of_user(user: User) -> AppAuth | None:
     """The app that ``user`` belongs to, outside of requests; None without any.
 
@@ -202,6 +197,18 @@ def app_auth_of_user(user: User) -> AppAuth | None:
                 "app per process."
             )
     return apps[0].app_auth() if apps else None
+
+
+def auth_of_account(instance: User) -> Auth | None:
+    """The authentication of the app with the account ``instance``; None if it is none.
+
+    Raises ConfigurationError as :func:`app_auth_of_user` does.
+    """
+    if not any(known.model_name == type(instance).__name__ for known in _known):
+        return None
+    request = request_var.get(None)
+    app_auth = app_auth_of_user(instance) if request is None else app_auth_of(request)
+    return None if app_auth is None else app_auth.auth
 
 
 def _file_of(kind: type) -> Path | None:

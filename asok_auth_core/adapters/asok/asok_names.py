@@ -55,7 +55,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "user",
         "verify_csrf",
     ),
-    "asok.orm.Model": ("_fields", "_relations", "_soft_delete_where", "_table"),
+    "asok.orm.Model": ("_fields", "_hash_password_fields", "_relations", "_soft_delete_where", "_table"),
     "asok.orm.engines": ("_local", "transaction"),
     "asok.admin.Admin": (
         "_can",

@@ -60,6 +60,7 @@ class AuthExtension(AsokExtension):
             )
         users = AsokUsers(app)
         check_asok(app, users.model)
+        users.check_required_fields()
 
         stores: list[AsokCredentialStore] = []
 

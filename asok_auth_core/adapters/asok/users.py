@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from asok import Asok
+from asok import Asok, Field
 from asok.orm import MODELS_REGISTRY, Model
 from asok.orm.engines.base import BaseEngine
 from asok.orm.exceptions import ModelError
@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 UNUSABLE = "$!"
 """The end of a stored password that no input matches."""
+_SAVING = ("__init__", "before_create", "before_save", "save")
+"""Methods of a model that may give a required field its value."""
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
 _ENABLED = ("is_active", "active", "enabled", "is_enabled")
 
@@ -88,8 +90,7 @@ class AsokUsers(UserDirectory):
         if self._spelled_alike(email):
             self._reject_taken(email)
             raise LoginRejected("Several accounts have this email address in different spellings.")
-        values = {field: _unusable_password() for field in self._required_passwords()}
-        values["email"] = email
+        values = {"email": email}
         if name and "name" in self.model._fields:
             values["name"] = name
         try:
@@ -195,8 +196,33 @@ class AsokUsers(UserDirectory):
             self._conditions.pop(engine, None)
             self._condition()
 
+    def check_required_fields(self) -> None:
+        """Raise ConfigurationError if no account can be created from an email address."""
+        problem = self._required_fields_problem()
+        if problem is not None:
+            raise ConfigurationError(" ".join(problem))
+
+    def _required_fields_problem(self) -> tuple[str, str] | None:
+        """What is wrong with the model's required fields, and the remedy; or None.
+
+        A model with methods of its own for saving may fill them in there.
+        """
+        model = self.model
+        names = [name for name, field in model._fields.items() if _has_no_value(model, name, field)]
+        if not names or _saves_itself(model):
+            return None
+        return (
+            f"{model.__name__} has required fields without a default ({', '.join(names)}), so no login can "
+            "create an account, which it does from an email address alone.",
+            "Give each of them a default or nullable=True and migrate, or set them in "
+            f"{model.__name__}.before_create().",
+        )
+
     def check(self) -> Iterator[Finding]:
         table, field = self.model._table, self.model._fields["email"]
+        problem = self._required_fields_problem()
+        if problem is not None:
+            yield Finding("users", "error", *problem)
         if not (field.unique or getattr(field, "index", False)):
             yield Finding(
                 "users",
@@ -249,13 +275,6 @@ class AsokUsers(UserDirectory):
                 if row["email"] == spelling:
                     return self.model(_trust=True, **row)
         return self.model(_trust=True, **same[0]) if len(same) == 1 else None
-
-    def _required_passwords(self) -> Iterator[str]:
-        """Password fields that may not be empty, as ``asok create --admin`` writes them."""
-        for name in self._passwords():
-            field = self.model._fields[name]
-            if not field.nullable and field.default is None:
-                yield name
 
     def _passwords(self) -> Iterator[str]:
         return (name for name, field in self.model._fields.items() if getattr(field, "is_password", False))
@@ -334,7 +353,7 @@ class AsokUsers(UserDirectory):
     def clear_password(self, user: User) -> bool:
         table = self.model._table
         for name in self._passwords():
-            unusable = _unusable_password()
+            unusable = unusable_password()
             with _database_errors(table):
                 # Only this column: save() would write back the rest of the row as it was read.
                 self._engine().execute(f"UPDATE {table} SET {name} = ? WHERE id = ?", (unusable, user.id))  # noqa: S608
@@ -366,6 +385,30 @@ def _in_transaction(engine: BaseEngine) -> bool:
     return getattr(engine._local, "txn_level", 0) > 0
 
 
-def _unusable_password() -> str:
+def required_passwords(model: type[Model]) -> Iterator[str]:
+    """Password fields that may not be empty, as ``asok create --admin`` writes them."""
+    for name, field in model._fields.items():
+        if getattr(field, "is_password", False) and not field.nullable and field.default is None:
+            yield name
+
+
+def _has_no_value(model: type[Model], name: str, field: Field) -> bool:
+    """True if the field is required, and neither we nor Asok give it a value."""
+    if field.nullable or field.default is not None or name == "email":
+        return False
+    if any(getattr(field, kind, False) for kind in ("is_password", "is_uuid", "is_timestamp")):
+        return False
+    source = getattr(field, "populate_from", None)
+    return source != "email" and getattr(model._fields.get(source), "default", None) is None
+
+
+def _saves_itself(model: type[Model]) -> bool:
+    """True if the model has a method of its own in which it may fill in its fields."""
+    return any(getattr(model, name) is not getattr(Model, name) for name in _SAVING) or (
+        getattr(model.create, "__func__", None) is not Model.create.__func__
+    )
+
+
+def unusable_password() -> str:
     """A stored password that no input matches, and that takes no slow hash to check."""
     return f"pbkdf2:sha256:1${secrets.token_hex(16)}{UNUSABLE}"

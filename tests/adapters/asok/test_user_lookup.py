@@ -309,7 +309,7 @@ def test_the_email_address_of_a_deleted_account(tmp_path: Path) -> None:
 
 
 def test_a_model_that_needs_more_than_an_email_address(tmp_path: Path) -> None:
-    with asok_app(tmp_path, models={"user.py": DEMANDING_MODEL}) as app:
+    with asok_app(tmp_path, models={"user.py": DEMANDING_MODEL}, extension=False) as app:
         with pytest.raises(ConfigurationError, match="badge") as caught:
             AsokUsers(app).create("new@example.org")
         assert "new@example.org" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""``user.can`` and ``user.explain`` on the classes of the app's user model.
+"""Changes to the app's user model: ``user.can``, ``user.explain``, unusable passwords.
 
 Asok loads a model file more than once, and registers a new class each time. So the
 methods are put on the class that is there when an app starts, on every class that later replaces one
@@ -14,16 +14,22 @@ from typing import cast
 from asok.admin import rbac as asok_rbac
 from asok.orm import MODELS_REGISTRY, Model
 
+from ....errors import ConfigurationError
+from ..app_auth import auth_of_account
+from ..asok_names import original
 from ..user_methods import METHODS, can, has_own_can
+from ..users import required_passwords, unusable_password
 
 logger = logging.getLogger("asok_auth")
 
+_ASOK_HASH = original(Model, "_hash_password_fields")
 _TAKEN_OVER = ("roles", "role_ids")
 
 
 def install_on_models() -> None:
-    """Watch for model classes that replace others. Idempotent."""
+    """Watch for model classes that replace others, and for new accounts. Idempotent."""
     Model.__init_subclass__ = classmethod(cast("Callable[..., None]", _succeed))
+    Model._hash_password_fields = _hash_passwords
 
 
 def install_on_class(model: type) -> None:
@@ -54,3 +60,23 @@ def _succeed(cls: type[Model], **options: object) -> None:
             setattr(cls, name, before.__dict__[name])
         cls._relations.setdefault("roles", before._relations["roles"])
     install_on_class(cls)
+
+
+def _hash_passwords(self: Model) -> None:
+    """Give a new account without a password an unusable one where it must have one.
+
+    ``asok create --admin`` writes such a model, and ``User.create(email=email)`` is documented.
+    """
+    if not self.id and _is_account(self):
+        for name in required_passwords(type(self)):
+            if getattr(self, name, None) is None:
+                setattr(self, name, unusable_password())
+    _ASOK_HASH(self)
+
+
+def _is_account(instance: Model) -> bool:
+    """True if ``instance`` is a user of an app with the extension."""
+    try:
+        return auth_of_account(instance) is not None
+    except ConfigurationError:
+        return True  # of one of several such apps
