@@ -55,12 +55,15 @@ class PluginManifest:
     ``section`` and ``settings``: the plugin's own key under ``AUTH``, and the ``msgspec.Struct``
     that its value must match; read it back with ``settings.section(ThatStruct)``.
     ``required``: True if the app must not start without the plugin, as for an audit log.
+    ``sends_mail``: True if the plugin does not work without mail, or a function of the settings that says so.
+    Without such a plugin the app starts without a mail server; what could still be mailed is left out.
     """
 
     api: str = ">=1.0,<2"
     section: str | None = None
     settings: type[msgspec.Struct] | None = None
     required: bool = False
+    sends_mail: bool | Callable[[Settings], bool] = False
 
 
 # -- registration: called once, at startup -----------------------------------------------------

@@ -25,7 +25,7 @@ from .engine.coroutines import NeverAwaited, is_coroutine_function
 from .engine.suggest import did_you_mean
 from .errors import ConfigurationError, SettingError
 from .hookspecs import API_VERSION, GROUP, PluginManifest
-from .settings import CORE_KEYS
+from .settings import CORE_KEYS, Settings
 from .types import Clock, PluginInfo
 
 logger = logging.getLogger("asok_auth")
@@ -270,6 +270,10 @@ class PluginRegistry:
         kinds = {section: self._manifests[name].settings for section, name in owners.items()}
         return {section: kind for section, kind in kinds.items() if kind is not None}
 
+    def mail_senders(self, settings: Settings) -> list[str]:
+        """The loaded plugins that do not work without mail."""
+        return [name for name, manifest in self._manifests.items() if _sends_mail(name, manifest, settings)]
+
     def described(self, name: str) -> str:
         """``plugin 'acme' (distribution asok-acme 1.2)``, for messages."""
         return f"plugin {name!r}{_origin(self._infos[name], ' ({})')}"
@@ -375,11 +379,25 @@ def _check_manifest(manifest: PluginManifest) -> None:
         raise _HooksUnknown(f"in its PluginManifest, {fault}")
 
 
+def _sends_mail(name: str, manifest: PluginManifest, settings: Settings) -> bool:
+    """False only if the manifest says exactly False."""
+    if isinstance(manifest.sends_mail, bool):
+        return manifest.sends_mail
+    try:
+        return manifest.sends_mail(settings) is not False
+    except Exception:
+        logger.exception("sends_mail of plugin %r failed, so it counts as one that sends mail.", name)
+        return True
+
+
 def _manifest_fault(manifest: PluginManifest) -> str | None:
-    """What is wrong with the manifest's section, settings or ``required``; or None."""
+    """What is wrong with the manifest's values; or None."""
     section: object = manifest.section
     settings: object = manifest.settings
     required: object = manifest.required
+    sends_mail: object = manifest.sends_mail
+    if not isinstance(sends_mail, bool) and not callable(sends_mail):
+        return f"sends_mail is {sends_mail!r}; it must be True, False or a function of the settings"
     if required is not True and required is not False:
         return f"required is {required!r}; it must be True or False"
     if settings is not None and not (isinstance(settings, type) and issubclass(settings, msgspec.Struct)):

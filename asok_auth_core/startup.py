@@ -18,6 +18,7 @@ from .errors import SettingError
 from .events import Events
 from .flows.provider_setup import configured_providers
 from .limits import Limits
+from .mail.missing import NoTransport
 from .mail.outbox import Outbox
 from .pages.folders import packages_of
 from .pages.locales import Catalogs
@@ -87,6 +88,8 @@ def start(
         StateStore,
         f'AUTH["STATE_STORE"]: the factory of {hooks.owner("asok_auth_state_stores", scheme)} for {scheme!r}',
     )
+    if settings.mail_transport == "smtp" and not settings.mail.host:
+        make_transport = _without_mail_server(make_transport, registry.mail_senders(settings))
     transport_owner = hooks.owner("asok_auth_mail_transports", settings.mail_transport)
     transport = made_by_plugin(
         make_transport,
@@ -126,6 +129,23 @@ def start(
     auth.translator = lambda language, message, values: catalogs.translate(message, language, values)
     auth.routes = tuple(hooks.routes(auth))
     return auth
+
+
+def _without_mail_server(
+    make_transport: Callable[[], MailTransport], senders: Sequence[str]
+) -> Callable[[], MailTransport]:
+    """A factory for an app without a mail server, which some plugins may need."""
+
+    def make() -> MailTransport:
+        if not senders:
+            return NoTransport()
+        try:
+            return make_transport()
+        except SettingError as error:
+            names = ", ".join(map(repr, senders))
+            raise SettingError(f"{error.message} Needed, because mail is sent by: {names}.") from None
+
+    return make
 
 
 def _overrides(root: Path) -> Path:

@@ -525,6 +525,7 @@ BAD_MANIFESTS = {
     "no struct": ({"section": "MINE", "settings": dict}, "it must be a class that inherits msgspec.Struct"),
     "an instance": ({"section": "MINE", "settings": OneSetting()}, "it must be a class that inherits"),
     "required": ({"required": "yes"}, "required is 'yes'; it must be True or False"),
+    "mail": ({"sends_mail": "yes"}, "sends_mail is 'yes'; it must be True, False or a function of"),
 }
 
 

@@ -20,6 +20,14 @@ def mail(auth: Auth) -> Iterator[Finding]:
             'Set AUTH["MAIL_TRANSPORT"] to "smtp" and MAIL_HOST to your mail server.',
         )
         return
+    if not auth.outbox.can_send:
+        yield Finding(
+            "mail",
+            "info",
+            "There is no mail server. No loaded plugin needs one; users get no notices by mail.",
+            "To send them, set MAIL_HOST and MAIL_FROM.",
+        )
+        return
     try:
         auth.outbox.transport.check()
     except MailError as error:

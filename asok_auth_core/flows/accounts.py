@@ -157,7 +157,7 @@ def _void_password(auth: Auth, user: User) -> str:
 def _tell(auth: Auth, request: WebRequest, user: User, voided: Voided) -> None:
     to = auth.users.email_of(user)
     removed = (voided.sessions, voided.tokens, voided.identities, voided.browsers, voided.factors)
-    if to is None or (not any(removed) and voided.outcome == "none"):
+    if to is None or not auth.outbox.can_send or (not any(removed) and voided.outcome == "none"):
         return
     app = auth.settings.app_name
     lines = [

@@ -28,6 +28,7 @@ from ..engine.email_address import email_domain
 from ..errors import EmailInvalid, MailError, MailPermanent, MailTemporary
 from ..events import Events
 from ..types import Clock, OutgoingMail
+from .missing import NoTransport
 
 logger = logging.getLogger("asok_auth")
 
@@ -135,6 +136,11 @@ class Outbox:
     def transport(self) -> MailTransport:
         """The transport that sends the emails."""
         return self._transport
+
+    @property
+    def can_send(self) -> bool:
+        """False in an app without a mail server: do not post what nothing depends on."""
+        return not isinstance(self._transport, NoTransport)
 
     def __len__(self) -> int:
         """The number of emails that are neither sent nor given up."""

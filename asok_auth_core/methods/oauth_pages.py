@@ -80,7 +80,8 @@ class ProviderPages:
         if self._auth.settings.on_login is not None:
             return self._hand_over(request, finished)
         proof = proof_of(finished)
-        if proof.email is None and not is_linked(self._auth, finished.identity):
+        can_verify = proof.email is None and self._auth.outbox.can_send
+        if can_verify and not is_linked(self._auth, finished.identity):
             keep_identity(self._auth, request, finished)
             return WebResponse.see_other(PROVIDER_EMAIL_PATH)
         user = self._account(request, proof)

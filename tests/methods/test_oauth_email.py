@@ -74,6 +74,14 @@ def test_a_newcomer_verifies_an_address_and_gets_an_account(make_app: MakeApp) -
     assert again.session.user is user, "from then on the identity is enough"
 
 
+def test_without_a_mail_server_a_newcomer_is_rejected(make_app: MakeApp) -> None:
+    app = make_app(config={"MAIL_TRANSPORT": "smtp"})
+    app.fake.profile.update({"email": None, "email_verified": None})
+    _, answer = app.log_in()
+    assert error_code(answer) == "oauth_email_unverified"
+    assert nothing_is_kept(app)
+
+
 def test_an_unverified_address_of_the_provider_is_only_a_suggestion(make_app: MakeApp) -> None:
     shop = Shop(make_app(), email='"><b>@example.com', email_verified=False)
     assert 'value="&#34;&gt;&lt;b&gt;@example.com"' in shop.get(EMAIL).text

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
     from asok_auth_core.plugin import LoginAttempt, User
 
-asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="ACCOUNT", settings=AccountSettings, required=True)
+asok_auth_plugin = PluginManifest(
+    api=">=1.0,<2",
+    section="ACCOUNT",
+    settings=AccountSettings,
+    required=True,
+    sends_mail=lambda settings: settings.section(AccountSettings).needs_mail,
+)
 
 ARRIVALS = frozenset(
     {"login.succeeded", "account.created", "account.voided", "email.changed", "email.restored"}

@@ -91,8 +91,11 @@ def compose(
 def post(auth: Auth, mail: OutgoingMail) -> Delivery | None:
     """Hand ``mail`` to the outbox.
 
-    One that it does not accept is logged, and None is returned: nothing else depends on it.
+    One that it does not accept is logged, and None is returned: nothing else depends on it. Without a mail
+    server none is handed over, and None is returned.
     """
+    if not auth.outbox.can_send:
+        return None
     try:
         return auth.outbox.post(mail)
     except MailError:

@@ -87,7 +87,7 @@ def _is_first_login(auth: Auth, user_id: str) -> bool:
 def _tell(auth: Auth, request: WebRequest | None, event: Event) -> None:
     settings, notice = auth.settings.section(AccountSettings), EVENTS[event.name]
     user = auth.users.by_id(str(event.user_id))
-    if notice not in settings.notices or user is None:
+    if notice not in settings.notices or user is None or not auth.outbox.can_send:
         return
     left = _left(auth, user, notice, settings)
     if left == -1:

@@ -62,6 +62,11 @@ class AccountSettings(
     """Mails of one kind to one user in an hour; the last of them says that it is the last."""
     notices_per_day: Annotated[int, Meta(ge=1, le=1000)] = 10
 
+    @property
+    def needs_mail(self) -> bool:
+        """True if users cannot do without a mail what these settings allow them; notices are no reason."""
+        return self.email_change or self.deletion or self.sign_up == "invite"
+
     def admits(self, email: str) -> bool:
         """True if ``DOMAINS`` has the domain of ``email``, exactly: no subdomains."""
         return not self.domains or email.rpartition("@")[2].lower() in self.domains

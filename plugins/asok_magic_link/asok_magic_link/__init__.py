@@ -9,7 +9,9 @@ from asok_auth_core.plugin import Auth, LoginMethod, PluginManifest, hookimpl
 from .method import MagicLinkMethod
 from .settings import MagicLinkSettings
 
-asok_auth_plugin = PluginManifest(api=">=1.0,<2", section="MAGIC_LINK", settings=MagicLinkSettings)
+asok_auth_plugin = PluginManifest(
+    api=">=1.0,<2", section="MAGIC_LINK", settings=MagicLinkSettings, sends_mail=True
+)
 
 
 @hookimpl
