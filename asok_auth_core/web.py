@@ -73,6 +73,7 @@ class WebRequest(ABC):
     params: Mapping[str, str] = MappingProxyType({})
     """The parameters of the route's path, such as ``id`` of ``/things/{id}``: never empty, without ``/``."""
     query: Mapping[str, str]
+    """As :attr:`form`: without NUL and lone surrogates, for which U+FFFD stands."""
     form: Mapping[str, str]
     """Fields of the request's body only; never of the query string."""
     body: bytes = b""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..errors import OAuthError
 from ..types import JSON
+from .storable import is_exact
 from .strict_json import JSONInvalid, read_strict
 
 MAX_REPLY_BYTES = 256 * 1024
@@ -79,19 +80,20 @@ class Claims(Mapping[str, JSON]):
     def subject(self, name: str) -> str:
         """The user's ID at the provider: a string, or an integer in some OAuth 2.0.
 
-        Raises OAuthError ``oauth_subject`` if it is missing, empty, longer than 255 or of another type.
+        Raises OAuthError ``oauth_subject`` if it is missing, empty, longer than 255, of another type, or not
+        as the provider wrote it.
         """
         value = self._values.get(name)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        if isinstance(value, str) and value.strip() and len(value) <= MAX_SUBJECT:
+        if isinstance(value, str) and value.strip() and len(value) <= MAX_SUBJECT and is_exact(value):
             return value
         raise OAuthError(
             "The provider did not identify you. Please log in another way.", code="oauth_subject"
         )
 
 
-def read_json(body: bytes) -> JSON:
+def read_json(body: bytes, *, clean: bool = False) -> JSON:
     """Parse JSON strictly; skip a byte order mark.
 
     As :func:`read_strict` does. Raises OAuthError ``oauth_reply``.
@@ -99,26 +101,26 @@ def read_json(body: bytes) -> JSON:
     if len(body) > MAX_REPLY_BYTES:
         raise OAuthError("The provider's answer is too large.", code="oauth_reply")
     try:
-        return read_strict(body.removeprefix(BOM_UTF8))
+        return read_strict(body.removeprefix(BOM_UTF8), clean=clean)
     except JSONInvalid:
         raise OAuthError(
             "The provider's answer could not be read. Please try again.", code="oauth_reply"
         ) from None
 
 
-def read_object(body: bytes) -> dict[str, JSON]:
+def read_object(body: bytes, *, clean: bool = False) -> dict[str, JSON]:
     """Like :func:`read_json`, but it must be an object."""
-    value = read_json(body)
+    value = read_json(body, clean=clean)
     if not isinstance(value, dict):
         raise OAuthError("The provider's answer could not be read. Please try again.", code="oauth_reply")
     return value
 
 
-def read_reply(reply: Reply) -> JSON:
-    """Parse the JSON of a successful reply.
+def read_profile(reply: Reply) -> JSON:
+    """Parse the JSON of a successful reply about a user, with storable text.
 
     Raises OAuthError ``oauth_reply`` for any other status.
     """
     if reply.status not in (200, 201):
         raise OAuthError("The provider did not answer as expected. Please try again.", code="oauth_reply")
-    return read_json(reply.body)
+    return read_json(reply.body, clean=True)

@@ -172,7 +172,7 @@ def read_token_response(reply: Reply) -> Tokens:
     an empty ``error`` is ignored. Raises OAuthError: ``oauth_token_rejected`` if the provider rejected the
     request, ``oauth_reply`` if the response is not valid.
     """
-    document = read_object(reply.body)
+    document = read_object(reply.body, clean=True)  # some providers put the profile into it
     if document.get("error") or reply.status in (400, 401):
         raise OAuthError(
             "The provider did not accept this login. Please start again.", code="oauth_token_rejected"

@@ -16,6 +16,7 @@ from ..types import JSON
 from .encoding import b64url_decode
 from .jwk import ALGORITHMS, SigningKey, choose
 from .message import MAX_SUBJECT, Claims, Reply, read_object
+from .storable import is_exact
 from .urls import is_secure
 
 MAX_ID_TOKEN = 32 * 1024
@@ -120,7 +121,7 @@ def check_id_token(
             "The provider's signature on this login does not match.", code="oauth_signature"
         ) from None
     try:
-        claims = Claims(read_object(verified.payload or b""))
+        claims = Claims(read_object(verified.payload or b"", clean=True))
     except OAuthError:
         raise _malformed() from None
     _check_parties(claims, accepts, client_id)
@@ -133,7 +134,8 @@ def check_id_token(
     if not matches:
         raise IDTokenInvalid("This answer belongs to another login. Please start again.", code="oauth_nonce")
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not subject.strip() or len(subject) > MAX_SUBJECT:
+    well_formed = isinstance(subject, str) and subject.strip() and len(subject) <= MAX_SUBJECT
+    if not well_formed or not is_exact(str(subject)):
         raise OAuthError(
             "The provider did not identify you. Please log in another way.", code="oauth_subject"
         )

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import NoReturn, cast
 
 from ..types import JSON
+from .storable import is_storable, storable
 
 MAX_DEPTH = 64
 """How deep objects and lists may be nested."""
 MAX_DIGITS = 100
 """How many characters an integer may have."""
 
-_UNFIT = re.compile("[\x00\ud800-\udfff]")
-
 
 class JSONInvalid(ValueError):
     """The text is not JSON that every reader understands alike."""
 
 
-def read_strict(text: bytes) -> JSON:
+def read_strict(text: bytes, *, clean: bool = False) -> JSON:
     """The value of UTF-8 ``text``. Raises JSONInvalid, which never repeats the text.
 
     An object that has a name twice, NaN, Infinity and numbers beyond them, a lone surrogate or NUL in a
-    string (which databases reject) and deep nesting are rejected too.
+    string (which databases reject) and deep nesting are rejected too. With ``clean``, U+FFFD replaces such a
+    character of a value instead: for profiles, where a name may have been cut within a character.
     """
     if not text:
         raise JSONInvalid("it is empty")
@@ -45,8 +44,8 @@ def read_strict(text: bytes) -> JSON:
         raise JSONInvalid(f"byte {error.start + 1} is not UTF-8") from None
     except RecursionError:
         _too_deep()
-    _check(value)
-    return cast("JSON", value)
+    _check(value, text_too=not clean)
+    return cast("JSON", _cleaned(value) if clean else value)
 
 
 def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
@@ -73,15 +72,37 @@ def _too_deep() -> NoReturn:
     raise JSONInvalid(f"it is nested more than {MAX_DEPTH} levels deep") from None
 
 
-def _check(value: object) -> None:
+def _cleaned(value: object) -> object:
+    """``value`` with storable text; :func:`_check` has limited its depth."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    return {name: _cleaned(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _check(value: object, *, text_too: bool) -> None:
+    """Raise JSONInvalid for deep nesting, and for text that is not storable.
+
+    That of values is only checked with ``text_too``.
+    """
     left = [(value, 1)]
     while left:
         item, depth = left.pop()
         if isinstance(item, str):
-            if _UNFIT.search(item):
-                raise JSONInvalid("a string contains NUL or half a character (a lone surrogate)")
+            if text_too:
+                _check_text(item)
         elif isinstance(item, dict | list):
             if depth > MAX_DEPTH:
                 _too_deep()
-            inner = [part for pair in item.items() for part in pair] if isinstance(item, dict) else item
+            inner = item
+            if isinstance(item, dict):
+                for name in item:
+                    _check_text(name)
+                inner = list(item.values())
             left += [(part, depth + 1) for part in inner]
+
+
+def _check_text(text: str) -> None:
+    if not is_storable(text):
+        raise JSONInvalid("a string contains NUL or half a character (a lone surrogate)")

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from ..auth import Auth
 from ..engine import oauth2, oidc
-from ..engine.message import Claims, Send, read_reply
+from ..engine.message import Claims, Send, read_profile
+from ..engine.storable import is_exact, storable
 from ..engine.urls import is_secure
 from ..errors import OAuthError
 from ..providers import Fetch, OAuth2Provider, OpenIDProvider, ProviderAnswer
@@ -162,7 +163,7 @@ class OAuthFlow:
         beside = {name: value for name, value in tokens.raw.items() if name not in SECRETS}
 
         def fetch(url: str) -> JSON:
-            return read_reply(self._send(oauth2.bearer(url, tokens.access_token)))
+            return read_profile(self._send(oauth2.bearer(url, tokens.access_token)))
 
         issuer = provider.issuer
         if metadata is not None and isinstance(provider, OpenIDProvider):
@@ -311,21 +312,31 @@ def _identity(
         logger.exception("Provider %r could not read a profile.", provider.name)
         raise _unreadable() from None
     subject = getattr(identity, "subject", None)  # identity() may return None
-    if not isinstance(subject, str) or not subject:
+    if not isinstance(subject, str) or not is_exact(subject) or not subject:
         logger.error(
             "identity() of provider %r returned %s, not an Identity with a text as its subject.",
             provider.name,
-            type(identity).__name__ if subject is None else f"a subject of type {type(subject).__name__}",
+            type(identity).__name__ if subject is None else f"an unusable {type(subject).__name__}",
         )
         raise OAuthError(
             "The provider did not identify you. Please log in another way.", code="oauth_subject"
         )
+    # identity() may have read text that no parser of ours has seen.
+    email = identity.email if isinstance(identity.email, str) and is_exact(identity.email) else None
     return replace(
         identity,
         issuer=issuer,
         provider=provider.name,
-        email_verified=identity.email is not None and identity.email_verified is True,
+        email=email,
+        email_verified=email is not None and identity.email_verified is True,
+        name=_text(identity.name),
+        picture=_text(identity.picture),
     )
+
+
+def _text(given: object) -> str | None:
+    """``given`` if it is text, made storable; else None."""
+    return storable(given) if isinstance(given, str) else None
 
 
 def _is_trusted(provider: OAuth2Provider, identity: Identity) -> bool:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from ..auth import Auth
 from ..contracts import CredentialStore, UserDirectory
+from ..engine.storable import storable
 from ..errors import AccountExists, AuthError, CredentialExists, StoreError
 from ..flows.authentication import authenticate
 from ..flows.sessions import find_session, session_cookie
@@ -197,8 +198,9 @@ class FakeRequest(WebRequest):
         self.method = method or ("GET" if form is None and not body else "POST")
         self.body = body
         self.path = parts.path
-        self.query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **(query or {})}
-        self.form = dict(form or {})
+        asked = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **(query or {})}
+        self.query = {storable(name): storable(text) for name, text in asked.items()}
+        self.form = {storable(name): storable(text) for name, text in (form or {}).items()}
         self.cookies = dict(cookies or {})
         self.headers = {name.title(): value for name, value in (headers or {}).items()}
         self.client_ip = client_ip

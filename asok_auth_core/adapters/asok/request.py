@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from ...auth import Auth
 from ...engine.client_ip import client_ip as trusted_client_ip
+from ...engine.storable import storable
 from ...engine.urls import is_loopback
 from ...errors import AuthError, ConfigurationError
 from ...pages.locales import Catalogs
@@ -139,11 +140,11 @@ class AsokWebRequest(WebRequest):
 
     @cached_property
     def query(self) -> Mapping[str, str]:  # type: ignore[override]
-        return dict(self._request.args)
+        return _storable(self._request.args)
 
     @cached_property
     def form(self) -> Mapping[str, str]:  # type: ignore[override]
-        return {name: text for name, text in self._request.post_form.items() if isinstance(text, str)}
+        return _storable(self._request.post_form)
 
     @cached_property
     def client_ip(self) -> str:  # type: ignore[override]
@@ -241,6 +242,11 @@ class AsokWebRequest(WebRequest):
     def translate(self, message: str, **values: str | int) -> str:
         own = self._request.app.locales.get(self.locale)
         return self._catalogs.translate(message, self.locale, values, own)
+
+
+def _storable(fields: Mapping[str, object]) -> dict[str, str]:
+    """The text of ``fields``; Asok's may hold NUL and, from JSON, lone surrogates."""
+    return {storable(name): storable(text) for name, text in fields.items() if isinstance(text, str)}
 
 
 def path_of(request: Request) -> str:

@@ -7,8 +7,13 @@ from collections.abc import Awaitable, Callable
 
 from asok.request import Request
 
+from ...engine.storable import storable
 from .app_auth import AppAuth
 from .threads import in_thread
+
+
+def _storable(argument: object) -> object:
+    return storable(argument) if isinstance(argument, str) else argument
 
 
 class RequestAuth:
@@ -59,7 +64,10 @@ class BoundApi:
                 request, *rest = arguments
                 arguments = tuple(rest)
             asok_request = request if isinstance(request, Request) else self._request
-            return function(self._app_auth.web_request(asok_request), *arguments, **named)
+            # What the page read from Asok's request is as the client sent it.
+            texts = [_storable(argument) for argument in arguments]
+            options = {name: _storable(argument) for name, argument in named.items()}
+            return function(self._app_auth.web_request(asok_request), *texts, **options)
 
         return call
 

@@ -15,6 +15,7 @@ from asok.orm.exceptions import ModelError
 
 from ...contracts import UserDirectory
 from ...engine.email_address import same_account
+from ...engine.storable import is_storable, storable
 from ...errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
 from ...types import Finding, Grant, User
 from .admin_totp import COLUMNS, AdminTotp
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 UNUSABLE = "$!"
 """The end of a stored password that no input matches."""
+_CANNOT_CREATE = "An account with this email address cannot be created. Please contact the administrators."
 _SAVING = ("__init__", "before_create", "before_save", "save")
 """Methods of a model that may give a required field its value."""
 _DISABLED = ("is_banned", "is_disabled", "disabled", "banned")
@@ -87,21 +89,21 @@ class AsokUsers(UserDirectory):
 
     def create(self, email: str, name: str | None = None) -> User:
         """See UserDirectory. Raises LoginRejected if this email address cannot be used."""
+        if not is_storable(email):
+            raise LoginRejected(_CANNOT_CREATE)
         if self._spelled_alike(email):
             self._reject_taken(email)
             raise LoginRejected("Several accounts have this email address in different spellings.")
         values = {"email": email}
         if name and "name" in self.model._fields:
-            values["name"] = name
+            values["name"] = storable(name)
         try:
             return self._write(lambda: self.model.create(**values))
         except ModelError as error:
             if str(error).endswith("already exists"):
                 self._reject_taken(email)
                 # A deleted account, say, which no lookup finds.
-                raise LoginRejected(
-                    "An account with this email address cannot be created. Please contact the administrators."
-                ) from error
+                raise LoginRejected(_CANNOT_CREATE) from error
             raise ConfigurationError(
                 f"{self.model.__name__} does not accept an account with only an email address (field "
                 f"{error.field or 'unknown'}). Give its other fields a default or nullable=True, or create "
@@ -131,7 +133,7 @@ class AsokUsers(UserDirectory):
         stored = self._stored(user)
         names = name and "name" in self.model._fields and not getattr(stored, "name", None)
         if names:
-            stored.name = name
+            stored.name = storable(cast("str", name))
         if (roles and add_roles(stored, roles)) or names:
             self._save(stored)
 
@@ -262,6 +264,8 @@ class AsokUsers(UserDirectory):
 
     def _spelled(self, condition: str, *values: str) -> Sequence[Mapping[str, object]]:
         """The rows of accounts whose email address meets ``condition``."""
+        if not all(map(is_storable, values)):
+            return ()  # the database would refuse the question
         table, kept = self.model._table, self.model._soft_delete_where()
         sql = f"SELECT * FROM {table} WHERE {condition}" + (f" AND {kept}" if kept else "")  # noqa: S608
         with _database_errors(table):
