@@ -15,6 +15,7 @@ from typing import Any
 
 from asok import Asok
 from asok.admin import Admin
+from asok.auth import BearerToken, MagicLink
 from asok.orm import Model
 from asok.request import Request
 from asok.ws import WebSocketServer
@@ -55,6 +56,8 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
         "user",
         "verify_csrf",
     ),
+    "asok.auth.BearerToken": ("create",),
+    "asok.auth.MagicLink": ("create_token", "send"),
     "asok.orm.Model": ("_fields", "_hash_password_fields", "_relations", "_soft_delete_where", "_table"),
     "asok.orm.engines": ("_local", "transaction"),
     "asok.admin.Admin": (
@@ -159,6 +162,8 @@ def _holders(app: Asok, model: type[Model]) -> dict[str, object]:
     return {
         "asok.Asok": app,
         "asok.request.Request": Request({"asok.app": app}),
+        "asok.auth.BearerToken": BearerToken,
+        "asok.auth.MagicLink": MagicLink,
         "asok.orm.Model": model,
         "asok.orm.engines": model.get_engine(),
         "asok.orm.engines.mysql": import_module("asok.orm.engines.mysql"),

@@ -25,6 +25,7 @@ from .credentials import AsokCredentialStore
 from .patches.admin import install_on_admin
 from .patches.admin_totp import install_on_admin_totp
 from .patches.app import install_on_app
+from .patches.builtin_auth import install_on_builtin_auth
 from .patches.models import install_on_class, install_on_models
 from .patches.request import install_on_request
 from .patches.sessions import install_on_session_screens, install_on_sessions
@@ -87,6 +88,7 @@ class AuthExtension(AsokExtension):
         app.extensions[type(self).__name__] = self
         put_app_auth(app, self.app_auth)
         install_on_request()
+        install_on_builtin_auth()
         install_on_admin()
         install_on_admin_totp()
         install_on_session_screens()

@@ -167,6 +167,10 @@ def get(request):
 def post(request):
     return "done " + (request.user.email if request.user else "nobody")
 """,
+    "posted_async.py": """
+async def post(request):
+    return "done " + (request.user.email if request.user else "nobody")
+""",
     "documented.py": DOCUMENTED_PAGE,
     "awaited.py": """
 async def get(request):

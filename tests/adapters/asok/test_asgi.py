@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asok import Asok
+from asok.testing import TestClient
 
 from asok_auth_core.testing.apps import asgi_call
 
@@ -35,6 +36,12 @@ class TestASGI:
         status, _, body = self.call(app, "/auth/second-factor", {"cookie": headers["cookies"]})
         assert status == 200
         assert 'name="word"' in body
+
+    def test_a_form_without_csrf_token_is_rejected_as_with_wsgi(self, app: Asok) -> None:
+        """Asok 0.8 answers 500 under ASGI."""
+        for path in ("/posted", "/posted_async", "/auth/badge/echo"):
+            assert TestClient(app).post(path, data={"a": "b"}).status_code == 403, path
+            assert asgi_call(app, "POST", path, body=b"a=b")[0] == 403, path
 
     def test_errors(self, app: Asok) -> None:
         assert self.call(app, "/fail")[0] == 429
