@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import cast
+from weakref import WeakSet
 
 from asok.admin import rbac as asok_rbac
 from asok.orm import MODELS_REGISTRY, Model
@@ -23,6 +24,7 @@ from ..users import required_passwords, unusable_password
 logger = logging.getLogger("asok_auth")
 
 _ASOK_HASH = original(Model, "_hash_password_fields")
+_warned: WeakSet[type] = WeakSet()
 _TAKEN_OVER = ("roles", "role_ids")
 
 
@@ -33,19 +35,32 @@ def install_on_models() -> None:
 
 
 def install_on_class(model: type) -> None:
-    """Put our methods on one model class. Idempotent.
+    """Put our methods on one class of users, if it takes them. Idempotent.
 
     The Admin's ``can`` is replaced; the app's own ``can`` is kept, with a warning.
     """
     if getattr(model, "can", None) is can:
         return
     if has_own_can(model):
-        if not model.__dict__.get("_asok_auth_warned"):
-            logger.warning("%s has its own can(); it is left in place.", model.__name__)
-            model._asok_auth_warned = True  # type: ignore[attr-defined]
+        _warn(model, "%s has its own can(); it is left in place.")
         return
-    for name, method in METHODS.items():
-        setattr(model, name, method)
+    try:
+        for name, method in METHODS.items():
+            setattr(model, name, method)
+    except (AttributeError, TypeError):
+        # A login method may return a user of any class, also of one that is closed.
+        _warn(
+            model,
+            "%s takes no methods, so its users have no can(). Use @requires, and can() in templates; "
+            "user_can(auth, user, permission) elsewhere.",
+        )
+
+
+def _warn(model: type, message: str) -> None:
+    """Log a warning about ``model``, once."""
+    if model not in _warned:
+        _warned.add(model)
+        logger.warning(message, model.__name__)
 
 
 def _succeed(cls: type[Model], **options: object) -> None:
