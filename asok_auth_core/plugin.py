@@ -61,6 +61,7 @@ from .errors import (
     TokenExpired,
 )
 from .events import Events
+from .flows.api_tokens import ApiToken, ApiTokens, VerifiedToken
 from .flows.current_request import current_request
 from .flows.current_user import require_login
 from .flows.email_change import change_email, restore_email
@@ -140,6 +141,8 @@ __all__ = [
     "AccountExists",
     "AccountGroup",
     "AccountSection",
+    "ApiToken",
+    "ApiTokens",
     "AppConfig",
     "Auth",
     "AuthError",
@@ -229,6 +232,7 @@ __all__ = [
     "User",
     "UserDirectory",
     "VerifiedEmail",
+    "VerifiedToken",
     "WebRequest",
     "WebResponse",
     "account_key",

@@ -193,7 +193,7 @@ SECTIONS = {
         "flows.recovery_codes",
         "methods.recovery",
     ),
-    "APIs of the core": ("methods.token_api", "methods.oauth_api"),
+    "APIs of the core": ("methods.token_api", "flows.api_tokens", "methods.oauth_api"),
     "Permissions": ("flows.permissions", "engine.permissions"),
     "Values": ("types", "engine.message"),
     "Stores": ("stores.rows", "stores.sealed_rows", "stores.bounds", "stores.memory", "stores.sqlite"),

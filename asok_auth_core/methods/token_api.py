@@ -16,6 +16,11 @@ class TokenApi:
     def __init__(self, tokens: ApiTokens) -> None:
         self._tokens = tokens
 
+    @property
+    def tokens(self) -> ApiTokens:
+        """The same calls without a request, for jobs and commands."""
+        return self._tokens
+
     def create(
         self,
         request: WebRequest,
