@@ -7,6 +7,7 @@ the environment wins. Lists in the environment are separated by commas.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -18,6 +19,7 @@ from msgspec import Meta
 from .engine.permissions import MAX_LENGTH, POLICY_PATTERN
 from .engine.suggest import VERY_CLOSE, did_you_mean
 from .engine.typed import check, convert, fields, from_text, is_struct, may_show, unknown_key
+from .engine.urls import is_host
 from .errors import SettingError
 from .types import RedactedStruct
 
@@ -162,6 +164,11 @@ class _AsokMail(RedactedStruct, frozen=True, rename=lambda name: f"MAIL_{name.up
     tls: bool | None = None
 
 
+_LABEL = "[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+_APP_URL = re.compile(
+    rf"https?://({_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\])(:[0-9]{{1,5}})?", re.ASCII | re.IGNORECASE
+)
+
 _CORE = {key: field for key, field in fields(Settings).items() if key not in ("APP", "SECTIONS")}
 """The keys of ``AUTH`` that are the core's."""
 CORE_KEYS = frozenset(_CORE)
@@ -264,24 +271,32 @@ def _app_config(config: Mapping[str, object], environ: Mapping[str, str]) -> App
 
 
 def _app_url(given: str) -> str:
-    """The URL without trailing slash, scheme in lower case. Raises SettingError.
+    """The URL without trailing slash, in lower case. Raises SettingError.
 
-    Whether cookies are sent over https only depends on it.
+    Whether cookies are sent over https only depends on it. Browsers and providers compare it, and what is
+    made from it, character by character.
     """
     url = given.strip().rstrip("/")
+    if _APP_URL.fullmatch(url) and is_host(urlsplit(url)):
+        return url.lower()
+    got = "one with a user name" if "@" in url else ascii(given)  # there may be a password in it
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+        has_more = known and (parts.path or "?" in url or "#" in url or "@" in parts.netloc)
     except ValueError:
-        usable = False
-    if usable and (parts.path or parts.query or parts.fragment or "@" in parts.netloc):
+        known = has_more = False
+    if has_more:
         raise SettingError(
-            f"APP_URL must have a scheme and a host only, such as https://app.example; got {given!r}. Pages, "
+            f"APP_URL must have a scheme and a host only, such as https://app.example; got {got}. Pages, "
             "forms and styles are found from the host's root, so serve the app at a host of its own."
         )
-    if not usable:
-        raise SettingError(f"APP_URL must be a URL such as https://app.example, got {given!r}.")
-    return parts.scheme + url[len(parts.scheme) :]
+    if known and not url.isascii():
+        raise SettingError(f"The host of APP_URL must be in ASCII, as browsers send it (xn--...); got {got}.")
+    raise SettingError(
+        "APP_URL must be a URL such as https://app.example, with the host and port that users see; got "
+        f"{got}."
+    )
 
 
 def _asok_mail(config: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:

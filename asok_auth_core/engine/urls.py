@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 MAX_URL = 2048
 
@@ -56,6 +56,19 @@ def is_secure(url: str, *, debug: bool) -> bool:
     if not host or "@" in parts.netloc or "#" in url:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and debug and is_loopback(host))
+
+
+def is_host(parts: SplitResult) -> bool:
+    """True if a browser can reach the host and port of a URL whose characters were checked.
+
+    A last label of digits makes the host an IPv4 address (WHATWG URL, section 3.5).
+    """
+    try:
+        host, port = parts.hostname or "", parts.port
+        is_ip = "[" in parts.netloc or host.rpartition(".")[2].isdecimal()
+        return port != 0 and not (is_ip and ipaddress.ip_address(host).is_unspecified)
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -114,10 +114,12 @@ class SmtpTransport(MailTransport):
         self._security = settings.security or _usual_security(settings.host, settings.port)
         self._username = settings.username
         self._password = settings.password or ""
-        if not f"{self._username}{self._password}".isascii():
+        login = f"{self._username}{self._password}"
+        if not login.isascii() or not login.isprintable():
             raise SettingError(
-                'AUTH["MAIL"]: USERNAME and PASSWORD must be ASCII (MAIL_USERNAME, MAIL_PASSWORD): the SMTP '
-                "client cannot send anything else. Choose another password at your mail provider."
+                'AUTH["MAIL"]: USERNAME and PASSWORD must be ASCII (MAIL_USERNAME, MAIL_PASSWORD) without '
+                "control characters such as line breaks: the SMTP client cannot send anything else. Choose "
+                "another password at your mail provider."
             )
         self._timeout = settings.timeout
         self._sender = _sender(settings)

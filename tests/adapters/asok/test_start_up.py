@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asok.orm import MODELS_REGISTRY
@@ -18,6 +19,7 @@ from asok_auth_core import AuthExtension
 from asok_auth_core.adapters.asok.credentials import AsokCredentialStore
 from asok_auth_core.adapters.asok.users import AsokUsers
 from asok_auth_core.auth import Auth
+from asok_auth_core.errors import SettingError
 from asok_auth_core.plugin import hookimpl
 from asok_auth_core.testing.apps import asok_app
 
@@ -125,3 +127,86 @@ class TestButtonsOfProviders:
             assert "<main></main>" in TestClient(app).get("/enter").text
             del app.extensions["AuthExtension"].auth.login_methods["oauth"]
             assert "<main></main>" in TestClient(app).get("/enter").text
+
+
+class TestSettingsThatCannotWork:
+    """Each stops the start with the reason, as an app meets it: in ``app.config`` or ``.env``."""
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("app.example", "must be a URL such as"),
+            ("//app.example", "must be a URL such as"),
+            ("ftp://app.example", "must be a URL such as"),
+            ("https://", "must be a URL such as"),
+            ("https://app.example:99999", "host and port"),
+            ("https://app.example:0", "host and port"),
+            ("https://app.example:https", "host and port"),
+            ("https://app.example:", "host and port"),
+            ("https://a b.example", "host and port"),
+            ("https://app.exa\tmple", "host and port"),
+            ("https://app..example", "host and port"),
+            ("https://-app.example", "host and port"),
+            ("https://*.example", "host and port"),
+            ("https://<your-domain>", "host and port"),
+            ("https://$HOST", "host and port"),
+            ("https://0.0.0.0:8000", "host and port"),
+            ("http://[::]:8000", "host and port"),
+            ("https://999.0.0.1", "host and port"),
+            ("https://[::1", "must be a URL such as"),
+            ("https://[not:an:ip]", "must be a URL such as"),
+            ("https://app.example/shop", "a scheme and a host only"),
+            ("https://app.example?", "a scheme and a host only"),
+            ("https://app.example#", "a scheme and a host only"),
+            ("https://ann:secret@app.example", "a scheme and a host only"),
+            ("ftp://ann:secret@app.example", "must be a URL such as"),
+            ("https://app.example,https://b.example", "a scheme and a host only"),
+            ("https://b\u00fccher.example", "in ASCII, as browsers send it"),
+            ("https://app\ud800.example", "in ASCII, as browsers send it"),
+        ],
+    )
+    def test_app_url(self, tmp_path: Path, url: str, reason: str) -> None:
+        for where in places(url):
+            given: dict[str, Any] = {where: {"APP_URL": url}}
+            with (
+                pytest.raises(SettingError, match=f"APP_URL.*{reason}") as error,
+                asok_app(tmp_path, **given),
+            ):
+                pass
+            assert "secret" not in error.value.message
+            assert error.value.message.isascii()
+
+    @pytest.mark.parametrize(
+        ("url", "read"),
+        [
+            ("https://app.example/", "https://app.example"),
+            (" HTTPS://App.Example \n", "https://app.example"),
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("http://shop_1:8000", "http://shop_1:8000"),
+            ("https://10.0.0.1", "https://10.0.0.1"),
+            ("https://[::1]:8443", "https://[::1]:8443"),
+            ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        ],
+    )
+    def test_an_app_url_that_works(self, tmp_path: Path, url: str, read: str) -> None:
+        with asok_app(tmp_path, config={"APP_URL": url}) as app:
+            assert app.extensions["AuthExtension"].auth.settings.app.url == read
+
+    @pytest.mark.parametrize("name", ["MAIL_PASSWORD", "MAIL_USERNAME"])
+    @pytest.mark.parametrize("value", ["p\u00e5ss", "pa\nss", "pa\x00ss", "pa\ud800ss"])
+    def test_what_no_mail_server_can_be_sent(self, tmp_path: Path, name: str, value: str) -> None:
+        mail = {"MAIL_HOST": "smtp.app.example", "MAIL_USERNAME": "ann", "MAIL_PASSWORD": "s", name: value}
+        for where in places(value):
+            given: dict[str, Any] = {where: mail}
+            with (
+                pytest.raises(SettingError, match=r"must be ASCII \(MAIL_USERNAME, MAIL_PASSWORD\)") as error,
+                asok_app(tmp_path, auth={"MAIL_TRANSPORT": "smtp"}, **given),
+            ):
+                pass
+            assert value not in error.value.message
+
+
+def places(value: str) -> list[str]:
+    """Where a setting can have this value: the environment holds bytes without NUL."""
+    fits = "\x00" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    return ["config", "environ"] if fits else ["config"]
