@@ -59,9 +59,10 @@ def is_secure(url: str, *, debug: bool) -> bool:
 
 
 def is_host(parts: SplitResult) -> bool:
-    """True if a browser can reach the host and port of a URL whose characters were checked.
+    """True if the URL's host and port are ones that a browser can reach.
 
-    A last label of digits makes the host an IPv4 address (WHATWG URL, section 3.5).
+    The caller has checked the characters. A last label of digits makes the host an IPv4 address (WHATWG URL,
+    section 3.5).
     """
     try:
         host, port = parts.hostname or "", parts.port

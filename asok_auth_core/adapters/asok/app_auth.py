@@ -200,7 +200,7 @@ def app_auth_of_user(user: User) -> AppAuth | None:
 
 
 def auth_of_account(instance: User) -> Auth | None:
-    """The authentication of the app with the account ``instance``; None if it is none.
+    """The authentication of the app with this account; None if it is no account.
 
     Raises ConfigurationError as :func:`app_auth_of_user` does.
     """

@@ -64,7 +64,10 @@ class AccountSettings(
 
     @property
     def needs_mail(self) -> bool:
-        """True if users cannot do without a mail what these settings allow them; notices are no reason."""
+        """True if users cannot do without a mail what these settings allow them.
+
+        Notices are no reason.
+        """
         return self.email_change or self.deletion or self.sign_up == "invite"
 
     def admits(self, email: str) -> bool:

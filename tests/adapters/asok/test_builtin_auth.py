@@ -1,4 +1,4 @@
-"""Asok's own tokens and links, which this extension does not accept, cannot be made."""
+"""Asok's own tokens and links, which the extension rejects, cannot be made."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class TestButtonsOfProviders:
 
 
 class TestSettingsThatCannotWork:
-    """Each stops the start with the reason, as an app meets it: in ``app.config`` or ``.env``."""
+    """Each stops the start with the reason."""
 
     @pytest.mark.parametrize(
         ("url", "reason"),

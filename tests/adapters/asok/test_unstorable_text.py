@@ -1,4 +1,4 @@
-"""NUL and lone surrogates, which no database takes, from forms, JSON and providers."""
+"""NUL and lone surrogates from forms, JSON and providers; no database takes them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,10 @@ class TestAProvider:
     def log_in(
         self, root: Path, database: str | None, account: Account, name: str = "google"
     ) -> tuple[int, str, list[Any]]:
-        """Choose ``account`` there: the callback's status, the current user, all accounts."""
+        """Choose ``account`` there.
+
+        Return the callback's status, the current user and all accounts.
+        """
         with (
             DevProvider("http://localhost", debug=True, accounts=[account]) as local,
             asok_app(root, auth={"PROVIDERS": local.settings()}, database=database) as app,

@@ -1,4 +1,4 @@
-"""Changes to the app's user model: ``user.can``, ``user.explain``, unusable passwords.
+"""Changes to the app's user model: ``can``, ``explain``, unusable passwords.
 
 Asok loads a model file more than once, and registers a new class each time. So the
 methods are put on the class that is there when an app starts, on every class that later replaces one
