@@ -14,6 +14,7 @@ from .contracts import (
     LoginMethod,
     SealedValues,
     SecondFactor,
+    SignUpStep,
     StateStore,
     UserDirectory,
 )
@@ -97,6 +98,7 @@ class Auth:
     providers: dict[str, OAuth2Provider] = field(default_factory=dict)
     login_methods: dict[str, LoginMethod] = field(default_factory=dict)
     second_factors: dict[str, SecondFactor] = field(default_factory=dict)
+    sign_up_steps: dict[str, SignUpStep] = field(default_factory=dict)
     account_sections: dict[str, AccountSection] = field(default_factory=dict)
     routes: tuple[tuple[str, Route], ...] = ()
     """What ``asok_auth_routes`` returned, each with the plugin that did, for messages."""

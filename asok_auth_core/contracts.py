@@ -21,6 +21,8 @@ from .types import (
     Finding,
     Grant,
     Installation,
+    LoginAttempt,
+    Newcomer,
     OutgoingMail,
     Random,
     StateOperation,
@@ -629,6 +631,47 @@ class SealedValues(ABC, Generic[V]):
 
         Workers and other commands may change it at any moment: in one step, by compare and swap, so that
         no change of theirs is lost. Raises SealError if no key opens it, StoreUnavailable.
+        """
+
+
+class SignUpStep(ABC):
+    """A step that newcomers take before their account exists, with any login method.
+
+    The core shows it on a page of its own, after ``asok_auth_before_login`` admitted the newcomer, and asks
+    again if the login goes on elsewhere. A method that raises anything but what its docstring names opens no
+    account.
+    """
+
+    name: ClassVar[str]
+
+    def is_needed(self, attempt: LoginAttempt) -> bool:
+        """False if the newcomer of ``attempt`` need not take it. Anything else: needed."""
+        return True
+
+    @abstractmethod
+    def heading(self, request: WebRequest) -> str:
+        """The heading of the page, in the user's language."""
+
+    @abstractmethod
+    def fields(self, request: WebRequest, newcomer: Newcomer, problem: str | None = None) -> Markup:
+        """What the form shows above its button, without ``<form>``.
+
+        ``problem`` is why :meth:`check` rejected it, in the user's language: show it next to the field.
+        """
+
+    @abstractmethod
+    def check(self, request: WebRequest, newcomer: Newcomer) -> JSON:
+        """Check the form in ``request``; return the answer to :meth:`keep`.
+
+        Keep nothing yet. Raise CredentialRejected with a text for the user if the form will not do: it is
+        shown again.
+        """
+
+    @abstractmethod
+    def keep(self, user: User, answer: JSON) -> None:
+        """Store the answer for the new account of ``user``, which was just created.
+
+        If it raises, the login fails and the account is removed again.
         """
 
 

@@ -223,15 +223,21 @@ class CredentialRejected(LoginError):
     status = 400
 
 
-class SecondFactorRequired(LoginError):
-    """The first factor was verified; the second is needed, on the page ``location``."""
+class LoginUnfinished(LoginError):
+    """The first factor was verified; the login goes on at the page ``location``."""
 
-    code = "second_factor_required"
+    code = "login_unfinished"
     status = 401
 
     def __init__(self, message: str, location: str) -> None:
         super().__init__(message)
         self.location = location
+
+
+class SecondFactorRequired(LoginUnfinished):
+    """The first factor was verified; the second is needed, on the page ``location``."""
+
+    code = "second_factor_required"
 
 
 class RateLimited(LoginError):

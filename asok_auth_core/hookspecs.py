@@ -10,9 +10,9 @@ Return the iterable or mapping that the signature names; None always means "noth
 if your function raises. No hook is awaited: a coroutine function stops the start. Names of functions that
 start with ``asok_auth_`` are hooks.
 
-*Guards* are second factors, ``asok_auth_denies``, ``asok_auth_before_login``, and any plugin whose manifest
-says ``required``: the app does not start without them. A plugin without a guard is quarantined if it
-fails: its hooks are not called, and the app runs without it.
+*Guards* are second factors, sign-up steps, ``asok_auth_denies``, ``asok_auth_before_login``, and any plugin
+whose manifest says ``required``: the app does not start without them. A plugin without a guard is
+quarantined if it fails: its hooks are not called, and the app runs without it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pluggy
 
-from .contracts import AccountSection, LoginMethod, MailTransport, SecondFactor, Signer, StateStore
+from .contracts import (
+    AccountSection,
+    LoginMethod,
+    MailTransport,
+    SecondFactor,
+    Signer,
+    SignUpStep,
+    StateStore,
+)
 from .settings import Settings
 from .types import JSON, Event, Finding, Grant, LoginAttempt, User
 from .web import Route
@@ -122,6 +130,15 @@ def asok_auth_second_factors(auth: Auth) -> Iterable[SecondFactor] | None:
     Called at startup. If it raises: startup fails, because logins would otherwise skip the factor.
     At a login, a factor that raises or answers with neither True nor False counts as needed and not
     given.
+    """
+
+
+@hookspec
+def asok_auth_sign_up_steps(auth: Auth) -> Iterable[SignUpStep] | None:
+    """Steps that newcomers take before their account exists: agree to terms, say.
+
+    Called at startup. If it raises: startup fails, as for two steps with one name, because accounts would
+    otherwise be opened without them. At a login, a step that raises opens no account.
     """
 
 

@@ -24,6 +24,7 @@ from .contracts import (
     SealedValues,
     SecondFactor,
     Signer,
+    SignUpStep,
     StateStore,
 )
 from .engine.coroutines import NeverAwaited, reject_coroutines
@@ -123,6 +124,10 @@ class Plugins:
                 reason = f"its second factor {name!r} has the name of a login method of {owner}"
                 self.registry.quarantine(plugin, reason)
         return factors
+
+    def sign_up_steps(self, auth: Auth) -> dict[str, SignUpStep]:
+        """Sign-up steps by name. Raises ConfigurationError if a plugin raises."""
+        return self._gather(hookspecs.asok_auth_sign_up_steps, _each(_by_name, SignUpStep), auth=auth)
 
     def account_sections(self, auth: Auth) -> dict[str, AccountSection]:
         """Blocks of the account page that belong to no method or factor, by name."""

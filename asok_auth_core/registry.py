@@ -37,7 +37,9 @@ HOOKS = tuple(sorted(name for name in vars(hookspecs) if name.startswith("asok_a
 SECTION = re.compile("[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 CORE = "asok_auth_core"
 """The name of the plugin of the core itself."""
-GUARDS = frozenset({"asok_auth_second_factors", "asok_auth_denies", "asok_auth_before_login"})
+GUARDS = frozenset(
+    {"asok_auth_second_factors", "asok_auth_sign_up_steps", "asok_auth_denies", "asok_auth_before_login"}
+)
 """Hooks that can reject something: the app does not start without a plugin that has one."""
 
 

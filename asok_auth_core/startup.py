@@ -120,6 +120,7 @@ def start(
     # Backups last: a challenge starts with the first factor.
     factors = sorted(hooks.second_factors(auth).items(), key=lambda named: bool(named[1].backup))
     auth.second_factors.update(factors)
+    auth.sign_up_steps.update(hooks.sign_up_steps(auth))
     auth.account_sections.update(hooks.account_sections(auth))
     parts = (*auth.login_methods.values(), *auth.second_factors.values(), *auth.providers.values())
     modules = (*registry.modules, *(type(part).__module__ for part in parts))

@@ -39,6 +39,7 @@ STATUS_OF = {
     "account_exists": 409,
     "login_expired": 400,
     "credential_rejected": 400,
+    "login_unfinished": 401,
     "second_factor_required": 401,
     "rate_limited": 429,
     "login_required": 401,

@@ -23,6 +23,7 @@ KINDS = {
     "asok_auth_state_stores": "store",
     "asok_auth_login_methods": "login",
     "asok_auth_second_factors": "factor",
+    "asok_auth_sign_up_steps": "policy",
     "asok_auth_routes": "pages",
     "asok_auth_account_sections": "pages",
     "asok_auth_start": "lifetime",

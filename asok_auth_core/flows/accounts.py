@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..auth import Auth
 from ..engine.email_address import same_account
 from ..errors import AccountExists, LoginRejected, MailError
-from ..types import Identity, Newcomer, OutgoingMail, Proof, User
+from ..types import JSON, Identity, Newcomer, OutgoingMail, Proof, User
 from ..web import WebRequest
 from .api_tokens import ApiTokens
 from .factor_policy import void_factors
 from .linking import account_for, check_link, link, void_identities
 from .sessions import end_sessions
+from .sign_up import keep_answers
 from .trusted_devices import forget_devices
 from .user_data import remove_rows
 from .verified_emails import is_email_verified, mark_email_verified, void_emails
@@ -35,10 +36,17 @@ class Voided:
     """Of the password: ``cleared``, ``kept`` or ``none``."""
 
 
-def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Proof) -> tuple[User, bool]:
+def open_account(
+    auth: Auth,
+    request: WebRequest,
+    newcomer: Newcomer,
+    proof: Proof,
+    answers: Mapping[str, JSON] | None = None,
+) -> tuple[User, bool]:
     """The account of an admitted ``newcomer``, and True if this call created it.
 
-    Raises OAuthError as ``account_for`` does, and LoginRejected if no account can be created.
+    ``answers`` are those to the sign-up steps, by step. Raises OAuthError as ``account_for`` does,
+    LoginRejected if no account can be created, and what a step raises that cannot keep its answer.
     """
     before = auth.clock()
     try:
@@ -56,6 +64,7 @@ def open_account(auth: Auth, request: WebRequest, newcomer: Newcomer, proof: Pro
     # An earlier account may have had this id and been deleted without a call of ours. Newer rows are those of
     # another login that has found this account meanwhile.
     remove_rows(auth, str(user.id), older_than=before)
+    keep_answers(auth, user, answers or {})
     auth.events.emit("account.created", user=user, method=proof.method, client_ip=request.client_ip)
     return user, True
 

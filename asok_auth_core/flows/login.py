@@ -8,22 +8,23 @@ stored by :func:`_settle`, after the second factor.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeVar
 
 import msgspec
-from msgspec.structs import asdict
 
 from ..auth import Auth
 from ..engine.keys import digest, new_handle
-from ..errors import ConfigurationError, LoginExpired, LoginRejected, SecondFactorRequired
-from ..paths import ENROL_PATH, SECOND_FACTOR_PATH
-from ..types import Identity, LoginAttempt, Newcomer, Proof, RedactedStruct, User
+from ..errors import ConfigurationError, LoginExpired, LoginRejected, LoginUnfinished, SecondFactorRequired
+from ..paths import ENROL_PATH, SECOND_FACTOR_PATH, SIGN_UP_PATH
+from ..types import JSON, Newcomer, Proof, RedactedStruct, User
 from ..web import WebRequest
 from .accounts import newly_verifies, open_account, settle_proof
+from .attempts import StoredIdentity, login_attempt, pending_cookie
 from .epoch import epoch
 from .factor_policy import backup_factors, enrolled_factors, second_factor_required
 from .last_method import remember_method
+from .linking import is_linked
 from .receipts import (
     KeptReceipt,
     Receipt,
@@ -34,6 +35,15 @@ from .receipts import (
     void_receipt,
 )
 from .sessions import begin_session, end_session, resume_session
+from .sign_up import (
+    SIGN_UP_LIFETIME,
+    PendingSignUp,
+    drop_sign_up,
+    find_sign_up,
+    keep_sign_up,
+    next_step,
+    take_sign_up,
+)
 from .trusted_devices import is_trusted
 from .user_data import remove_rows
 
@@ -44,38 +54,8 @@ PENDING_LIFETIME = 600
 T = TypeVar("T")
 
 
-def pending_cookie(request: WebRequest) -> str:
-    """The name of a pending login's cookie.
-
-    ``__Host-`` keeps other hosts of the domain from setting it.
-    """
-    return "__Host-asok_auth_login" if request.secure else "asok_auth_login"
-
-
 _SESSION, _PENDING = "session", "login"
 """The two handles that are derived from a receipt."""
-
-
-class StoredIdentity(msgspec.Struct, frozen=True):
-    """An identity without the provider's raw answer, which is not needed to link it."""
-
-    issuer: str
-    subject: str
-    provider: str
-    email: str | None
-    email_verified: bool
-    name: str | None
-    picture: str | None
-
-    @classmethod
-    def of(cls, identity: Identity) -> StoredIdentity:
-        """``identity`` as it is kept."""
-        return msgspec.convert(identity, cls, from_attributes=True)
-
-    @property
-    def identity(self) -> Identity:
-        """The identity, without ``raw``."""
-        return Identity(**asdict(self))
 
 
 class PendingLogin(RedactedStruct, frozen=True):
@@ -115,21 +95,47 @@ def complete_login(
 ) -> str:
     """Log ``user`` in after the first factor gave ``proof``; return the next URL.
 
-    Calls the ``before_login`` hooks, creates the account of a newcomer, requires the second factor if
-    the user has one or must have one, then starts the session and notifies observers. ``factors`` names
-    the app's second factors that the proof includes: a passkey with user verification is two factors, and no
-    other one is asked for. The caller must have checked ``next_url``. ``receipt``: see
+    Calls the ``before_login`` hooks, asks a newcomer the app's questions and creates the account, requires
+    the second factor if the user has one or must have one, then starts the session and notifies observers.
+    ``factors`` names the app's second factors that the proof includes: a passkey with user verification is
+    two factors, and no other one is asked for. The caller must have checked ``next_url``. ``receipt``: see
     :func:`log_in_once`.
 
-    Raises LoginRejected, StoreUnavailable, and SecondFactorRequired: the user is not logged in yet, and
-    its ``location`` is the page on which to enter the second factor or set it up.
+    Raises LoginRejected, StoreUnavailable, and LoginUnfinished: the user is not logged in yet, and its
+    ``location`` is the page to go on with. That is SecondFactorRequired if the second factor is to be
+    entered or set up there.
     """
     location = next_url or auth.settings.login_redirect
+    return _log_in(
+        auth, request, user, proof, factors=factors, remember=remember, location=location, receipt=receipt
+    )
+
+
+def _log_in(
+    auth: Auth,
+    request: WebRequest,
+    user: User | Newcomer,
+    proof: Proof,
+    *,
+    factors: Sequence[str],
+    remember: bool,
+    location: str,
+    receipt: Receipt | None = None,
+    answers: Mapping[str, JSON] | None = None,
+) -> str:
+    """See :func:`complete_login`. ``answers`` are those of a newcomer, by step."""
     factors = _included(auth, factors)
     is_new = False
     if isinstance(user, Newcomer):
         _admit(auth, request, user, proof)
-        user, is_new = open_account(auth, request, user, proof)
+        answered = answers or {}
+        step = next_step(auth, login_attempt(auth, request, user, proof), answered)
+        if step is not None:
+            pending = PendingSignUp.of(
+                user, proof, factors=factors, remember=remember, next_url=location, answers=answered
+            )
+            _ask_newcomer(auth, request, pending, step.name, receipt)
+        user, is_new = open_account(auth, request, user, proof, answered)
     # Before it is admitted: what ends all logins of the account meanwhile, its deletion too, ends this one.
     since = epoch(auth, str(user.id))
     if not is_new:
@@ -139,7 +145,7 @@ def complete_login(
     trusted = enrolled and not newly_verifies(auth, user, proof) and is_trusted(auth, request, user)
     if not (factors or trusted) and (enrolled or second_factor_required(auth, user)):
         identity = proof.identity
-        pending = PendingLogin(
+        waiting = PendingLogin(
             str(user.id),
             proof.method,
             proof.email,
@@ -151,7 +157,7 @@ def complete_login(
             since,
             is_new,
         )
-        _suspend(auth, request, pending, receipt)
+        _suspend(auth, request, waiting, receipt)
         auth.events.emit(
             "login.second_factor_required",
             user=user,
@@ -205,7 +211,7 @@ def log_in_once(
         return location or log_in(consume(), None)
     try:
         return log_in(consume(), receipt)
-    except SecondFactorRequired:
+    except LoginUnfinished:
         raise
     except BaseException:
         void_receipt(auth, receipt)
@@ -255,6 +261,30 @@ def finish_login(
     return pending.next_url
 
 
+def answer_step(auth: Auth, request: WebRequest, name: str, answer: JSON) -> str:
+    """Go on with this browser's sign-up after its newcomer took the step ``name``.
+
+    The caller has checked that this is the step to take, and the ``answer``. Returns the URL to go to next.
+    Raises what ``complete_login`` raises, and LoginExpired: for all but one of several concurrent callers,
+    and if the newcomer has an account by now.
+    """
+    pending = take_sign_up(auth, request)
+    newcomer, proof = pending.newcomer, pending.proof
+    has_account = auth.users.by_email(newcomer.email) is not None
+    if has_account or (proof.identity is not None and is_linked(auth, proof.identity)):
+        raise LoginExpired("This login has expired. Please start again.")
+    return _log_in(
+        auth,
+        request,
+        newcomer,
+        proof,
+        factors=pending.factors,
+        remember=pending.remember,
+        location=pending.next_url,
+        answers={**pending.answers, name: answer},
+    )
+
+
 def log_out(auth: Auth, request: WebRequest) -> str:
     """End the session and any pending login; return the URL to go to next."""
     user = request.user
@@ -281,9 +311,7 @@ def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof)
     if not isinstance(user, Newcomer) and not auth.users.is_active(user):
         reason, plugin = "This account is disabled.", "asok_auth_core"
     else:
-        attempt = LoginAttempt(
-            user, proof.method, request.client_ip, auth.clock(), proof.identity, proof.trusted
-        )
+        attempt = login_attempt(auth, request, user, proof)
         rejection = auth.plugins.before_login(attempt, on_error=_log_hook_error)
         if rejection is not None:
             plugin, reason = rejection
@@ -292,6 +320,21 @@ def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof)
             "login.rejected", user=user, method=proof.method, client_ip=request.client_ip, plugin=plugin
         )
         raise LoginRejected(reason)
+
+
+def _ask_newcomer(
+    auth: Auth, request: WebRequest, pending: PendingSignUp, step: str, receipt: Receipt | None
+) -> NoReturn:
+    """Keep the sign-up until the newcomer takes ``step``; raise LoginUnfinished."""
+    handle = new_handle(auth.random) if receipt is None else receipt.handle(_PENDING)
+    keep_sign_up(auth, handle, pending)
+    request.set_cookie(pending_cookie(request), handle, max_age=SIGN_UP_LIFETIME, path="/")
+    auth.events.emit(
+        "login.sign_up_step_required", method=pending.method, client_ip=request.client_ip, step=step
+    )
+    if receipt is not None:
+        keep_receipt(auth, receipt, session_id=None, location=SIGN_UP_PATH)
+    raise LoginUnfinished("Your account needs an answer from you before it can be opened.", SIGN_UP_PATH)
 
 
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin, receipt: Receipt | None) -> None:
@@ -306,9 +349,11 @@ def _resume(auth: Auth, request: WebRequest, receipt: Receipt, kept: KeptReceipt
         again = resume_session(auth, request, kept.session_id, receipt.handle(_SESSION))
     else:
         handle = receipt.handle(_PENDING)
-        again = _find_pending(auth, handle) is not None
+        signs_up = find_sign_up(auth, handle) is not None
+        again = signs_up or _find_pending(auth, handle) is not None
         if again:
-            request.set_cookie(pending_cookie(request), handle, max_age=PENDING_LIFETIME, path="/")
+            lifetime = SIGN_UP_LIFETIME if signs_up else PENDING_LIFETIME
+            request.set_cookie(pending_cookie(request), handle, max_age=lifetime, path="/")
     return kept.location if again else None
 
 
@@ -327,6 +372,7 @@ def _drop_pending(auth: Auth, request: WebRequest) -> bool:
     if handle is None:
         return False
     request.set_cookie(pending_cookie(request), "", max_age=0)
+    drop_sign_up(auth, handle)
     return auth.state.take(_pending_key(handle)) is not None
 
 

@@ -12,14 +12,14 @@ from typing import ParamSpec, TypeVar
 from markupsafe import Markup
 
 from ..auth import Auth
-from ..contracts import AccountSection, LoginMethod, SecondFactor
+from ..contracts import AccountSection, LoginMethod, SecondFactor, SignUpStep
 from ..errors import AuthError, ConfigurationError, PluginFailed
 
 logger = logging.getLogger("asok_auth")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Part = LoginMethod | SecondFactor | AccountSection
+Part = LoginMethod | SecondFactor | AccountSection | SignUpStep
 
 
 def ask(auth: Auth, part: Part, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -15,7 +15,7 @@ from ..engine.keys import digest, new_handle
 from ..errors import LoginExpired
 from ..types import Proof, RedactedStruct
 from ..web import WebRequest
-from .login import StoredIdentity
+from .attempts import StoredIdentity
 from .oauth import Finished
 
 LIFETIME = 3600

@@ -8,7 +8,8 @@ from typing import cast
 
 from ..auth import Auth
 from ..errors import CredentialRejected, SealError
-from ..flows.login import log_out, pending_cookie, pending_login
+from ..flows.attempts import pending_cookie
+from ..flows.login import log_out, pending_login
 from ..flows.second_factor import challenge_factors, complete_second_factor, enrolling_user
 from ..paths import (
     ACCOUNT_PATH,

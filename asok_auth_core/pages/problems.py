@@ -12,12 +12,12 @@ from ..errors import (
     AuthError,
     LoginError,
     LoginRequired,
+    LoginUnfinished,
     MailError,
     PermissionDenied,
     RateLimited,
     RecentLoginRequired,
     SealError,
-    SecondFactorRequired,
     TokenError,
 )
 from ..paths import ACCOUNT_PATH, confirm_path, login_path
@@ -104,7 +104,7 @@ def _heading(request: WebRequest, error: AuthError) -> str:
 
 def _page_to_go_on(request: WebRequest, error: AuthError) -> str | None:
     """The page on which users do what ``error`` asks for; None: show the error."""
-    if isinstance(error, SecondFactorRequired):
+    if isinstance(error, LoginUnfinished):
         return error.location
     if "text/html" not in request.headers.get("Accept", "") or "Authorization" in request.headers:
         return None  # a program, which needs the status
