@@ -14,6 +14,7 @@ from asok_auth_core.plugin import (
     LoginMethod,
     PluginManifest,
     Route,
+    SignUpStep,
     hookimpl,
 )
 
@@ -51,6 +52,13 @@ def asok_auth_routes(auth: Auth) -> Iterable[Route]:
     from .method import account_method
 
     return account_method(auth).all_routes()
+
+
+@hookimpl
+def asok_auth_sign_up_steps(auth: Auth) -> Iterable[SignUpStep]:
+    from .terms import steps
+
+    return steps(auth)
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from markupsafe import Markup
 
-from asok_auth_core.plugin import Auth, LoginMethod, Route, UserDirectory, WebRequest, fragment
+from asok_auth_core.plugin import Auth, LoginMethod, Route, User, UserDirectory, WebRequest, fragment
 
 from .data_pages import DataPages
 from .deletion import Deletions
@@ -18,6 +18,7 @@ from .invitations import Invitation, Invitations
 from .recovery import Recoveries
 from .recovery_pages import RecoveryPages
 from .settings import AccountSettings
+from .terms import Agreement, agreement
 
 
 class AccountMethod(LoginMethod):
@@ -67,6 +68,10 @@ class AccountMethod(LoginMethod):
         if delivery.wait(FIRST_ATTEMPT) == "failed" and delivery.error is not None:
             raise delivery.error
         return invitation
+
+    def agreement(self, request: WebRequest, user: User) -> Agreement | None:
+        """What ``user`` agreed to when opening the account, or None."""
+        return agreement(self._auth, str(user.id))
 
     # -- pages -----------------------------------------------------------------------------------
 

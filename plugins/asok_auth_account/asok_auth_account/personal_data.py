@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import msgspec
+
 from asok_auth_core.plugin import JSON, Auth, User
 
 from .deletion import ORDER, forget_order, order_row
@@ -9,6 +13,7 @@ from .emails import export_undos, forget_waiting
 from .invitations import forget_invitation
 from .profiles import BROWSER, profile_of
 from .recovery import export_recovery
+from .terms import agreement
 
 
 def exported(auth: Auth, user: User) -> dict[str, JSON]:
@@ -24,6 +29,7 @@ def exported(auth: Auth, user: User) -> dict[str, JSON]:
         "former_email_addresses": list(export_undos(auth, user_id)),
         "deletion_due": None if order is None else order_row(order).due,
         "recovery": export_recovery(auth, user_id),
+        "terms": cast("JSON", msgspec.to_builtins(agreement(auth, user_id))),
     }
 
 

@@ -31,6 +31,17 @@ Domain = Annotated[
 ]
 
 
+TermsURL = Annotated[
+    str,
+    # Browsers read "//host" and "/\\host" as another host, and drop control characters first.
+    Meta(
+        pattern=r"\A(/(?![/\\])|https?://[^/\s])[^\x00-\x20\x7f\\]*\Z",
+        max_length=2000,
+        description='a URL such as "https://acme.example/terms", or a path of this app such as "/terms"',
+    ),
+]
+
+
 class AccountSettings(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str.upper
 ):
@@ -41,6 +52,10 @@ class AccountSettings(
     domains: tuple[Domain, ...] = ()
     """Domains of the email addresses with which accounts can be opened; an invitation opens one with any.
     Empty: all domains."""
+    terms: TermsURL | None = None
+    """Where the app's terms stand. Whoever opens an account must agree to them first; None: no terms."""
+    terms_version: Annotated[str, Meta(max_length=100)] = ""
+    """The version of the terms, such as a date; it is shown, and kept with each agreement."""
     invitation_lifetime: Annotated[int, Meta(ge=60, le=365 * 86_400)] = 7 * 86_400
     email_change: bool = True
     """Whether users can change their email address on a page of ours."""
