@@ -397,6 +397,10 @@ class UserDirectory(ABC):
         """What makes accounts hard to find, for ``asok-auth doctor``."""
         return ()
 
+    def model_name(self) -> str | None:
+        """The name of the user model in the app's code, for ``asok-auth doctor``."""
+        return None
+
     def highest_id(self) -> int | None:
         """The highest id of all accounts; 0 without any, None if ids are not numbers."""
         return None

@@ -149,6 +149,9 @@ class AsokUsers(UserDirectory):
                 "it. Delete such rows in asok_auth_remove_user."
             ) from error
 
+    def model_name(self) -> str:
+        return str(self.model.__name__)
+
     def known_roles(self) -> Sequence[str] | None:
         return role_names(self.model)
 
