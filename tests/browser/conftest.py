@@ -39,6 +39,7 @@ ANCHOR = "app.register_extension(AuthExtension())"
 BESIDES = """
 import time
 
+from asok_auth_account.terms import TermsStep
 from asok_auth_dev.oauth_server import RegisteredClient
 
 from asok_auth_core.plugin import OpenIDProvider, Route, WebResponse, hookimpl
@@ -66,7 +67,7 @@ class Plugin:
 
     @hookimpl
     def asok_auth_routes(self, auth):
-        # What support staff do on the command line, and time that passes.
+        # What support staff do on the command line, time that passes, and another setting.
 
         def recover(request):
             user = auth.users.by_email(request.query["email"])
@@ -78,7 +79,17 @@ class Plugin:
             auth.clock = lambda: time.time() + ahead
             return WebResponse(f"{ahead} s ahead")
 
-        return [Route("/auth/test/recover", get=recover), Route("/auth/test/clock", get=clock)]
+        def terms(request):
+            auth.sign_up_steps.pop("terms", None)
+            if request.query["terms"]:
+                auth.sign_up_steps["terms"] = TermsStep(auth, request.query["terms"], "2026-11")
+            return WebResponse("set")
+
+        return [
+            Route("/auth/test/recover", get=recover),
+            Route("/auth/test/clock", get=clock),
+            Route("/auth/test/terms", get=terms),
+        ]
 
 
 app.config["CSP_STRICT_STYLES"] = True
@@ -177,6 +188,14 @@ class Visitor:
             self.page.keyboard.insert_text(text)
         else:
             self.page.get_by_label(label).fill(text)
+
+    def tick(self, label: str | re.Pattern[str]) -> None:
+        """The checkbox labeled ``label``."""
+        if self.mode == "keyboard":
+            self._tab_to(label)
+            self.page.keyboard.press("Space")
+        else:
+            self.page.get_by_label(label).check()
 
     def log_in_by_link(self, email: str) -> None:
         """Log in with a link, up to the page after it."""

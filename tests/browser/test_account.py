@@ -106,6 +106,33 @@ def test_recover_an_account(visitor, address):
     assert new in visitor.page.inner_text("body")
 
 
+def test_agree_to_the_terms(visitor, address):
+    visitor.goto("/auth/test/terms?terms=/auth/login")
+    try:
+        visitor.log_in_by_link(address)
+        assert visitor.heading.startswith("Terms of ")
+        assert address in visitor.page.inner_text("main")
+        visitor.look("terms")
+        if visitor.mode == "mouse":
+            visitor.page.evaluate("document.querySelector('main form').noValidate = true")
+            visitor.press("Continue")
+            assert "you must agree to the terms" in visitor.page.get_by_role("alert").inner_text()
+            assert visitor.page.get_by_label("I agree to the terms").get_attribute("aria-invalid") == "true"
+            visitor.look("terms, not agreed")
+        visitor.press(re.compile("Read the terms of .*"))
+        assert visitor.page.url.endswith("/auth/login")
+        visitor.goto("/")
+        assert "You are not logged in" in visitor.page.inner_text("body")
+        visitor.goto("/auth/sign-up")
+        visitor.tick(re.compile("I agree to the terms of .*"))
+        visitor.press("Continue")
+        assert address in visitor.page.inner_text("body")
+        visitor.goto("/auth/sign-up")
+        assert visitor.heading == "This login is no longer valid"
+    finally:
+        visitor.goto("/auth/test/terms?terms=")
+
+
 def test_german_pages_fit(another, address):
     ada = another(language="de-AT")
     ada.goto("/auth/login")
