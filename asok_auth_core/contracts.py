@@ -641,9 +641,9 @@ class SealedValues(ABC, Generic[V]):
 class SignUpStep(ABC):
     """A step that newcomers take before their account exists, with any login method.
 
-    The core shows it on a page of its own, after ``asok_auth_before_login`` admitted the newcomer, and asks
-    again if the login goes on elsewhere. A method that raises anything but what its docstring names opens no
-    account.
+    The core shows it on a page of its own, after ``asok_auth_before_login`` admitted the newcomer, and opens
+    the account once every step is taken; then policies are asked again. If a method raises, no account is
+    opened.
     """
 
     name: ClassVar[str]

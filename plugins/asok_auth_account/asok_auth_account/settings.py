@@ -53,7 +53,7 @@ class AccountSettings(
     """Domains of the email addresses with which accounts can be opened; an invitation opens one with any.
     Empty: all domains."""
     terms: TermsURL | None = None
-    """Where the app's terms stand. Whoever opens an account must agree to them first; None: no terms."""
+    """Where the app's terms stand. Users agree to them before their account exists; None: no terms."""
     terms_version: Annotated[str, Meta(max_length=100)] = ""
     """The version of the terms, such as a date; it is shown, and kept with each agreement."""
     invitation_lifetime: Annotated[int, Meta(ge=60, le=365 * 86_400)] = 7 * 86_400

@@ -1,4 +1,7 @@
-"""Who may open an account, with any login method: ``SIGN_UP`` and ``DOMAINS``."""
+"""Who may open an account, with any login method: ``SIGN_UP`` and ``DOMAINS``.
+
+What users agree to before that is in ``terms.py``.
+"""
 
 from __future__ import annotations
 

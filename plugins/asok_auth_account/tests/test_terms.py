@@ -304,6 +304,22 @@ def test_the_second_factor_is_asked_for_afterwards(make: Make) -> None:
     assert "session" not in kinds
 
 
+@pytest.mark.requirement("SECURITY-32", "SECURITY-36")
+def test_an_agreement_that_cannot_be_kept_leaves_no_account(app: Asok, waiting: FormBrowser) -> None:
+    with closing(sqlite3.connect(Path(app.root_dir, "db.sqlite3"))) as database:
+        database.execute(
+            f"CREATE TRIGGER full BEFORE INSERT ON auth_credentials WHEN NEW.kind = '{AGREEMENT}' "
+            "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+    assert agree(waiting).status_code == 503
+    assert (accounts(), waiting.user) == ([], "nobody")
+    with closing(sqlite3.connect(Path(app.root_dir, "db.sqlite3"))) as database:
+        database.execute("DROP TRIGGER full")
+    assert by_link(app, waiting)().headers["Location"] == PAGE
+    assert agree(waiting).headers["Location"] == "/"
+    assert (accounts(), waiting.user) == ([EMAIL], EMAIL)
+
+
 # -- the record --------------------------------------------------------------------------------------
 
 
