@@ -211,6 +211,7 @@ TESTING_SECTIONS = {
         "second_factor",
         "routes",
         "policy",
+        "sign_up_step",
         "permission_resolver",
         "event_observer",
         "mail_transport",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .raises import raises_code as raises_code
     from .routes import RoutesContract as RoutesContract
     from .second_factor import SecondFactorContract as SecondFactorContract
+    from .sign_up_step import SignUpStepContract as SignUpStepContract
     from .signer import SignerContract as SignerContract
     from .state_store import OpenStore as OpenStore
     from .state_store import StateStoreContract as StateStoreContract
@@ -83,6 +84,7 @@ _HOMES = {
     "ReceivedMail": "mail_transport",
     "RoutesContract": "routes",
     "SecondFactorContract": "second_factor",
+    "SignUpStepContract": "sign_up_step",
     "SignerContract": "signer",
     "StateStoreContract": "state_store",
     "Stopwatch": "waiting",

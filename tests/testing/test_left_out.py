@@ -13,6 +13,7 @@ from asok_auth_core.testing import (
     RoutesContract,
     SecondFactorContract,
     SignerContract,
+    SignUpStepContract,
     StateStoreContract,
 )
 
@@ -28,6 +29,8 @@ from asok_auth_core.testing import (
         (EventObserverContract, "observer", 0),
         (EventObserverContract, "written", 0),
         (PolicyContract, "policy", 0),
+        (SignUpStepContract, "plugin", 0),
+        (SignUpStepContract, "form", 1),
         (RoutesContract, "plugin", 0),
         (SignerContract, "signer", 1),
     ],

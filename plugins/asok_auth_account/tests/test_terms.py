@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import asok_auth_account
@@ -25,7 +25,7 @@ from asok_auth_dev.provider import DevProvider
 from asok_auth_tests.browser import FormBrowser, hidden_fields, mail_text, mails
 
 from asok_auth_core.plugin import Auth, export_user, remove_user
-from asok_auth_core.testing import asok_app, build_auth, error_code, raises_code
+from asok_auth_core.testing import SignUpStepContract, asok_app, build_auth, error_code, raises_code
 from asok_auth_core.testing.races import in_threads
 from asok_auth_core.testing.waiting import PATIENCE
 
@@ -164,6 +164,19 @@ def test_without_terms_nobody_is_asked(make: Make) -> None:
     assert by_link(app, browser)().headers["Location"] == "/"
     assert accounts() == [EMAIL]
     assert auth_of(app).credentials.list("1", AGREEMENT) == []
+
+
+class TestTermsStep(SignUpStepContract):
+    settings: ClassVar[Mapping[str, object]] = {"ACCOUNT": TERMS}
+
+    def plugin(self) -> object:
+        return asok_auth_account
+
+    def form(self, page: str) -> Mapping[str, str]:
+        return {**hidden_fields(page), "agree": "yes"}
+
+    def rejected(self, page: str) -> Sequence[Mapping[str, str]]:
+        return [{"agree": "yes"}, {**hidden_fields(page), "agree": "no"}, hidden_fields(page)]
 
 
 # -- what an attacker may try ------------------------------------------------------------------------
