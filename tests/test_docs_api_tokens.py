@@ -31,6 +31,6 @@ def test_a_secret_scanner_finds_every_token(make_auth: Callable[..., Auth]) -> N
 def test_the_documented_commands_exist() -> None:
     cli = build(Plugins(PluginRegistry(inventory=True)))
     commands = set(re.findall(r"^asok-auth (token|keys) (\w+)", PAGE, re.MULTILINE))
-    assert len(commands) == 8
+    assert len(commands) == 9
     for group, command in commands:
         assert CliRunner().invoke(cli, [group, command, "--help"]).exit_code == 0
