@@ -28,6 +28,8 @@ PROVIDER_CODE_PATH = "/auth/provider/code"
 UNLINK_PATH = "/auth/oauth/unlink"
 NEW_TOKEN_PATH = "/auth/token/new"  # noqa: S105 - a path
 REVOKE_TOKEN_PATH = "/auth/token/revoke"  # noqa: S105 - a path
+SUPPORT_PATH = "/auth/support"
+"""Where support staff look a user up; below it, a page for each user."""
 JWKS_PATH = "/.well-known/jwks.json"
 
 

@@ -85,7 +85,7 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
         "app", "plugins", "optional_plugins", "strict", "signer", "mail_transport", "mail", "app_name",
         "layout", "login_redirect", "logout_redirect", "session_idle", "session_lifetime",
         "session_remember", "session_ip_days", "recent_login", "require_2fa", "trusted_device",
-        "token_page", "token_revocation",
+        "token_page", "token_revocation", "support_pages",
     )  # fmt: skip
 
     plugins: tuple[str, ...] | None = None
@@ -126,6 +126,9 @@ class Settings(RedactedStruct, frozen=True, kw_only=True, forbid_unknown_fields=
     token_page: bool = True
     """Users may create API tokens on their account page."""
     token_revocation: Literal["checked", "stateless"] = "checked"  # noqa: S105 - not a password
+    support_pages: bool = False
+    """Users with the permission ``auth.support.view`` see how others log in, and with ``auth.support.change``
+    they end sessions, reset second factors, revoke tokens, and disable accounts."""
     providers: dict[str, dict[str, object]] = {}
     """Per provider: ``client_id``, ``client_secret``, and overrides such as ``issuer``."""
     on_login: (

@@ -11,8 +11,9 @@ from ..contracts import ACCOUNT_GROUPS, AccountGroup, AccountSection, LoginMetho
 from ..flows.current_user import require_session_login
 from ..flows.plugin_faults import block
 from ..flows.sessions import client_ip_of, end_other_sessions, end_own_session, sessions_of
+from ..flows.support import supports
 from ..flows.trusted_devices import forget_devices, trusted_devices
-from ..paths import ACCOUNT_PATH, END_SESSION_PATH, END_SESSIONS_PATH, FORGET_BROWSERS_PATH
+from ..paths import ACCOUNT_PATH, END_SESSION_PATH, END_SESSIONS_PATH, FORGET_BROWSERS_PATH, SUPPORT_PATH
 from ..types import SessionRecord, User
 from ..web import Route, WebRequest, WebResponse
 from .messages import leave_message, take_message, to_account
@@ -54,6 +55,7 @@ class AccountPages:
             sections=[(group, HEADINGS[group], blocks) for group, blocks in sections.items() if blocks],
             email=self._auth.users.email_of(user),
             message=take_message(self._auth, request),
+            support_path=SUPPORT_PATH if supports(self._auth, request) else None,
         )
 
     def end_session(self, request: WebRequest) -> WebResponse:

@@ -19,6 +19,7 @@ from .confirm_login import ConfirmPages
 from .core import CorePages
 from .problems import problem
 from .sign_up import SignUpPages
+from .support import SupportPages
 
 PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffd]")
@@ -65,6 +66,8 @@ class Router:
         self._add("the core", AccountPages(auth).routes())
         self._add("the core", ConfirmPages(auth).routes())
         self._add("the core", SignUpPages(auth).routes())
+        if auth.settings.support_pages:
+            self._add("the core", SupportPages(auth).routes())
         for method in auth.login_methods.values():
             owner = auth.plugins.owner("asok_auth_login_methods", method.name)
             self._add(f"login method {method.name!r} of {owner}", at_start(method, method.routes))

@@ -10,6 +10,7 @@ import json
 import re
 import string
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import get_origin
 
@@ -21,7 +22,7 @@ from jinja2.ext import extract_from_ast
 
 from asok_auth_core.contracts import SecondFactor
 from asok_auth_core.errors import AuthError, TokenError
-from asok_auth_core.pages import account
+from asok_auth_core.pages import account, support
 from asok_auth_core.pages.locales import Catalogs
 from asok_auth_core.pages.problems import HEADINGS
 from asok_auth_core.plugins import NO_REASON, UNCHECKED
@@ -40,6 +41,7 @@ IN_VARIABLES = {
     NO_REASON,
     *HEADINGS.values(),
     *account.HEADINGS.values(),
+    *(text for step in support.STEPS.values() for text in astuple(step) if text),
 }
 
 
