@@ -211,7 +211,7 @@ def asok_auth_before_login(attempt: LoginAttempt, auth: Auth) -> str | None:
     """A user-facing reason to reject this login, or None.
 
     Called after the first factor and before the second. Anything but None rejects, even "". If it
-    raises: rejected.
+    raises: rejected. With StoreUnavailable the user is told to try again, and a mailed link still works.
     """
 
 

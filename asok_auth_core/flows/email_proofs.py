@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -11,9 +12,11 @@ from ..engine.email_address import account_key
 from ..engine.encoding import b64url_encode
 from ..engine.keys import digest
 from ..engine.tokens import TokenClaims, TokenCodec
-from ..errors import CredentialRejected, TokenError
+from ..errors import CredentialRejected, StoreUnavailable, TokenError
 from ..types import Random, RedactedStruct, User
 from .epoch import epoch
+
+logger = logging.getLogger("asok_auth")
 
 CODE_LENGTH = 8
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
@@ -41,6 +44,16 @@ class EmailGrant(RedactedStruct, frozen=True):
     """The epoch of the email address's account when the grant was issued; 0 without an account."""
     user: str | None = None
     """The id of that account, or None."""
+    until: float = 0
+    """When it expires, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenGrant:
+    """A grant that was consumed, and the digest of its handle."""
+
+    handle: str = field(repr=False)
+    grant: EmailGrant
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,8 @@ class VerifiedEmail:
     email: str
     user: User | None
     next_url: str | None = field(repr=False)
+    taken: TakenGrant | None = field(default=None, repr=False, compare=False)
+    """For :meth:`EmailProofs.give_back`."""
 
 
 class EmailProofs:
@@ -94,12 +109,11 @@ class EmailProofs:
         handle = linked if usable else other
         code = _code(random)
         code_key = self._code_keys(email, code)[0]
-        grant = EmailGrant(
-            email, (code_key,), next_url, self._epoch(user), None if user is None else str(user.id)
-        )
-        self._auth.state.put(self._grant_key(digest(handle)), msgspec.json.encode(grant), lifetime)
-        self._auth.state.put(code_key, digest(handle).encode(), lifetime)
-        now = int(self._auth.clock())
+        now = self._auth.clock()
+        user_id = None if user is None else str(user.id)
+        grant = EmailGrant(email, (code_key,), next_url, self._epoch(user), user_id, now + lifetime)
+        self._put(TakenGrant(digest(handle), grant), lifetime)
+        now = int(now)
         token = self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=linked))
         return IssuedProof(token, code if usable else "")
 
@@ -112,7 +126,7 @@ class EmailProofs:
     def take_link(self, token: str) -> VerifiedEmail:
         """Consume a link; CredentialRejected for all but one caller, StoreUnavailable."""
         claims = self._verify(token)
-        return self._in_force(self._consume(digest(claims.jti), claims.sub))
+        return self._use(self._consume(digest(claims.jti), claims.sub))
 
     def take_code(self, email: str, code: str) -> VerifiedEmail:
         """Consume a code as typed. Raises CredentialRejected, StoreUnavailable."""
@@ -120,7 +134,34 @@ class EmailProofs:
         grant = next((raw for raw in found if raw is not None), None)
         if grant is None:
             raise CredentialRejected(REJECTED)
-        return self._in_force(self._consume(grant.decode(), None))
+        return self._use(self._consume(grant.decode(), None))
+
+    def give_back(self, verified: VerifiedEmail) -> None:
+        """Make a consumed link and its code usable again, until they expire.
+
+        For a caller whose own store failed before anything was done with them. If the state store fails too,
+        they stay used.
+        """
+        taken = verified.taken
+        if taken is None or (lifetime := int(taken.grant.until - self._auth.clock())) < 1:
+            return
+        try:
+            self._put(taken, lifetime)
+        except StoreUnavailable:
+            logger.warning("A mailed link stays used although the login failed.", exc_info=True)
+
+    def _put(self, taken: TakenGrant, lifetime: int) -> None:
+        self._auth.state.put(self._grant_key(taken.handle), msgspec.json.encode(taken.grant), lifetime)
+        for code_key in taken.grant.code_keys:
+            self._auth.state.put(code_key, taken.handle.encode(), lifetime)
+
+    def _use(self, taken: TakenGrant) -> VerifiedEmail:
+        """What a consumed grant verifies; given back if that cannot be found out."""
+        try:
+            return replace(self._in_force(taken.grant), taken=taken)
+        except StoreUnavailable:
+            self.give_back(VerifiedEmail(taken.grant.email, None, None, taken))
+            raise
 
     def _epoch(self, user: User | None) -> int:
         """The epoch of ``user``; 0 without an account, found with the same statement."""
@@ -138,11 +179,11 @@ class EmailProofs:
             raise CredentialRejected(REJECTED)
         return VerifiedEmail(grant.email, user, grant.next_url)
 
-    def _consume(self, handle_digest: str, email: str | None) -> EmailGrant:
+    def _consume(self, handle_digest: str, email: str | None) -> TakenGrant:
         grant = self._open(self._auth.state.take(self._grant_key(handle_digest)), email)
         for key in grant.code_keys:
             self._auth.state.delete(key)
-        return grant
+        return TakenGrant(handle_digest, grant)
 
     def _grant_key(self, handle_digest: str) -> str:
         return f"{self._purpose}:grant:{handle_digest}"

@@ -15,7 +15,14 @@ import msgspec
 
 from ..auth import Auth
 from ..engine.keys import digest, new_handle
-from ..errors import ConfigurationError, LoginExpired, LoginRejected, LoginUnfinished, SecondFactorRequired
+from ..errors import (
+    ConfigurationError,
+    LoginExpired,
+    LoginRejected,
+    LoginUnfinished,
+    SecondFactorRequired,
+    StoreUnavailable,
+)
 from ..paths import ENROL_PATH, SECOND_FACTOR_PATH, SIGN_UP_PATH
 from ..types import JSON, Newcomer, Proof, RedactedStruct, User
 from ..web import WebRequest
@@ -34,7 +41,7 @@ from .receipts import (
     start_receipt,
     void_receipt,
 )
-from .sessions import begin_session, end_session, resume_session
+from .sessions import abandon_session, begin_session, end_session, resume_session
 from .sign_up import (
     SIGN_UP_LIFETIME,
     PendingSignUp,
@@ -195,22 +202,34 @@ def log_in_once(
     secret: str,
     consume: Callable[[], T],
     log_in: Callable[[T, Receipt | None], str],
+    give_back: Callable[[T], None] | None = None,
 ) -> str:
     """Log in once with what ``consume`` returns for ``secret``; return the next URL.
 
     ``log_in`` hands its second argument to :func:`complete_login`. If this browser did the same in the last
-    30 seconds, it gets the same login again, while that is in force: see :mod:`.receipts`. Raises what both
-    functions raise; CredentialRejected if the secret was used.
+    30 seconds, it gets the same login again, while that is in force: see :mod:`.receipts`. If a store fails
+    and nobody is logged in, ``give_back`` makes the secret usable again. Raises what the functions raise;
+    CredentialRejected if the secret was used.
     """
+
+    def use(receipt: Receipt | None) -> str:
+        consumed = consume()
+        try:
+            return log_in(consumed, receipt)
+        except StoreUnavailable:
+            if give_back is not None:
+                give_back(consumed)
+            raise
+
     receipt = receipt_for(auth, request, secret)
     if receipt is None:
-        return log_in(consume(), None)
+        return use(None)
     if not start_receipt(auth, receipt):
         found = find_receipt(auth, receipt)
         location = None if found is None else _resume(auth, request, *found)
-        return location or log_in(consume(), None)
+        return location or use(None)
     try:
-        return log_in(consume(), receipt)
+        return use(receipt)
     except LoginUnfinished:
         raise
     except BaseException:
@@ -403,7 +422,12 @@ def _settle(
     record = begin_session(
         auth, request, user, method=proof.method, factors=factors, remember=remember, secret=secret
     )
-    if epoch(auth, user_id) != since + voided:
+    try:
+        is_void = epoch(auth, user_id) != since + voided
+    except StoreUnavailable:
+        abandon_session(auth, request, record)
+        raise
+    if is_void:
         # All sessions were ended while this one started.
         end_session(auth, request, record)
         if auth.users.by_id(user_id) is None:
@@ -425,4 +449,10 @@ def _pending_key(handle: str) -> str:
 
 
 def _log_hook_error(plugin: str, error: Exception) -> None:
+    """Log it: the login is rejected.
+
+    Raises StoreUnavailable if the plugin did: the user may try again.
+    """
+    if isinstance(error, StoreUnavailable):
+        raise error
     logger.error("Plugin %r raised in asok_auth_before_login; the login is rejected.", plugin, exc_info=error)

@@ -12,6 +12,7 @@ without being stored. The receipt lies in the state store under a digest of cook
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,8 +22,11 @@ import msgspec
 from ..auth import Auth
 from ..engine.encoding import b64url_encode
 from ..engine.keys import digest, new_handle
+from ..errors import StoreUnavailable
 from ..types import RedactedStruct
 from ..web import WebRequest
+
+logger = logging.getLogger("asok_auth")
 
 COOKIE = "asok_auth_browser"
 COOKIE_LIFETIME = 86_400
@@ -79,14 +83,20 @@ def start_receipt(auth: Auth, receipt: Receipt) -> bool:
 
 
 def keep_receipt(auth: Auth, receipt: Receipt, *, session_id: str | None, location: str) -> None:
-    """Keep what the first press led to."""
+    """Keep what the first press led to. The login is valid even if that fails."""
     kept = KeptReceipt(receipt.seed, session_id, location)
-    auth.state.put(receipt.key, msgspec.json.encode(kept), LIFETIME)
+    try:
+        auth.state.put(receipt.key, msgspec.json.encode(kept), LIFETIME)
+    except StoreUnavailable:
+        logger.warning("The receipt of a login could not be kept.", exc_info=True)
 
 
 def void_receipt(auth: Auth, receipt: Receipt) -> None:
-    """Forget the first press, which led to no login."""
-    auth.state.delete(receipt.key)
+    """Forget the first press, which led to no login; by itself it expires soon."""
+    try:
+        auth.state.delete(receipt.key)
+    except StoreUnavailable:
+        logger.warning("The receipt of a failed login could not be removed.", exc_info=True)
 
 
 def find_receipt(auth: Auth, receipt: Receipt) -> tuple[Receipt, KeptReceipt] | None:

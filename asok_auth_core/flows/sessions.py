@@ -148,6 +148,20 @@ def end_session(auth: Auth, request: WebRequest, started: SessionRecord | None =
     _remove(auth, _row_of(auth, _handle_in(request)))
     if started is not None:
         _remove(auth, auth.credentials.find(KIND, started.id))
+    _leave(request)
+
+
+def abandon_session(auth: Auth, request: WebRequest, started: SessionRecord) -> None:
+    """Keep this browser out of the session that a failed login started."""
+    _leave(request)
+    try:
+        _remove(auth, auth.credentials.find(KIND, started.id))
+    except StoreUnavailable:
+        # No browser has its cookie.
+        logger.warning("The record of a session that no browser has stays until it expires.", exc_info=True)
+
+
+def _leave(request: WebRequest) -> None:
     request.set_cookie(session_cookie(secure=request.secure), "", max_age=0)
     request.session.end()
 

@@ -101,6 +101,16 @@ class SqlCredentialStore(CredentialStore):
         """True if the calling thread has a transaction open in which this store works."""
         return False
 
+    def prepare(self, engine: SqlEngine) -> None:
+        """Called before each statement; an adapter may look after its connection."""
+
+    def drop_lost(self, engine: SqlEngine, error: Exception) -> bool:
+        """Called after a statement failed; True if a read may be repeated.
+
+        It then has a new connection.
+        """
+        return False
+
     def create_schema(self, attempts: int = ATTEMPTS) -> None:
         """Create the table and its indexes if missing; upgrade older ones.
 
@@ -250,11 +260,16 @@ class SqlCredentialStore(CredentialStore):
         self, engine: SqlEngine, statement: str, args: tuple[object, ...], attempts: int = 1
     ) -> Sequence[Mapping[str, object]] | int:
         pause = PAUSE
+        repeats = statement.startswith("SELECT")
         while True:
             attempts -= 1
             try:
+                self.prepare(engine)
                 return engine.execute(statement, args)
             except Exception as error:
+                if self.drop_lost(engine, error) and repeats:
+                    repeats, attempts = False, attempts + 1
+                    continue
                 if not attempts:
                     # An error that names the table may mean that it is missing: it was created in a
                     # transaction that the app rolled back.

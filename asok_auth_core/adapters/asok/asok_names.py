@@ -106,7 +106,7 @@ MENTIONS: Mapping[str, tuple[str, ...]] = {
     "asok.orm.Model": ("txn_level",),
     "asok.orm.engines": ("conn",),
     "asok.orm.engines.mysql": ("txn_level",),
-    "asok.orm.engines.postgres": ("_pool_initialized", "txn_level"),
+    "asok.orm.engines.postgres": ("_pool", "_pool_initialized", "txn_level"),
     "asok.orm.engines.sqlite": ("txn_level",),
     "asok.admin.Admin": (
         "_registered",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from asok.orm.engines.base import BaseEngine
 from asok.orm.engines.mysql import MySQLEngine
@@ -19,9 +19,10 @@ from asok.orm.engines.sqlite import SQLiteEngine
 
 from ...contracts import UserDirectory
 from ...stores.bounds import credential_problem
-from ...stores.credentials import COLUMNS, TABLE, SqlCredentialStore, credential_of
+from ...stores.credentials import COLUMNS, TABLE, SqlCredentialStore, SqlEngine, credential_of
 from ...types import JSON, Clock, Credential, Random, User
-from .patches.transactions import again_after_transaction, in_transaction
+from .connections import drop_lost, give_back_lost, in_transaction
+from .patches.transactions import again_after_transaction
 from .users import AsokUsers
 
 logger = logging.getLogger("asok_auth")
@@ -53,6 +54,12 @@ class AsokCredentialStore(SqlCredentialStore):
 
     def in_transaction(self) -> bool:
         return in_transaction(self.current_engine())
+
+    def prepare(self, engine: SqlEngine) -> None:
+        give_back_lost(cast("BaseEngine", engine))
+
+    def drop_lost(self, engine: SqlEngine, error: Exception) -> bool:
+        return drop_lost(cast("BaseEngine", engine), error)
 
     def find_with_user(
         self, kind: str, identifier: str, users: UserDirectory

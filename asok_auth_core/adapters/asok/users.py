@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,11 @@ from ...engine.storable import is_storable, storable
 from ...errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
 from ...types import Finding, Grant, User
 from .admin_totp import COLUMNS, AdminTotp
+from .connections import drop_lost, give_back_lost, in_transaction
 from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
 from .roles import add_roles, kept_grants, role_names
+
+logger = logging.getLogger("asok_auth")
 
 T = TypeVar("T")
 
@@ -62,7 +66,9 @@ class AsokUsers(UserDirectory):
             number = int(user_id)
         except ValueError:
             return None
-        return self.model.find(id=number) if 0 <= number < 2**63 else None
+        if not 0 <= number < 2**63:
+            return None
+        return self._read(lambda: cast("User | None", self.model.find(id=number)))
 
     def is_read_by_id_only(self) -> bool:
         """True if the model finds users by their row alone, as :meth:`from_row` does."""
@@ -94,11 +100,8 @@ class AsokUsers(UserDirectory):
         if self._spelled_alike(email):
             self._reject_taken(email)
             raise LoginRejected("Several accounts have this email address in different spellings.")
-        values = {"email": email}
-        if name and "name" in self.model._fields:
-            values["name"] = storable(name)
         try:
-            return self._write(lambda: self.model.create(**values))
+            return self._insert(email, name)
         except ModelError as error:
             if str(error).endswith("already exists"):
                 self._reject_taken(email)
@@ -109,6 +112,22 @@ class AsokUsers(UserDirectory):
                 f"{error.field or 'unknown'}). Give its other fields a default or nullable=True, or create "
                 "accounts on a page of your own."
             ) from error
+        except Exception as error:
+            raise StoreUnavailable(
+                f"{self.model.__name__} could not be created ({type(error).__name__}): the app's database or "
+                "a hook of the model failed."
+            ) from error
+
+    def _insert(self, email: str, name: str | None) -> User:
+        """A new account. A name that the database cannot store is left out."""
+        if name and "name" in self.model._fields:
+            try:
+                return self._write(lambda: self.model.create(email=email, name=storable(name)))
+            except ModelError:
+                raise
+            except Exception:
+                logger.warning("An account could not be created with its name.", exc_info=True)
+        return self._write(lambda: self.model.create(email=email))
 
     def set_email(self, user: User, email: str) -> None:
         taken = "Another account has this email address."
@@ -255,14 +274,14 @@ class AsokUsers(UserDirectory):
         """The condition that finds an address by an index; it is created if missing."""
         engine, table = self._engine(), self.model._table
         if engine not in self._conditions:
-            with _database_errors(table):
-                found = indexed_condition(engine, table)
-                if found is None:
-                    if _in_transaction(engine):
-                        return None  # an index would lock the table until its end
+            found = self._read(lambda: indexed_condition(engine, table))
+            if found is None:
+                if in_transaction(engine):
+                    return None  # an index would lock the table until its end
+                with _database_errors(table):
                     create_index(engine, table)
                     found = indexed_condition(engine, table)
-                self._conditions[engine] = found
+            self._conditions[engine] = found
         return self._conditions[engine]
 
     def _spelled(self, condition: str, *values: str) -> Sequence[Mapping[str, object]]:
@@ -271,8 +290,22 @@ class AsokUsers(UserDirectory):
             return ()  # the database would refuse the question
         table, kept = self.model._table, self.model._soft_delete_where()
         sql = f"SELECT * FROM {table} WHERE {condition}" + (f" AND {kept}" if kept else "")  # noqa: S608
+        return self._read(lambda: cast("Sequence[Mapping[str, object]]", self._engine().execute(sql, values)))
+
+    def _read(self, read: Callable[[], T]) -> T:
+        """What ``read`` returns; repeated once if the database's connection was lost.
+
+        Raises StoreUnavailable for any error, without quoting it.
+        """
+        engine, table = self._engine(), self.model._table
         with _database_errors(table):
-            return cast("Sequence[Mapping[str, object]]", self._engine().execute(sql, values))
+            give_back_lost(engine)
+            try:
+                return read()
+            except Exception as error:
+                if not drop_lost(engine, error):
+                    raise
+            return read()
 
     def _choose(self, rows: Sequence[Mapping[str, object]], email: str) -> User | None:
         # The database may treat more than case as equal, such as accents.
@@ -292,21 +325,21 @@ class AsokUsers(UserDirectory):
         Raises what ``write`` raises, with no transaction left open.
         """
         engine = self._engine()
-        if _in_transaction(engine):
+        if in_transaction(engine):
             with engine.transaction():  # a savepoint: PostgreSQL would abort the app's transaction
                 return write()
         try:
             return write()
-        except Exception:
-            # After a statement that fails, SQLite would hold the write lock until the end of the request.
-            engine.get_connection().rollback()
+        except Exception as error:
+            if not drop_lost(engine, error):
+                # After a statement that fails, SQLite would hold the write lock until the request's end.
+                engine.get_connection().rollback()
             raise
 
     def is_stored(self, user: User) -> bool:
         """True if the account is in the database, deleted softly or not."""
-        table = self.model._table
-        with _database_errors(table):
-            return bool(self._engine().execute(f"SELECT id FROM {table} WHERE id = ?", (user.id,)))  # noqa: S608
+        sql = f"SELECT id FROM {self.model._table} WHERE id = ?"  # noqa: S608
+        return self._read(lambda: bool(self._engine().execute(sql, (user.id,))))
 
     def email_of(self, user: User) -> str | None:
         return getattr(user, "email", None) or None
@@ -385,11 +418,6 @@ def _database_errors(table: str) -> Iterator[None]:
         raise StoreUnavailable(
             f"The app's database failed or did not answer ({type(error).__name__}) for {table}."
         ) from error
-
-
-def _in_transaction(engine: BaseEngine) -> bool:
-    """True in a transaction that the app opened with ``engine.transaction()``."""
-    return getattr(engine._local, "txn_level", 0) > 0
 
 
 def required_passwords(model: type[Model]) -> Iterator[str]:

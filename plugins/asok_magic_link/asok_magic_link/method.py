@@ -211,6 +211,7 @@ class MagicLinkMethod(LoginMethod):
                 f"code:{account_key(email)}:{code}",
                 lambda: self._proofs.take_code(email, code),
                 lambda proved, receipt: self._log_in(request, proved, receipt),
+                self._proofs.give_back,
             )
         except (CredentialRejected, EmailInvalid) as error:
             self._report_rejected(request, "code")
@@ -233,6 +234,7 @@ class MagicLinkMethod(LoginMethod):
                 f"link:{token}",
                 lambda: self._proofs.take_link(token),
                 lambda proved, receipt: self._log_in(request, proved, receipt),
+                self._proofs.give_back,
             )
         except CredentialRejected:
             self._report_rejected(request, "link")

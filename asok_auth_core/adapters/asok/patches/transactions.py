@@ -18,6 +18,7 @@ from asok.orm.engines.postgres import PostgresEngine
 from asok.orm.engines.sqlite import SQLiteEngine
 
 from ..asok_names import original
+from ..connections import in_transaction
 
 _AGAIN = "_asok_auth_again"
 _ASOK_TRANSACTIONS = {
@@ -29,11 +30,6 @@ def install_on_engines() -> None:
     """Notice the end of each transaction. Idempotent."""
     for engine, transaction in _ASOK_TRANSACTIONS.items():
         engine.transaction = _watched(transaction)
-
-
-def in_transaction(engine: BaseEngine) -> bool:
-    """True if the calling thread has an open transaction on this engine."""
-    return bool(getattr(engine._local, "txn_level", 0) > 0)
 
 
 def again_after_transaction(engine: BaseEngine, action: Callable[[], object]) -> None:

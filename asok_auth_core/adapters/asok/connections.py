@@ -1,0 +1,50 @@
+"""Connections to the app's database that were lost, as when its server restarts.
+
+When Asok's PostgreSQL engine finds its thread's connection closed, it takes another one from its pool and
+does not give the first one back. Ten lost ones later, the pool of a process is empty for good: each statement
+waits 30 seconds for a place, and fails.
+"""
+
+from __future__ import annotations
+
+from asok.orm.engines.base import BaseEngine
+from asok.orm.engines.mysql import MySQLEngine
+from asok.orm.engines.postgres import PostgresEngine
+
+
+def in_transaction(engine: BaseEngine) -> bool:
+    """True if the calling thread has an open transaction on this engine."""
+    return bool(getattr(engine._local, "txn_level", 0) > 0)
+
+
+def give_back_lost(engine: BaseEngine) -> None:
+    """Give a lost connection of this thread back to the pool, if it has one."""
+    if isinstance(engine, PostgresEngine) and _is_lost(engine):
+        engine.close_connections()
+
+
+def drop_lost(engine: BaseEngine, error: Exception) -> bool:
+    """Drop this thread's connection if ``error`` says that it is lost.
+
+    ``error`` is that of a failed statement. True if it was lost, and a read may be repeated: not in a transaction, of which the rest is lost too. The other
+    connections in the pool are likely lost as well, so the broken ones are replaced.
+    """
+    # With 57P01 and its like the server says so before it closes the connection.
+    says_so = str(getattr(error, "sqlstate", None) or "").startswith("57P")
+    if not (says_so or _is_lost(engine)):
+        return False
+    if isinstance(engine, PostgresEngine):
+        engine._local.conn.close()
+        engine.close_connections()
+        if engine._pool is not None:
+            engine._pool.check()
+    return not in_transaction(engine)
+
+
+def _is_lost(engine: BaseEngine) -> bool:
+    connection = getattr(engine._local, "conn", None)
+    if connection is None:
+        return False
+    if isinstance(engine, PostgresEngine):
+        return bool(connection.closed)
+    return isinstance(engine, MySQLEngine) and not connection.open
