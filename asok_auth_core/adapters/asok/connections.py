@@ -26,8 +26,9 @@ def give_back_lost(engine: BaseEngine) -> None:
 def drop_lost(engine: BaseEngine, error: Exception) -> bool:
     """Drop this thread's connection if ``error`` says that it is lost.
 
-    ``error`` is that of a failed statement. True if it was lost, and a read may be repeated: not in a transaction, of which the rest is lost too. The other
-    connections in the pool are likely lost as well, so the broken ones are replaced.
+    ``error`` is that of a failed statement. True if the connection was lost, and a read may be repeated: not
+    in a transaction, of which the rest is lost too. The other connections in the pool are likely lost as
+    well, so the broken ones are replaced.
     """
     # With 57P01 and its like the server says so before it closes the connection.
     says_so = str(getattr(error, "sqlstate", None) or "").startswith("57P")
