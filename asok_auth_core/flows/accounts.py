@@ -71,10 +71,15 @@ def open_account(
 
 def newly_verifies(auth: Auth, user: User, proof: Proof) -> bool:
     """True if this login's ``proof`` is the first to verify the account's email."""
+    return _unverified_email(auth, user, proof) is not None
+
+
+def _unverified_email(auth: Auth, user: User, proof: Proof) -> str | None:
+    """The account's email address, if ``proof`` verifies it and nothing did before."""
     own = auth.users.email_of(user)
-    return (
-        own is not None and same_account(proof.verified_email, own) and not is_email_verified(auth, user, own)
-    )
+    if own is None or not same_account(proof.verified_email, own) or is_email_verified(auth, user, own):
+        return None
+    return own
 
 
 def settle_proof(
@@ -95,15 +100,15 @@ def settle_proof(
     """
     if proof.identity is not None:
         check_link(auth, user, proof, is_new=is_new)
-    voids = not is_new and newly_verifies(auth, user, proof)
+    email = _unverified_email(auth, user, proof)
+    voids = email is not None and not is_new
     if voids:
         # First: if it fails, the email address is not verified yet, so the next login does it again.
         void_account(
             auth, request, user, keep_identity=proof.identity, keep_factors=keep_factors, since=since
         )
-    own = auth.users.email_of(user)
-    if own is not None and same_account(proof.verified_email, own):
-        mark_email_verified(auth, user, own)
+    if email is not None:
+        mark_email_verified(auth, user, email)
     if proof.identity is not None:
         link(auth, user, proof.identity)
     return voids

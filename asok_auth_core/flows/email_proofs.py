@@ -13,7 +13,7 @@ from ..engine.encoding import b64url_encode
 from ..engine.keys import digest
 from ..engine.tokens import TokenClaims, TokenCodec
 from ..errors import CredentialRejected, StoreUnavailable, TokenError
-from ..types import Random, RedactedStruct, User
+from ..types import Random, RedactedStruct, StateOperation, User
 from .epoch import epoch
 
 logger = logging.getLogger("asok_auth")
@@ -151,9 +151,10 @@ class EmailProofs:
             logger.warning("A mailed link stays used although the login failed.", exc_info=True)
 
     def _put(self, taken: TakenGrant, lifetime: int) -> None:
-        self._auth.state.put(self._grant_key(taken.handle), msgspec.json.encode(taken.grant), lifetime)
-        for code_key in taken.grant.code_keys:
-            self._auth.state.put(code_key, taken.handle.encode(), lifetime)
+        grant, handle = msgspec.json.encode(taken.grant), taken.handle.encode()
+        puts = [StateOperation("put", self._grant_key(taken.handle), grant, lifetime)]
+        puts += [StateOperation("put", key, handle, lifetime) for key in taken.grant.code_keys]
+        self._auth.state.batch(puts)
 
     def _use(self, taken: TakenGrant) -> VerifiedEmail:
         """What a consumed grant verifies; given back if that cannot be found out."""
@@ -181,8 +182,7 @@ class EmailProofs:
 
     def _consume(self, handle_digest: str, email: str | None) -> TakenGrant:
         grant = self._open(self._auth.state.take(self._grant_key(handle_digest)), email)
-        for key in grant.code_keys:
-            self._auth.state.delete(key)
+        # The code is void too: what it leads to is gone. Its own entry expires by itself.
         return TakenGrant(handle_digest, grant)
 
     def _grant_key(self, handle_digest: str) -> str:

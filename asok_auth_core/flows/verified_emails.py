@@ -18,7 +18,6 @@ def mark_email_verified(auth: Auth, user: User, address: str) -> None:
     user_id = str(user.id)
     held = auth.credentials.find(KIND, address)
     if held is not None and held.user_id == user_id:
-        auth.credentials.touch(held, auth.clock())
         return
     if held is not None:
         auth.credentials.remove(held)
