@@ -326,7 +326,10 @@ class FrameworkFactors(ABC):
 
 
 class UserDirectory(ABC):
-    """The app's user model, as flows see it; provided by the adapter."""
+    """The app's user model, as flows see it; provided by the adapter.
+
+    Every method raises :class:`~asok_auth_core.errors.StoreUnavailable` if the app's database fails.
+    """
 
     @abstractmethod
     def by_id(self, user_id: str) -> User | None: ...

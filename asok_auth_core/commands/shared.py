@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from ..auth import Auth
-from ..errors import AuthError, ConfigurationError, StoreUnavailable
+from ..errors import ConfigurationError
 from ..types import User
 
 
@@ -14,16 +14,8 @@ def find_user(auth: Auth, text: str) -> User:
 
     Raises ConfigurationError if there is none, or several; StoreUnavailable.
     """
-    try:
-        user = auth.users.by_email(text) if "@" in text else auth.users.by_id(text)
-        alike = auth.users.ids_alike(text) if user is None and "@" in text else ()
-    except AuthError:
-        raise
-    except Exception as error:
-        # Without the driver's text: it may quote values.
-        raise StoreUnavailable(
-            f"The app's database failed or did not answer ({type(error).__name__})."
-        ) from error
+    user = auth.users.by_email(text) if "@" in text else auth.users.by_id(text)
+    alike = auth.users.ids_alike(text) if user is None and "@" in text else ()
     if user is None and alike:
         raise ConfigurationError(
             f"Several users have the email address {text!r} in different spellings. Give an id instead: "

@@ -385,5 +385,5 @@ class TestFinding:
 
         monkeypatch.setattr(MODELS_REGISTRY["User"], "find", fail)
         said = failed(app, *command, "1")
-        assert "The app's database failed or did not answer (OSError)." in said
+        assert "The app's database failed or did not answer (OSError) for users." in said
         assert "secret-host" not in said
