@@ -56,7 +56,7 @@ def key_sources(environ: Mapping[str, str], path: Path) -> KeySources:
     values = {name: environ[name] for name in names if name in environ}
     origins: dict[str, Path | None] = dict.fromkeys(values)
     always = _is_true(environ.get(OVERRIDE))
-    for name, value in _assignments(path):
+    for name, value in assignments(path):
         if name in names and (always or _is_true(values.get(OVERRIDE)) or name not in values):
             values[name], origins[name] = value, path.absolute()
     origins.pop(OVERRIDE, None)
@@ -86,8 +86,11 @@ def read_lines(path: Path) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def _assignments(path: Path) -> list[tuple[str, str]]:
-    """``(name, value)`` of each line, as Asok reads them."""
+def assignments(path: Path) -> list[tuple[str, str]]:
+    """``(name, value)`` of each line of ``path``, as Asok reads them.
+
+    Raises ConfigurationError if it cannot be read.
+    """
     found = []
     for line in read_lines(path):
         name, equals, value = line.strip().partition("=")

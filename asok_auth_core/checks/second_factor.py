@@ -1,15 +1,22 @@
-"""Check that users who need a second factor can set one up."""
+"""Check that users can set up and use their second factors."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ..auth import Auth
+from ..flows.factor_index import KIND, names_in
 from ..types import Finding
+
+PAGE = 200
+READ = 10_000
+"""Accounts whose factors are looked at."""
 
 
 def second_factor(auth: Auth) -> Iterator[Finding]:
-    """Report ``AUTH["REQUIRE_2FA"]`` without any factor that users can enroll in."""
+    """Report a required factor that nobody can set up, and factors without a plugin."""
+    yield from _missing(auth)
     if auth.settings.require_2fa is False:
         return
     if not any(factor.enrol_path for factor in auth.second_factors.values()):
@@ -19,4 +26,22 @@ def second_factor(auth: Auth) -> Iterator[Finding]:
             f'AUTH["REQUIRE_2FA"] is {auth.settings.require_2fa!r}, but no plugin has a second factor that '
             "users can set up: users without one cannot log in.",
             "Install asok-totp, or set REQUIRE_2FA to False.",
+        )
+
+
+def _missing(auth: Auth) -> Iterator[Finding]:
+    """Report factors that users have and no loaded plugin provides."""
+    users: Counter[str] = Counter()
+    after, seen = "", 0
+    while seen < READ and (rows := auth.credentials.of_kind(KIND, after, PAGE)):
+        for row in rows:
+            users.update(names_in(row) - auth.second_factors.keys())
+        after, seen = rows[-1].identifier, seen + len(rows)
+    for name, count in sorted(users.items()):
+        yield Finding(
+            "second_factor",
+            "error",
+            f"No loaded plugin provides the second factor {name!r}. Users who have it: {count}"
+            f"{' or more' if seen >= READ else ''}; they cannot log in without another one.",
+            "Install its plugin again, or reset the factor: asok-auth second-factor reset USER.",
         )

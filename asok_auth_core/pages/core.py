@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from ..auth import Auth
+from ..engine.urls import safe_next
 from ..errors import CredentialRejected, SealError
 from ..flows.attempts import pending_cookie
 from ..flows.login import log_out, pending_login
@@ -15,10 +16,12 @@ from ..paths import (
     ACCOUNT_PATH,
     CHALLENGE_AGAIN_PATH,
     ENROL_PATH,
+    FRAMEWORK_LOGIN_PATH,
     LOGIN_PATH,
     LOGOUT_PATH,
     PREFIX,
     SECOND_FACTOR_PATH,
+    login_path,
 )
 from ..web import Route, WebRequest, WebResponse
 from .challenge import Challenge, challenge_again, challenge_page
@@ -40,6 +43,7 @@ class CorePages:
             Route(self._stylesheet.path, get=self.stylesheet),
             Route(PREFIX, get=self.start),
             Route(LOGIN_PATH, get=self.login),
+            Route(FRAMEWORK_LOGIN_PATH, get=self.to_login),
             Route(LOGOUT_PATH, get=self.logout, post=self.log_out),
             Route(SECOND_FACTOR_PATH, get=self.second_factor, post=self.check_second_factor),
             Route(CHALLENGE_AGAIN_PATH, get=_to_challenge, post=self.challenge_again),
@@ -59,6 +63,10 @@ class CorePages:
 
     def login(self, request: WebRequest) -> WebResponse:
         return login_page(self._auth, request)
+
+    def to_login(self, request: WebRequest) -> WebResponse:
+        """An app's own page at this path comes first."""
+        return WebResponse.see_other(login_path(safe_next(request.query.get("next"))))
 
     def logout(self, request: WebRequest) -> WebResponse:
         return render(self._auth, request, "auth/logout.html")

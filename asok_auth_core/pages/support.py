@@ -31,7 +31,7 @@ class Step:
 
     done: str
     question: str = ""
-    text: str = ""
+    warning: str = ""
     button: str = ""
 
 
@@ -130,7 +130,7 @@ class SupportPages:
                 self._auth,
                 request,
                 request.translate(step.question),
-                f"{whose}. {request.translate(step.text)}",
+                f"{whose}. {request.translate(step.warning)}",
                 request.translate(step.button),
                 fields={"action": action, "item": item},
                 back=_path(user),

@@ -20,6 +20,7 @@ from ...engine.storable import is_storable, storable
 from ...errors import AccountExists, ConfigurationError, LoginRejected, StoreUnavailable
 from ...types import Finding, Grant, User
 from .admin_totp import COLUMNS, AdminTotp
+from .app_checks import app_findings
 from .connections import drop_lost, give_back_lost, in_transaction
 from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
 from .roles import add_roles, kept_grants, role_names
@@ -243,6 +244,7 @@ class AsokUsers(UserDirectory):
         )
 
     def check(self) -> Iterator[Finding]:
+        yield from app_findings(self._app, self.model, self._engine())
         table, field = self.model._table, self.model._fields["email"]
         problem = self._required_fields_problem()
         if problem is not None:
