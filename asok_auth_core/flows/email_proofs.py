@@ -71,6 +71,8 @@ class VerifiedEmail:
     email: str
     user: User | None
     next_url: str | None = field(repr=False)
+    epoch: int = 0
+    """The epoch of the account at which the grant was in force; 0 without an account."""
     taken: TakenGrant | None = field(default=None, repr=False, compare=False)
     """For :meth:`EmailProofs.give_back`."""
 
@@ -161,7 +163,7 @@ class EmailProofs:
         try:
             return replace(self._in_force(taken.grant), taken=taken)
         except StoreUnavailable:
-            self.give_back(VerifiedEmail(taken.grant.email, None, None, taken))
+            self.give_back(VerifiedEmail(taken.grant.email, None, None, taken=taken))
             raise
 
     def _epoch(self, user: User | None) -> int:
@@ -178,7 +180,7 @@ class EmailProofs:
         moved = grant.user is not None and (user is None or str(user.id) != grant.user)
         if self._epoch(user) != grant.epoch or moved:
             raise CredentialRejected(REJECTED)
-        return VerifiedEmail(grant.email, user, grant.next_url)
+        return VerifiedEmail(grant.email, user, grant.next_url, grant.epoch)
 
     def _consume(self, handle_digest: str, email: str | None) -> TakenGrant:
         grant = self._open(self._auth.state.take(self._grant_key(handle_digest)), email)

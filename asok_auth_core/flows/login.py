@@ -99,6 +99,7 @@ def complete_login(
     remember: bool = False,
     next_url: str | None = None,
     receipt: Receipt | None = None,
+    since: int | None = None,
 ) -> str:
     """Log ``user`` in after the first factor gave ``proof``; return the next URL.
 
@@ -106,7 +107,8 @@ def complete_login(
     the second factor if the user has one or must have one, then starts the session and notifies observers.
     ``factors`` names the app's second factors that the proof includes: a passkey with user verification is
     two factors, and no other one is asked for. The caller must have checked ``next_url``. ``receipt``: see
-    :func:`log_in_once`.
+    :func:`log_in_once`. ``since`` is the epoch of ``user`` that the caller has read for the proof
+    (:attr:`VerifiedEmail.epoch`), so that it is not read again.
 
     Raises LoginRejected, StoreUnavailable, and LoginUnfinished: the user is not logged in yet, and its
     ``location`` is the page to go on with. That is SecondFactorRequired if the second factor is to be
@@ -114,7 +116,15 @@ def complete_login(
     """
     location = next_url or auth.settings.login_redirect
     return _log_in(
-        auth, request, user, proof, factors=factors, remember=remember, location=location, receipt=receipt
+        auth,
+        request,
+        user,
+        proof,
+        factors=factors,
+        remember=remember,
+        location=location,
+        receipt=receipt,
+        since=since,
     )
 
 
@@ -129,6 +139,7 @@ def _log_in(
     location: str,
     receipt: Receipt | None = None,
     answers: Mapping[str, JSON] | None = None,
+    since: int | None = None,
 ) -> str:
     """See :func:`complete_login`. ``answers`` are those of a newcomer, by step."""
     factors = _included(auth, factors)
@@ -143,8 +154,9 @@ def _log_in(
             )
             _ask_newcomer(auth, request, pending, step.name, receipt)
         user, is_new = open_account(auth, request, user, proof, answered)
+        since = None  # the account may have been another's
     # Before it is admitted: what ends all logins of the account meanwhile, its deletion too, ends this one.
-    since = epoch(auth, str(user.id))
+    since = epoch(auth, str(user.id)) if since is None else since
     if not is_new:
         _admit(auth, request, user, proof)
     enrolled = bool(enrolled_factors(auth, user))

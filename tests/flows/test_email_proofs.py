@@ -9,7 +9,7 @@ import secrets
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from asok_auth_core.contracts import StateStore
 from asok_auth_core.engine.keys import KeyRing
 from asok_auth_core.engine.tokens import TokenCodec
-from asok_auth_core.errors import CredentialRejected
+from asok_auth_core.errors import CredentialRejected, StoreUnavailable
 from asok_auth_core.flows.email_proofs import (
     ALPHABET,
     CODE_LENGTH,
@@ -34,6 +34,7 @@ from asok_auth_core.testing.fakes import FrozenClock
 from asok_auth_core.testing.parts import build_auth
 from asok_auth_core.testing.processes import Workers
 from asok_auth_core.testing.waiting import wait_until
+from asok_auth_core.types import StateOperation, StateResult
 
 ADA = "ada@example.org"
 SECRET = b"k" * 32
@@ -258,28 +259,32 @@ def issuer(tmp_path: Path) -> Iterator[EmailProofs]:
         yield make_grants(FrozenClock(), store)
 
 
+def is_taken(take: Callable[[], object]) -> bool:
+    """True if ``take`` consumed its secret, False if another process did.
+
+    A process that the machine kept off its cores holds the file longer than the store waits; then nothing
+    was consumed.
+    """
+    while True:
+        try:
+            take()
+        except CredentialRejected:
+            return False
+        except StoreUnavailable as error:
+            if "is locked" not in str(error):
+                raise
+        else:
+            return True
+
+
 def take_links(grants: EmailProofs, tokens: list[str]) -> list[str]:
     """The tokens this process was the one to consume."""
-    won = []
-    for token in tokens:
-        try:
-            grants.take_link(token)
-        except CredentialRejected:
-            continue
-        won.append(token)
-    return won
+    return [token for token in tokens if is_taken(functools.partial(grants.take_link, token))]
 
 
 def take_codes(grants: EmailProofs, codes: list[str]) -> list[str]:
     """The codes this process was the one to consume."""
-    won = []
-    for code in codes:
-        try:
-            grants.take_code(ADA, code)
-        except CredentialRejected:
-            continue
-        won.append(code)
-    return won
+    return [code for code in codes if is_taken(functools.partial(grants.take_code, ADA, code))]
 
 
 def take_and_record(grants: EmailProofs, tokens: list[str], record: str) -> None:
@@ -335,3 +340,57 @@ def test_four_processes_use_each_of_100_codes_once(issuer: EmailProofs, tmp_path
     with Workers(functools.partial(open_grants, path), 4) as workers:
         won = [code for codes_won in workers.run(take_codes, codes) for code in codes_won]
     assert Counter(won) == Counter(codes), "each code once"
+
+
+class Down(MemoryStateStore):
+    """A store that fails while ``is_down``."""
+
+    is_down = False
+
+    def batch(self, operations: Sequence[StateOperation]) -> Sequence[StateResult]:
+        if self.is_down:
+            raise StoreUnavailable("The store is down.")
+        return super().batch(operations)
+
+
+@pytest.mark.requirement("SECURITY-18")
+class TestGivingBack:
+    def test_link_and_code_work_again_for_the_rest_of_their_lifetime(self) -> None:
+        clock = FrozenClock()
+        grants = make_grants(clock)
+        for lifetime_left in (3000, 1):
+            issued = grants.issue(ADA, 3600)
+            verified = grants.take_link(issued.token)
+            clock.advance(3600 - lifetime_left)
+            grants.give_back(verified)
+            assert grants.take_code(ADA, issued.code).email == ADA
+            with pytest.raises(CredentialRejected):
+                grants.take_link(issued.token)
+            grants.give_back(verified)
+            clock.advance(lifetime_left)
+            with pytest.raises(CredentialRejected):
+                grants.take_code(ADA, issued.code)
+
+    def test_an_expired_one_stays_used(self) -> None:
+        clock = FrozenClock()
+        grants = make_grants(clock)
+        issued = grants.issue(ADA, 60)
+        verified = grants.take_code(ADA, issued.code)
+        clock.advance(60)
+        grants.give_back(verified)
+        with pytest.raises(CredentialRejected):
+            grants.take_link(issued.token)
+
+    def test_without_a_store_it_stays_used(self, caplog: pytest.LogCaptureFixture) -> None:
+        clock = FrozenClock()
+        store = Down(clock)
+        grants = make_grants(clock, store)
+        issued = grants.issue(ADA, 60)
+        verified = grants.take_link(issued.token)
+        store.is_down = True
+        grants.give_back(verified)
+        store.is_down = False
+        assert "stays used" in caplog.text
+        assert issued.token not in caplog.text
+        with pytest.raises(CredentialRejected):
+            grants.take_code(ADA, issued.code)

@@ -249,6 +249,7 @@ class MagicLinkMethod(LoginMethod):
             Proof(self.name, proved.email),
             next_url=proved.next_url,
             receipt=receipt,
+            since=proved.epoch,
         )
         request.session.pop(EMAIL_KEY)
         return location
