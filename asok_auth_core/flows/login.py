@@ -273,22 +273,26 @@ def finish_login(
 
     ``is_enrolment``: the factor was set up in this login, with its backups such as recovery codes. Returns
     the URL to go to next. Raises LoginExpired, for all but one of several concurrent callers too, and
-    LoginRejected.
+    LoginRejected; StoreUnavailable, after which the login waits for a factor again.
     """
     if not _drop_pending(auth, request):
         raise LoginExpired("This login was already completed. Please start again.")
-    _admit(auth, request, user, pending.proof)
-    _settle(
-        auth,
-        request,
-        user,
-        pending.proof,
-        since=pending.epoch,
-        is_new=pending.is_new,
-        factors=(factor,),
-        backups=backup_factors(auth) if is_enrolment else (),
-        remember=pending.remember,
-    )
+    try:
+        _admit(auth, request, user, pending.proof)
+        _settle(
+            auth,
+            request,
+            user,
+            pending.proof,
+            since=pending.epoch,
+            is_new=pending.is_new,
+            factors=(factor,),
+            backups=backup_factors(auth) if is_enrolment else (),
+            remember=pending.remember,
+        )
+    except StoreUnavailable:
+        _suspend(auth, request, pending, None)
+        raise
     return pending.next_url
 
 
@@ -369,9 +373,12 @@ def _ask_newcomer(
 
 
 def _suspend(auth: Auth, request: WebRequest, pending: PendingLogin, receipt: Receipt | None) -> None:
+    lifetime = int(pending.at + PENDING_LIFETIME - auth.clock())
+    if lifetime < 1:
+        return
     handle = new_handle(auth.random) if receipt is None else receipt.handle(_PENDING)
-    auth.state.put(_pending_key(handle), msgspec.json.encode(pending), PENDING_LIFETIME)
-    request.set_cookie(pending_cookie(request), handle, max_age=PENDING_LIFETIME, path="/")
+    auth.state.put(_pending_key(handle), msgspec.json.encode(pending), lifetime)
+    request.set_cookie(pending_cookie(request), handle, max_age=lifetime, path="/")
 
 
 def _resume(auth: Auth, request: WebRequest, receipt: Receipt, kept: KeptReceipt) -> str | None:

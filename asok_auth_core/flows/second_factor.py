@@ -16,6 +16,7 @@ from ..errors import (
     PluginFailed,
     SealError,
     SecondFactorRequired,
+    StoreUnavailable,
 )
 from ..paths import ACCOUNT_PATH, ENROL_PATH, SECOND_FACTOR_PATH
 from ..types import User
@@ -62,7 +63,11 @@ def complete_second_factor(
     check_second_factor(auth, request, user, name, proof)
     location = finish_login(auth, request, pending, user, name)
     if request.form.get(FIELD) == "1":
-        trust_device(auth, request, user)
+        try:
+            trust_device(auth, request, user)
+        except StoreUnavailable:
+            # The login is complete; the next one asks for the factor again.
+            logger.warning("A browser could not be trusted.", exc_info=True)
     return location
 
 

@@ -89,7 +89,11 @@ def begin_session(
         ip = request.client_ip.encode()
         auth.state.put(_ip_key(session_id), ip, auth.settings.session_ip_days * DAY)
     record = _read(auth.credentials.add(str(user.id), KIND, session_id, msgspec.to_builtins(kept)))
-    _enter(auth, request, user, record, secret)
+    try:
+        _enter(auth, request, user, record, secret)
+    except StoreUnavailable:
+        abandon_session(auth, request, record)
+        raise
     return record
 
 
