@@ -1,4 +1,4 @@
-"""A store of lasting rows that fails in the middle of a login, at each operation in turn."""
+"""Lasting rows that cannot be read or stored, at each operation of a login."""
 
 from __future__ import annotations
 
