@@ -61,7 +61,8 @@ def app_findings(app: Asok, model: type[Model], engine: BaseEngine) -> Iterator[
 def _database(app: Asok, model: type[Model], engine: BaseEngine) -> Iterator[Finding]:
     named = dict(assignments(Path(app.root_dir, ".env"))).get("DATABASE_URL", "")
     used = str(getattr(engine, "dsn", None) or getattr(engine, "db_path", ""))
-    if named and "://" in named and not named.startswith("sqlite") and named.partition("://")[0] not in used:
+    kind = next((one for one in ("postgres", "mysql") if named.startswith(one)), None)
+    if kind is not None and not used.startswith(kind):
         yield Finding(
             NAME,
             "error",

@@ -18,8 +18,15 @@ def in_transaction(engine: BaseEngine) -> bool:
 
 
 def give_back_lost(engine: BaseEngine) -> None:
-    """Give a lost connection of this thread back to the pool, if it has one."""
-    if isinstance(engine, PostgresEngine) and _is_lost(engine):
+    """Give a lost connection of this thread back to the pool, if it has one.
+
+    Raises ConnectionError in a transaction: a statement on another connection would not be part of it.
+    """
+    if not _is_lost(engine):
+        return
+    if in_transaction(engine):
+        raise ConnectionError("The connection of this transaction was lost.")
+    if isinstance(engine, PostgresEngine):
         engine.close_connections()
 
 
@@ -32,14 +39,16 @@ def drop_lost(engine: BaseEngine, error: Exception) -> bool:
     """
     # With 57P01 and its like the server says so before it closes the connection.
     says_so = str(getattr(error, "sqlstate", None) or "").startswith("57P")
-    if not (says_so or _is_lost(engine)):
+    if in_transaction(engine) or not (says_so or _is_lost(engine)):
         return False
     if isinstance(engine, PostgresEngine):
-        engine._local.conn.close()
-        engine.close_connections()
+        connection = getattr(engine._local, "conn", None)
+        if connection is not None:
+            connection.close()
+            engine.close_connections()
         if engine._pool is not None:
             engine._pool.check()
-    return not in_transaction(engine)
+    return True
 
 
 def _is_lost(engine: BaseEngine) -> bool:
