@@ -96,6 +96,10 @@ class Tab:
     receipts: dict[Link, tuple[float, Session | Pending]] = field(default_factory=dict)
 
 
+class Outage(Exception):
+    """The session could not be stored; what comes before it was."""
+
+
 class Pipeline(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -187,6 +191,7 @@ class Pipeline(RuleBasedStateMachine):
         has_factor: bool = False,
         dropped: bool = False,
     ) -> Session | None:
+        """None if the identity cannot be linked. Raises Outage."""
         owner = self.identities.get(given.subject or "")
         if given.subject is not None:
             if owner not in (None, account):
@@ -209,7 +214,7 @@ class Pipeline(RuleBasedStateMachine):
             self.identities[given.subject] = account
         self.sessions = [s for s in self.sessions if s.account is not account or not self.is_over(s)]
         if self.fails:
-            return None
+            raise Outage
         session = Session(account, self.now, self.now, has_factor)
         self.sessions.append(session)
         self.enter(tab, session, dropped=dropped)
@@ -218,7 +223,10 @@ class Pipeline(RuleBasedStateMachine):
     def log_in(
         self, tab: Tab, account: Account | None, email: str, given: Given, *, dropped: bool = False
     ) -> Session | Pending | None:
-        """A first factor proved ``given`` for ``account`` or a newcomer's ``email``."""
+        """A first factor proved ``given`` for ``account`` or a newcomer's ``email``.
+
+        Raises Outage.
+        """
         if self.is_closed or (account is not None and not account.is_active):
             return None
         is_new = account is None
@@ -235,10 +243,13 @@ class Pipeline(RuleBasedStateMachine):
         return self.settle(tab, account, given, is_new=is_new, dropped=dropped)
 
     def finish(self, tab: Tab, pending: Pending) -> None:
-        """The second factor of ``pending`` was given."""
+        """The second factor of ``pending`` was given; asked for again after an outage."""
         pending.is_done = True
         if not self.is_closed and pending.account.is_active:
-            self.settle(tab, pending.account, pending.given, is_new=pending.is_new, has_factor=True)
+            try:
+                self.settle(tab, pending.account, pending.given, is_new=pending.is_new, has_factor=True)
+            except Outage:
+                pending.is_done = False
 
     # -- what happens ----------------------------------------------------------------------------
 
@@ -282,7 +293,11 @@ class Pipeline(RuleBasedStateMachine):
         moved = link.account is not None and account is not link.account
         if not valid or moved or link.epoch != (0 if account is None else account.epoch):
             return
-        result = self.log_in(tab, account, link.email, Given(link.email), dropped=dropped)
+        try:
+            result = self.log_in(tab, account, link.email, Given(link.email), dropped=dropped)
+        except Outage:
+            link.is_used = False
+            return
         if result is not None:
             tab.receipts[link] = (self.now, result)
 
@@ -296,7 +311,8 @@ class Pipeline(RuleBasedStateMachine):
             account = self.account_of(email)
             if account is not None and not is_trusted:
                 return
-        self.log_in(tab, account, email, Given(email if is_trusted else None, subject))
+        with suppress(Outage):
+            self.log_in(tab, account, email, Given(email if is_trusted else None, subject))
 
     @precondition(lambda self: self.accounts)
     @rule(number=BROWSERS, data=st.data())
@@ -307,7 +323,8 @@ class Pipeline(RuleBasedStateMachine):
         tab.browser.at = tab.browser.at.follow("/own", form={})
         with suppress(AuthError):
             complete_login(self.world.auth, tab.browser.at, user, Proof("app"))
-        self.log_in(tab, account, account.email, Given())
+        with suppress(Outage):
+            self.log_in(tab, account, account.email, Given())
 
     @precondition(lambda self: any(tab.pending for tab in self.tabs))
     @rule(number=BROWSERS, is_right=st.booleans())

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from asok_auth_tests.valkey_server import ValkeyServer as Server
-from asok_auth_tests.valkey_server import free_port
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +45,7 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     made: list[Server] = []
 
     def make(*options: str) -> Server:
-        # The cluster bus listens 10,000 above.
-        port = free_port()
-        while port > 55_000:
-            port = free_port()
-        made.append(Server(tmp_path / f"valkey{len(made)}", "--save", "", *options, port=port))
+        made.append(Server(tmp_path / f"valkey{len(made)}", "--save", "", *options))
         return made[-1]
 
     yield make

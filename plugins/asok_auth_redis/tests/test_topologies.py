@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 from asok_auth_redis import RedisStateStore
 from asok_auth_tests.outages import store_failure, wait_until_writable
+from asok_auth_tests.valkey_server import free_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -221,13 +222,16 @@ def knows(node: Server, fact: bytes) -> None:
 
 @pytest.mark.slow
 def test_a_cluster_works_and_survives_losing_a_node(make_server: MakeServer) -> None:
-    nodes = [make_server("--cluster-enabled", "yes", "--cluster-node-timeout", "5000") for _ in range(3)]
+    # The port of the bus would be 10,000 higher by default, whether it is free or not.
+    buses = [str(free_port()) for _ in range(3)]
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--cluster-port")
+    nodes = [make_server(*options, bus) for bus in buses]
     bounds = [(0, 5460), (5461, 10922), (10923, 16383)]
     for node, (low, high) in zip(nodes, bounds, strict=True):
         node.start()
         assert node.ask("CLUSTER", "ADDSLOTSRANGE", str(low), str(high)).startswith(b"+OK")
     for node in nodes[1:]:
-        assert node.ask("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port)).startswith(b"+OK")
+        assert node.ask("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port), buses[0]).startswith(b"+OK")
     for node in nodes:
         knows(node, b"cluster_state:ok")
         knows(node, b"cluster_known_nodes:3")

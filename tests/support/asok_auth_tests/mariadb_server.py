@@ -36,7 +36,9 @@ def mysql_url(folder: Path) -> Iterator[str]:
         pytest.skip("mariadbd is missing and MYSQL_URL not set: apt-get install mariadb-server")
     (folder / "setup.sql").write_text(SETUP)
     # Without native I/O: the kernel gives a user little of it, too little for several servers at once.
-    options = [f"--datadir={folder}/data", "--innodb-use-native-aio=0"]
+    # In a folder of their own: servers that start at the same time delete each other's temporary tables.
+    (folder / "tmp").mkdir()
+    options = [f"--datadir={folder}/data", f"--tmpdir={folder}/tmp", "--innodb-use-native-aio=0"]
     options += ["--user=root"] if os.geteuid() == 0 else []
     install = ["mariadb-install-db", "--no-defaults", *options, "--auth-root-authentication-method=normal"]
     installed = subprocess.run(install, capture_output=True, text=True, check=False)
