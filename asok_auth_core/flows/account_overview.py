@@ -15,7 +15,7 @@ from .plugin_faults import Part, verdict
 from .recovery_codes import recovery_codes_left
 from .sessions import sessions_of
 from .trusted_devices import trusted_devices
-from .verified_emails import is_email_verified, verified_emails
+from .verified_emails import verified_emails
 
 AVAILABLE, MISSING, UNKNOWN = "available", "missing", "unknown"
 """A login method or second factor works; no loaded plugin provides it; its plugin failed."""
@@ -49,7 +49,7 @@ def account_overview(auth: Auth, user: User) -> AccountOverview:
         id=str(user.id),
         email=email,
         active=auth.users.is_active(user),
-        email_verified=email is not None and is_email_verified(auth, user, email),
+        email_verified=email in verified,
         verified_emails=verified,
         login_methods=_login_methods(auth, user),
         identities=linked(auth, user),

@@ -115,8 +115,8 @@ class EmailProofs:
         user_id = None if user is None else str(user.id)
         grant = EmailGrant(email, (code_key,), next_url, self._epoch(user), user_id, now + lifetime)
         self._put(TakenGrant(digest(handle), grant), lifetime)
-        now = int(now)
-        token = self._codec.sign(LinkClaims(iat=now, exp=now + lifetime, sub=email, jti=linked))
+        issued = int(now)
+        token = self._codec.sign(LinkClaims(iat=issued, exp=issued + lifetime, sub=email, jti=linked))
         return IssuedProof(token, code if usable else "")
 
     def look(self, token: str) -> VerifiedEmail:

@@ -347,7 +347,7 @@ def _admit(auth: Auth, request: WebRequest, user: User | Newcomer, proof: Proof)
         reason, plugin = "This account is disabled.", "asok_auth_core"
     else:
         attempt = login_attempt(auth, request, user, proof)
-        rejection = auth.plugins.before_login(attempt, on_error=_log_hook_error)
+        rejection = auth.plugins.before_login(attempt, on_error=_reject_or_raise)
         if rejection is not None:
             plugin, reason = rejection
     if reason is not None:
@@ -467,7 +467,7 @@ def _pending_key(handle: str) -> str:
     return f"login:{digest(handle)}"
 
 
-def _log_hook_error(plugin: str, error: Exception) -> None:
+def _reject_or_raise(plugin: str, error: Exception) -> None:
     """Log it: the login is rejected.
 
     Raises StoreUnavailable if the plugin did: the user may try again.

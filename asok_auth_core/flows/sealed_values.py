@@ -18,12 +18,11 @@ from ..auth import Auth
 from ..contracts import SealedValues
 from ..engine.keys import KeyRing
 from ..errors import StoreError
+from ..stores.rows import rows_of_kind
 from .api_tokens import KIND as API_TOKEN
 from .api_tokens import TokenRow
 
 logger = logging.getLogger("asok_auth")
-
-PAGE = 200
 
 
 @dataclass(slots=True)
@@ -54,15 +53,13 @@ def needing(auth: Auth, key: str) -> Counter[str]:
 
 def tokens_needing(auth: Auth, key: str) -> int:
     """The number of valid API tokens that the secret ``key`` signed or may have."""
-    now, after, found = auth.clock(), "", 0
-    while rows := auth.credentials.of_kind(API_TOKEN, after, PAGE):
-        after = rows[-1].identifier
-        for row in rows:
-            try:
-                token = msgspec.json.decode(row.data, type=TokenRow)
-            except msgspec.MsgspecError:
-                continue  # a damaged record is valid for no token
-            found += token.key in (key, None) and (token.exp is None or token.exp > now)
+    now, found = auth.clock(), 0
+    for row in rows_of_kind(auth.credentials, API_TOKEN):
+        try:
+            token = msgspec.json.decode(row.data, type=TokenRow)
+        except msgspec.MsgspecError:
+            continue  # a damaged record is valid for no token
+        found += token.key in (key, None) and (token.exp is None or token.exp > now)
     return found
 
 

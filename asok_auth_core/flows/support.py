@@ -80,7 +80,9 @@ def change_account(auth: Auth, request: WebRequest, user: User, action: str, ite
     staff = require_recent_login(auth, request)
     require(auth, request, CHANGE)
     if not may_change(auth, request, user):
-        raise PermissionDenied("You cannot change this account: its user may do more than you may.")
+        raise PermissionDenied(
+            "You cannot change this account: it is your own, or its user may do more than you may."
+        )
     act(auth, user, item)
     auth.events.emit(
         "support.acted", user=user, client_ip=request.client_ip, staff=str(staff.id), action=action

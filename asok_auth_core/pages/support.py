@@ -102,10 +102,10 @@ class SupportPages:
         alike = users.ids_alike(text) if by_email else ()
         error = request.translate("There is no such user.")
         if alike:
-            told = request.translate(
-                "Several users have this email address in different spellings. Look up an ID: {ids}"
+            error = request.translate(
+                "Several users have this email address in different spellings. Look up an ID: {ids}",
+                ids=", ".join(alike),
             )
-            error = told.format(ids=", ".join(alike))
         return self._question(request, 404, text, error)
 
     def _question(
@@ -123,9 +123,8 @@ class SupportPages:
         if step is None:
             return WebResponse.see_other(_path(user))
         if step.question:
-            whose = request.translate("Account of {user}").format(
-                user=self._auth.users.email_of(user) or user.id
-            )
+            name = self._auth.users.email_of(user) or str(user.id)
+            whose = request.translate("Account of {user}", user=name)
             asked = confirmation(
                 self._auth,
                 request,

@@ -55,10 +55,14 @@ SCHEMA = "schema"
 """Identifier of the row with the schema's version; a table without one has version 1."""
 
 
+SqlResult = Sequence[Mapping[str, object]] | int
+"""The rows of a query, or how many a change reached."""
+
+
 class SqlEngine(Protocol):
     """The part of ``asok.orm``'s engines that is used here."""
 
-    def execute(self, sql: str, args: tuple[object, ...]) -> Sequence[Mapping[str, object]] | int:
+    def execute(self, sql: str, args: tuple[object, ...]) -> SqlResult:
         """Run a statement with ``?`` placeholders; return rows or their number."""
 
     def quote_identifier(self, name: str) -> str:
@@ -101,15 +105,9 @@ class SqlCredentialStore(CredentialStore):
         """True if the calling thread has a transaction open in which this store works."""
         return False
 
-    def prepare(self, engine: SqlEngine) -> None:
-        """Called before each statement; an adapter may look after its connection."""
-
-    def drop_lost(self, engine: SqlEngine, error: Exception) -> bool:
-        """Called after a statement failed; True if a read may be repeated.
-
-        It then has a new connection.
-        """
-        return False
+    def run(self, engine: SqlEngine, statement: str, args: tuple[object, ...]) -> SqlResult:
+        """Run one statement once; an adapter may look after its connection."""
+        return engine.execute(statement, args)
 
     def create_schema(self, attempts: int = ATTEMPTS) -> None:
         """Create the table and its indexes if missing; upgrade older ones.
@@ -258,18 +256,13 @@ class SqlCredentialStore(CredentialStore):
 
     def _execute(
         self, engine: SqlEngine, statement: str, args: tuple[object, ...], attempts: int = 1
-    ) -> Sequence[Mapping[str, object]] | int:
+    ) -> SqlResult:
         pause = PAUSE
-        repeats = statement.startswith("SELECT")
         while True:
             attempts -= 1
             try:
-                self.prepare(engine)
-                return engine.execute(statement, args)
+                return self.run(engine, statement, args)
             except Exception as error:
-                if self.drop_lost(engine, error) and repeats:
-                    repeats, attempts = False, attempts + 1
-                    continue
                 if not attempts:
                     # An error that names the table may mean that it is missing: it was created in a
                     # transaction that the app rolled back.

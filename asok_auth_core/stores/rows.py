@@ -1,8 +1,8 @@
-"""Change one row of the credential store by compare and swap."""
+"""Change one row of the credential store by compare and swap; read all of a kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..contracts import CredentialStore
@@ -11,6 +11,20 @@ from ..types import JSON, Credential
 
 TRIES = 20
 """Attempts to change a row; an attempt fails only if a concurrent one succeeds."""
+
+PAGE = 200
+"""Rows read at once."""
+
+
+def rows_of_kind(credentials: CredentialStore, kind: str) -> Iterator[Credential]:
+    """The rows of all users; they may change during the iteration.
+
+    Raises StoreUnavailable, and ConfigurationError if the store cannot tell.
+    """
+    after = ""
+    while rows := credentials.of_kind(kind, after, PAGE):
+        yield from rows
+        after = rows[-1].identifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,7 @@ from typing import ClassVar
 from ..contracts import CredentialStore, SealedValues
 from ..engine.keys import KeyRing
 from ..types import JSON, Credential
-from .rows import change_row
-
-PAGE = 200
-"""Rows read at once."""
+from .rows import change_row, rows_of_kind
 
 
 class SealedRows(SealedValues[Credential]):
@@ -28,10 +25,7 @@ class SealedRows(SealedValues[Credential]):
         self.keys = keys
 
     def all(self) -> Iterator[Credential]:
-        after = ""
-        while rows := self.credentials.of_kind(self.kind, after, PAGE):
-            yield from rows
-            after = rows[-1].identifier
+        return rows_of_kind(self.credentials, self.kind)
 
     def user_id(self, value: Credential) -> str:
         return value.user_id

@@ -21,7 +21,7 @@ def keep(auth: Auth, user_id: str, *names: str) -> None:
 def test_factors_that_no_loaded_plugin_provides(
     make_auth: Callable[..., Auth], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checked, "PAGE", 2)
+    monkeypatch.setattr("asok_auth_core.stores.rows.PAGE", 2)
     auth = make_auth()
     assert list(second_factor(auth)) == []
     for user_id in "12345":
@@ -36,7 +36,7 @@ def test_factors_that_no_loaded_plugin_provides(
 def test_it_reads_no_more_than_it_says(
     make_auth: Callable[..., Auth], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checked, "PAGE", 2)
+    monkeypatch.setattr("asok_auth_core.stores.rows.PAGE", 2)
     monkeypatch.setattr(checked, "READ", 4)
     auth = make_auth()
     for user_id in "12345":

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from markupsafe import Markup
+from asok_auth_tests.pipeline import WORD, Word
 
 from asok_auth_core.errors import SecondFactorRequired, StoreUnavailable
 from asok_auth_core.flows.sessions import sessions_of
-from asok_auth_core.plugin import Auth, SecondFactor, User, WebRequest, hookimpl
+from asok_auth_core.plugin import Auth, hookimpl
 from asok_auth_core.testing import Browser
 from asok_auth_core.testing.fakes import FrozenClock, MemoryCredentialStore, MemoryUsers
 
@@ -35,27 +35,14 @@ class Failing(MemoryCredentialStore):
         self.at, self.done = at, 0
 
 
-class Pin(SecondFactor):
-    name = "pin"
-    label = "PIN"
-
-    def is_enrolled(self, user: User) -> bool:
-        return True
-
-    def reset(self, user: User) -> None:
-        raise AssertionError("nobody resets it")
-
-    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
-        return Markup("")
-
-    def verify(self, request: WebRequest, user: User) -> bool:
-        return request.form.get("pin") == "1234"
-
-
 class Parts:
+    """Ada has a second factor."""
+
     @hookimpl
-    def asok_auth_second_factors(self) -> list[SecondFactor]:
-        return [Pin()]
+    def asok_auth_second_factors(self) -> list[Word]:
+        word = Word()
+        word.users.add("1")
+        return [word]
 
 
 @pytest.mark.requirement("SECURITY-32")
@@ -68,7 +55,7 @@ def test_a_second_factor_is_asked_for_again(
     auth = make_auth(plugins=(Parts(),), credentials=store, settings=settings)
     ada = fake_users.by_id("1")
     assert ada is not None
-    form = {"factor": "pin", "pin": "1234", "trust": trust}
+    form = {"factor": "word", "word": WORD, "trust": trust}
     failed = 0
     for at in itertools.count():
         frozen_clock.advance(3600)  # the attempts are limited
@@ -103,7 +90,7 @@ def test_a_login_waits_no_longer_than_it_said(
     browser = Browser(auth)
     with pytest.raises(SecondFactorRequired):
         browser.log_in(ada)
-    form = {"factor": "pin", "pin": "1234"}
+    form = {"factor": "word", "word": WORD}
     for _ in range(2):
         frozen_clock.advance(290)
         store.fail(3)

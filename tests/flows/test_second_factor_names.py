@@ -9,7 +9,6 @@ import asok_auth_core
 ROOT = Path(asok_auth_core.__file__).parent
 KNOWS = {
     "adapters/asok/admin_totp.py",
-    "adapters/asok/app_checks.py",
     "adapters/asok/asok_names.py",
     "adapters/asok/extension.py",
     "adapters/asok/patches/admin_totp.py",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
-from markupsafe import Markup
+from asok_auth_tests.pipeline import Word
 
 from asok_auth_core.errors import PermissionDenied
 from asok_auth_core.flows.api_tokens import ApiTokens
@@ -21,9 +21,7 @@ from asok_auth_core.plugin import (
     Grant,
     Identity,
     OpenIDProvider,
-    SecondFactor,
     User,
-    WebRequest,
     hookimpl,
 )
 from asok_auth_core.testing import Browser
@@ -32,26 +30,6 @@ from asok_auth_core.types import Event
 from asok_auth_core.web import WebResponse
 
 STAFF, ADA, ADMIN, BEN = "1", "2", "3", "4"
-
-
-class Pin(SecondFactor):
-    name = "pin"
-    label = "PIN"
-
-    def __init__(self) -> None:
-        self.users: set[str] = set()
-
-    def is_enrolled(self, user: User) -> bool:
-        return str(user.id) in self.users
-
-    def reset(self, user: User) -> None:
-        self.users.discard(str(user.id))
-
-    def challenge(self, request: WebRequest, user: User, problem: str | None = None) -> Markup:
-        return Markup("")
-
-    def verify(self, request: WebRequest, user: User) -> bool:
-        return False
 
 
 class Parts:
@@ -66,7 +44,7 @@ class Parts:
         }
         self.fails_for: str | None = None
         self.events: list[Event] = []
-        self.pin = Pin()
+        self.word = Word()
 
     @hookimpl
     def asok_auth_permissions(self, user: User) -> list[Grant]:
@@ -75,8 +53,8 @@ class Parts:
         return [Grant(one) for one in self.grants[str(user.id)]]
 
     @hookimpl
-    def asok_auth_second_factors(self) -> list[Pin]:
-        return [self.pin]
+    def asok_auth_second_factors(self) -> list[Word]:
+        return [self.word]
 
     @hookimpl
     def asok_auth_providers(self) -> list[OpenIDProvider]:
@@ -106,7 +84,7 @@ class Site:
                     Identity("https://i.example", owner + str(number), "google", email),
                 )
                 auth.credentials.add(owner, "trusted_device", f"handle {owner}{number}", {"agent": "x"})
-        parts.pin.users.add(ADA)
+        parts.word.users.add(ADA)
         parts.events.clear()
 
     def user(self, user_id: str) -> User:
@@ -138,7 +116,7 @@ class Site:
             "end-session": sessions_of(self.auth, user)[0].id,
             "revoke-token": self.tokens.list(owner)[0].id,
             "unlink": linked(self.auth, user)[0].id,
-            "reset-factor": "pin",
+            "reset-factor": "word",
         }
 
     def state(self, owner: str = ADA) -> dict[str, Any]:
@@ -150,7 +128,7 @@ class Site:
             "identities": len(linked(self.auth, user)),
             "browsers": len(trusted_devices(self.auth, user)),
             "active": self.users.is_active(user),
-            "factor": owner in self.parts.pin.users,
+            "factor": owner in self.parts.word.users,
         }
 
     def said(self, name: str) -> list[tuple[str | None, dict[str, Any]]]:
@@ -245,7 +223,13 @@ class TestLookingUp:
 
     def test_what_the_page_shows(self, site: Site) -> None:
         page = site.page().text
-        for text in ("ada@example.org", "not verified", "21@gmail.example", "22@gmail.example", "Remove PIN"):
+        for text in (
+            "ada@example.org",
+            "not verified",
+            "21@gmail.example",
+            "22@gmail.example",
+            "Remove Secret word",
+        ):
             assert text in page
         for text in ("Token 21", "Token 22", "Browsers that skip the second factor: 2"):
             assert text in page

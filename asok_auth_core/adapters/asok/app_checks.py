@@ -14,7 +14,6 @@ from asok.orm.engines.base import BaseEngine
 from ...engine.urls import is_loopback
 from ...env_file import assignments
 from ...types import Finding
-from .admin_totp import COLUMNS, AdminTotp
 
 NAME = "app"
 
@@ -77,14 +76,3 @@ def _database(app: Asok, model: type[Model], engine: BaseEngine) -> Iterator[Fin
             f"The table {model._table} of {model.__name__} does not exist, so nobody can log in.",
             "Run asok migrate, against the database that the server uses.",
         )
-        return
-    if all(name in model._fields for name in COLUMNS):
-        count = AdminTotp(lambda: model, app.config).count()
-        if count:
-            yield Finding(
-                NAME,
-                "warning",
-                f"Users with two-factor authentication from Asok's Admin that is not imported yet: {count}. "
-                "asok-totp imports it when they log in next; until then the Admin stays shut for them.",
-                "Install asok-totp and run: asok-auth totp import",
-            )

@@ -7,9 +7,14 @@ waits 30 seconds for a place, and fails.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from asok.orm.engines.base import BaseEngine
 from asok.orm.engines.mysql import MySQLEngine
 from asok.orm.engines.postgres import PostgresEngine
+
+T = TypeVar("T")
 
 
 def in_transaction(engine: BaseEngine) -> bool:
@@ -17,17 +22,23 @@ def in_transaction(engine: BaseEngine) -> bool:
     return bool(getattr(engine._local, "txn_level", 0) > 0)
 
 
-def give_back_lost(engine: BaseEngine) -> None:
-    """Give a lost connection of this thread back to the pool, if it has one.
+def run(engine: BaseEngine, statement: Callable[[], T], *, is_read: bool) -> T:
+    """What ``statement`` returns; a read is repeated once if the connection was lost.
 
-    Raises ConnectionError in a transaction: a statement on another connection would not be part of it.
+    Raises what it raises, and ConnectionError in a transaction whose connection was lost before: on another
+    one it would not be part of it.
     """
-    if not _is_lost(engine):
-        return
-    if in_transaction(engine):
-        raise ConnectionError("The connection of this transaction was lost.")
-    if isinstance(engine, PostgresEngine):
-        engine.close_connections()
+    if _is_lost(engine):
+        if in_transaction(engine):
+            raise ConnectionError("The connection of this transaction was lost.")
+        if isinstance(engine, PostgresEngine):
+            engine.close_connections()
+    try:
+        return statement()
+    except Exception as error:
+        if not (drop_lost(engine, error) and is_read):
+            raise
+    return statement()
 
 
 def drop_lost(engine: BaseEngine, error: Exception) -> bool:

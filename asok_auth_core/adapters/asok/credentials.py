@@ -19,9 +19,9 @@ from asok.orm.engines.sqlite import SQLiteEngine
 
 from ...contracts import UserDirectory
 from ...stores.bounds import credential_problem
-from ...stores.credentials import COLUMNS, TABLE, SqlCredentialStore, SqlEngine, credential_of
+from ...stores.credentials import COLUMNS, TABLE, SqlCredentialStore, SqlEngine, SqlResult, credential_of
 from ...types import JSON, Clock, Credential, Random, User
-from .connections import drop_lost, give_back_lost, in_transaction
+from .connections import in_transaction, run
 from .patches.transactions import again_after_transaction
 from .users import AsokUsers
 
@@ -55,11 +55,9 @@ class AsokCredentialStore(SqlCredentialStore):
     def in_transaction(self) -> bool:
         return in_transaction(self.current_engine())
 
-    def prepare(self, engine: SqlEngine) -> None:
-        give_back_lost(cast("BaseEngine", engine))
-
-    def drop_lost(self, engine: SqlEngine, error: Exception) -> bool:
-        return drop_lost(cast("BaseEngine", engine), error)
+    def run(self, engine: SqlEngine, statement: str, args: tuple[object, ...]) -> SqlResult:
+        is_read = statement.startswith("SELECT")
+        return run(cast("BaseEngine", engine), lambda: engine.execute(statement, args), is_read=is_read)
 
     def find_with_user(
         self, kind: str, identifier: str, users: UserDirectory

@@ -21,7 +21,7 @@ from ...errors import AccountExists, ConfigurationError, LoginRejected, StoreUna
 from ...types import Finding, Grant, User
 from .admin_totp import COLUMNS, AdminTotp
 from .app_checks import app_findings
-from .connections import drop_lost, give_back_lost, in_transaction
+from .connections import drop_lost, in_transaction, run
 from .email_index import IN_LOWER_CASE, create_index, indexed_condition, statement
 from .roles import add_roles, kept_grants, role_names
 
@@ -301,13 +301,7 @@ class AsokUsers(UserDirectory):
         """
         engine, table = self._engine(), self.model._table
         with _database_errors(table):
-            give_back_lost(engine)
-            try:
-                return read()
-            except Exception as error:
-                if not drop_lost(engine, error):
-                    raise
-            return read()
+            return run(engine, read, is_read=True)
 
     def _choose(self, rows: Sequence[Mapping[str, object]], email: str) -> User | None:
         # The database may treat more than case as equal, such as accents.

@@ -11,6 +11,7 @@ from asok.orm import MODELS_REGISTRY
 from asok.testing import TestClient
 
 from asok_auth_core.adapters.asok.users import AsokUsers
+from asok_auth_core.checks.second_factor import second_factor
 from asok_auth_core.testing.apps import asok_app
 from asok_auth_core.types import Finding
 
@@ -119,10 +120,10 @@ class User(Model):
     backup_codes = Field.String(nullable=True)
 """
     with asok_app(tmp_path, models={"user.py": model}) as app:
-        user = MODELS_REGISTRY["User"]
-        assert list(AsokUsers(app).check()) == []
+        user, auth = MODELS_REGISTRY["User"], app.extensions["AuthExtension"].auth
+        assert list(second_factor(auth)) == []
         user.create(email="ada@example.org", totp_secret="sealed", totp_enabled=True)
         user.create(email="ben@example.org", totp_secret="sealed", totp_enabled=False)
-        [finding] = AsokUsers(app).check()
+        [finding] = second_factor(auth)
         assert "not imported yet: 1." in finding.message
         assert "asok-auth totp import" in finding.remedy
